@@ -1,0 +1,59 @@
+// Fetches the page every two seconds and shows what it says now, or that it can't be fetched.
+"use strict";
+(() => {
+  const PERIOD_MS = 2000;
+  const LIMIT_MS = 5000; // longer than the page itself waits for the supervisor
+  const main = document.querySelector("main");
+  const [note, detail] = document.querySelectorAll("#connection span");
+  let seen = Date.now();
+  let lost = false;
+
+  function selecting() {
+    const selection = getSelection();
+    return !selection.isCollapsed && main.contains(selection.anchorNode);
+  }
+
+  // The note is read out when it changes; the running seconds beside it are not.
+  function tell() {
+    const words = lost ? "No connection" : selecting() ? "Paused while text is selected" : "";
+    if (note.textContent !== words) note.textContent = words;
+    detail.textContent = lost ? `, last seen ${Math.round((Date.now() - seen) / 1000)} s ago` : "";
+    main.classList.toggle("old", lost);
+  }
+
+  function show(page) {
+    if (selecting()) return;
+    document.title = page.title;
+    const fresh = page.querySelector("main") ?? page.body; // the supervisor's stand-in has no main
+    if (main.innerHTML === fresh.innerHTML) return;
+    const focused = main.contains(document.activeElement) && document.activeElement.id;
+    main.replaceChildren(...fresh.childNodes);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+
+  async function refresh() {
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), LIMIT_MS);
+    try {
+      const answer = await fetch(location.pathname, { cache: "no-store", signal: limit.signal });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      seen = Date.now();
+      lost = false;
+      show(page);
+    } catch {
+      lost = true;
+    } finally {
+      clearTimeout(timer);
+    }
+    tell();
+  }
+
+  async function run() {
+    if (!document.hidden) await refresh();
+    setTimeout(run, PERIOD_MS);
+  }
+
+  document.addEventListener("selectionchange", tell);
+  setInterval(tell, 1000);
+  setTimeout(run, PERIOD_MS);
+})();

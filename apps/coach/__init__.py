@@ -1,0 +1,48 @@
+"""A coach's page: teams and their players, in a small SQLite database.
+
+The app may run twice at once, as it does while one generation relieves another. Within one
+process it can be made for one data folder at a time.
+"""
+
+import os
+from pathlib import Path
+
+from flask import Flask
+from flask_bootstrap import Bootstrap5
+from flask_wtf.csrf import CSRFProtect
+
+from apps.coach import failures, folder, models
+from apps.coach.teams import teams
+from apps.web import furnish
+
+
+def create_app() -> Flask:
+    """Make the app on the folder ``FLASK_SUPERVISOR_DATA_DIR``, else on its instance folder.
+
+    Blocks while another process prepares the same folder. Raises `OSError` or
+    `peewee.DatabaseError` where the folder can't be used.
+    """
+    app = Flask(__name__)
+    data = Path(os.environ.get("FLASK_SUPERVISOR_DATA_DIR") or app.instance_path)
+    with folder.prepared_by_one(data):
+        secret_key = folder.secret_key(data)
+        set_aside = folder.set_aside_if_damaged(data / models.FILE_NAME)
+        models.open_database(data / models.FILE_NAME)
+    if set_aside:
+        app.logger.error("%s was damaged: set aside as %s", models.FILE_NAME, set_aside.name)
+    app.config.update(
+        BOOTSTRAP_SERVE_LOCAL=True,  # the field has no internet
+        DATA_FOLDER=data,
+        MAX_CONTENT_LENGTH=16 * 1024,
+        SECRET_KEY=secret_key,
+        SESSION_COOKIE_NAME="coach_session",  # a host's ports share their cookies
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_TIME_LIMIT=None,  # a page may stay open for hours, and a Pi's clock may jump
+    )
+    Bootstrap5(app)
+    CSRFProtect(app)
+    furnish(app)
+    failures.explain(app)
+    app.register_blueprint(teams)
+    app.teardown_request(models.close_database)
+    return app

@@ -1,0 +1,85 @@
+"""The app's data folder: its secret key, and what happens to a damaged database."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_KEY_FILE = "secret_key"
+_KEY_DIGITS = 64
+_SET_ASIDE = ".corrupt-"
+# https://www.sqlite.org/rescode.html; the low byte of an extended code is the primary one
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextlib.contextmanager
+def prepared_by_one(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and hold its lock inside the ``with`` block.
+
+    The kernel frees the lock when its holder ends, so a wait lasts no longer than another
+    process's start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def secret_key(folder: Path) -> str:
+    """Give the key kept in ``folder``, made at the first start. Needs the folder's lock."""
+    path = folder / _KEY_FILE
+    with contextlib.suppress(FileNotFoundError):
+        key = path.read_text(errors="replace")
+        if len(key) == _KEY_DIGITS:  # else it is no key of ours, but what a power cut left
+            return key
+    key = secrets.token_hex(_KEY_DIGITS // 2)
+    whole = folder / f"{_KEY_FILE}.new"
+    whole.unlink(missing_ok=True)
+    with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    whole.rename(path)
+    return key
+
+
+def set_aside_if_damaged(database: Path) -> Path | None:
+    """Rename a damaged database and give its new path; None where it is sound or not there.
+
+    Only SQLite's own verdict counts: a database that is locked, or can't be read, stays where it
+    is and raises `sqlite3.Error`. Needs the folder's lock.
+    """
+    if not database.exists() or not _is_damaged(database):
+        return None
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = database.with_name(f"{database.name}{_SET_ASIDE}{stamp}")
+    number = 1
+    while target.exists():  # a clock that starts anew at each boot repeats itself
+        number += 1
+        target = database.with_name(f"{database.name}{_SET_ASIDE}{stamp}-{number}")
+    # SQLite looks for the write-ahead log beside the database, by its name.
+    for suffix in ("-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{database}{suffix}", f"{target}{suffix}")
+    return target
+
+
+def set_aside_files(database: Path) -> list[str]:
+    """Name the damaged databases that were set aside and are still there."""
+    found = database.parent.glob(f"{database.name}{_SET_ASIDE}*")
+    return sorted(path.name for path in found if not path.name.endswith(("-wal", "-shm")))
+
+
+def _is_damaged(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        try:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF in _DAMAGED:
+                return True
+            raise
+    return bool(verdict != ("ok",))

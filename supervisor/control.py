@@ -1,0 +1,130 @@
+"""The control socket: commands and the admin app ask the main process here.
+
+Served by the main loop, so everything is bounded: the length of a request, the time a client
+may take, the number of clients. A client of another user is refused (SO_PEERCRED, unix(7)).
+"""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from supervisor.client import socket_address
+from supervisor.errors import SupervisorError
+
+REQUEST_MAX = 1024 * 1024
+CLIENTS_MAX = 32
+IDLE_S = 30.0  # a client that says nothing, or doesn't read, is cut off after this
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+Method = Callable[[dict[str, Any]], Any]
+
+
+class RequestError(Exception):
+    """A request can't be answered; ``code`` is a short name for programs."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def listen(path: Path) -> socket.socket:
+    """Bind the control socket; the caller holds the state folder's lock, so a file is stale.
+
+    Raises `SupervisorError` when the folder doesn't allow it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        with socket_address(path) as address:
+            listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise SupervisorError(
+            f"cannot make the control socket {path}: {error.strerror}",
+            hint="the state folder has to be writable for the supervisor's user",
+        ) from error
+    finally:
+        os.umask(umask)
+    listener.listen(CLIENTS_MAX)
+    return listener
+
+
+class ControlServer:
+    """Answers requests with ``methods``; owns ``listener``."""
+
+    def __init__(self, listener: socket.socket, methods: Mapping[str, Method]) -> None:
+        self._listener = listener
+        self._methods = methods
+        self._clients = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=self._listener, limit=REQUEST_MAX
+        )
+
+    def stop(self) -> None:
+        """Accept no more, and close the listener."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients += 1
+        try:
+            if self._clients > CLIENTS_MAX or not _is_trusted(writer):
+                return
+            async with asyncio.timeout(IDLE_S) as limit:
+                while line := await reader.readline():
+                    writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                    await writer.drain()
+                    limit.reschedule(asyncio.get_running_loop().time() + IDLE_S)
+        except (TimeoutError, ConnectionError, ValueError):
+            return  # it said nothing, left, or sent too long a line: there is nobody to tell
+        finally:
+            self._clients -= 1
+            writer.close()
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        number = None
+        try:
+            request = _parse(line)
+            number = request.get("id")
+            method = self._method(request["method"])
+            return {"id": number, "result": method(request.get("params", {}))}
+        except RequestError as error:
+            answer = {"code": error.code, "message": error.message, "hint": error.hint}
+            return {"id": number, "error": answer}
+
+    def _method(self, name: str) -> Method:
+        if name not in self._methods:
+            known = ", ".join(sorted(self._methods))
+            raise RequestError("unknown_method", f"there is no method {name!r}; known: {known}")
+        return self._methods[name]
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise RequestError("not_json", f"a request is one line of JSON: {error}") from error
+    if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+        raise RequestError("not_a_request", 'a request is an object with "method"')
+    if not isinstance(request.get("params", {}), dict):
+        raise RequestError("not_a_request", '"params" has to be an object')
+    return request
+
+
+def _is_trusted(writer: asyncio.StreamWriter) -> bool:
+    peer: socket.socket = writer.get_extra_info("socket")
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _pid, uid, _gid = _PEER.unpack(credentials)
+    return uid in (0, os.geteuid())

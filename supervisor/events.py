@@ -1,0 +1,55 @@
+"""What happened, as values: a kind for programs, a text for people."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """The kinds of events; monitors may rely on these words."""
+
+    STARTED = "started"
+    STOPPING = "stopping"
+    BOUND = "bound"
+    BIND_FAILED = "bind_failed"
+    SPAWNED = "spawned"
+    READY = "ready"
+    IMPORT_FAILED = "import_failed"
+    EXITED = "exited"
+    RETRY = "retry"
+    FILES_CHANGED = "files_changed"
+    STAND_IN = "stand_in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to ``app`` (None: to the supervisor itself).
+
+    ``monotonic_s`` orders events and gives their age; ``wall`` (RFC 3339, UTC) is for people.
+    """
+
+    kind: EventKind
+    text: str
+    app: str | None
+    monotonic_s: float
+    wall: str
+    problem: bool = False
+
+
+class EventLog:
+    """The newest events, oldest first; forgets the oldest beyond ``capacity``."""
+
+    def __init__(self, capacity: int = 500) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+
+    def add(self, event: Event) -> None:
+        """Remember ``event``."""
+        self._events.append(event)
+
+    def last(self, count: int) -> list[Event]:
+        """Give the newest ``count`` events, oldest first."""
+        return list(self._events)[-count:]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events)

@@ -1,0 +1,288 @@
+"""Imports an app with everything caught, and explains what went wrong in words.
+
+Runs in a worker or a throw-away child only: an import is foreign code. Needs the standard
+library alone, because a worker may run on the interpreter of the app's own virtual environment.
+"""
+
+import difflib
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, ModuleType, TracebackType
+from typing import Any, NoReturn
+
+from supervisor.model import ImportReport
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+_MESSAGE_MAX = 300
+_TRACEBACK_MAX = 32 * 1024
+_OWN_FOLDER = str(Path(__file__).parent)
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])/(?:[^\s/'\"():,;]+/)+([^\s/'\"():,;]+)")
+_LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats its place
+
+# Modules whose package on PyPI has another name; from what runs on Raspberry Pis.
+_PACKAGE_OF_MODULE = {
+    "RPi": "RPi.GPIO",
+    "PIL": "Pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "flask_sqlalchemy": "Flask-SQLAlchemy",
+    "serial": "pyserial",
+    "sklearn": "scikit-learn",
+    "smbus": "smbus2",
+    "socketio": "python-socketio",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+
+
+class ImportTimeout(BaseException):
+    """The import took too long; not an Exception, so that apps don't swallow it."""
+
+
+class TargetError(Exception):
+    """The module is fine, but the target in it is not a WSGI app."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def prepare(path: Path) -> None:
+    """Make ``path`` the first folder of the search path and the working folder.
+
+    Raises `TargetError` when it isn't a folder that can be entered.
+    """
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise TargetError(
+            f"the app's folder {path.name}/ can't be entered: {error.strerror}",
+            "correct `path` in its section of the configuration",
+        ) from error
+    script_folders = {"", str(Path(sys.argv[0]).parent), str(path)}
+    sys.path[:] = [str(path), *(entry for entry in sys.path if entry not in script_folders)]
+    importlib.invalidate_caches()
+
+
+def import_app(
+    target: str, path: Path, *, timeout_s: float
+) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
+    """Give the app that ``target`` names, or a report of why there is none.
+
+    Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. After
+    ``timeout_s`` seconds an import that still runs Python code is interrupted.
+    """
+    started = time.monotonic()
+    try:
+        with _time_limit(timeout_s):
+            prepare(path)
+            return _load(target), None
+    except BaseException as error:  # noqa: BLE001 - this is the import boundary: all is reported
+        seconds = time.monotonic() - started
+        return None, explain(error, target=target, path=path, seconds=seconds)
+
+
+class _time_limit:
+    """Raises `ImportTimeout` in the main thread when the block takes longer."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGALRM, self._expired)
+        signal.setitimer(signal.ITIMER_REAL, self._timeout_s, 0.5)  # again, if it is swallowed
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _expired(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        raise ImportTimeout(f"the import took longer than {self._timeout_s:g} s")
+
+
+def _load(target: str) -> WsgiApp:
+    module_name, _, attribute = target.partition(":")
+    is_factory = attribute.endswith("()")
+    found: Any = importlib.import_module(module_name)
+    for name in attribute.removesuffix("()").split("."):
+        found = _attribute(found, name)
+    if is_factory:
+        found = _called(found, target)
+    if not callable(found):
+        raise TargetError(
+            f"{target} is {_a(found)}, not a WSGI app: it can't be called",
+            "let the target name the Flask object, or the function that makes it with ()",
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _attribute(owner: object, name: str) -> object:
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        kind = "module " if isinstance(owner, ModuleType) else ""
+        owner_name = getattr(owner, "__name__", type(owner).__name__)
+        close = difflib.get_close_matches(name, [n for n in dir(owner) if n[0] != "_"], n=1)
+        hint = f"did you mean {close[0]}?" if close else _apps_in(owner)
+        raise TargetError(f"{kind}{owner_name} has no attribute {name!r}", hint) from error
+
+
+def _apps_in(owner: object) -> str:
+    names = [
+        name
+        for name, value in vars(owner).items()
+        if type(value).__name__ == "Flask" or name in {"create_app", "make_app"}
+    ]
+    if names:
+        return f"it has: {', '.join(sorted(names))}"
+    return "no Flask app was found in it; correct `target` in the configuration"
+
+
+def _called(factory: object, target: str) -> object:
+    if not callable(factory):
+        raise TargetError(
+            f"{target} can't be called: it is {_a(factory)}", "leave out the () in `target`"
+        )
+    return factory()
+
+
+def _a(value: object) -> str:
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def explain(error: BaseException, *, target: str, path: Path, seconds: float) -> ImportReport:
+    """Say in words what ``error``, raised by the import of ``target``, means."""
+    file, line = _place(error, path)
+    message = str(error)
+    if isinstance(error, SyntaxError):
+        message = _LINE_SUFFIX.sub("", message)
+        message += f" ({file}, line {line})" if file else ""
+    elif isinstance(error, SystemExit):
+        message = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return ImportReport(
+        type="TargetError" if isinstance(error, TargetError) else type(error).__name__,
+        message=_one_line(message, path),
+        file=file,
+        line=line,
+        missing_module=missing,
+        hint=_hint(error, path, missing, file),
+        traceback=_short_traceback(error),
+        seconds=round(seconds, 3),
+    )
+
+
+def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
+    """Give the file, relative to ``path``, and the line where the app's own code failed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return _relative(error.filename, path), error.lineno
+    if isinstance(error, TargetError):
+        return None, None
+    frames = [frame for frame in _frames(error.__traceback__) if not _is_machinery(frame[0])]
+    own = [frame for frame in frames if _is_own(frame[0], path)]
+    if not frames:
+        return None, None
+    file, line = (own or frames)[-1]
+    return _relative(file, path), line
+
+
+def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int]]:
+    for frame, line in traceback.walk_tb(tb):
+        yield frame.f_code.co_filename, line
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith(("<frozen importlib", _OWN_FOLDER + os.sep, importlib.__file__))
+
+
+def _is_own(file: str, path: Path) -> bool:
+    return file.startswith(f"{path}{os.sep}") and "site-packages" not in file
+
+
+def _relative(file: str, path: Path) -> str:
+    prefix = f"{path}{os.sep}"
+    return file.removeprefix(prefix) if file.startswith(prefix) else Path(file).name
+
+
+def _one_line(message: str, path: Path) -> str:
+    """Make ``message`` fit to be shown to anybody: one line, no absolute path."""
+    message = " ".join(message.replace(f"{path}{os.sep}", "").split())
+    message = _ABSOLUTE_PATH.sub(r"…/\1", message)
+    return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
+
+
+def _short_traceback(error: BaseException) -> str:
+    while error.__traceback__ and _is_machinery(error.__traceback__.tb_frame.f_code.co_filename):
+        error = error.with_traceback(error.__traceback__.tb_next)
+    text = "".join(traceback.format_exception(error, limit=-30))
+    return text if len(text) <= _TRACEBACK_MAX else "...\n" + text[-_TRACEBACK_MAX:]
+
+
+def _hint(error: BaseException, path: Path, missing: str | None, file: str | None) -> str | None:
+    if isinstance(error, TargetError):
+        return error.hint
+    if missing:
+        return _missing_hint(missing, path)
+    if isinstance(error, ImportError) and "partially initialized module" in str(error):
+        return "two modules import each other: move one of the imports into a function"
+    if isinstance(error, SyntaxError):
+        text = (error.text or "").strip()
+        return f"correct this line: {text[:100]}" if text else "correct the file"
+    if isinstance(error, SystemExit):
+        return 'the app ends itself while it is imported: guard it with if __name__ == "__main__":'
+    if isinstance(error, ImportTimeout):
+        return _timeout_hint(error)
+    if isinstance(error, PermissionError | FileNotFoundError) and error.filename:
+        return f"the supervisor's user needs access to {Path(str(error.filename)).name}"
+    return None
+
+
+def _timeout_hint(error: BaseException) -> str:
+    if any(file.endswith("werkzeug/serving.py") for file, _ in _frames(error.__traceback__)):
+        return (
+            'it serves by itself (app.run) when imported: guard it with if __name__ == "__main__":'
+        )
+    return "raise import_timeout_s if the import is only slow"
+
+
+def _missing_hint(missing: str, path: Path) -> str:
+    """Tell a file that wasn't copied from a package that isn't installed."""
+    top, *rest = missing.split(".")
+    folder = path
+    for part in missing.split(".")[:-1]:
+        folder /= part
+    if rest and (path / top).is_dir():
+        if close := difflib.get_close_matches(
+            missing.split(".")[-1], _modules_in(folder), n=1, cutoff=0.8
+        ):
+            return f"did you mean {'.'.join([*missing.split('.')[:-1], close[0]])}?"
+        return f"the file {missing.replace('.', '/')}.py is missing: was it copied?"
+    if rest and top in sys.modules:
+        return f"the installed {top} has no such module: is it the right version?"
+    if close := difflib.get_close_matches(top, _modules_in(path), n=1, cutoff=0.8):
+        return f"did you mean {close[0]}?"
+    package = _PACKAGE_OF_MODULE.get(top, top)
+    return f"copy {top}.py beside the app, or install the package: pip install {package}"
+
+
+def _modules_in(folder: Path) -> list[str]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return []
+    return [e.stem for e in entries if e.suffix == ".py" or (e / "__init__.py").exists()]

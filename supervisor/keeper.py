@@ -1,0 +1,109 @@
+"""Keeps the stand-in: one worker that answers for every app that can't."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.channel import Message
+from supervisor.events import EventKind
+from supervisor.model import Exit
+from supervisor.process import kill_group
+from supervisor.service import Service
+from supervisor.workers import Host, Worker
+
+_RETRY_S = 0.5  # between a stand-in that failed and the next one
+
+StandInMain = Callable[[socket.socket, dict[str, tuple[socket.socket, bool]]], int]
+"""The function that is the stand-in: takes its channel and {name: (listener, control)}."""
+
+
+class StandInKeeper:
+    """Keeps one stand-in worker while any port needs it, and tells it what to say."""
+
+    def __init__(self, host: Host, run: StandInMain) -> None:
+        self._host = host
+        self._run = run
+        self._worker: Worker | None = None
+        self._ready = False
+        self._held: frozenset[str] = frozenset()
+        self._wanted: list[str] = []
+        self._picture: dict[str, Any] = {}
+        self._start_at = 0.0
+
+    def answers(self, name: str) -> bool:
+        """Say whether the stand-in answers the port of ``name`` now."""
+        return self._ready and name in self._wanted and name in self._held
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the stand-in, if there is one."""
+        return self._worker.child.pid if self._worker and self._worker.child else None
+
+    def set(self, wanted: list[Service], all_services: list[Service], picture: Any) -> None:
+        """Answer the ports of exactly ``wanted``, with the reasons in ``picture``."""
+        self._wanted = [service.name for service in wanted]
+        self._picture = picture
+        if self._worker is not None and not set(self._wanted) <= self._held:
+            self._dismiss()  # a port was bound after it was forked
+        if self._wanted and self._worker is None:
+            self._start(all_services)
+        elif self._worker is not None and not self._wanted:
+            self._dismiss()
+        elif self._ready:
+            self._tell_worker()
+
+    def next_wakeup(self) -> float | None:
+        """Give the time at which a failed stand-in is started again, or None."""
+        return self._start_at if self._wanted and self._worker is None else None
+
+    def on_message(self, worker: Worker, message: Message) -> None:
+        """Take ``ready`` of the stand-in."""
+        if worker is self._worker and message.get("type") == "ready":
+            self._ready = True
+            self._tell_worker()
+            self._host.changed()
+
+    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+        """Start another one, if this one was not dismissed."""
+        if worker is not self._worker:
+            return
+        self._worker, self._ready = None, False
+        self._start_at = self._host.now() + _RETRY_S
+        self._host.tell(EventKind.EXITED, f"the stand-in ended: {exit_}", app=None, problem=True)
+        self._host.changed()
+
+    def stop(self) -> None:
+        """Let the stand-in end; none is started any more."""
+        self._wanted = []
+        if self._worker is not None:
+            self._dismiss()
+
+    def _start(self, services: list[Service]) -> None:
+        if self._host.now() < self._start_at:
+            return
+        held = {s.name: (s.listener, s.control) for s in services if s.listener is not None}
+        worker = Worker(self._host, "stand-in", self, 0)
+        keep = [listener.fileno() for listener, _ in held.values()]
+        try:
+            worker.start(lambda channel: self._run(channel, held), keep)
+        except OSError as error:
+            self._start_at = self._host.now() + _RETRY_S
+            text = f"no stand-in could be started: {error.strerror}"
+            self._host.tell(EventKind.EXITED, text, app=None, problem=True)
+            return
+        self._worker, self._ready, self._held = worker, False, frozenset(held)
+
+    def _dismiss(self) -> None:
+        assert self._worker is not None
+        if self._ready:
+            self._worker.send({"type": "drain"})
+        elif self._worker.child is not None:
+            kill_group(self._worker.child.pid)
+        self._worker, self._ready = None, False
+
+    def _tell_worker(self) -> None:
+        assert self._worker is not None
+        assert self._worker.channel is not None
+        if not self._worker.channel.unsent:  # it hears the next one
+            message = {"type": "state", "snapshot": self._picture, "answer": self._wanted}
+            self._worker.send(message)

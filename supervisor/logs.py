@@ -1,0 +1,150 @@
+"""What the supervisor writes: log lines for a terminal or for programs, never blocking.
+
+A terminal gets short coloured lines, anything else one JSON object a line. The writer drops
+lines, and says how many, rather than wait for a reader that doesn't read.
+"""
+
+import os
+import re
+import select
+import stat
+from collections import deque
+from typing import Any, Literal
+
+import structlog
+
+LINE_MAX = 8 * 1024  # a longer line of an app is cut
+BACKLOG_MAX = 2000  # lines kept for a reader that is slow
+
+Logger = Any  # structlog's loggers are made at run time
+Level = Literal["debug", "info", "warning", "error"]
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31"}
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+_CONTROLS = dict.fromkeys([*range(9), *range(10, 32), 127], "·")
+
+
+class Writer:
+    """Writes lines to a descriptor without ever waiting for it; the caller owns ``fd``."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._kept: deque[bytes] = deque()
+        self._dropped = 0
+        # a file never makes us wait for long, and poll() says nothing of use about it
+        self._always_ready = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    def msg(self, line: str) -> None:
+        """Write ``line``, now or by a later call."""
+        if len(self._kept) >= BACKLOG_MAX:
+            self._dropped += 1
+        else:
+            self._kept.append(line.encode("utf-8", "backslashreplace") + b"\n")
+        self.flush()
+
+    debug = info = warning = error = msg
+
+    def flush(self) -> None:
+        """Write what was kept, as far as the reader takes it."""
+        while self._kept and self._ready():
+            # poll() promises room for a page at least: no more, or write() might wait
+            part = self._kept[0][: select.PIPE_BUF]
+            try:
+                written = os.write(self._fd, part)
+            except OSError:
+                self._kept.clear()  # nobody will ever read it: the terminal or pipe is closed
+                return
+            if written < len(self._kept[0]):
+                self._kept[0] = self._kept[0][written:]
+            else:
+                self._kept.popleft()
+        if self._dropped and not self._kept:
+            text = f"... {self._dropped} log lines were dropped: they came faster than they went\n"
+            self._kept.append(text.encode())
+            self._dropped = 0
+
+    def _ready(self) -> bool:
+        if self._always_ready:
+            return True
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
+
+def make_logger(log_format: str, level: Level, fd: int = 2) -> tuple[Logger, Writer]:
+    """Make the logger that writes to ``fd``, and its writer."""
+    writer = Writer(fd)
+    terminal = os.isatty(fd)
+    console = log_format == "console" or (log_format == "auto" and terminal)
+    renderer: Any
+    if console:
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        renderer = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
+    else:
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    logger = structlog.wrap_logger(
+        writer,
+        processors=[structlog.processors.add_log_level, stamp, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    return logger, writer
+
+
+class _ConsoleRenderer:
+    """Renders ``12:00:01 coach    text  key=value``; colours only on a terminal."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _logger: Any, _method: str, event: dict[str, Any]) -> str:
+        level, app = event.pop("level"), event.pop("app", None) or "-"
+        output = event.pop("output", False)
+        time, text = event.pop("timestamp"), str(event.pop("event"))
+        rest = "".join(f"  {key}={value}" for key, value in event.items() if value is not None)
+        mark = "|" if output else " "
+        head = f"{time} {app:<10} {mark} "
+        body = text.replace("\n", "\n" + " " * len(head))
+        if not self._colours:
+            return f"{head}{body}{rest}"
+        colour = "0" if output else _COLOURS[level]
+        return f"\x1b[2m{head}\x1b[0m\x1b[{colour}m{body}\x1b[0m\x1b[2m{rest}\x1b[0m"
+
+
+class OutputLines:
+    """Cuts what a worker prints into lines fit for a log, whatever bytes it prints."""
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+        self._skipped = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take ``data``; give the lines that are complete."""
+        lines = []
+        *complete, rest = data.split(b"\n")
+        for part in complete:
+            self._add(part)
+            lines.append(self._finish())
+        self._add(rest)
+        return lines
+
+    def rest(self) -> list[str]:
+        """Give what was printed without an end of line, at the end."""
+        return [self._finish()] if self._partial else []
+
+    def _add(self, part: bytes) -> None:
+        room = LINE_MAX - len(self._partial)
+        self._partial += part[:room]
+        self._skipped += max(0, len(part) - room)
+
+    def _finish(self) -> str:
+        text = self._partial.decode("utf-8", "replace").rstrip("\r")
+        text = _ESCAPE_SEQUENCE.sub("", text).translate(_CONTROLS)
+        if self._skipped:
+            text += f" … ({self._skipped} bytes more)"
+        self._partial.clear()
+        self._skipped = 0
+        return text

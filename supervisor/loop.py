@@ -1,0 +1,374 @@
+"""The main process: one thread, one asyncio loop, every port, all decisions.
+
+It imports no app, starts no thread and never waits for anything but the loop itself. Whatever
+may block runs in a worker or in a throw-away child.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from supervisor import __version__, control, health
+from supervisor.client import SOCKET_VARIABLE
+from supervisor.config import Config
+from supervisor.conflict import conflict
+from supervisor.events import Event, EventKind, EventLog
+from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
+from supervisor.keeper import StandInKeeper
+from supervisor.lifecycle import wants_stand_in
+from supervisor.listeners import Address
+from supervisor.logs import Logger, Writer
+from supervisor.model import AppState, Cause, Exit
+from supervisor.process import (
+    Child,
+    TaskFailed,
+    become_subreaper,
+    fork_child,
+    kill_group,
+    run_in_child,
+)
+from supervisor.service import Service
+from supervisor.standin import run_stand_in
+from supervisor.statedir import StateDir
+from supervisor.status import run_status
+from supervisor.warmup import warm_up
+from supervisor.worker import AppWorker
+from supervisor.workers import Worker
+
+PUSH_INTERVAL_S = 1.0
+_STATUS = "status"
+_STATUS_START_TIMEOUT_S = 30.0
+_HOLDERS_TIMEOUT_S = 10.0
+_KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
+
+
+def wall_time() -> str:
+    """Give the wall time, for people: RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Supervisor:
+    """The main process of one configuration; `run` is its life."""
+
+    def __init__(self, config: Config, logger: Logger, writer: Writer) -> None:
+        self._config = config
+        self._log = logger
+        self._writer = writer
+        self._state = StateDir(config.state_dir)
+        self._events = EventLog()
+        self._facts = SupervisorFacts(
+            version=__version__,
+            pid=os.getpid(),
+            started_wall=wall_time(),
+            started_s=time.monotonic(),
+        )
+        self._workers: dict[int, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stop_signals = 0
+        self._stopped = asyncio.Event()
+        self._apps: list[Service] = []
+        self._stand_in = StandInKeeper(self, self._run_stand_in)
+
+    # ---- life
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; gives the exit code.
+
+        Raises `SupervisorError` when another one runs, or the state folder can't be used.
+        """
+        self._state.lock(self._facts.started_wall)
+        try:
+            return await self._run_locked()
+        finally:
+            self._state.control_socket.unlink(missing_ok=True)
+            self._state.unlock()
+
+    async def _run_locked(self) -> int:
+        self._loop = asyncio.get_running_loop()
+        become_subreaper()
+        self._handle_signals()
+        methods = {"snapshot": lambda _params: self.picture()}
+        server = control.ControlServer(control.listen(self._state.control_socket), methods)
+        self._make_services()
+        text = f"flask-supervisor {__version__} runs as pid {os.getpid()}, with {self._config.file}"
+        self.tell(EventKind.STARTED, text, app=None)
+        warm_up()
+        await server.start()
+        self._on_time()
+        self._push_for_ever()
+        await self._stopped.wait()
+        server.stop()
+        await self._shut_down()
+        return 0
+
+    def _make_services(self) -> None:
+        self._status = Service(
+            self,
+            name=_STATUS,
+            address=Address(*self._config.status_address),
+            worker_main=partial(
+                run_status, shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s
+            ),
+            import_timeout_s=_STATUS_START_TIMEOUT_S,
+            bind_settings=self._config.bind,
+        )
+        for name, app in self._config.apps.items():
+            if app.enabled:
+                self._make_data_dir(name)
+                self._apps.append(
+                    Service(
+                        self,
+                        name=name,
+                        address=Address(*self._config.address(name)),
+                        worker_main=partial(self._run_app, name),
+                        import_timeout_s=app.import_timeout_s,
+                        control=app.control,
+                        bind_settings=self._config.bind,
+                    )
+                )
+
+    def _make_data_dir(self, name: str) -> None:
+        try:
+            self._state.make_data_dir(name)
+        except OSError as error:
+            text = f"its data folder can't be created: {error.strerror}"
+            self.tell(EventKind.STARTED, text, app=name, problem=True)
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._loop.add_signal_handler(number, self._on_stop_signal, number)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def _on_stop_signal(self, number: int) -> None:
+        self._stop_signals += 1
+        name = signal.Signals(number).name
+        if self._stop_signals == 1:
+            self.tell(EventKind.STOPPING, f"stopping, because of {name}", app=None)
+            self._stopped.set()
+        elif number == signal.SIGINT:
+            self.tell(EventKind.STOPPING, "stopping at once, because of a second SIGINT", app=None)
+            self._kill_all()
+
+    async def _shut_down(self) -> None:
+        """Let every worker finish what it does, within the limit; then leave nothing behind."""
+        for handle in (self._timer, self._settling):
+            if handle is not None:
+                handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for service in [*self._apps, self._status]:
+            service.stop()
+        self._stand_in.stop()
+        limit_s = self._config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
+        await self._until_no_workers(limit_s)
+        self._kill_all()
+        await self._until_no_workers(_KILL_MARGIN_S)
+        for service in [*self._apps, self._status]:
+            service.close()
+        self._writer.flush()
+
+    async def _until_no_workers(self, limit_s: float) -> None:
+        deadline = self.now() + limit_s
+        while self._workers and self.now() < deadline:
+            await asyncio.sleep(0.01)
+
+    def _kill_all(self) -> None:
+        for pid in self._workers:
+            kill_group(pid)
+
+    # ---- what a service asks for (service.Host)
+
+    def now(self) -> float:
+        """Give the monotonic time in seconds: the only clock decisions are made by."""
+        return time.monotonic()
+
+    def wall(self) -> str:
+        """Give the wall time, for people."""
+        return wall_time()
+
+    def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
+        """Log and remember an event."""
+        event = Event(
+            kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
+        )
+        self._events.add(event)
+        (self._log.warning if problem else self._log.info)(text, app=app, kind=str(kind))
+
+    def changed(self) -> None:
+        """Bring everything up to date, soon and once."""
+        if self._settling is None and not self._stopped.is_set():
+            self._settling = self._loop.call_soon(self._settle)
+
+    def fork(
+        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
+    ) -> Child:
+        """Fork a worker and listen to it."""
+        child = fork_child(run, name=name, keep=keep)
+        self._workers[child.pid] = owner
+        self._loop.add_reader(child.channel, owner.on_messages)
+        self._loop.add_reader(child.output, owner.on_output)
+        return child
+
+    def when_writable(self, worker: Worker) -> None:
+        """Call the worker's `on_writable` once, when its channel takes more."""
+        assert worker.child is not None
+        channel = worker.child.channel
+
+        def writable() -> None:
+            self._loop.remove_writer(channel)
+            worker.on_writable()
+
+        self._loop.add_writer(channel, writable)
+
+    def deaf_to(self, fd: int) -> None:
+        """Stop listening to a descriptor of a worker."""
+        self._loop.remove_reader(fd)
+        self._loop.remove_writer(fd)
+
+    def find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
+        """Find out, in a child, who holds ``port``, and call ``tell`` with it."""
+        task = self._loop.create_task(self._find_holders(port, tell))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
+        try:
+            cause = await run_in_child(conflict, port, timeout_s=_HOLDERS_TIMEOUT_S)
+        except (TaskFailed, OSError) as error:
+            cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
+        tell(Cause(**cause))
+
+    def print_output(self, app: str, pid: int, lines: list[str]) -> None:
+        """Pass on what a worker printed."""
+        for line in lines:
+            self._log.info(line, app=app, pid=pid, output=True)
+
+    # ---- what workers are
+
+    def _run_app(self, name: str, connection: socket.socket, listener: socket.socket) -> int:
+        app = self._config.apps[name]
+        environment = {"FLASK_SUPERVISOR_DATA_DIR": str(self._state.data_dir(name)), **app.env}
+        if app.control:
+            environment[SOCKET_VARIABLE] = str(self._state.control_socket)
+        else:
+            os.environ.pop(SOCKET_VARIABLE, None)
+        worker = AppWorker(
+            target=app.target,
+            path=self._config.app_path(name),
+            listener=listener,
+            threads=app.threads,
+            import_timeout_s=app.import_timeout_s,
+            shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s,
+            environment=environment,
+        )
+        return worker.run(connection)
+
+    def _run_stand_in(
+        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
+    ) -> int:
+        timeout_s = self._config.supervisor.shutdown_timeout_s
+        return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
+
+    # ---- what happens
+
+    def _reap(self) -> None:
+        """Take note of every process that ended; kill what is left of a worker's group first."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            worker = self._workers.pop(ended.si_pid, None)
+            if worker is not None:
+                kill_group(ended.si_pid)  # while the pid is still its own
+            _, status = os.waitpid(ended.si_pid, 0)
+            if worker is not None:
+                worker.on_exit(Exit.from_exitcode(os.waitstatus_to_exitcode(status)))
+
+    def _on_time(self) -> None:
+        for service in [self._status, *self._apps]:
+            service.on_time()
+        self.changed()
+
+    def _settle(self) -> None:
+        """Make the stand-in, the status worker and the timer follow the states."""
+        self._settling = None
+        now = self.now()
+        services = [*self._apps, self._status]
+        wanted = [service for service in services if wants_stand_in(service.life, now)]
+        self._stand_in.set(wanted, services, self._stand_in_picture())
+        self._push()
+        self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wakeups = [service.next_wakeup() for service in [*self._apps, self._status]]
+        wakeups.append(self._stand_in.next_wakeup())
+        at = min((time for time in wakeups if time is not None), default=None)
+        if at is not None:
+            self._timer = self._loop.call_later(max(0.0, at - now), self._on_time)
+
+    def _push_for_ever(self) -> None:
+        self._push()
+        self._writer.flush()
+        self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
+
+    def _push(self) -> None:
+        worker = self._status.worker
+        if (
+            worker is None
+            or worker.channel is None
+            or self._status.life.state is not AppState.READY
+        ):
+            return
+        if worker.channel.unsent:
+            return  # it isn't reading: it gets the next picture
+        watched = {
+            service.name: {"generation": service.life.generation, "watch": service.watch}
+            for service in self._apps
+            if service.watch is not None
+        }
+        worker.send({"type": "picture", "picture": self.picture(), "watched": watched})
+
+    # ---- what it says of itself
+
+    def picture(self) -> dict[str, Any]:
+        """Give the health document."""
+        apps = [self._app_facts(service) for service in self._apps]
+        return health.document(
+            self._facts, apps, self._checks(), self._events.last(health.EVENTS_SHOWN), self.now()
+        )
+
+    def _app_facts(self, service: Service) -> AppFacts:
+        return AppFacts(
+            name=service.name,
+            port=service.address.port,
+            address=str(service.address),
+            control=service.control,
+            life=service.life,
+            since_wall=service.since_wall,
+            stand_in_answers=self._stand_in.answers(service.name),
+        )
+
+    def _checks(self) -> list[CheckFacts]:
+        life = self._status.life
+        if life.state is AppState.READY or life.cause is None:
+            return [CheckFacts(name="status_port", reason=None)]
+        return [CheckFacts(name="status_port", reason=life.cause.reason, hint=life.cause.hint)]
+
+    def _stand_in_picture(self) -> dict[str, Any]:
+        """Give what the stand-in shows: the apps, and the status server as one of them."""
+        now = self.now()
+        services = [*self._apps, self._status]
+        return {"apps": {s.name: health.app_document(self._app_facts(s), now) for s in services}}

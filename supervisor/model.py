@@ -1,0 +1,103 @@
+"""The values that every part of the supervisor speaks of: states, reports, exits."""
+
+import signal
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class AppState(StrEnum):
+    """What an app is doing."""
+
+    STARTING = "starting"  # a worker imports it
+    READY = "ready"  # a worker accepts connections
+    BACKOFF = "backoff"  # waits to be started again
+    FAILED = "failed"  # fails often: still tried, slowly
+    STOPPED = "stopped"  # by an operator
+    BLOCKED = "blocked"  # has no port yet
+
+
+class Serving(StrEnum):
+    """What answers an app's port now."""
+
+    APP = "app"
+    LAST_KNOWN_GOOD = "last-known-good"
+    STAND_IN = "stand-in"
+    NOTHING = "nothing"
+
+
+class Status(StrEnum):
+    """The three words of ``application/health+json``."""
+
+    PASS = "pass"  # noqa: S105 - a word of the health format, not a password
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why an app does not serve: one line for everybody, and what to do about it.
+
+    ``reason`` holds no absolute path, no traceback and no secret: it is shown to any client of
+    the app's port.
+    """
+
+    reason: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """Everything known about a failed import; ``file`` is relative to the app's ``path``."""
+
+    type: str
+    message: str
+    file: str | None
+    line: int | None
+    missing_module: str | None
+    hint: str | None
+    traceback: str
+    seconds: float
+
+    @property
+    def cause(self) -> Cause:
+        """The report in one line, as the app's port and the health page show it."""
+        reason = f"{self.type}: {self.message}" if self.message else self.type
+        if self.file and self.line and self.type != "SyntaxError":
+            reason += f" ({self.file}, line {self.line})"
+        return Cause(reason=reason, hint=self.hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read what `to_json` gave; raises TypeError for anything else."""
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended: exactly one of ``code`` and ``signal`` is set."""
+
+    code: int | None = None
+    signal: int | None = None
+
+    @classmethod
+    def from_exitcode(cls, exitcode: int) -> Self:
+        """Read the value of `os.waitstatus_to_exitcode`: negative for a signal."""
+        if exitcode < 0:
+            return cls(signal=-exitcode)
+        return cls(code=exitcode)
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return "ended by itself (exit code 0)" if self.code == 0 else f"exit code {self.code}"
+        try:
+            name = signal.Signals(self.signal).name
+        except ValueError:  # a real-time signal has a number only
+            name = f"signal {self.signal}"
+        if self.signal == signal.SIGKILL:
+            return f"killed by {name} (by a person, or perhaps out of memory)"
+        return f"killed by {name}"

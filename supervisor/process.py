@@ -1,0 +1,310 @@
+"""Forks children that are safe to run foreign code in.
+
+The main process has one thread and an asyncio loop. A child starts as a copy of it, so
+everything that would let one reach into the other is undone first: signal handlers and their
+wakeup descriptor, the event loop, the descriptors, the session, the buffered output.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import ctypes
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from supervisor.model import Exit
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_NAME_MAX = 15  # prctl(2): a longer name is cut
+CLEANUP_S = 2.0  # threads and atexit handlers of a child get this long at its end
+_FAILED = 70  # sysexits.h EX_SOFTWARE: the child's own code failed, see its output
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_inherited: list[object] = []  # objects of the parent that must never be finalised in a child
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A forked child. The owner closes both ends and reaps ``pid``.
+
+    ``channel`` talks to it; ``output`` (a read end, non-blocking) gives what it prints.
+    """
+
+    pid: int
+    channel: socket.socket
+    output: int
+
+
+def become_subreaper() -> None:
+    """Make orphaned descendants our children (prctl(2)), so that they can be reaped."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def fork_child(
+    run: Callable[[socket.socket], int],
+    *,
+    name: str,
+    keep: Iterable[int] = (),
+) -> Child:
+    """Fork a child that calls ``run`` with its end of the channel and exits with its result.
+
+    The child keeps the descriptors in ``keep`` and closes every other one. It dies with this
+    process. Raises OSError when no process or descriptor can be had.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    parent = os.getpid()
+    try:
+        pid = _fork()
+    except OSError:
+        os.close(read_end)
+        os.close(write_end)
+        ours.close()
+        theirs.close()
+        raise
+    if pid == 0:
+        _be_child(lambda: run(theirs), parent, name, write_end, {theirs.fileno(), *keep})
+    os.close(write_end)
+    theirs.close()
+    ours.setblocking(False)
+    os.set_blocking(read_end, False)
+    return Child(pid, ours, read_end)
+
+
+class TaskFailed(Exception):
+    """A function that was run in a child gave no result."""
+
+
+async def run_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    """Run ``function`` in a throw-away child and give its result, which has to be JSON.
+
+    What it prints goes to standard error. The owner of the loop reaps the child. Raises
+    `TaskFailed` when there is no result within ``timeout_s`` seconds, OSError when nothing can
+    be forked.
+    """
+    pid, pipe = _fork_task(function, arguments)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bytes] = loop.create_future()
+    received = bytearray()
+
+    def read() -> None:
+        part = os.read(pipe, 65536)
+        received.extend(part)
+        if not part and not done.done():
+            done.set_result(bytes(received))
+
+    loop.add_reader(pipe, read)
+    try:
+        answer = await asyncio.wait_for(done, timeout_s)
+    except TimeoutError as error:
+        kill_group(pid)
+        raise TaskFailed(f"no result within {timeout_s:g} s") from error
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)
+    return _result(answer)
+
+
+def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    """Do as `run_in_child`, blocking, for a process without a loop; the child is reaped.
+
+    Raises `TaskFailed` with how the child ended, when it gave no result.
+    """
+    pid, pipe = _fork_task(function, arguments)
+    deadline = time.monotonic() + timeout_s
+    received = bytearray()
+    try:
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
+                raise TaskFailed(f"no result within {timeout_s:g} s")
+            part = os.read(pipe, 65536)
+            if not part:
+                break
+            received += part
+    finally:
+        os.close(pipe)
+        if not received:
+            # what it said last is on its way out; a child that hangs is ended
+            _wait_for_end(pid, deadline)
+        kill_group(pid)
+        _, status = os.waitpid(pid, 0)
+    if not received:
+        raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
+    return _result(bytes(received))
+
+
+def _wait_for_end(pid: int, deadline: float) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(pidfd)
+
+
+def _result(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise TaskFailed("the child ended in the middle of its result") from error
+
+
+def _fork_task(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, int]:
+    """Fork the child of `run_in_child`; gives its pid and the end of its pipe to read."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+
+    def run() -> int:
+        result = json.dumps(function(*arguments)).encode()
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(result)
+        return 0
+
+    parent = os.getpid()
+    try:
+        pid = _fork()
+    except OSError:
+        os.close(read_end)
+        os.close(write_end)
+        raise
+    if pid == 0:
+        _be_child(run, parent, "fs-task", 2, {write_end})
+    os.close(write_end)
+    os.set_blocking(read_end, False)
+    return pid, read_end
+
+
+def kill_group(pid: int) -> None:
+    """Send SIGKILL to the process group of a child that has not been reaped yet."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # before its setsid() it is in our own group
+
+
+def _fork() -> int:
+    """Fork with every signal blocked; the child unblocks them when it is its own."""
+    threads = len(os.listdir("/proc/self/task"))
+    assert threads == 1, f"fork is only safe from a single thread, there are {threads}"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+    if pid != 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _be_child(
+    run: Callable[[], int], parent: int, name: str, output: int, keep: set[int]
+) -> NoReturn:
+    """Undo what was inherited, run, and end; nothing of the parent's stack ever runs again."""
+    code = _FAILED
+    try:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before prctl: nobody would ever end us
+            os._exit(_FAILED)
+        _forget_parent()
+        os.setsid()
+        _set_name(name)
+        _redirect_output(output)
+        _close_others(keep)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        code = run()
+    except BaseException:  # noqa: BLE001 - the last boundary of this process: reported, never lost
+        traceback.print_exc()
+    _end(code)
+
+
+def _forget_parent() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP have no handler
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_IGN)  # as Python itself starts
+    if sys.version_info < (3, 12):  # from 3.12 on asyncio does this itself after a fork
+        asyncio.set_event_loop_policy(None)
+    atexit._clear()  # the parent's handlers are the parent's
+    if logging := sys.modules.get("logging"):
+        atexit.register(logging.shutdown)
+
+
+def _set_name(name: str) -> None:
+    sys.argv = [name]
+    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:_NAME_MAX]))
+
+
+def _redirect_output(output: int) -> None:
+    """Send output to ``output`` as UTF-8 whatever the locale, and read nothing."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(output, 2)
+    os.dup2(2, 1)
+    _inherited.extend((sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), "utf-8")
+    sys.stdout, sys.stderr = _text_output(1), _text_output(2)
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
+    os.environ["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # for children of the app
+
+
+def _text_output(fd: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(fd, "w", closefd=False)),
+        "utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def _close_others(keep: set[int]) -> None:
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if fd > 2 and fd not in keep:
+            with contextlib.suppress(OSError):  # the one that listed the folder is closed already
+                os.close(fd)
+
+
+def _end(code: int) -> NoReturn:
+    """Give threads and atexit handlers `CLEANUP_S`, flush, and end."""
+    limit = threading.Timer(CLEANUP_S, os._exit, [code])
+    limit.daemon = True
+    with contextlib.suppress(RuntimeError):  # no thread to be had: then there is no limit
+        limit.start()
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # joins non-daemon threads
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - foreign handlers; the process ends either way
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,220 @@
+"""One port and the app behind it: owns the listener and the worker, follows the life's table.
+
+A service never waits: the loop calls it when something happened (`on_message`, `on_exit`,
+`on_time` ...), it lets `lifecycle.step` decide, and carries out what that says.
+"""
+
+import random
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import lifecycle, listeners
+from supervisor.channel import Message
+from supervisor.config import BindSettings
+from supervisor.events import EventKind
+from supervisor.lifecycle import Life
+from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.process import kill_group
+from supervisor.workers import Host, Worker
+
+WorkerMain = Callable[[socket.socket, socket.socket], int]
+"""The function that is a worker: takes its channel and the listener, gives the exit code."""
+
+
+class Service:
+    """One port with its app; made once, lives as long as the supervisor."""
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        name: str,
+        address: listeners.Address,
+        bind_settings: BindSettings,
+        worker_main: WorkerMain,
+        import_timeout_s: float,
+        control: bool = False,
+    ) -> None:
+        self._host = host
+        self.name = name
+        self.address = address
+        self.control = control
+        self.life = Life(since=host.now(), import_timeout_s=import_timeout_s)
+        self.since_wall = host.wall()
+        self.listener: socket.socket | None = None
+        self.worker: Worker | None = None
+        self.watch: list[Any] | None = None  # what the failed import depended on
+        self._bind_settings = bind_settings
+        self._worker_main = worker_main
+        self._failed_binds = 0
+        self._bind_at: float | None = host.now()
+        self._started_at = 0.0
+        self._shown_traceback = ""
+        self._stopping = False
+
+    # ---- what happens to a service
+
+    def on_time(self) -> None:
+        """Do what is due now."""
+        now = self._host.now()
+        if self._bind_at is not None and now >= self._bind_at:
+            self._try_bind(now)
+        self._step(lifecycle.Elapsed())
+
+    def next_wakeup(self) -> float | None:
+        """Give the time at which `on_time` is wanted next, or None."""
+        wakeup = lifecycle.next_wakeup(self.life, self._host.now())
+        times = [time for time in (wakeup, self._bind_at) if time is not None]
+        return min(times, default=None)
+
+    def on_message(self, worker: Worker, message: Message) -> None:
+        """Take a message of this service's worker."""
+        match message:
+            case {"type": "importing", "watch": watch}:
+                self.watch = watch
+            case {"type": "import_failed", "report": report, "watch": watch}:
+                self.watch = watch
+                self._import_failed(worker, ImportReport.from_json(report))
+            case {"type": "ready"}:
+                self.watch = None
+                self._step(lifecycle.Ready(worker.generation))
+                took = self._host.now() - self._started_at
+                self._tell(EventKind.READY, f"ready on {self.address}, after {took:.2f} s")
+        self._host.changed()
+
+    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+        """Take note that a worker of this service has been reaped."""
+        if worker is not self.worker:
+            return
+        self.worker = None
+        if self._stopping:
+            return
+        if self.life.state is AppState.READY:
+            self._tell(EventKind.EXITED, f"the worker ended: {exit_}", problem=True)
+        elif self.life.verdict is None:
+            self._tell(EventKind.EXITED, f"the worker ended while importing: {exit_}", problem=True)
+        self._step(lifecycle.Exited(worker.generation, exit_))
+
+    def on_files_changed(self, generation: int) -> None:
+        """Start a new attempt, since the files are no longer those that failed."""
+        if generation == self.life.generation and not self._stopping:
+            self._tell(EventKind.FILES_CHANGED, "its files have changed: trying them at once")
+            self._step(lifecycle.FilesChanged())
+
+    def on_holders(self, cause: Cause) -> None:
+        """Learn who holds the port."""
+        if self.life.state is AppState.BLOCKED and not self._stopping:
+            self._tell(EventKind.BIND_FAILED, f"{cause.reason} ({cause.hint})", problem=True)
+            self._step(lifecycle.BindFailed(cause))
+
+    # ---- the end
+
+    def stop(self) -> None:
+        """Let the worker finish its requests and end; nothing is started any more."""
+        self._stopping = True
+        self._bind_at = None
+        if self.worker is None:
+            return
+        if self.life.state is AppState.READY:
+            self.worker.send({"type": "drain"})
+        elif self.worker.child is not None:
+            kill_group(self.worker.child.pid)
+
+    def close(self) -> None:
+        """Close the port."""
+        if self.listener is not None:
+            listeners.close(self.listener)
+            self.listener = None
+
+    # ---- how it is done
+
+    def _try_bind(self, now: float) -> None:
+        try:
+            self.listener = listeners.bind(self.address)
+        except listeners.BindError as error:
+            self._bind_failed(error, now)
+            return
+        self._bind_at = None
+        if self._failed_binds:
+            self._tell(
+                EventKind.BOUND, f"bound {self.address}, at attempt {self._failed_binds + 1}"
+            )
+        self._failed_binds = 0
+        self._step(lifecycle.Bound())
+
+    def _bind_failed(self, error: listeners.BindError, now: float) -> None:
+        self._failed_binds += 1
+        settings = self._bind_settings
+        delay_s = listeners.retry_delay_s(
+            self._failed_binds,
+            attempts=settings.attempts,
+            first_delay_s=settings.first_delay_s,
+            factor=settings.factor,
+            max_delay_s=settings.max_delay_s,
+        )
+        self._bind_at = now + delay_s
+        retry = f"attempt {self._failed_binds}, the next in {delay_s:g} s"
+        self._tell(EventKind.BIND_FAILED, f"{error.reason}; {retry}", problem=True)
+        known = self.life.cause
+        if not (error.in_use and known is not None and known.hint):  # the holder named already
+            self._step(lifecycle.BindFailed(Cause(reason=error.reason, hint=error.hint)))
+        if error.in_use and self.address.port is not None:
+            self._host.find_holders(self.address.port, self.on_holders)
+
+    def _import_failed(self, worker: Worker, report: ImportReport) -> None:
+        self._step(lifecycle.ImportFailed(worker.generation, report))
+        cause = report.cause
+        hint = f"; {cause.hint}" if cause.hint else ""
+        self._tell(EventKind.IMPORT_FAILED, f"{cause.reason}{hint}", problem=True)
+        if report.traceback != self._shown_traceback:  # once, not at every attempt
+            self._shown_traceback = report.traceback
+            assert worker.child is not None
+            self._host.print_output(self.name, worker.child.pid, report.traceback.splitlines())
+
+    def _step(self, event: lifecycle.LifeEvent) -> None:
+        before = self.life
+        self.life, actions = lifecycle.step(before, event, self._host.now(), random.random)
+        if self.life.since != before.since or self.life.state is not before.state:
+            self.since_wall = self._host.wall()
+        if self.life is not before:
+            self._tell_wait(before)
+            self._host.changed()
+        for action in actions:
+            match action:
+                case lifecycle.Spawn(generation):
+                    self._spawn(generation)
+                case lifecycle.Kill(pid):
+                    kill_group(pid)
+
+    def _tell_wait(self, before: Life) -> None:
+        if self.life.state is before.state or self.life.retry_at is None:
+            return
+        wait_s = self.life.retry_at - self._host.now()
+        slow = "it fails often; " if self.life.state is AppState.FAILED else ""
+        self._tell(
+            EventKind.RETRY, f"{slow}trying again in {wait_s:.1f} s, or when its files change"
+        )
+
+    def _spawn(self, generation: int) -> None:
+        assert self.listener is not None
+        listener = self.listener
+        self._started_at = self._host.now()
+        worker = Worker(self._host, self.name, self, generation)
+        try:
+            pid = worker.start(
+                lambda channel: self._worker_main(channel, listener), [listener.fileno()]
+            )
+        except OSError as error:
+            cause = Cause(
+                reason=f"no worker could be started: {error.strerror}",
+                hint="the machine is out of memory, processes or open files",
+            )
+            self._tell(EventKind.EXITED, cause.reason, problem=True)
+            self._step(lifecycle.SpawnFailed(cause))
+            return
+        self.worker = worker
+        self._step(lifecycle.Spawned(pid))
+
+    def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
+        self._host.tell(kind, text, app=self.name, problem=problem)

@@ -1,0 +1,66 @@
+"""The state folder: its lock, the apps' data folders, whole writes.
+
+One supervisor at a time holds the lock (flock(2)): it ends with the process that took it,
+however that ends, so nothing has to be cleaned up after a crash.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from supervisor.errors import AlreadyRunning, SupervisorError
+
+_FOLDER_MODE = 0o700
+
+
+class StateDir:
+    """The state folder at ``path``, absolute."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_fd: int | None = None
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the control socket is."""
+        return self.path / "control.sock"
+
+    def lock(self, started: str) -> None:
+        """Create the folder and take its lock; ``started`` is shown to whoever comes second.
+
+        Raises `AlreadyRunning`, or `SupervisorError` when the folder can't be used.
+        """
+        try:
+            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SupervisorError(
+                f"cannot use the state folder {self.path}: {error.strerror}",
+                hint="set state_dir in [supervisor] to a folder that this user may write to",
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(fd, 200).decode("utf-8", "replace").strip() or "unknown pid"
+            os.close(fd)
+            raise AlreadyRunning(
+                f"already running as {holder}, with the state folder {self.path}",
+                hint="look at it with: flask-supervisor status",
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+        self._lock_fd = fd
+
+    def unlock(self) -> None:
+        """Let go of the lock."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def data_dir(self, app: str) -> Path:
+        """Give the folder for the data of ``app``."""
+        return self.path / "data" / app
+
+    def make_data_dir(self, app: str) -> None:
+        """Create the folder for the data of ``app`` if it is missing; raises OSError."""
+        self.data_dir(app).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)

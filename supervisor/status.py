@@ -1,0 +1,221 @@
+"""The status worker: health for monitors on a port of its own, and the watch over files.
+
+The main process pushes its picture here on every change and every second; answers come from
+that copy, so that no request ever reaches the main process. When no push comes, that is the
+news: the main process is stuck or gone.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from supervisor import __version__
+from supervisor.channel import Channel, Message
+from supervisor.errors import ChannelClosed
+from supervisor.health import not_ready
+from supervisor.serving import Server
+from supervisor.watching import Watch, fingerprint
+from supervisor.worker import serve
+
+STALE_S = 3.0  # pushes come every second; this long without one and something is wrong
+WATCH_INTERVAL_S = 0.5
+_THREADS = 4
+_SEND_TIMEOUT_S = 1.0
+
+Picture = dict[str, Any]
+
+ENDPOINTS = {
+    "/livez": "200 while the main process works, else 503",
+    "/readyz": "200 when every app is ready (stopped ones aside), else 503 with the list",
+    "/health": "the whole picture; 200 for pass and warn, 503 for fail",
+    "/health/APP": "one app, by the same rule",
+}
+
+
+class Copy:
+    """The last picture pushed by the main process, and its age."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._picture: Picture | None = None
+        self._pushed_s = clock()
+
+    def push(self, picture: Picture) -> None:
+        """Take a new picture as a whole."""
+        self._picture = picture
+        self._pushed_s = self._clock()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last push."""
+        return self._clock() - self._pushed_s
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the main process has been heard of lately."""
+        return self._picture is not None and self.age_s < STALE_S
+
+    def picture(self) -> Picture:
+        """Give the picture, with the truth about its own age."""
+        picture = self._picture or {"status": "fail", "version": __version__, "apps": {}}
+        reason = None
+        if not self.fresh:
+            reason = f"the main process has not been heard of for {self.age_s:.0f} s"
+        check = {
+            "status": "fail" if reason else "pass",
+            "reason": reason,
+            "hint": "it is stopped or overloaded: restart the service" if reason else None,
+            "critical": True,
+        }
+        return {
+            **picture,
+            "status": "fail" if reason else picture["status"],
+            "checks": {"main_process": check, **picture.get("checks", {})},
+        }
+
+
+def create_app(copy: Copy) -> Flask:
+    """Make the status app, which answers from ``copy``."""
+    app = Flask(__name__, static_folder=None)
+
+    @app.get("/")
+    def index() -> Response:
+        return _answer({"name": "flask-supervisor", "version": __version__, "paths": ENDPOINTS})
+
+    @app.get("/livez")
+    def livez() -> Response:
+        if copy.fresh:
+            return _answer({"status": "pass"})
+        return _answer({"status": "fail", "reason": _main_reason(copy.picture())}, 503)
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        missing = not_ready(copy.picture())
+        if missing:
+            return _answer({"status": "fail", "not_ready": missing}, 503)
+        return _answer({"status": "pass"})
+
+    @app.get("/health")
+    def health() -> Response:
+        picture = copy.picture()
+        return _health(picture, picture["status"])
+
+    @app.get("/health/<name>")
+    def health_of(name: str) -> Response:
+        picture = copy.picture()
+        found = picture["apps"].get(name)
+        if found is None:
+            known = ", ".join(picture["apps"]) or "none"
+            return _problem(404, f"there is no app '{name}'; known: {known}")
+        if not copy.fresh:
+            found = {**found, "status": "fail", "reason": _main_reason(picture)}
+        return _health(found, found["status"])
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        hint = f"the paths are: {', '.join(['/', *ENDPOINTS])}"
+        answer = _problem(error.code or 500, f"{error.name}: {request.path}; {hint}")
+        allowed = getattr(error, "valid_methods", None)
+        if allowed:
+            answer.headers["Allow"] = ", ".join(sorted(allowed))
+        return answer
+
+    @app.after_request
+    def uncached(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return app
+
+
+def _main_reason(picture: Picture) -> Any:
+    return picture["checks"]["main_process"]["reason"]
+
+
+def _answer(body: Any, code: int = 200, kind: str = "application/json") -> Response:
+    text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
+    return Response(text, code, content_type=kind)
+
+
+def _health(body: Picture, status: str) -> Response:
+    return _answer(body, 503 if status == "fail" else 200, "application/health+json")
+
+
+def _problem(code: int, detail: str) -> Response:
+    body = {"type": "about:blank", "status": code, "detail": detail}
+    return _answer(body, code, "application/problem+json")
+
+
+class FileWatch(threading.Thread):
+    """Looks at the files of apps that failed to import, until they change.
+
+    ``changed`` is called, in this thread, with the app's name and generation, once per change.
+    """
+
+    def __init__(self, changed: Callable[[str, int], None]) -> None:
+        super().__init__(name="file-watch", daemon=True)
+        self._changed = changed
+        self._condition = threading.Condition()
+        self._watched: dict[str, Any] = {}
+        self._told: set[tuple[str, int]] = set()
+
+    def set(self, watched: dict[str, Any]) -> None:
+        """Watch exactly these: by app name, ``generation`` and the ``watch`` list it reported."""
+        with self._condition:
+            self._watched = watched
+            self._told &= {(name, entry["generation"]) for name, entry in watched.items()}
+            self._condition.notify()
+
+    def run(self) -> None:
+        """Look every `WATCH_INTERVAL_S` while there is something to watch."""
+        while True:
+            with self._condition:
+                while not self._watched:
+                    self._condition.wait()
+                watched = dict(self._watched)
+            for name, entry in watched.items():
+                key = (name, entry["generation"])
+                if key not in self._told and _has_changed(entry["watch"]):
+                    self._told.add(key)
+                    self._changed(*key)
+            time.sleep(WATCH_INTERVAL_S)
+
+
+def _has_changed(watches: list[dict[str, Any]]) -> bool:
+    return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in watches)
+
+
+def run_status(
+    connection: socket.socket, listener: socket.socket, *, shutdown_timeout_s: float
+) -> int:
+    """Be the status worker on ``listener``."""
+    channel = Channel(connection)
+    copy = Copy()
+    lock = threading.Lock()
+
+    def changed(name: str, generation: int) -> None:
+        message = {"type": "files_changed", "app": name, "generation": generation}
+        try:
+            with lock:
+                channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
+        except ChannelClosed:
+            return  # the loop notices too, and ends this worker
+
+    watch = FileWatch(changed)
+
+    def tell(message: Message) -> None:
+        copy.push(message["picture"])
+        watch.set(message["watched"])
+
+    server = Server(threads=_THREADS)
+    server.add(listener, create_app(copy))
+    watch.start()
+    serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=tell)
+    return 0

@@ -1,0 +1,119 @@
+"""Fingerprints of an app's source files, to see that they changed.
+
+A worker takes one before it imports; whoever takes another later and gets a different one knows
+that the code on disk is no longer the code that was imported. Only sources count: an app may
+write data and logs beside them.
+"""
+
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+_SOURCES = (".py", ".pyi", ".so", ".pth")
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+ENTRIES_MAX = 20_000  # a larger tree is watched in part only: the watch must stay cheap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What to look at: trees of sources, folders whose names count, and single files."""
+
+    trees: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(**{name: tuple(paths) for name, paths in fields.items()})
+
+
+def fingerprint(watch: Watch) -> str:
+    """Give a digest that changes when a watched source is written, added, moved or removed.
+
+    Blocks on the disk; missing files and folders are part of the digest.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for line in _lines(watch):
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def _lines(watch: Watch) -> Iterator[str]:
+    for tree in watch.trees:
+        left = [ENTRIES_MAX]
+        yield from _tree_lines(tree, left)
+    for folder in watch.folders:
+        yield f"{folder}: {' '.join(sorted(_names(folder)))}"
+    for file in watch.files:
+        yield _file_line(file)
+
+
+def _tree_lines(folder: str, left: list[int]) -> Iterator[str]:
+    folders = []
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield f"{folder}: {error.errno}"
+        return
+    if any(entry.name == "pyvenv.cfg" for entry in found):
+        return  # a virtual environment lies in the tree; it isn't the app's own code
+    for entry in found:
+        left[0] -= 1
+        if left[0] < 0:
+            return
+        if entry.name.startswith(".") or entry.name in _SKIPPED:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        elif entry.name.endswith(_SOURCES):
+            yield _file_line(entry.path)
+    for path in folders:
+        yield f"{path}/"  # an empty folder is a namespace package too
+        yield from _tree_lines(path, left)
+
+
+def _file_line(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return f"{path}: {error.errno}"
+    return f"{path}: {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name not in _SKIPPED]
+    except OSError:
+        return []
+
+
+def beyond_tree(tree: Path, search_path: Iterable[str], module_files: Iterable[str]) -> Watch:
+    """Give what an import also depends on outside of ``tree``.
+
+    The folders of ``search_path`` by their names (so that installing a package is seen), and the
+    files of modules from elsewhere, the standard library left out.
+    """
+    inside = str(tree) + os.sep
+    library = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    folders = {
+        path
+        for path in search_path
+        if path and path not in library and not (path + os.sep).startswith(inside)
+    }
+    installed = tuple(path for path in folders | library if path)
+    files = {
+        file
+        for file in module_files
+        if not file.startswith(inside) and not file.startswith(installed)
+    }
+    return Watch(trees=(), folders=tuple(sorted(folders)), files=tuple(sorted(files)))

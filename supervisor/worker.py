@@ -1,0 +1,100 @@
+"""The life of a worker process: import one app, serve it, drain, end.
+
+Runs in a forked child. Tells the main process ``importing``, then ``import_failed`` with the
+report or ``ready``; is told ``drain``. When the main process is gone, so is the worker.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.channel import Channel, Message
+from supervisor.errors import ChannelClosed
+from supervisor.importing import import_app
+from supervisor.serving import Server
+from supervisor.watching import Watch, beyond_tree, fingerprint
+
+_SEND_TIMEOUT_S = 10.0
+IDLE_AT_SHUTDOWN_S = 0.3  # keep-alive clients get this long for one more request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppWorker:
+    """What a worker has to know; ``listener`` is inherited and never closed by it."""
+
+    target: str
+    path: Path
+    listener: socket.socket
+    threads: int
+    import_timeout_s: float
+    shutdown_timeout_s: float
+    environment: dict[str, str]
+
+    def run(self, connection: socket.socket) -> int:
+        """Be the worker; gives the exit code."""
+        os.environ.update(self.environment)
+        channel = Channel(connection)
+        sources = Watch(trees=(str(self.path),))
+        watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
+        channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
+        app, report = import_app(self.target, self.path, timeout_s=self.import_timeout_s)
+        if app is None:
+            assert report is not None
+            beyond = _beyond(self.path)
+            message = {
+                "type": "import_failed",
+                "report": report.to_json(),
+                "watch": [
+                    *watched,
+                    {"watch": beyond.to_json(), "fingerprint": fingerprint(beyond)},
+                ],
+            }
+            channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
+            return 1
+        server = Server(threads=self.threads)
+        server.add(self.listener, app)
+        serve(server, channel, shutdown_timeout_s=self.shutdown_timeout_s)
+        return 0
+
+
+def serve(
+    server: Server,
+    channel: Channel,
+    *,
+    shutdown_timeout_s: float,
+    on_message: Callable[[Message], None] | None = None,
+) -> None:
+    """Report ``ready`` and serve until told to drain, by message or by SIGTERM.
+
+    Any other message goes to ``on_message``, in the thread that runs the server's loop.
+    """
+
+    def drain(_number: int = 0, _frame: object = None) -> None:
+        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_AT_SHUTDOWN_S)
+
+    def hear() -> None:
+        try:
+            messages = channel.receive()
+        except ChannelClosed:
+            os._exit(1)  # the main process is gone: nobody would ever end us
+        for message in messages:
+            if message["type"] == "drain":
+                drain()
+            elif on_message is not None:
+                on_message(message)
+
+    signal.signal(signal.SIGTERM, drain)
+    server.watch(channel.fileno(), hear)
+    channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
+    cut_off = server.run()
+    if cut_off:
+        sys.stderr.write(f"{cut_off} requests were cut off after {shutdown_timeout_s:g} s\n")
+
+
+def _beyond(path: Path) -> Watch:
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return beyond_tree(path, sys.path, [file for file in files if file])

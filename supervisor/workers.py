@@ -1,0 +1,148 @@
+"""A worker process as the main process sees it: its messages, its output, its end."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from supervisor.channel import Channel, Message
+from supervisor.errors import ChannelClosed
+from supervisor.events import EventKind
+from supervisor.logs import OutputLines
+from supervisor.model import Cause, Exit
+from supervisor.process import Child, kill_group
+
+_OUTPUT_PART = 64 * 1024  # read at once from a worker's output, so that others get their turn
+
+
+class Host(Protocol):
+    """What a service needs of the main loop; time is monotonic seconds."""
+
+    def now(self) -> float:
+        """Give the time."""
+
+    def wall(self) -> str:
+        """Give the wall time, for people: RFC 3339, UTC."""
+
+    def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
+        """Log and remember an event."""
+
+    def changed(self) -> None:
+        """Take note that something monitors can see has changed."""
+
+    def fork(
+        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: "Worker"
+    ) -> Child:
+        """Fork a worker whose messages, output and exit go to ``owner``; raises OSError."""
+
+    def when_writable(self, worker: "Worker") -> None:
+        """Call the worker's `on_writable` as soon as its channel takes more."""
+
+    def deaf_to(self, fd: int) -> None:
+        """Stop listening to a descriptor of a worker, before it is closed."""
+
+    def find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
+        """Find out, without waiting, who holds ``port``, and call ``tell`` with it."""
+
+    def print_output(self, app: str, pid: int, lines: list[str]) -> None:
+        """Pass on what a worker printed."""
+
+
+class Worker:
+    """A running worker process of ``owner``, and the two ways to hear of it."""
+
+    def __init__(self, host: Host, name: str, owner: "WorkerOwner", generation: int) -> None:
+        self._host = host
+        self._name = name
+        self._owner = owner
+        self._lines = OutputLines()
+        self.generation = generation
+        self.child: Child | None = None
+        self.channel: Channel | None = None
+
+    def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
+        """Fork it and give its pid; raises OSError."""
+        self.child = self._host.fork(run, f"fs-{self._name}", keep, self)
+        self.channel = Channel(self.child.channel)
+        return self.child.pid
+
+    def on_messages(self) -> None:
+        """Hear what the worker says."""
+        assert self.channel is not None
+        assert self.child is not None
+        try:
+            messages = self.channel.receive()
+        except ChannelClosed:
+            self._close_channel()
+            kill_group(self.child.pid)  # a worker nobody can talk to is of no use
+            return
+        for message in messages:
+            self._owner.on_message(self, message)
+
+    def on_writable(self) -> None:
+        """Send what did not fit before."""
+        assert self.channel is not None
+        try:
+            self.channel.flush()
+        except ChannelClosed:
+            self.on_messages()
+            return
+        if self.channel.unsent:
+            self._host.when_writable(self)
+
+    def on_output(self) -> None:
+        """Pass on what the worker printed; at the end of file there is nothing to hear."""
+        assert self.child is not None
+        if not self._read_output():
+            self._host.deaf_to(self.child.output)
+
+    def on_exit(self, exit_: Exit) -> None:
+        """Hear and print the rest, then tell the owner how it ended."""
+        assert self.child is not None
+        assert self.channel is not None
+        if self.channel.fileno() >= 0:
+            self.on_messages()
+        while self._read_output():
+            continue
+        self._host.print_output(self._name, self.child.pid, self._lines.rest())
+        self._close_channel()
+        self._host.deaf_to(self.child.output)
+        os.close(self.child.output)
+        self._owner.on_exit(self, exit_)
+
+    def send(self, message: Message) -> None:
+        """Send ``message``; a worker that can't take it is as good as gone, and is killed."""
+        assert self.channel is not None
+        assert self.child is not None
+        try:
+            self.channel.send(message)
+        except ChannelClosed:
+            kill_group(self.child.pid)
+            return
+        if self.channel.unsent:
+            self._host.when_writable(self)
+
+    def _read_output(self) -> bool:
+        assert self.child is not None
+        try:
+            data = os.read(self.child.output, _OUTPUT_PART)
+        except BlockingIOError:
+            return False
+        self._host.print_output(self._name, self.child.pid, self._lines.feed(data))
+        return bool(data)
+
+    def _close_channel(self) -> None:
+        assert self.channel is not None
+        if self.channel.fileno() >= 0:
+            self._host.deaf_to(self.channel.fileno())
+            self.channel.close()
+
+
+class WorkerOwner(Protocol):
+    """Whoever decides what a worker's messages and its end mean."""
+
+    def on_message(self, worker: Worker, message: Message) -> None:
+        """Take one message of ``worker``."""
+
+    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+        """Take note that ``worker`` has been reaped."""
