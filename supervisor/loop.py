@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from supervisor import __version__, control, health
+from supervisor.channel import Message
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.config import Config
 from supervisor.conflict import conflict
@@ -119,6 +120,7 @@ class Supervisor:
             ),
             import_timeout_s=_STATUS_START_TIMEOUT_S,
             bind_settings=self._config.bind,
+            other_message=self._on_files_changed,
         )
         for name, app in self._config.apps.items():
             if app.enabled:
@@ -294,6 +296,11 @@ class Supervisor:
             _, status = os.waitpid(ended.si_pid, 0)
             if worker is not None:
                 worker.on_exit(Exit.from_exitcode(os.waitstatus_to_exitcode(status)))
+
+    def _on_files_changed(self, message: Message) -> None:
+        for service in self._apps:
+            if service.name == message["app"]:
+                service.on_files_changed(message["generation"])
 
     def _on_time(self) -> None:
         for service in [self._status, *self._apps]:

@@ -35,6 +35,7 @@ class Service:
         worker_main: WorkerMain,
         import_timeout_s: float,
         control: bool = False,
+        other_message: Callable[[Message], None] | None = None,
     ) -> None:
         self._host = host
         self.name = name
@@ -47,6 +48,7 @@ class Service:
         self.watch: list[Any] | None = None  # what the failed import depended on
         self._bind_settings = bind_settings
         self._worker_main = worker_main
+        self._other_message = other_message
         self._failed_binds = 0
         self._bind_at: float | None = host.now()
         self._started_at = 0.0
@@ -81,6 +83,8 @@ class Service:
                 self._step(lifecycle.Ready(worker.generation))
                 took = self._host.now() - self._started_at
                 self._tell(EventKind.READY, f"ready on {self.address}, after {took:.2f} s")
+            case _ if self._other_message is not None:
+                self._other_message(message)
         self._host.changed()
 
     def on_exit(self, worker: Worker, exit_: Exit) -> None:

@@ -35,7 +35,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length with this header, type
 _CGROUP_ID = struct.Struct("=Q")
 
 _DATAGRAM_BYTES = 32768  # the kernel makes no larger datagram of a dump
-_MAX_DATAGRAMS = 4  # some 1,200 sockets: more would hold up a loop for over a millisecond
+_MAX_DATAGRAMS = 4  # some 1,000 sockets: more would hold up a loop for over a millisecond
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _UNAVAILABLE = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT}
 _UNAVAILABLE |= {errno.EACCES, errno.EPERM}  # a sandbox; above: the kernel has no sock_diag
@@ -89,7 +89,7 @@ def listeners(port: int) -> list[ListeningSocket]:
 
 
 def time_wait_count(port: int) -> int:
-    """Count the TIME_WAIT sockets at local ``port``, up to some 1,200; raises as `listeners`."""
+    """Count the TIME_WAIT sockets at local ``port``, up to some 1,000; raises as `listeners`."""
     return sum(len(_dump(family, _TCP_TIME_WAIT, port)) for family in _FAMILIES)
 
 

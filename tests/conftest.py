@@ -1,0 +1,62 @@
+"""What the tests share."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A folder for apps; whatever is started on it is stopped, and must leave nothing behind."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    made = Project(folder)
+    yield made
+    made.clean_up()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_descriptor() -> Iterator[None]:
+    """Fail a test that leaves a socket open in the test process."""
+    before = _sockets()
+    yield
+    left = _sockets() - before
+    assert not left, f"sockets left open: {left}"
+
+
+def _sockets() -> set[str]:
+    links = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if link.startswith("socket:"):
+            links.add(link)
+    return links
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what can't run here, and name what is missing."""
+    for mark in item.iter_markers("debian"):
+        package, program = mark.args[0], mark.kwargs.get("program", mark.args[0])
+        if shutil.which(program) is None:
+            pytest.skip(f"needs the Debian package {package}: sudo apt-get install {package}")
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+    if item.get_closest_marker("ipv6") and not _has_ipv6():
+        pytest.skip("needs a kernel with IPv6")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
