@@ -56,12 +56,12 @@ def cli() -> None:
 @_config_option
 def run(config_file: str | None) -> None:
     """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C."""
-    from supervisor.logs import make_logger
+    from supervisor.logs import Log
     from supervisor.loop import Supervisor
 
     config = _load(config_file)
-    logger, writer = make_logger(config.supervisor.log_format, config.supervisor.log_level)
-    sys.exit(asyncio.run(Supervisor(config, logger, writer).run()))
+    log = Log(config.supervisor.log_format, config.supervisor.log_level)
+    sys.exit(asyncio.run(Supervisor(config, log).run()))
 
 
 @cli.command(epilog="Example: flask-supervisor status --json")

@@ -25,6 +25,9 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 _MESSAGE_MAX = 300
 _TRACEBACK_MAX = 32 * 1024
+# Where the supervisor was started, or its script: Python puts it first on the search path. An app
+# that finds a module there works when started by hand, and fails as a service.
+_START_FOLDER = "" if sys.flags.safe_path else sys.path[0]
 _OWN_FOLDER = str(Path(__file__).parent)
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])/(?:[^\s/'\"():,;]+/)+([^\s/'\"():,;]+)")
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats its place
@@ -71,8 +74,8 @@ def prepare(path: Path) -> None:
             f"the app's folder {path.name}/ can't be entered: {error.strerror}",
             "correct `path` in its section of the configuration",
         ) from error
-    script_folders = {"", str(Path(sys.argv[0]).parent), str(path)}
-    sys.path[:] = [str(path), *(entry for entry in sys.path if entry not in script_folders)]
+    others = [entry for entry in sys.path if entry not in ("", _START_FOLDER, str(path))]
+    sys.path[:] = [str(path), *others]
     importlib.invalidate_caches()
 
 

@@ -31,6 +31,15 @@ class Address:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """Where a person finds it; an address for all interfaces is shown as localhost."""
+        if self.port is None:
+            return self.host
+        if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            return f"http://localhost:{self.port}"
+        return f"http://{self}"
+
 
 class BindError(Exception):
     """A bind that failed; ``in_use`` says that another process holds the address."""

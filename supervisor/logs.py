@@ -16,11 +16,10 @@ import structlog
 LINE_MAX = 8 * 1024  # a longer line of an app is cut
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
 
-Logger = Any  # structlog's loggers are made at run time
 Level = Literal["debug", "info", "warning", "error"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31"}
+_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "output": "0"}
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 _CONTROLS = dict.fromkeys([*range(9), *range(10, 32), 127], "·")
 
@@ -72,30 +71,59 @@ class Writer:
         return bool(poll.poll(0))
 
 
-def make_logger(log_format: str, level: Level, fd: int = 2) -> tuple[Logger, Writer]:
-    """Make the logger that writes to ``fd``, and its writer."""
-    writer = Writer(fd)
+class Log:
+    """The log of a supervisor, on descriptor ``fd``.
+
+    ``level`` is for the supervisor's own lines; what apps print is always passed on.
+    """
+
+    def __init__(self, log_format: str, level: Level, fd: int = 2) -> None:
+        self._writer = Writer(fd)
+        processors = _processors(log_format, fd)
+        self._own = self._logger(processors, _LEVELS[level])
+        self._output = self._logger(processors, _LEVELS["debug"])
+
+    def event(self, text: str, *, app: str | None, kind: str, problem: bool) -> None:
+        """Write what happened; a ``problem`` is a warning."""
+        (self._own.warning if problem else self._own.info)(text, app=app, kind=kind)
+
+    def output(self, text: str, *, app: str, pid: int) -> None:
+        """Write a line that a worker printed."""
+        self._output.info(text, app=app, pid=pid, output=True)
+
+    def flush(self) -> None:
+        """Write what a slow reader has not taken yet, as far as it takes it now."""
+        self._writer.flush()
+
+    def _logger(self, processors: list[Any], level: int) -> Any:
+        return structlog.wrap_logger(
+            self._writer,
+            processors=processors,
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        )
+
+
+def _processors(log_format: str, fd: int) -> list[Any]:
     terminal = os.isatty(fd)
-    console = log_format == "console" or (log_format == "auto" and terminal)
-    renderer: Any
-    if console:
+    if log_format == "console" or (log_format == "auto" and terminal):
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        renderer = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
-    else:
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    logger = structlog.wrap_logger(
-        writer,
-        processors=[structlog.processors.add_log_level, stamp, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        context_class=dict,
-        cache_logger_on_first_use=True,
-    )
-    return logger, writer
+        renderer: Any = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
+        return [structlog.processors.add_log_level, stamp, renderer]
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+    return [structlog.processors.add_log_level, stamp, _in_order, renderer]
+
+
+def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Put first what a person looks for first."""
+    first = ("timestamp", "level", "app", "event")
+    return {**{key: event[key] for key in first if key in event}, **event}
 
 
 class _ConsoleRenderer:
-    """Renders ``12:00:01 coach    text  key=value``; colours only on a terminal."""
+    """Renders ``12:00:01 coach    text``, an app's own lines behind a bar."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
@@ -104,14 +132,11 @@ class _ConsoleRenderer:
         level, app = event.pop("level"), event.pop("app", None) or "-"
         output = event.pop("output", False)
         time, text = event.pop("timestamp"), str(event.pop("event"))
-        rest = "".join(f"  {key}={value}" for key, value in event.items() if value is not None)
-        mark = "|" if output else " "
-        head = f"{time} {app:<10} {mark} "
-        body = text.replace("\n", "\n" + " " * len(head))
+        head = f"{time} {app:<10} {'|' if output else ' '} "
         if not self._colours:
-            return f"{head}{body}{rest}"
-        colour = "0" if output else _COLOURS[level]
-        return f"\x1b[2m{head}\x1b[0m\x1b[{colour}m{body}\x1b[0m\x1b[2m{rest}\x1b[0m"
+            return head + text
+        colour = _COLOURS["output" if output else level]
+        return f"\x1b[2m{head}\x1b[0m\x1b[{colour}m{text}\x1b[0m"
 
 
 class OutputLines:

@@ -5,6 +5,7 @@ may block runs in a worker or in a throw-away child.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
 from supervisor.keeper import StandInKeeper
 from supervisor.lifecycle import wants_stand_in
 from supervisor.listeners import Address
-from supervisor.logs import Logger, Writer
+from supervisor.logs import Log
 from supervisor.model import AppState, Cause, Exit
 from supervisor.process import (
     Child,
@@ -57,10 +58,9 @@ def wall_time() -> str:
 class Supervisor:
     """The main process of one configuration; `run` is its life."""
 
-    def __init__(self, config: Config, logger: Logger, writer: Writer) -> None:
+    def __init__(self, config: Config, log: Log) -> None:
         self._config = config
-        self._log = logger
-        self._writer = writer
+        self._log = log
         self._state = StateDir(config.state_dir)
         self._events = EventLog()
         self._facts = SupervisorFacts(
@@ -89,7 +89,8 @@ class Supervisor:
         try:
             return await self._run_locked()
         finally:
-            self._state.control_socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start replaces it
+                self._state.control_socket.unlink()
             self._state.unlock()
 
     async def _run_locked(self) -> int:
@@ -99,7 +100,7 @@ class Supervisor:
         methods = {"snapshot": lambda _params: self.picture()}
         server = control.ControlServer(control.listen(self._state.control_socket), methods)
         self._make_services()
-        text = f"flask-supervisor {__version__} runs as pid {os.getpid()}, with {self._config.file}"
+        text = f"flask-supervisor {__version__}, pid {os.getpid()}, runs {self._config.file}"
         self.tell(EventKind.STARTED, text, app=None)
         warm_up()
         await server.start()
@@ -175,7 +176,7 @@ class Supervisor:
         await self._until_no_workers(_KILL_MARGIN_S)
         for service in [*self._apps, self._status]:
             service.close()
-        self._writer.flush()
+        self._log.flush()
 
     async def _until_no_workers(self, limit_s: float) -> None:
         deadline = self.now() + limit_s
@@ -202,7 +203,7 @@ class Supervisor:
             kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
         )
         self._events.add(event)
-        (self._log.warning if problem else self._log.info)(text, app=app, kind=str(kind))
+        self._log.event(text, app=app, kind=str(kind), problem=problem)
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
@@ -251,7 +252,7 @@ class Supervisor:
     def print_output(self, app: str, pid: int, lines: list[str]) -> None:
         """Pass on what a worker printed."""
         for line in lines:
-            self._log.info(line, app=app, pid=pid, output=True)
+            self._log.output(line, app=app, pid=pid)
 
     # ---- what workers are
 
@@ -328,7 +329,7 @@ class Supervisor:
 
     def _push_for_ever(self) -> None:
         self._push()
-        self._writer.flush()
+        self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
 
     def _push(self) -> None:

@@ -82,7 +82,7 @@ class Service:
                 self.watch = None
                 self._step(lifecycle.Ready(worker.generation))
                 took = self._host.now() - self._started_at
-                self._tell(EventKind.READY, f"ready on {self.address}, after {took:.2f} s")
+                self._tell(EventKind.READY, f"ready on {self.address.url}, after {took:.2f} s")
             case _ if self._other_message is not None:
                 self._other_message(message)
         self._host.changed()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class AppWorker:
     def run(self, connection: socket.socket) -> int:
         """Be the worker; gives the exit code."""
         os.environ.update(self.environment)
+        time.tzset()  # the environment of the app may set TZ
         channel = Channel(connection)
         sources = Watch(trees=(str(self.path),))
         watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
