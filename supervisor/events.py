@@ -13,7 +13,6 @@ class EventKind(StrEnum):
     STOPPING = "stopping"
     BOUND = "bound"
     BIND_FAILED = "bind_failed"
-    SPAWNED = "spawned"
     READY = "ready"
     IMPORT_FAILED = "import_failed"
     EXITED = "exited"

@@ -41,6 +41,10 @@ class StandInKeeper:
 
     def set(self, wanted: list[Service], all_services: list[Service], picture: Any) -> None:
         """Answer the ports of exactly ``wanted``, with the reasons in ``picture``."""
+        for service in wanted:
+            if service.name not in self._wanted:
+                text = f"until it serves, {service.address.url} is answered with 503 and the reason"
+                self._host.tell(EventKind.STAND_IN, text, app=service.name)
         self._wanted = [service.name for service in wanted]
         self._picture = picture
         if self._worker is not None and not set(self._wanted) <= self._held:
