@@ -1,0 +1,109 @@
+"""The documentation names everything a person can type, set or ask for."""
+
+import re
+from pathlib import Path
+
+import attrs
+import click
+import pytest
+from harness import REPOSITORY
+
+from supervisor import cli, config, status
+from supervisor.events import EventKind
+from supervisor.health import AppFacts, SupervisorFacts, app_document, document
+from supervisor.lifecycle import Life
+from supervisor.model import AppState, Serving, Status
+
+DOCS = REPOSITORY / "docs"
+TABLES = {
+    "supervisor": config.SupervisorSettings,
+    "bind": config.BindSettings,
+    "status": config.StatusSettings,
+    "apps.NAME": config.AppSettings,
+}
+
+
+def section(file: Path, title: str) -> str:
+    """Give the text below a heading, to the next heading."""
+    parts = re.split(r"^## (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = [text for head, text in zip(parts[1::2], parts[2::2], strict=True) if head == title]
+    assert found, f"{file.name} has no section {title!r}"
+    return found[0]
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_every_key_has_a_row_with_its_default(title: str) -> None:
+    """The reference describes each key of the configuration, and gives its true default."""
+    text = section(DOCS / "configuration.md", f"`[{title}]`")
+    for field in attrs.fields(TABLES[title]):
+        row = re.search(rf"^\| `{field.name}` \| (.*?) \|", text, flags=re.MULTILINE)
+        assert row, f"{title}.{field.name} has no row"
+        default = field.default
+        if isinstance(default, bool):
+            assert row[1] == f"`{str(default).lower()}`"
+        elif isinstance(default, str):
+            assert row[1] == f'`"{default}"`'
+        elif isinstance(default, int | float):
+            assert row[1] == f"`{default:g}`"
+
+
+def test_no_row_describes_a_key_that_is_gone() -> None:
+    """Every row of the reference belongs to a key that exists."""
+    for title, settings in TABLES.items():
+        text = section(DOCS / "configuration.md", f"`[{title}]`")
+        rows = set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
+        assert rows == {field.name for field in attrs.fields(settings)}
+
+
+def test_every_command_and_option_is_described() -> None:
+    """The operator's guide has a row for each command, and each help text has an example."""
+    text = section(DOCS / "operating.md", "Commands")
+    for name, command in cli.cli.commands.items():
+        row = re.search(rf"^\| `{name}\b.*$", text, flags=re.MULTILINE)
+        assert row, f"command {name} has no row"
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.name != "config_file":
+                assert parameter.opts[0] in row[0], f"{name}: {parameter.opts[0]}"
+        assert command.epilog, name
+        assert command.epilog.startswith(f"Example: flask-supervisor {name}")
+
+
+def test_every_endpoint_and_field_is_described() -> None:
+    """The health reference names each path, field, state, check and event kind."""
+    text = (DOCS / "health.md").read_text(encoding="utf-8")
+    life = Life(since=0.0, import_timeout_s=1.0)
+    facts = AppFacts(
+        name="a",
+        port=1,
+        address="",
+        control=False,
+        life=life,
+        since_wall="",
+        stand_in_answers=False,
+    )
+    about = SupervisorFacts(version="", pid=1, started_wall="", started_s=0.0)
+    words = {
+        *status.ENDPOINTS,
+        *document(about, [], [], [], 0.0),
+        *app_document(facts, 0.0),
+        *map(str, [*AppState, *Status, *EventKind]),
+        *(str(serving) for serving in Serving if serving is not Serving.LAST_KNOWN_GOOD),
+        "main_process",
+        "status_port",
+    }
+    missing = [word for word in words if f"`{word}`" not in text]
+    assert not missing
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Every relative link and every named file in the documentation exists."""
+    for page in [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_architecture_page_places_every_module() -> None:
+    """The table of tiers names each file of the package."""
+    text = section(DOCS / "architecture.md", "Where the code lives")
+    for file in (REPOSITORY / "supervisor").glob("*.py"):
+        assert file.name == "__init__.py" or f"`{file.stem}`" in text, file.name
