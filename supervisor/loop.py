@@ -343,9 +343,7 @@ class Supervisor:
         if worker.channel.unsent:
             return  # it isn't reading: it gets the next picture
         watched = {
-            service.name: {"generation": service.life.generation, "watch": service.watch}
-            for service in self._apps
-            if service.watch is not None
+            service.name: service.watched for service in self._apps if service.watched is not None
         }
         worker.send({"type": "picture", "picture": self.picture(), "watched": watched})
 

@@ -16,10 +16,14 @@ from supervisor.events import EventKind
 from supervisor.lifecycle import Life
 from supervisor.model import AppState, Cause, Exit, ImportReport
 from supervisor.process import kill_group
+from supervisor.restart import STABLE_S
 from supervisor.workers import Host, Worker
 
 WorkerMain = Callable[[socket.socket, socket.socket], int]
 """The function that is a worker: takes its channel and the listener, gives the exit code."""
+
+
+_WATCHED_STATES = (AppState.STARTING, AppState.BACKOFF, AppState.FAILED)
 
 
 class Service:
@@ -45,15 +49,23 @@ class Service:
         self.since_wall = host.wall()
         self.listener: socket.socket | None = None
         self.worker: Worker | None = None
-        self.watch: list[Any] | None = None  # what the failed import depended on
+        self._watch: list[Any] | None = None  # what the last import depended on
         self._bind_settings = bind_settings
         self._worker_main = worker_main
         self._other_message = other_message
         self._failed_binds = 0
         self._bind_at: float | None = host.now()
         self._started_at = 0.0
-        self._shown_traceback = ""
+        self._told_cause: Cause | None = None
+        self._told_wait: AppState | None = None
         self._stopping = False
+
+    @property
+    def watched(self) -> dict[str, Any] | None:
+        """What to watch for a change that makes a new attempt worth while, or None."""
+        if self._watch is None or self.life.state not in _WATCHED_STATES:
+            return None
+        return {"generation": self.life.generation, "watch": self._watch}
 
     # ---- what happens to a service
 
@@ -74,12 +86,11 @@ class Service:
         """Take a message of this service's worker."""
         match message:
             case {"type": "importing", "watch": watch}:
-                self.watch = watch
+                self._watch = watch
             case {"type": "import_failed", "report": report, "watch": watch}:
-                self.watch = watch
+                self._watch = watch
                 self._import_failed(worker, ImportReport.from_json(report))
             case {"type": "ready"}:
-                self.watch = None
                 self._step(lifecycle.Ready(worker.generation))
                 took = self._host.now() - self._started_at
                 self._tell(EventKind.READY, f"ready on {self.address.url}, after {took:.2f} s")
@@ -95,6 +106,8 @@ class Service:
         if self._stopping:
             return
         if self.life.state is AppState.READY:
+            if self._host.now() - self.life.since >= STABLE_S:
+                self._told_cause = self._told_wait = None
             self._tell(EventKind.EXITED, f"the worker ended: {exit_}", problem=True)
         elif self.life.verdict is None:
             self._tell(EventKind.EXITED, f"the worker ended while importing: {exit_}", problem=True)
@@ -169,12 +182,13 @@ class Service:
     def _import_failed(self, worker: Worker, report: ImportReport) -> None:
         self._step(lifecycle.ImportFailed(worker.generation, report))
         cause = report.cause
+        if cause == self._told_cause:
+            return  # the same as at the last attempt: said already
+        self._told_cause, self._told_wait = cause, None
         hint = f"; {cause.hint}" if cause.hint else ""
         self._tell(EventKind.IMPORT_FAILED, f"{cause.reason}{hint}", problem=True)
-        if report.traceback != self._shown_traceback:  # once, not at every attempt
-            self._shown_traceback = report.traceback
-            assert worker.child is not None
-            self._host.print_output(self.name, worker.child.pid, report.traceback.splitlines())
+        assert worker.child is not None
+        self._host.print_output(self.name, worker.child.pid, report.traceback.splitlines())
 
     def _step(self, event: lifecycle.LifeEvent) -> None:
         before = self.life
@@ -192,13 +206,13 @@ class Service:
                     kill_group(pid)
 
     def _tell_wait(self, before: Life) -> None:
-        if self.life.state is before.state or self.life.retry_at is None:
+        """Say once how an app that fails again and again is tried."""
+        state = self.life.state
+        if state is before.state or self.life.retry_at is None or state is self._told_wait:
             return
-        wait_s = self.life.retry_at - self._host.now()
-        slow = "it fails often; " if self.life.state is AppState.FAILED else ""
-        self._tell(
-            EventKind.RETRY, f"{slow}trying again in {wait_s:.1f} s, or when its files change"
-        )
+        self._told_wait = state
+        pace = "once a minute" if state is AppState.FAILED else "soon, after growing waits"
+        self._tell(EventKind.RETRY, f"it is tried again when its files change, and {pace}")
 
     def _spawn(self, generation: int) -> None:
         assert self.listener is not None
