@@ -115,7 +115,9 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
     elif failed:
         click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
     else:
-        click.echo(f"{config.file}: the configuration and all {len(findings)} apps are fine")
+        click.echo(
+            f"{config.file}: fine, and so {'is its app' if len(findings) == 1 else f'are its {len(findings)} apps'}"
+        )
     sys.exit(1 if failed else 0)
 
 

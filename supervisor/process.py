@@ -289,6 +289,8 @@ def _close_others(keep: set[int]) -> None:
 
 def _end(code: int) -> NoReturn:
     """Give threads and atexit handlers `CLEANUP_S`, flush, and end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # it ends already
     limit = threading.Timer(CLEANUP_S, os._exit, [code])
     limit.daemon = True
     with contextlib.suppress(RuntimeError):  # no thread to be had: then there is no limit

@@ -70,7 +70,7 @@ def serve(
     shutdown_timeout_s: float,
     on_message: Callable[[Message], None] | None = None,
 ) -> None:
-    """Report ``ready`` and serve until told to drain, by message or by SIGTERM.
+    """Report ``ready`` and serve until told to drain, by message, SIGTERM or SIGINT.
 
     Any other message goes to ``on_message``, in the thread that runs the server's loop.
     """
@@ -89,7 +89,8 @@ def serve(
             elif on_message is not None:
                 on_message(message)
 
-    signal.signal(signal.SIGTERM, drain)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, drain)
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
     cut_off = server.run()
