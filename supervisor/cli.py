@@ -115,9 +115,7 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
     elif failed:
         click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
     else:
-        click.echo(
-            f"{config.file}: fine, and so {'is its app' if len(findings) == 1 else f'are its {len(findings)} apps'}"
-        )
+        click.echo(f"nothing found: {config.file} is valid, and every app can be served")
     sys.exit(1 if failed else 0)
 
 
