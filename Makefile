@@ -5,13 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean help
+.PHONY: run test check clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    serve the example apps on 5000 and 5001, and health on 6000"
 	@echo "make test   run the tests"
-	@echo "make check  ruff, mypy --strict"
+	@echo "make check  ruff, mypy --strict, import direction"
 	@echo "make clean  remove .venv and caches"
 
 run: $(VENV)/.installed
@@ -24,6 +24,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_architecture.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
