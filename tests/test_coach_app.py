@@ -1,14 +1,15 @@
 """The coach's page, on a real data folder."""
 
+import gc
 import os
 import re
-import signal
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def nothing_left() -> Iterator[None]:
     """Fail a test that leaves a descriptor or a thread behind."""
     before = sorted(os.listdir("/proc/self/fd")), threading.active_count()
     yield
+    gc.collect()
     assert (sorted(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
 
@@ -36,6 +38,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "data"
     monkeypatch.setenv("FLASK_SUPERVISOR_DATA_DIR", str(folder))
     yield folder
+    gc.collect()  # the traceback of an error may hold a connection until then
     names = {path.name for path in folder.iterdir()}
     known = {name for name in names if re.fullmatch(r"coach\.db\.corrupt-[0-9TZ-]+", name)}
     assert names - known == {"coach.db", "lock", "secret_key"}
@@ -372,12 +375,11 @@ def damage_inside(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_header, damage_inside])
 def test_damaged_database_is_set_aside(
-    data: Path, client: FlaskClient, damage: object, capsys: pytest.CaptureFixture[str]
+    data: Path, client: FlaskClient, damage: Callable[[Path], None]
 ) -> None:
     """A damaged database is kept under another name, in sight, and a fresh one serves."""
     add_team(client, "Reds")
     path = data / "coach.db"
-    assert callable(damage)
     damage(path)
     before = path.read_bytes()
     answer = client.get("/")
@@ -386,14 +388,30 @@ def test_damaged_database_is_set_aside(
 
     for _ in range(2):  # the second start finds nothing to do
         client = create_app().test_client()
-        (kept,) = data.glob("coach.db.corrupt-*")
+        (kept,) = data.glob("coach.db.corrupt-*[!l]")
         assert kept.read_bytes() == before
         text = words(client.get("/").text)
         assert f"was set aside as {kept.name}" in text
         assert "No teams yet" in text
-    assert capsys.readouterr().err.count(f"coach.db was damaged: set aside as {kept.name}") == 1
     kept.unlink()
     assert "set aside" not in words(client.get("/").text)
+
+
+def test_power_cut(data: Path, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was saved just before a power cut is there again after it."""
+    add_team(client, "Reds")
+    with closing(sqlite3.connect(data / "coach.db")) as other:
+        other.execute("UPDATE team SET name = 'Blues'")
+        other.commit()
+        after = data.with_name("after")
+        after.mkdir()
+        for name in ("coach.db", "coach.db-wal"):
+            shutil.copy(data / name, after)
+        assert b"Blues" not in (after / "coach.db").read_bytes()
+    monkeypatch.setenv("FLASK_SUPERVISOR_DATA_DIR", str(after))
+    text = words(create_app().test_client().get("/").text)
+    assert "Blues" in text
+    assert "set aside" not in text
 
 
 def test_set_aside_never_overwrites(data: Path) -> None:

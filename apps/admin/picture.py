@@ -6,7 +6,6 @@ be understood is left out of the picture, and never breaks it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from apps.admin.reading import LEVELS, age, count, duration, level, mappings, seconds, text
@@ -147,14 +146,8 @@ def _trouble(name: str, raw: Mapping[str, Any]) -> Trouble:
 
 
 def _events(raw: object) -> tuple[Event, ...]:
-    """Give the events, the newest first."""
+    """Give the events the newest first: the supervisor gives them as they happened."""
     known = [event for event in raw if isinstance(event, dict)] if isinstance(raw, list) else []
-    known.reverse()
-
-    def age_s(event: Mapping[str, Any]) -> float:
-        known_s = seconds(event.get("age_s"))
-        return inf if known_s is None else known_s
-
     return tuple(
         Event(
             text=text(event.get("text")) or text(event.get("kind")) or "something happened",
@@ -162,5 +155,5 @@ def _events(raw: object) -> tuple[Event, ...]:
             age=age(event),
             time=text(event.get("time")),
         )
-        for event in sorted(known, key=age_s)
+        for event in reversed(known)
     )

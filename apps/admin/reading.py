@@ -42,13 +42,13 @@ def age(raw: Mapping[str, Any]) -> str | None:
     return None if known_s is None else duration(known_s)
 
 
-def duration(seconds: float) -> str:
+def duration(length_s: float) -> str:
     """Say a duration in its largest whole unit: "12 s", "3 min", "5 h", "2 days".
 
     >>> duration(200)
     '3 min'
     """
     for limit_s, size_s, unit in ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h")):
-        if seconds < limit_s:
-            return f"{max(0, int(seconds // size_s))} {unit}"
-    return f"{int(seconds // 86400)} days"
+        if length_s < limit_s:
+            return f"{max(0, int(length_s // size_s))} {unit}"
+    return f"{int(length_s // 86400)} days"

@@ -43,10 +43,11 @@ def explain(app: Flask) -> None:
 
 
 def _show(error: DatabaseError) -> tuple[str, int]:
-    origin = error.args[0] if error.args else None  # peewee keeps SQLite's own error there
+    origin = error.__context__  # SQLite's own error
     code = getattr(origin, "sqlite_errorcode", -1)
     if code & 0xFF not in _PAGES:
         raise error
     status, title, text = _PAGES[code & 0xFF]
-    current_app.logger.error("cannot use the database: %s", origin)
+    # Only its text: who keeps the error keeps the database open, by way of its traceback.
+    current_app.logger.error("cannot use the database: %s", str(origin))
     return render_template("error.html", title=title, text=text), status

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -34,7 +35,7 @@ def secret_key(folder: Path) -> str:
     path = folder / _KEY_FILE
     with contextlib.suppress(FileNotFoundError):
         key = path.read_text(errors="replace")
-        if len(key) == _KEY_DIGITS:  # else it is no key of ours, but what a power cut left
+        if re.fullmatch(f"[0-9a-f]{{{_KEY_DIGITS}}}", key):  # else a power cut left it so
             return key
     key = secrets.token_hex(_KEY_DIGITS // 2)
     whole = folder / f"{_KEY_FILE}.new"
@@ -61,21 +62,26 @@ def set_aside_if_damaged(database: Path) -> Path | None:
     while target.exists():  # a clock that starts anew at each boot repeats itself
         number += 1
         target = database.with_name(f"{database.name}{_SET_ASIDE}{stamp}-{number}")
-    # SQLite looks for the write-ahead log beside the database, by its name.
-    for suffix in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{database}{suffix}", f"{target}{suffix}")
+    # SQLite looks for the write-ahead log beside the database, by its name; -shm holds no data.
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(f"{database}-wal", f"{target}-wal")
+    Path(f"{database}-shm").unlink(missing_ok=True)
+    database.rename(target)
     return target
 
 
 def set_aside_files(database: Path) -> list[str]:
     """Name the damaged databases that were set aside and are still there."""
     found = database.parent.glob(f"{database.name}{_SET_ASIDE}*")
-    return sorted(path.name for path in found if not path.name.endswith(("-wal", "-shm")))
+    return sorted(path.name for path in found if not path.name.endswith("-wal"))
 
 
 def _is_damaged(database: Path) -> bool:
-    with contextlib.closing(sqlite3.connect(database)) as connection:
+    # To close a write-ahead log is to write it into the database, and delete it: not before it is
+    # known to be sound. Without such a log there may be a rollback journal, which needs writing.
+    mode = "ro" if Path(f"{database}-wal").exists() else "rw"
+    address = f"{database.absolute().as_uri()}?mode={mode}"
+    with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
         try:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.DatabaseError as error:

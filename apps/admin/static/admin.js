@@ -24,7 +24,7 @@
   function show(page) {
     if (selecting()) return;
     document.title = page.title;
-    const fresh = page.querySelector("main") ?? page.body; // the supervisor's stand-in has no main
+    const fresh = page.querySelector("main");
     if (main.innerHTML === fresh.innerHTML) return;
     const focused = main.contains(document.activeElement) && document.activeElement.id;
     main.replaceChildren(...fresh.childNodes);
@@ -35,11 +35,18 @@
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), LIMIT_MS);
     try {
-      const answer = await fetch(location.pathname, { cache: "no-store", signal: limit.signal });
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const headers = { Accept: "text/html" };
+      const options = { cache: "no-store", headers, signal: limit.signal };
+      const answer = await fetch(location.pathname, options);
+      const text = await answer.text();
+      if (!text.includes("<main")) {
+        // Not this app. The supervisor's stand-in refreshes itself until this app is back.
+        if (text.includes('http-equiv="refresh"')) location.reload();
+        throw new Error("another page");
+      }
       seen = Date.now();
       lost = false;
-      show(page);
+      show(new DOMParser().parseFromString(text, "text/html"));
     } catch {
       lost = true;
     } finally {
