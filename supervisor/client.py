@@ -129,7 +129,11 @@ class Client:
             answer = json.loads(line)
         except ValueError as error:
             raise ControlError("the supervisor's answer is not JSON", code="protocol") from error
-        if "error" in answer:
-            refusal = answer["error"]
-            raise ControlError(refusal["message"], code=refusal["code"], hint=refusal.get("hint"))
-        return answer["result"]
+        match answer:
+            case {
+                "error": {"code": str(code), "message": str(message), "hint": str() | None as hint}
+            }:
+                raise ControlError(message, code=code, hint=hint)
+            case {"result": result}:
+                return result
+        raise ControlError("the supervisor's answer is not one of this protocol", code="protocol")

@@ -224,9 +224,10 @@ def _page(name: str, app: Snapshot, others: Snapshot) -> str:
 def _table(apps: Snapshot) -> str:
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(app.get('port') or ''))}</td>"
-        f"<td class={html.escape(app.get('status', 'fail'))}>{html.escape(app['state'])}</td>"
-        f"<td>{html.escape(app.get('reason') or '')}</td></tr>"
+        f"<td class={html.escape(app.get('status', 'fail'))}>{html.escape(app['state'])}</td></tr>"
+        + (f"<tr class=why><td colspan=3>{html.escape(reason)}</td></tr>" if reason else "")
         for name, app in apps.items()
+        for reason in [app.get("reason")]
     )
     return f"<h2>All apps</h2><table>{rows}</table>"
 
@@ -236,6 +237,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="refresh" content="{refresh}">
+<link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
  :root {{ color-scheme: light dark }}
@@ -247,6 +249,7 @@ _PAGE = """<!doctype html>
  table {{ border-collapse: collapse; width: 100% }}
  th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
           border-top: 1px solid #8886 }}
+ .why td {{ border: 0; padding-top: 0; font-size: .95rem }}
  .pass {{ color: #2a7d2a }} .warn {{ color: #a66a00 }} .fail {{ color: #c33 }}
  footer {{ margin-top: 2rem; opacity: .7; font-size: .9rem }}
 </style>
