@@ -57,7 +57,7 @@ def _converter() -> cattrs.Converter:
         lambda type_: _origin(type_) is Literal, _structure_literal
     )
     converter.register_structure_hook_func(_has_rule, _structure_by_rule)
-    converter.register_structure_hook_func(lambda type_: type_ is bool, _structure_bool)
+    converter.register_structure_hook(bool, _structure_bool)
     converter.register_structure_hook_factory(
         attrs.has, lambda type_: _structure_table(type_, converter)
     )

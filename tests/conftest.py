@@ -60,3 +60,6 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+pytest_plugins = ["required"]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -177,13 +177,22 @@ class Project:
         """Give the environment for a process of this test."""
         return {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: self.mark, **extra}
 
-    def start(self, *, env: dict[str, str] | None = None, wait: bool = True) -> "Running":
-        """Start a supervisor; by default wait until its status port answers."""
+    def start(
+        self,
+        *,
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        prefix: Sequence[str] = (),
+    ) -> "Running":
+        """Start a supervisor; by default wait until its status port answers.
+
+        ``prefix`` is a command that runs it, in place of itself: ``unshare --net``.
+        """
         self.write()
         log = self.folder / f"log-{len(self.started)}"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor", "run", "--config", str(self.config)],
+                [*prefix, sys.executable, "-m", "supervisor", "run", "--config", str(self.config)],
                 stdout=stream,
                 stderr=stream,
                 stdin=subprocess.DEVNULL,
@@ -218,9 +227,12 @@ class Project:
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    if "State:\tZ" not in (entry / "status").read_text():
-                        found.append(int(entry.name))
+                if (
+                    entry.name.isdigit()
+                    and wanted in (entry / "environ").read_bytes().split(b"\0")
+                    and "State:\tZ" not in (entry / "status").read_text()
+                ):
+                    found.append(int(entry.name))
         return found
 
     def clean_up(self) -> None:
