@@ -8,6 +8,7 @@ import difflib
 import importlib
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import re
 import signal
@@ -23,13 +24,19 @@ from supervisor.model import ImportReport
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
+_ALARM_AGAIN_S = 0.503  # an import that swallows the time-out is interrupted again
 _MESSAGE_MAX = 300
 _TRACEBACK_MAX = 32 * 1024
+_FRAMES_MAX = 40
+_FILES_SEARCHED = 2000
 # Where the supervisor was started, or its script: Python puts it first on the search path. An app
 # that finds a module there works when started by hand, and fails as a service.
 _START_FOLDER = "" if sys.flags.safe_path else sys.path[0]
 _OWN_FOLDER = str(Path(__file__).parent)
-_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])/(?:[^\s/'\"():,;]+/)+([^\s/'\"():,;]+)")
+_PATH_OR_URL = re.compile(
+    r"(?P<url>\w[\w+.-]*://[^\s/]\S*)"
+    r"|(?<![\w.~/])/+(?:[^\s/'\"():,;]+/)+(?P<name>[^\s/'\"():,;]*)"
+)
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats its place
 
 # Modules whose package on PyPI has another name; from what runs on Raspberry Pis.
@@ -105,11 +112,13 @@ class _time_limit:
 
     def __enter__(self) -> None:
         signal.signal(signal.SIGALRM, self._expired)
-        signal.setitimer(signal.ITIMER_REAL, self._timeout_s, 0.5)  # again, if it is swallowed
+        signal.setitimer(signal.ITIMER_REAL, self._timeout_s, _ALARM_AGAIN_S)
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        if signal.getitimer(signal.ITIMER_REAL)[1] == _ALARM_AGAIN_S:  # not one of the app's own
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGALRM) == self._expired:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _expired(self, _number: int, _frame: FrameType | None) -> NoReturn:
         raise ImportTimeout(f"the import took longer than {self._timeout_s:g} s")
@@ -145,7 +154,7 @@ def _attribute(owner: object, name: str) -> object:
 def _apps_in(owner: object) -> str:
     names = [
         name
-        for name, value in vars(owner).items()
+        for name, value in getattr(owner, "__dict__", {}).items()
         if type(value).__name__ == "Flask" or name in {"create_app", "make_app"}
     ]
     if names:
@@ -171,16 +180,12 @@ def _a(value: object) -> str:
 def explain(error: BaseException, *, target: str, path: Path, seconds: float) -> ImportReport:
     """Say in words what ``error``, raised by the import of ``target``, means."""
     file, line = _place(error, path)
-    message = str(error)
-    if isinstance(error, SyntaxError):
-        message = _LINE_SUFFIX.sub("", message)
-        message += f" ({file}, line {line})" if file else ""
-    elif isinstance(error, SystemExit):
-        message = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    message = _text(error)
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    missing = missing if isinstance(missing, str) else None
     return ImportReport(
         type="TargetError" if isinstance(error, TargetError) else type(error).__name__,
-        message=_one_line(message, path),
+        message=_one_line(message, path) if message else "",
         file=file,
         line=line,
         missing_module=missing,
@@ -190,10 +195,32 @@ def explain(error: BaseException, *, target: str, path: Path, seconds: float) ->
     )
 
 
+def _text(error: BaseException) -> str:
+    """Give the message of ``error``; empty when the app's own code fails to give one."""
+    try:
+        if isinstance(error, SystemExit):
+            code = "" if error.code is None else repr(error.code)
+            return f"sys.exit({code}) was called"
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - foreign code again: the type has to do
+        return ""
+    if isinstance(error, SyntaxError):
+        return _LINE_SUFFIX.sub("", text)
+    if isinstance(error, OSError):
+        for name in (error.filename, error.filename2):
+            if isinstance(name, str) and name.startswith("/"):
+                text = text.replace(repr(name), repr(f"…/{Path(name).name}"))
+    return text
+
+
 def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
     """Give the file, relative to ``path``, and the line where the app's own code failed."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return _relative(error.filename, path), error.lineno
+    if isinstance(error, SyntaxError):
+        line = error.lineno if isinstance(error.lineno, int) else 1
+        if isinstance(error.filename, str):
+            return _relative(error.filename, path), line
+        if damaged := _file_with_null_bytes(path):
+            return damaged, line
     if isinstance(error, TargetError):
         return None, None
     frames = [frame for frame in _frames(error.__traceback__) if not _is_machinery(frame[0])]
@@ -202,6 +229,19 @@ def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
         return None, None
     file, line = (own or frames)[-1]
     return _relative(file, path), line
+
+
+def _file_with_null_bytes(path: Path) -> str | None:
+    """Find the file that can't be compiled for its null bytes: Python 3.11 doesn't name it."""
+    for file in itertools.islice(path.rglob("*.py"), _FILES_SEARCHED):
+        if "site-packages" in file.parts:
+            continue
+        try:
+            if b"\0" in file.read_bytes():
+                return str(file.relative_to(path))
+        except OSError:
+            continue
+    return None
 
 
 def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int]]:
@@ -224,16 +264,31 @@ def _relative(file: str, path: Path) -> str:
 
 def _one_line(message: str, path: Path) -> str:
     """Make ``message`` fit to be shown to anybody: one line, no absolute path."""
-    message = " ".join(message.replace(f"{path}{os.sep}", "").split())
-    message = _ABSOLUTE_PATH.sub(r"…/\1", message)
+    message = message[: 8 * _MESSAGE_MAX].replace(f"{path}{os.sep}", "")
+    message = _PATH_OR_URL.sub(lambda found: found["url"] or f"…/{found['name']}", message)
+    message = " ".join(message.split())
+    message = "".join(c if c.isprintable() else "·" for c in message[: 2 * _MESSAGE_MAX])
     return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
 
 
 def _short_traceback(error: BaseException) -> str:
-    while error.__traceback__ and _is_machinery(error.__traceback__.tb_frame.f_code.co_filename):
-        error = error.with_traceback(error.__traceback__.tb_next)
-    text = "".join(traceback.format_exception(error, limit=-30))
-    return text if len(text) <= _TRACEBACK_MAX else "...\n" + text[-_TRACEBACK_MAX:]
+    try:
+        summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES_MAX)
+        _leave_out_machinery(summary)
+        text = "".join(summary.format())
+    except BaseException:  # noqa: BLE001 - an exception made so oddly that it can't be shown
+        text = f"{type(error).__name__}: {_text(error)}"
+    text = text if len(text) <= _TRACEBACK_MAX else "...\n" + text[-_TRACEBACK_MAX:]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _leave_out_machinery(summary: traceback.TracebackException) -> None:
+    """Keep the app's and its libraries' frames: here, and in what led to the exception."""
+    frames = [frame for frame in summary.stack if not _is_machinery(frame.filename)]
+    summary.stack = traceback.StackSummary.from_list(frames)
+    for origin in (summary.__cause__, summary.__context__):
+        if origin is not None:
+            _leave_out_machinery(origin)
 
 
 def _hint(error: BaseException, path: Path, missing: str | None, file: str | None) -> str | None:
@@ -241,10 +296,10 @@ def _hint(error: BaseException, path: Path, missing: str | None, file: str | Non
         return error.hint
     if missing:
         return _missing_hint(missing, path)
-    if isinstance(error, ImportError) and "partially initialized module" in str(error):
+    if "partially initialized module" in _text(error):
         return "two modules import each other: move one of the imports into a function"
     if isinstance(error, SyntaxError):
-        text = (error.text or "").strip()
+        text = error.text.strip() if isinstance(error.text, str) else ""
         return f"correct this line: {text[:100]}" if text else "correct the file"
     if isinstance(error, SystemExit):
         return 'the app ends itself while it is imported: guard it with if __name__ == "__main__":'

@@ -63,7 +63,7 @@ class ImportReport:
     def cause(self) -> Cause:
         """The report in one line, as the app's port and the health page show it."""
         reason = f"{self.type}: {self.message}" if self.message else self.type
-        if self.file and self.line and self.type != "SyntaxError":
+        if self.file and self.line:
             reason += f" ({self.file}, line {self.line})"
         return Cause(reason=reason, hint=self.hint)
 
