@@ -93,7 +93,7 @@ class Channel:
 def _parsed(line: bytearray) -> Message:
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChannelClosed("a message is not JSON") from error
     if not isinstance(message, dict):
         raise ChannelClosed("a message is not a JSON object")

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from supervisor.errors import ControlError, NotRunning
 
 SOCKET_VARIABLE = "FLASK_SUPERVISOR_SOCKET"
 _SUN_PATH_MAX = 107  # unix(7): sun_path holds 108 bytes, its closing NUL included
+_RETRY_S = 0.02
 _ANSWER_MAX = 16 * 1024 * 1024
 
 
@@ -90,7 +92,7 @@ class Client:
         connection.settimeout(self.timeout_s)
         try:
             with socket_address(self.path) as address:
-                connection.connect(address)
+                self._connect_patiently(connection, address)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             connection.close()
             raise NotRunning(
@@ -108,6 +110,17 @@ class Client:
             connection.close()
             raise
         return connection
+
+    def _connect_patiently(self, connection: socket.socket, address: str) -> None:
+        """Connect; a Unix socket whose queue is full refuses at once, where TCP would wait."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                return connection.connect(address)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError from error
+                time.sleep(_RETRY_S)
 
     @staticmethod
     def _read_line(connection: socket.socket) -> bytes:
@@ -127,7 +140,7 @@ class Client:
             raise ControlError("the supervisor closed the connection", code="protocol")
         try:
             answer = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ControlError("the supervisor's answer is not JSON", code="protocol") from error
         match answer:
             case {

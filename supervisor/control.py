@@ -114,7 +114,7 @@ class ControlServer:
 def _parse(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError("not_json", f"a request is one line of JSON: {error}") from error
     if not isinstance(request, dict) or not isinstance(request.get("method"), str):
         raise RequestError("not_a_request", 'a request is an object with "method"')

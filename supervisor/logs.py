@@ -7,8 +7,11 @@ lines, and says how many, rather than wait for a reader that doesn't read.
 import os
 import re
 import select
+import socket
 import stat
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -21,18 +24,16 @@ Level = Literal["debug", "info", "warning", "error"]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "output": "0"}
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
-_CONTROLS = dict.fromkeys([*range(9), *range(10, 32), 127], "·")
+_CONTROLS = dict.fromkeys([*range(9), *range(10, 32), *range(127, 160)], "·")
 
 
 class Writer:
     """Writes lines to a descriptor without ever waiting for it; the caller owns ``fd``."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._write = _non_blocking_writer(fd)
         self._kept: deque[bytes] = deque()
         self._dropped = 0
-        # a file never makes us wait for long, and poll() says nothing of use about it
-        self._always_ready = stat.S_ISREG(os.fstat(fd).st_mode)
 
     def msg(self, line: str) -> None:
         """Write ``line``, now or by a later call."""
@@ -46,11 +47,11 @@ class Writer:
 
     def flush(self) -> None:
         """Write what was kept, as far as the reader takes it."""
-        while self._kept and self._ready():
-            # poll() promises room for a page at least: no more, or write() might wait
-            part = self._kept[0][: select.PIPE_BUF]
+        while self._kept:
             try:
-                written = os.write(self._fd, part)
+                written = self._write(self._kept[0])
+            except BlockingIOError:
+                return
             except OSError:
                 self._kept.clear()  # nobody will ever read it: the terminal or pipe is closed
                 return
@@ -58,17 +59,36 @@ class Writer:
                 self._kept[0] = self._kept[0][written:]
             else:
                 self._kept.popleft()
-        if self._dropped and not self._kept:
-            text = f"... {self._dropped} log lines were dropped: they came faster than they went\n"
-            self._kept.append(text.encode())
-            self._dropped = 0
+            if self._dropped and not self._kept:
+                text = f"... {self._dropped} log lines were dropped: nobody read them in time\n"
+                self._kept.append(text.encode())
+                self._dropped = 0
 
-    def _ready(self) -> bool:
-        if self._always_ready:
-            return True
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        return bool(poll.poll(0))
+
+def _non_blocking_writer(fd: int) -> Callable[[bytes], int]:
+    """Give a function that writes to ``fd`` what it takes now, or raises BlockingIOError.
+
+    The descriptor itself stays as it is: other processes share its flags (the shell, for one).
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return partial(os.write, fd)
+    if stat.S_ISSOCK(mode):  # journald's
+        connection = socket.socket(fileno=os.dup(fd))
+        return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+    try:
+        own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # a terminal of another user: poll() promises room for a page at least
+        return partial(_write_if_ready, fd)
+    return partial(os.write, own)
+
+
+def _write_if_ready(fd: int, data: bytes) -> int:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(fd, data[: select.PIPE_BUF])
 
 
 class Log:

@@ -108,19 +108,19 @@ async def run_in_child(function: Callable[..., Any], *arguments: Any, timeout_s:
     def read() -> None:
         part = os.read(pipe, 65536)
         received.extend(part)
-        if not part and not done.done():
+        if (not part or part.endswith(b"\n")) and not done.done():
             done.set_result(bytes(received))
 
     loop.add_reader(pipe, read)
     try:
-        answer = await asyncio.wait_for(done, timeout_s)
+        return _result(await asyncio.wait_for(done, timeout_s))
     except TimeoutError as error:
-        kill_group(pid)
         raise TaskFailed(f"no result within {timeout_s:g} s") from error
     finally:
         loop.remove_reader(pipe)
         os.close(pipe)
-    return _result(answer)
+        if not _has_been_reaped(pid):
+            kill_group(pid)
 
 
 def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
@@ -130,26 +130,41 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: floa
     """
     pid, pipe = _fork_task(function, arguments)
     deadline = time.monotonic() + timeout_s
-    received = bytearray()
     try:
-        while True:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
-                raise TaskFailed(f"no result within {timeout_s:g} s")
-            part = os.read(pipe, 65536)
-            if not part:
-                break
-            received += part
+        received = _read_line(pipe, deadline)
+        if received is None:
+            raise TaskFailed(f"no result within {timeout_s:g} s")
+        # with a result, exit handlers get their time; without, what it said last is on its way
+        _wait_for_end(pid, time.monotonic() + CLEANUP_S if received else deadline)
     finally:
         os.close(pipe)
-        if not received:
-            # what it said last is on its way out; a child that hangs is ended
-            _wait_for_end(pid, deadline)
         kill_group(pid)
         _, status = os.waitpid(pid, 0)
     if not received:
         raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
-    return _result(bytes(received))
+    return _result(received)
+
+
+def _read_line(pipe: int, deadline: float) -> bytes | None:
+    """Read to the end of the line or file; None when that takes until ``deadline``."""
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
+            return None
+        part = os.read(pipe, 65536)
+        if not part:
+            break
+        received += part
+    return bytes(received)
+
+
+def _has_been_reaped(pid: int) -> bool:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
 
 
 def _wait_for_end(pid: int, deadline: float) -> None:
@@ -172,7 +187,7 @@ def _fork_task(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tupl
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
 
     def run() -> int:
-        result = json.dumps(function(*arguments)).encode()
+        result = json.dumps(function(*arguments)).encode() + b"\n"
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(result)
         return 0
@@ -222,19 +237,22 @@ def _be_child(
     """Undo what was inherited, run, and end; nothing of the parent's stack ever runs again."""
     code = _FAILED
     try:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before prctl: nobody would ever end us
-            os._exit(_FAILED)
-        _forget_parent()
-        os.setsid()
-        _set_name(name)
-        _redirect_output(output)
-        _close_others(keep)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        code = run()
-    except BaseException:  # noqa: BLE001 - the last boundary of this process: reported, never lost
-        traceback.print_exc()
-    _end(code)
+        try:
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before prctl: nobody would ever end us
+                os._exit(_FAILED)
+            _forget_parent()
+            os.setsid()
+            _set_name(name)
+            _redirect_output(output)
+            _close_others(keep)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            code = run()
+        except BaseException:  # noqa: BLE001 - the last boundary of this process: reported
+            traceback.print_exc()
+        _end(code)
+    finally:
+        os._exit(code)  # even if reporting failed: the parent's code must not go on here
 
 
 def _forget_parent() -> None:

@@ -4,6 +4,7 @@ One supervisor at a time holds the lock (flock(2)): it ends with the process tha
 however that ends, so nothing has to be cleaned up after a crash.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -47,9 +48,10 @@ class StateDir:
                 f"already running as {holder}, with the state folder {self.path}",
                 hint="look at it with: flask-supervisor status",
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
         self._lock_fd = fd
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
 
     def unlock(self) -> None:
         """Let go of the lock."""

@@ -50,14 +50,14 @@ def fingerprint(watch: Watch) -> str:
 def _lines(watch: Watch) -> Iterator[str]:
     for tree in watch.trees:
         left = [ENTRIES_MAX]
-        yield from _tree_lines(tree, left)
+        yield from _tree_lines(tree, left, top=True)
     for folder in watch.folders:
         yield f"{folder}: {' '.join(sorted(_names(folder)))}"
     for file in watch.files:
         yield _file_line(file)
 
 
-def _tree_lines(folder: str, left: list[int]) -> Iterator[str]:
+def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[str]:
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -65,7 +65,7 @@ def _tree_lines(folder: str, left: list[int]) -> Iterator[str]:
     except OSError as error:
         yield f"{folder}: {error.errno}"
         return
-    if any(entry.name == "pyvenv.cfg" for entry in found):
+    if not top and any(entry.name == "pyvenv.cfg" for entry in found):
         return  # a virtual environment lies in the tree; it isn't the app's own code
     for entry in found:
         left[0] -= 1
@@ -110,7 +110,7 @@ def beyond_tree(tree: Path, search_path: Iterable[str], module_files: Iterable[s
         for path in search_path
         if path and path not in library and not (path + os.sep).startswith(inside)
     }
-    installed = tuple(path for path in folders | library if path)
+    installed = tuple(path.rstrip(os.sep) + os.sep for path in folders | library if path)
     files = {
         file
         for file in module_files
