@@ -46,6 +46,21 @@ class Channel:
             raise ChannelClosed(f"the channel failed: {error}") from error
         if not part:
             raise ChannelClosed("the other end is closed")
+        return self._messages(part)
+
+    def receive_rest(self) -> list[Message]:
+        """Give all messages that are there, of an end that will send no more."""
+        messages: list[Message] = []
+        while True:
+            try:
+                part = self._connection.recv(65536)
+                if not part:
+                    return messages
+                messages += self._messages(part)
+            except (OSError, ChannelClosed):  # nothing is left, or nothing that can be read
+                return messages
+
+    def _messages(self, part: bytes) -> list[Message]:
         self._received += part
         *lines, rest = self._received.split(b"\n")
         self._received = rest

@@ -15,6 +15,7 @@ from supervisor import config as configuration
 from supervisor.client import Client
 from supervisor.config import Config
 from supervisor.errors import SupervisorError
+from supervisor.process import open_standard_streams
 from supervisor.statedir import StateDir
 
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
@@ -36,6 +37,7 @@ def main() -> None:
     if sys.platform != "linux":
         click.echo("error: flask-supervisor runs on Linux only", err=True)
         sys.exit(1)
+    open_standard_streams()
     try:
         cli()
     except SupervisorError as error:

@@ -156,8 +156,14 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
     if environment.get(FILE_VARIABLE):
         return Path(environment[FILE_VARIABLE])
     for candidate in SEARCHED:
-        if candidate.exists():
-            return candidate
+        try:
+            if candidate.exists():
+                return candidate
+        except OSError as error:
+            raise ConfigError(
+                [f"{candidate}: cannot look for it: {error.strerror}"],
+                hint="name the right one with --config FILE, or use sudo",
+            ) from error
     places = ", ".join([f"${FILE_VARIABLE}", *(str(path) for path in SEARCHED)])
     raise ConfigError(
         [f"no configuration file found (looked at {places})"],
@@ -220,22 +226,30 @@ def _check_ports(raw: dict[str, Any], apps: dict[str, dict[str, Any]]) -> Iterat
     default_host = _get(raw, "supervisor", "host", "0.0.0.0")  # noqa: S104 - the default
     status_port = _get(raw, "status", "port", 6000)
     users: dict[Any, str] = {}
-    if not str(_get(raw, "status", "host", default_host)).startswith("unix:"):
-        users[status_port] = "the status server"
+    status_host = _get(raw, "status", "host", default_host)
+    users[_socket_path(status_host) or status_port] = "the status server"
     for name, app in apps.items():
         if app.get("enabled") is False:
             continue
         host, port = app.get("host", default_host), app.get("port")
-        if isinstance(host, str) and host.startswith("unix:"):
-            port = host
+        path = _socket_path(host)
+        if path is not None:
+            port = path
         elif port is None:
             yield f"apps.{name}.port: this key is required"
             continue
         if isinstance(port, int | str) and port in users:
-            key = "host" if isinstance(port, str) else "port"
-            yield f"apps.{name}.{key} = {shown(port)}: is taken by {users[port]} already"
+            key, value = ("host", host) if port is path else ("port", port)
+            yield f"apps.{name}.{key} = {shown(value)}: is taken by {users[port]} already"
         elif isinstance(port, int | str):
             users[port] = f"app '{name}'"
+
+
+def _socket_path(host: object) -> str | None:
+    """Give the path of a Unix socket, in one way of writing it; None for another host."""
+    if not isinstance(host, str) or not host.startswith("unix:") or host == "unix:":
+        return None
+    return os.path.normpath(host.removeprefix("unix:"))
 
 
 def _get(raw: dict[str, Any], table: str, key: str, default: Any) -> Any:

@@ -35,8 +35,10 @@ _START_FOLDER = "" if sys.flags.safe_path else sys.path[0]
 _OWN_FOLDER = str(Path(__file__).parent)
 _PATH_OR_URL = re.compile(
     r"(?P<url>\w[\w+.-]*://[^\s/]\S*)"
+    r"|(?P<quote>['\"])/[^'\"]*/(?P<quoted>[^'\"/]*)(?P=quote)"
     r"|(?<![\w.~/])/+(?:[^\s/'\"():,;]+/)+(?P<name>[^\s/'\"():,;]*)"
 )
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats its place
 
 # Modules whose package on PyPI has another name; from what runs on Raspberry Pis.
@@ -216,11 +218,11 @@ def _text(error: BaseException) -> str:
 def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
     """Give the file, relative to ``path``, and the line where the app's own code failed."""
     if isinstance(error, SyntaxError):
-        line = error.lineno if isinstance(error.lineno, int) else 1
-        if isinstance(error.filename, str):
+        line = error.lineno if isinstance(error.lineno, int) and error.lineno > 0 else 1
+        if isinstance(error.filename, str) and error.filename:
             return _relative(error.filename, path), line
         if damaged := _file_with_null_bytes(path):
-            return damaged, line
+            return _relative(damaged, path), line
     if isinstance(error, TargetError):
         return None, None
     frames = [frame for frame in _frames(error.__traceback__) if not _is_machinery(frame[0])]
@@ -238,7 +240,7 @@ def _file_with_null_bytes(path: Path) -> str | None:
             continue
         try:
             if b"\0" in file.read_bytes():
-                return str(file.relative_to(path))
+                return str(file)
         except OSError:
             continue
     return None
@@ -265,10 +267,19 @@ def _relative(file: str, path: Path) -> str:
 def _one_line(message: str, path: Path) -> str:
     """Make ``message`` fit to be shown to anybody: one line, no absolute path."""
     message = message[: 8 * _MESSAGE_MAX].replace(f"{path}{os.sep}", "")
-    message = _PATH_OR_URL.sub(lambda found: found["url"] or f"…/{found['name']}", message)
+    message = _PATH_OR_URL.sub(_without_place, message)
     message = " ".join(message.split())
     message = "".join(c if c.isprintable() else "·" for c in message[: 2 * _MESSAGE_MAX])
     return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
+
+
+def _without_place(found: re.Match[str]) -> str:
+    """Give a path without its folders, and an address of the web without its password."""
+    if found["url"]:
+        return _CREDENTIALS.sub("//…@", found["url"])
+    if found["quote"]:
+        return f"{found['quote']}…/{found['quoted']}{found['quote']}"
+    return f"…/{found['name']}"
 
 
 def _short_traceback(error: BaseException) -> str:

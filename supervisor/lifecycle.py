@@ -30,6 +30,7 @@ class Life:
     kill_at: float | None = None
     cause: Cause | None = None
     verdict: Cause | None = None  # why the worker that is about to end failed
+    start_again: bool = False  # when the worker has ended, at once
     history: History = field(default_factory=History)
     restarts: int = 0
 
@@ -175,6 +176,7 @@ def _spawn(life: Life, now: float) -> Step:
         retry_at=None,
         kill_at=now + life.import_timeout_s + IMPORT_KILL_AFTER_S,
         verdict=None,
+        start_again=False,
     )
     return started, (Spawn(generation),)
 
@@ -196,6 +198,8 @@ def _import_failed(life: Life, event: LifeEvent, now: float, _rng: Rng) -> Step:
 
 
 def _ready(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
+    if life.start_again:  # too late: it is about to be killed
+        return life, ()
     served = replace(
         life, state=AppState.READY, since=now, unserved_since=None, kill_at=None, cause=None
     )
@@ -204,6 +208,8 @@ def _ready(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
 
 def _exited_while_starting(life: Life, event: LifeEvent, now: float, rng: Rng) -> Step:
     assert isinstance(event, Exited)
+    if life.start_again:
+        return _spawn(replace(life, restarts=life.restarts + 1), now)
     cause = life.verdict or Cause(
         reason=f"the worker ended while it imported the app: {event.exit}",
         hint="look for os._exit, a crashing C extension, or lack of memory in the log",
@@ -261,12 +267,15 @@ def _files_changed(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step
 
 
 def _changed_while_starting(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
-    """Begin the import anew: what it reads is a mixture of old and new files."""
+    """Begin the import anew: what it has read is a mixture of old and new files."""
     history = life.history.after_change(now)
-    if history is None or life.pid is None or life.verdict is not None:
+    if history is None or life.pid is None or life.start_again:
         return life, ()
-    verdict = Cause(reason="its files changed during the import: it begins anew")
-    return replace(life, history=history, kill_at=None, verdict=verdict), (Kill(life.pid),)
+    again = replace(life, history=history, start_again=True)
+    if life.verdict is not None:  # it has failed and is about to end
+        return again, ()
+    cause = life.cause or Cause(reason="its files changed during the import: it begins anew")
+    return replace(again, cause=cause, kill_at=None), (Kill(life.pid),)
 
 
 def _nothing(life: Life, _event: LifeEvent, _now: float, _rng: Rng) -> Step:

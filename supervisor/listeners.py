@@ -32,10 +32,17 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def public(self) -> str:
+        """The address as anybody may see it: a Unix socket without its folder."""
+        if self.port is None:
+            return f"unix:…/{Path(self.host.removeprefix('unix:')).name}"
+        return str(self)
+
+    @property
     def url(self) -> str:
         """Where a person finds it; an address for all interfaces is shown as localhost."""
         if self.port is None:
-            return self.host
+            return self.public
         if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             return f"http://localhost:{self.port}"
         return f"http://{self}"
@@ -126,8 +133,8 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise BindError(
-            f"cannot bind {path}: there is a file that is no socket",
-            hint=f"remove it, or choose another path: ls -l {path}",
+            f"cannot bind unix:…/{path.name}: there is a file that is no socket",
+            hint="remove it, or correct `host` in the configuration",
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
@@ -143,7 +150,7 @@ def _remove_stale(path: Path) -> None:
 
 def _explained(error: OSError, address: Address) -> BindError:
     """Turn ``error`` into words; who holds a port that is in use is found out elsewhere."""
-    what = f"cannot bind {address}"
+    what = f"cannot bind {address.public}"
     match error.errno:
         case errno.EADDRINUSE:
             return BindError(f"{what}: it is in use", in_use=True)
@@ -166,7 +173,7 @@ def _explained(error: OSError, address: Address) -> BindError:
         case errno.ENOENT:
             return BindError(
                 f"{what}: its folder does not exist",
-                hint=f"mkdir -p {Path(address.host.removeprefix('unix:')).parent}",
+                hint="make the folder, or correct `host` in the configuration",
             )
         case errno.EAFNOSUPPORT:
             return BindError(f"{what}: this kernel has no IPv6", hint='use host = "0.0.0.0"')

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import structlog
 
 LINE_MAX = 8 * 1024  # a longer line of an app is cut
+LINES_PER_S_MAX = 1000  # of one app; a flood beyond it is counted, not told
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -157,6 +158,45 @@ class _ConsoleRenderer:
             return head + text
         colour = _COLOURS["output" if output else level]
         return f"\x1b[2m{head}\x1b[0m\x1b[{colour}m{text}\x1b[0m"
+
+
+class LineRate:
+    """Lets `LINES_PER_S_MAX` lines a second through, and counts the others.
+
+    An app that prints without end must not keep the supervisor busy with telling it.
+    """
+
+    def __init__(self) -> None:
+        self._since_s = 0.0
+        self._taken = 0
+        self._left_out = 0
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether this second's lines are used up."""
+        return self._taken >= LINES_PER_S_MAX
+
+    def take(self, data: bytes, now: float) -> bytes:
+        """Give what may be told of ``data``, which comes at ``now`` (monotonic seconds)."""
+        if now >= self._since_s + 1.0:
+            self._since_s, self._taken = now, 0
+        room = LINES_PER_S_MAX - self._taken
+        if room <= 0:
+            self._left_out += data.count(b"\n")
+            return b""
+        *lines, rest = data.split(b"\n", room)
+        self._taken += len(lines)
+        if len(lines) < room:
+            return data
+        self._left_out += rest.count(b"\n")
+        return b"\n".join(lines) + b"\n"
+
+    def left_out(self, now: float | None = None) -> list[str]:
+        """Give a line that says how many were left out, if any, once their second is over."""
+        if now is not None and now < self._since_s + 1.0:
+            return []
+        count, self._left_out = self._left_out, 0
+        return [f"… {count} lines left out: more than {LINES_PER_S_MAX} a second"] if count else []
 
 
 class OutputLines:

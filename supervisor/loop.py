@@ -40,6 +40,7 @@ from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
 from supervisor.warmup import warm_up
+from supervisor.watching import changed
 from supervisor.worker import AppWorker
 from supervisor.workers import Worker
 
@@ -47,6 +48,7 @@ PUSH_INTERVAL_S = 1.0
 _STATUS = "status"
 _STATUS_START_TIMEOUT_S = 30.0
 _HOLDERS_TIMEOUT_S = 10.0
+_WATCH_TIMEOUT_S = 10.0
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
 
@@ -100,12 +102,14 @@ class Supervisor:
         methods = {"snapshot": lambda _params: self.picture()}
         server = control.ControlServer(control.listen(self._state.control_socket), methods)
         self._make_services()
-        text = f"flask-supervisor {__version__}, pid {os.getpid()}, runs {self._config.file}"
-        self.tell(EventKind.STARTED, text, app=None)
+        self.tell(EventKind.STARTED, f"flask-supervisor {__version__}, pid {os.getpid()}", app=None)
+        text = f"its configuration is {self._config.file}"  # in the log only: port 6000 is public
+        self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
         warm_up()
         await server.start()
         self._on_time()
         self._push_for_ever()
+        self._tasks.add(self._loop.create_task(self._watch_without_status()))
         await self._stopped.wait()
         server.stop()
         await self._shut_down()
@@ -231,6 +235,18 @@ class Supervisor:
 
         self._loop.add_writer(channel, writable)
 
+    def pause_output(self, worker: Worker, pause_s: float) -> None:
+        """Read no output of the worker for a moment."""
+        assert worker.child is not None
+        output = worker.child.output
+        self._loop.remove_reader(output)
+
+        def go_on() -> None:
+            if worker.reads_output:
+                self._loop.add_reader(output, worker.on_output)
+
+        self._loop.call_later(pause_s, go_on)
+
     def deaf_to(self, fd: int) -> None:
         """Stop listening to a descriptor of a worker."""
         self._loop.remove_reader(fd)
@@ -329,6 +345,8 @@ class Supervisor:
 
     def _push_for_ever(self) -> None:
         self._push()
+        for worker in self._workers.values():
+            worker.on_tick()
         self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
 
@@ -342,10 +360,23 @@ class Supervisor:
             return
         if worker.channel.unsent:
             return  # it isn't reading: it gets the next picture
-        watched = {
-            service.name: service.watched for service in self._apps if service.watched is not None
-        }
-        worker.send({"type": "picture", "picture": self.picture(), "watched": watched})
+        worker.send({"type": "picture", "picture": self.picture(), "watched": self._watched()})
+
+    def _watched(self) -> dict[str, Any]:
+        return {s.name: s.watched for s in self._apps if s.watched is not None}
+
+    async def _watch_without_status(self) -> None:
+        """Look at files from here while the status worker, which does it otherwise, can't."""
+        while True:
+            await asyncio.sleep(PUSH_INTERVAL_S)
+            watched = self._watched()
+            if not watched or self._status.life.state is AppState.READY:
+                continue
+            with contextlib.suppress(TaskFailed, OSError):  # then the next look, or the next retry
+                for name, generation in await run_in_child(
+                    changed, watched, timeout_s=_WATCH_TIMEOUT_S
+                ):
+                    self._on_files_changed({"app": name, "generation": generation})
 
     # ---- what it says of itself
 
@@ -360,7 +391,7 @@ class Supervisor:
         return AppFacts(
             name=service.name,
             port=service.address.port,
-            address=str(service.address),
+            address=service.address.public,
             control=service.control,
             life=service.life,
             since_wall=service.since_wall,

@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import errno
 import io
 import json
 import os
@@ -32,6 +33,9 @@ _NAME_MAX = 15  # prctl(2): a longer name is cut
 CLEANUP_S = 2.0  # threads and atexit handlers of a child get this long at its end
 _FAILED = 70  # sysexits.h EX_SOFTWARE: the child's own code failed, see its output
 
+# A user-mode emulator (qemu) has threads of its own beside the one it emulates.
+_EMULATOR_THREADS = len(os.listdir("/proc/self/task")) - threading.active_count()
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _inherited: list[object] = []  # objects of the parent that must never be finalised in a child
 
@@ -50,7 +54,20 @@ class Child:
 
 def become_subreaper() -> None:
     """Make orphaned descendants our children (prctl(2)), so that they can be reaped."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a user-mode emulator has no such thing; init reaps then
+            raise
+
+
+def open_standard_streams() -> None:
+    """Give 0, 1 and 2 to /dev/null where they are closed, before a socket gets their numbers."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
 
 
 def fork_child(
@@ -216,10 +233,11 @@ def kill_group(pid: int) -> None:
 
 def _fork() -> int:
     """Fork with every signal blocked; the child unblocks them when it is its own."""
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(os.listdir("/proc/self/task")) - _EMULATOR_THREADS
     assert threads == 1, f"fork is only safe from a single thread, there are {threads}"
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed at the start
+            stream.flush()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()

@@ -109,7 +109,7 @@ class Service:
             if self._host.now() - self.life.since >= STABLE_S:
                 self._told_cause = self._told_wait = None
             self._tell(EventKind.EXITED, f"the worker ended: {exit_}", problem=True)
-        elif self.life.verdict is None:
+        elif self.life.verdict is None and not self.life.start_again:
             self._tell(EventKind.EXITED, f"the worker ended while importing: {exit_}", problem=True)
         self._step(lifecycle.Exited(worker.generation, exit_))
 
@@ -155,7 +155,7 @@ class Service:
         self._bind_at = None
         if self._failed_binds:
             self._tell(
-                EventKind.BOUND, f"bound {self.address}, at attempt {self._failed_binds + 1}"
+                EventKind.BOUND, f"bound {self.address.public}, at attempt {self._failed_binds + 1}"
             )
         self._failed_binds = 0
         self._step(lifecycle.Bound())

@@ -14,6 +14,7 @@ Needs the standard library and waitress alone; runs in the main thread of a work
 """
 
 import logging
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
-CONNECTIONS_MAX = 400  # of one app; well below the usual limit of 1024 open files
+CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open files
+_OWN_FILES = 64  # open files that are no connections, beside three for each listener
 _TURN_S = 5.0  # the loop looks up at least this often; everything urgent wakes it
 _DRAIN_TURN_S = 0.02
 
@@ -84,6 +86,7 @@ class _Listening:
     channel_class = ServerChannel
     draining = False
     next_maintenance = 0.0
+    make_room: Callable[[], None]  # given by the `Server`
     # given by waitress
     accepting: bool
     active_channels: dict[int, ServerChannel]
@@ -98,23 +101,13 @@ class _Listening:
 
     def handle_accept(self) -> None:
         super().handle_accept()  # type: ignore[misc]  # of the waitress server this is mixed into
-        if len(self.active_channels) > CONNECTIONS_MAX:
-            self._close_longest_idle()
+        self.make_room()
 
     def _close_silent(self, now: float) -> None:
         cutoff = now - self.adj.channel_timeout
         for channel in self.active_channels.values():
             if not channel.requests and channel.last_activity < cutoff:
                 channel.will_close = True
-
-    def _close_longest_idle(self) -> None:
-        waiting = [
-            channel
-            for channel in self.active_channels.values()
-            if not channel.requests and not channel.will_close
-        ]
-        if waiting:
-            min(waiting, key=lambda channel: channel.last_activity).will_close = True
 
 
 class _TcpListener(_Listening, TcpWSGIServer):
@@ -168,8 +161,20 @@ class Server:
             bind_socket=False,
         )
         server.channel_class = channel_class
+        server.make_room = self._make_room
         self._listeners.append(server)
         return server  # type: ignore[no-any-return]
+
+    def _make_room(self) -> None:
+        """Close the longest idle connection when there are too many, of all listeners."""
+        channels = [c for server in self._listeners for c in _channels(server)]
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        room = files - _OWN_FILES - 3 * len(self._listeners)
+        if len(channels) <= max(1, min(CONNECTIONS_MAX, room)):
+            return
+        waiting = [c for c in channels if not c.requests and not c.will_close]
+        if waiting:
+            min(waiting, key=lambda channel: channel.last_activity).will_close = True
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Call ``readable`` in the loop whenever ``fd`` can be read."""

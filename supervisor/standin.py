@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from waitress.parser import HTTPRequestParser
 
@@ -19,7 +20,8 @@ from supervisor.serving import Listener, Server, ServerChannel
 from supervisor.worker import serve
 
 _THREADS = 2  # an answer takes no time
-_LINGER_S = 2.0  # a client that still sends its request gets this long to read the answer
+_LINGER_S = 2.0  # a client that sends nothing for this long has had the time to read the answer
+_LINGER_MAX_S = 30.0
 _DISCARD_MAX = 64 * 1024 * 1024
 RETRY_AFTER_MAX_S = 60
 
@@ -47,6 +49,7 @@ class _LingeringChannel(ServerChannel):
     closes_always = True
     will_close: bool
     _lingers_until: float | None = None
+    _lingers_at_most = 0.0
     _discarded = 0
 
     def handle_write(self) -> None:
@@ -64,7 +67,8 @@ class _LingeringChannel(ServerChannel):
             except OSError:
                 super().handle_close()
                 return
-            self._lingers_until = time.monotonic() + _LINGER_S
+            now = time.monotonic()
+            self._lingers_until, self._lingers_at_most = now + _LINGER_S, now + _LINGER_MAX_S
             self.will_close = False
             return
         super().handle_close()
@@ -81,6 +85,7 @@ class _LingeringChannel(ServerChannel):
         except OSError:
             data = b""
         self._discarded += len(data)
+        self._lingers_until = min(time.monotonic() + _LINGER_S, self._lingers_at_most)
         if not data or self._discarded > _DISCARD_MAX:
             super().handle_close()
 
@@ -90,6 +95,11 @@ class _LingeringChannel(ServerChannel):
             return bool(super().readable())
         self._finish_lingering()
         return self.socket is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client is still being served; it is while the channel lingers."""
+        return super().busy or self._lingers_until is not None
 
     def _finish_lingering(self) -> None:
         if self._lingers_until is not None and time.monotonic() >= self._lingers_until:
@@ -113,7 +123,7 @@ class StandIn:
                 content_type, body = "text/html; charset=utf-8", _page(name, app, others)
             else:
                 content_type = "application/problem+json"
-                body = _problem(name, app, others, environ.get("PATH_INFO", "/"))
+                body = _problem(name, app, others, _path_as_sent(environ))
             payload = body.encode("utf-8", "backslashreplace")
             headers = [
                 ("Content-Type", content_type),
@@ -150,6 +160,12 @@ def run_stand_in(
 
     serve(server, Channel(connection), shutdown_timeout_s=shutdown_timeout_s, on_message=tell)
     return 0
+
+
+def _path_as_sent(environ: dict[str, Any]) -> str:
+    """Give the path of the request as a URI reference."""
+    path = environ["REQUEST_URI"].partition("?")[0]
+    return quote(path.encode("latin-1", "replace"), safe="/%:@!$&'()*+,;=~-._")
 
 
 def _retry_after_s(app: Snapshot) -> int:

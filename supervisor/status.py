@@ -20,7 +20,7 @@ from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.health import not_ready
 from supervisor.serving import Server
-from supervisor.watching import Watch, fingerprint
+from supervisor.watching import changed
 from supervisor.worker import serve
 
 STALE_S = 3.0  # pushes come every second; this long without one and something is wrong
@@ -180,16 +180,15 @@ class FileWatch(threading.Thread):
                 while not self._watched:
                     self._condition.wait()
                 watched = dict(self._watched)
-            for name, entry in watched.items():
-                key = (name, entry["generation"])
-                if key not in self._told and _has_changed(entry["watch"]):
-                    self._told.add(key)
-                    self._changed(*key)
+            untold = {
+                name: entry
+                for name, entry in watched.items()
+                if (name, entry["generation"]) not in self._told
+            }
+            for key in changed(untold):
+                self._told.add(key)
+                self._changed(*key)
             time.sleep(WATCH_INTERVAL_S)
-
-
-def _has_changed(watches: list[dict[str, Any]]) -> bool:
-    return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in watches)
 
 
 def run_status(
@@ -200,7 +199,7 @@ def run_status(
     copy = Copy()
     lock = threading.Lock()
 
-    def changed(name: str, generation: int) -> None:
+    def tell_change(name: str, generation: int) -> None:
         message = {"type": "files_changed", "app": name, "generation": generation}
         try:
             with lock:
@@ -208,7 +207,7 @@ def run_status(
         except ChannelClosed:
             return  # the loop notices too, and ends this worker
 
-    watch = FileWatch(changed)
+    watch = FileWatch(tell_change)
 
     def tell(message: Message) -> None:
         copy.push(message["picture"])

@@ -6,6 +6,7 @@ floats, so that ``"5001"`` is a mistake and not a port.
 """
 
 import difflib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -47,7 +48,8 @@ def shown(value: object) -> str:
     """Give a value as it would stand in the file, cut if it is long."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    text = "".join(c if c.isprintable() else "·" for c in text[: 2 * _SHOWN_MAX])
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
 
 
@@ -94,12 +96,10 @@ def _has_rule(type_: Any) -> bool:
 
 def _structure_by_rule(value: Any, type_: Any) -> Any:
     base, *rules = get_args(type_)
-    accepted = ", ".join(rule.accepted for rule in rules)
-    if base is float and type(value) is int:
-        value = float(value)
-    if type(value) is not base or not all(rule.holds(value) for rule in rules):
-        raise RejectedValue(value, accepted)
-    return value
+    converted = float(value) if base is float and type(value) is int else value
+    if type(converted) is not base or not all(rule.holds(converted) for rule in rules):
+        raise RejectedValue(value, ", ".join(rule.accepted for rule in rules))
+    return converted
 
 
 def _structure_bool(value: Any, _type: Any) -> bool:

@@ -47,6 +47,18 @@ def fingerprint(watch: Watch) -> str:
     return digest.hexdigest()
 
 
+def changed(watched: dict[str, Any]) -> list[tuple[str, int]]:
+    """Give (app, generation) of every entry whose files have changed; blocks on the disk.
+
+    An entry has a ``generation``, and under ``watch`` a list of watches with fingerprints.
+    """
+    return [
+        (name, entry["generation"])
+        for name, entry in watched.items()
+        if any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in entry["watch"])
+    ]
+
+
 def _lines(watch: Watch) -> Iterator[str]:
     for tree in watch.trees:
         left = [ENTRIES_MAX]

@@ -46,7 +46,7 @@ class AppWorker:
         app, report = import_app(self.target, self.path, timeout_s=self.import_timeout_s)
         if app is None:
             assert report is not None
-            beyond = _beyond(self.path)
+            beyond = _beyond(self.path, report.missing_module)
             message = {
                 "type": "import_failed",
                 "report": report.to_json(),
@@ -98,6 +98,9 @@ def serve(
         sys.stderr.write(f"{cut_off} requests were cut off after {shutdown_timeout_s:g} s\n")
 
 
-def _beyond(path: Path) -> Watch:
+def _beyond(path: Path, missing: str | None) -> Watch:
+    """Watch what lies elsewhere, and where the missing module would come."""
+    parent = sys.modules.get((missing or "").rpartition(".")[0])
+    folders = [*sys.path, *getattr(parent, "__path__", [])]
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return beyond_tree(path, sys.path, [file for file in files if file])
+    return beyond_tree(path, folders, [file for file in files if file])

@@ -8,10 +8,12 @@ from typing import Protocol
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.events import EventKind
-from supervisor.logs import OutputLines
+from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit
 from supervisor.process import Child, kill_group
 
+_PARTS_AT_EXIT = 16
+_FLOOD_PAUSE_S = 0.005  # with the size of a part: a flood is read at 13 MB a second at most
 _OUTPUT_PART = 64 * 1024  # read at once from a worker's output, so that others get their turn
 
 
@@ -38,6 +40,9 @@ class Host(Protocol):
     def when_writable(self, worker: "Worker") -> None:
         """Call the worker's `on_writable` as soon as its channel takes more."""
 
+    def pause_output(self, worker: "Worker", pause_s: float) -> None:
+        """Read no output of the worker for a moment: it prints more than can be told."""
+
     def deaf_to(self, fd: int) -> None:
         """Stop listening to a descriptor of a worker, before it is closed."""
 
@@ -57,6 +62,8 @@ class Worker:
         self._owner = owner
         self._lines = OutputLines()
         self.generation = generation
+        self.reads_output = True
+        self._printed_this_s = LineRate()
         self.child: Child | None = None
         self.channel: Channel | None = None
 
@@ -94,19 +101,24 @@ class Worker:
         """Pass on what the worker printed; at the end of file there is nothing to hear."""
         assert self.child is not None
         if not self._read_output():
-            self._host.deaf_to(self.child.output)
+            self._stop_output()
+        elif self._printed_this_s.exceeded:
+            self._host.pause_output(self, _FLOOD_PAUSE_S)
 
     def on_exit(self, exit_: Exit) -> None:
         """Hear and print the rest, then tell the owner how it ended."""
         assert self.child is not None
         assert self.channel is not None
         if self.channel.fileno() >= 0:
-            self.on_messages()
-        while self._read_output():
-            continue
-        self._host.print_output(self._name, self.child.pid, self._lines.rest())
+            for message in self.channel.receive_rest():
+                self._owner.on_message(self, message)
+        for _ in range(_PARTS_AT_EXIT):  # a process it left behind may print for ever
+            if not self._read_output():
+                break
+        rest = [*self._lines.rest(), *self._printed_this_s.left_out()]
+        self._host.print_output(self._name, self.child.pid, rest)
         self._close_channel()
-        self._host.deaf_to(self.child.output)
+        self._stop_output()
         os.close(self.child.output)
         self._owner.on_exit(self, exit_)
 
@@ -128,8 +140,21 @@ class Worker:
             data = os.read(self.child.output, _OUTPUT_PART)
         except BlockingIOError:
             return False
-        self._host.print_output(self._name, self.child.pid, self._lines.feed(data))
+        told = self._printed_this_s.take(data, self._host.now())
+        self._host.print_output(self._name, self.child.pid, self._lines.feed(told))
         return bool(data)
+
+    def on_tick(self) -> None:
+        """Say, every second, how many lines were left out."""
+        assert self.child is not None
+        lines = self._printed_this_s.left_out(self._host.now())
+        self._host.print_output(self._name, self.child.pid, lines)
+
+    def _stop_output(self) -> None:
+        assert self.child is not None
+        if self.reads_output:
+            self.reads_output = False
+            self._host.deaf_to(self.child.output)
 
     def _close_channel(self) -> None:
         assert self.channel is not None

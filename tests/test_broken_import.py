@@ -103,11 +103,10 @@ def assert_says(running: Running, broken: Broken) -> None:
     problem = refused_with(project.port("coach"), broken.reason)
     if broken.hint:
         assert broken.hint in problem["hint"]
+    running.wait_for("coach", status="fail", serving="stand-in")
     health = ask(project.status_port, "/health")
     assert (health.status, health.json["status"]) == (503, "fail")
-    coach = health.json["apps"]["coach"]
-    assert (coach["status"], coach["serving"]) == ("fail", "stand-in")
-    assert broken.reason in coach["reason"]
+    assert broken.reason in health.json["apps"]["coach"]["reason"]
     assert health.json["apps"]["neighbour"]["status"] == "pass"
 
 

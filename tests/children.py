@@ -1,0 +1,115 @@
+"""Forked children for the tests, and what can be seen of them from outside."""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import REPOSITORY, eventually
+
+from supervisor.process import Child, fork_child, kill_group
+
+TIMEOUT_S = 30.0
+
+
+@contextlib.contextmanager
+def child(
+    run: Callable[[socket.socket], int], *, name: str = "fs-test", keep: tuple[int, ...] = ()
+) -> Iterator[Child]:
+    """Fork a child; on leaving, end it and close what belongs to its owner."""
+    forked = fork_child(run, name=name, keep=keep)
+    try:
+        yield forked
+    finally:
+        kill_group(forked.pid)
+        os.waitpid(forked.pid, 0)
+        forked.channel.close()
+        os.close(forked.output)
+
+
+def wait_for_ever(_connection: socket.socket) -> int:
+    """Be a child that does nothing until it's killed."""
+    while True:
+        time.sleep(60)
+
+
+def tell(connection: socket.socket, fact: Any) -> None:
+    """Say ``fact``, in the child."""
+    connection.sendall(json.dumps(fact).encode() + b"\n")
+
+
+def told(forked: Child) -> Any:
+    """Give what the child said by `tell`."""
+    received = b""
+    while not received.endswith(b"\n"):
+        assert select.select([forked.channel], [], [], TIMEOUT_S)[0], "it says nothing"
+        part = forked.channel.recv(65536)
+        assert part, f"it said no more than {received!r}, and printed: {output_of(forked)}"
+        received += part
+    return json.loads(received)
+
+
+def output_of(forked: Child) -> str:
+    """Give all that a child prints until it has ended."""
+    received = b""
+    while True:
+        assert select.select([forked.output], [], [], TIMEOUT_S)[0], f"no end; so far {received!r}"
+        part = os.read(forked.output, 65536)
+        if not part:
+            return received.decode()
+        received += part
+
+
+def exit_code_of(forked: Child) -> int:
+    """Wait until a child has ended and give its exit code, negative for a signal."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # `child` reaps it
+    ended = eventually(
+        lambda: os.waitid(os.P_PID, forked.pid, options), timeout_s=TIMEOUT_S, what="it ends"
+    )
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+@contextlib.contextmanager
+def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
+    """Run ``function`` in a thread; on leaving, wait until that has ended.
+
+    For the kernel too, which is a moment later: the next test may want to fork.
+    """
+    before = len(os.listdir("/proc/self/task"))
+    thread = threading.Thread(target=function)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(TIMEOUT_S)
+        eventually(lambda: len(os.listdir("/proc/self/task")) <= before, what="the thread ended")
+
+
+def lives(pid: int) -> bool:
+    """Tell whether a process runs; a zombie doesn't."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in an interpreter of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        check=False,
+    )

@@ -1,0 +1,80 @@
+"""A control server in a process of its own, and bare connections to it."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from children import child
+from harness import eventually
+
+from supervisor import control
+from supervisor.client import Client, socket_address
+from supervisor.control import ControlServer, RequestError
+
+TIMEOUT_S = 20.0
+BIG = "x" * 1_000_000
+
+
+def refuse(_params: dict[str, Any]) -> Any:
+    """Be a method that refuses."""
+    raise RequestError("no_such_app", "there is no app 'x'", hint="known: coach")
+
+
+async def serve(listener: socket.socket) -> int:
+    """Serve until killed; what the loop couldn't handle is told by the method ``unhandled``."""
+    unhandled: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unhandled.append(context["message"]))
+    methods: dict[str, Any] = {
+        "echo": lambda params: params,
+        "big": lambda _: BIG,
+        "nothing": lambda _: None,
+        "refuse": refuse,
+        "broken": lambda _: 1 / 0,
+        "unhandled": lambda _: unhandled,
+    }
+    await ControlServer(listener, methods).start()
+    await asyncio.Event().wait()
+    return 0
+
+
+@contextlib.contextmanager
+def server(path: Path) -> Iterator[Client]:
+    """Run a server at ``path`` in a process of its own; gives a client of it."""
+    listener = control.listen(path)
+    try:
+        keep = (listener.fileno(),)
+        with child(lambda _: asyncio.run(serve(listener)), keep=keep):
+            listener.close()
+            yield Client(path, timeout_s=TIMEOUT_S)
+    finally:
+        listener.close()
+
+
+@contextlib.contextmanager
+def raw(client: Client) -> Iterator[socket.socket]:
+    """Give a bare connection to a client's server."""
+    with socket.socket(socket.AF_UNIX) as connection, socket_address(client.path) as address:
+        connection.settimeout(TIMEOUT_S)
+        # with a full backlog connect(2) fails at once on a socket with a time-out
+        eventually(lambda: connection.connect_ex(address) == 0, what="a connection")
+        yield connection
+
+
+def answer(connection: socket.socket) -> Any:
+    """Give the next answer, or None at the end of the connection."""
+    received = b""
+    while not received.endswith(b"\n"):
+        try:
+            part = connection.recv(1)  # no byte of the next answer
+        except ConnectionResetError:
+            return None
+        if not part:
+            assert not received
+            return None
+        received += part
+    return json.loads(received)

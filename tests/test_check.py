@@ -1,0 +1,215 @@
+"""``flask-supervisor check``: what is wrong with an app, said before anything is served."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import GOOD_APP, Project, free_ports
+
+BROKEN = {
+    "syntax error": (
+        "import os\ndef index(:\n    pass\n",
+        "SyntaxError: invalid syntax (coach.py, line 2)",
+    ),
+    "missing module": (
+        "import os\nfrom field_trainer.settings_manager import SettingsManager\n",
+        "ModuleNotFoundError: No module named 'field_trainer' (coach.py, line 2)",
+    ),
+    "sys.exit()": (
+        "import sys\nsys.exit('no sensor')\n",
+        "SystemExit: sys.exit('no sensor') was called (coach.py, line 2)",
+    ),
+    "os._exit(3)": ("import os\nos._exit(3)\n", "exit code 3"),
+    "os._exit(0)": ("import os\nos._exit(0)\n", "exit code 0"),
+    "segmentation fault": ("import ctypes\nctypes.string_at(0)\n", "killed by SIGSEGV"),
+    "endless loop": (
+        "while True:\n    pass\n",
+        "ImportTimeout: the import took longer than 0.4 s (coach.py, line ",
+    ),
+    "endless loop in C": ("sum(range(10**18))\n", "within 2.4 s"),
+    "target attribute missing": (
+        "from flask import Flask\napplication = Flask(__name__)\n",
+        "TargetError: module coach has no attribute 'app'",
+    ),
+    "target not callable": ("app = 5001\n", "coach:app is an int, not a WSGI app"),
+    "thread that never ends": (
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(3600,)).start()\n1 / 0\n",
+        "ZeroDivisionError: division by zero (coach.py, line 3)",
+    ),
+}
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Give what lies under ``folder``, with size, time of change and inode of each entry."""
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        status = path.lstat()
+        found[str(path)] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return found
+
+
+@pytest.mark.parametrize(("source", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_app_is_found_before_it_is_served(
+    project: Project, source: str, reason: str
+) -> None:
+    """Exit code 1, the reason with file and line as a monitor would see it, and no process left."""
+    project.app("neighbour")
+    project.app("coach", source, import_timeout_s=0.4)
+    found = project.command("check")
+    assert found.returncode == 1, found.stderr
+    lines = found.stdout.splitlines()
+    assert lines[0].startswith("neighbour: ok, imported in ")
+    assert lines[1].startswith("coach: ")
+    assert reason in lines[1]
+    assert "coach" in lines[-1]
+    assert not project.processes()
+
+
+def test_the_report_as_json(project: Project) -> None:
+    """``--json`` prints one document with the whole report, whatever the app prints itself."""
+    project.app("neighbour", "print('hello')\n" + GOOD_APP.format(text="neighbour"))
+    project.app("coach", "import os\nprint('{')\nos.system('echo }')\nimport fild\n")
+    project.file("coach", "field.py").write_text("")
+    found = project.command("check", "--json")
+    assert found.returncode == 1
+    document = json.loads(found.stdout)
+    assert document["ok"] is False
+    assert document["problems"] == []
+    assert document["apps"]["neighbour"]["ok"] is True
+    assert document["apps"]["neighbour"]["seconds"] >= 0
+    coach = document["apps"]["coach"]
+    assert coach["ok"] is False
+    assert coach["reason"] == "ModuleNotFoundError: No module named 'fild' (coach.py, line 4)"
+    assert coach["hint"] == "did you mean field?"
+    report = coach["report"]
+    assert report["type"] == "ModuleNotFoundError"
+    assert report["message"] == "No module named 'fild'"
+    assert (report["file"], report["line"]) == ("coach.py", 4)
+    assert report["missing_module"] == "fild"
+    assert "import fild" in report["traceback"]
+    assert report["seconds"] >= 0
+
+
+def test_all_is_well(project: Project) -> None:
+    """Exit code 0 when every app can be imported; disabled ones aren't looked at."""
+    project.app("admin")
+    project.app("coach")
+    project.app("off", "1 / 0\n", enabled=False)
+    found = project.command("check")
+    assert found.returncode == 0, found.stderr
+    for name in ("admin", "coach"):
+        assert f"{name}: ok, imported in " in found.stdout
+    assert "off" not in found.stdout.replace(str(project.folder), "")
+    as_json = json.loads(project.command("check", "--json").stdout)
+    assert as_json["ok"] is True
+    assert list(as_json["apps"]) == ["admin", "coach"]
+
+
+def test_the_named_apps_alone_are_checked(project: Project) -> None:
+    """A check of one app says nothing of another that is broken."""
+    project.app("admin")
+    project.app("coach", "1 / 0\n")
+    assert project.command("check", "admin").returncode == 0
+    found = project.command("check", "coach", "--json")
+    assert found.returncode == 1
+    assert list(json.loads(found.stdout)["apps"]) == ["coach"]
+
+
+def test_an_unknown_app_is_wrong_usage(project: Project) -> None:
+    """Exit code 2, and the names that there are."""
+    project.app("admin")
+    project.app("coach")
+    found = project.command("check", "couch")
+    assert found.returncode == 2
+    assert "couch" in found.stderr
+    assert "admin, coach" in found.stderr
+    assert not found.stdout
+
+
+def test_an_invalid_configuration_shows_every_problem(project: Project) -> None:
+    """Exit code 1 with all mistakes at once, as text and as JSON."""
+    project.app("admin", threats=4)
+    project.app("coach", threads="many", port=project.port("admin"))
+    project.app("2nd", port=70000)
+    project.bind["factor"] = 0
+    wanted = ["apps.admin.threats", "apps.coach.threads", "apps.coach.port", "apps.2nd", "70000"]
+    wanted += ["bind.factor", "threads"]
+    found = project.command("check")
+    assert found.returncode == 1
+    assert not found.stdout
+    for part in wanted:
+        assert part in found.stderr
+    as_json = project.command("check", "--json")
+    assert as_json.returncode == 1
+    document = json.loads(as_json.stdout)
+    assert document["ok"] is False
+    assert document["apps"] == {}
+    for part in wanted:
+        assert part in "\n".join(document["problems"])
+
+
+@pytest.mark.parametrize("text", ["[apps", "", "[apps.coach]\n", b"\xff\xfe"])
+def test_a_file_that_is_no_configuration(project: Project, text: str | bytes) -> None:
+    """Exit code 1 and the file's name, whatever it holds; no traceback."""
+    file = project.folder / "other.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for command in ("check", "run", "status"):
+        found = subprocess.run(
+            [sys.executable, "-m", "supervisor", command, "--config", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=project.environment(),
+            check=False,
+        )
+        assert found.returncode == 1
+        assert f"{file}: " in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_a_check_changes_nothing(project: Project) -> None:
+    """An app that writes its data while it is imported writes none of the real data in a check."""
+    writes = """
+import os, pathlib
+folder = pathlib.Path(os.environ["FLASK_SUPERVISOR_DATA_DIR"])
+assert folder.is_dir()
+for old in folder.iterdir():
+    old.unlink()
+(folder / "database").write_text("new")
+"""
+    project.app("coach", writes + GOOD_APP.format(text="coach"))
+    state = project.folder / ".flask-supervisor"
+    assert project.command("check").returncode == 0
+    assert not state.exists()
+    data = state / "data" / "coach"
+    data.mkdir(parents=True)
+    (data / "database").write_text("old")
+    before = tree(state)
+    temporary = project.folder / "tmp"
+    temporary.mkdir()
+    assert project.command("check", env={"TMPDIR": str(temporary)}).returncode == 0
+    assert tree(state) == before
+    assert (data / "database").read_text() == "old"
+    assert not list(temporary.iterdir())
+
+
+def test_a_check_beside_a_running_supervisor_disturbs_nobody(project: Project) -> None:
+    """The apps go on serving, the ports stay theirs, and the control socket too."""
+    project.app("coach", control=True)
+    running = project.start()
+    worker = running.worker("coach")
+    assert project.command("check").returncode == 0
+    assert running.worker("coach") == worker
+    assert project.command("status").returncode == 0
+
+
+def test_a_child_of_the_checked_app_does_not_outlive_the_check(project: Project) -> None:
+    """A process that the import starts is ended with it, also when it keeps the pipes open."""
+    starts = "import subprocess\nsubprocess.Popen(['sleep', '3600'])\n"
+    project.app("coach", starts + GOOD_APP.format(text="coach"))
+    project.app("broken", starts + "1 / 0\n", port=free_ports(1)[0])
+    assert project.command("check", timeout_s=20).returncode == 1
+    assert not project.processes()

@@ -1,0 +1,246 @@
+"""The health document: its words, its fields and their types, and what counts as not ready."""
+
+import itertools
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor import health
+from supervisor.events import Event, EventKind
+from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
+from supervisor.lifecycle import Life
+from supervisor.model import AppState, Cause, Serving, Status
+
+NOW = 1000.0
+WALL = "2026-03-01T12:00:00Z"
+SUPERVISOR = SupervisorFacts(version="1.2.3", pid=42, started_wall=WALL, started_s=NOW - 60)
+CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
+
+
+def make_life(state: AppState, **fields: Any) -> Life:
+    """Give a life in ``state`` since 5 seconds."""
+    pid = 4711 if state in (AppState.STARTING, AppState.READY) else None
+    life = Life(since=NOW - 5, import_timeout_s=10, state=state, generation=3, pid=pid)
+    return replace(life, **fields)
+
+
+def make_facts(
+    state: AppState, *, name: str = "coach", stand_in: bool = False, **fields: Any
+) -> Any:
+    """Give the facts of an app whose life is in ``state``."""
+    return AppFacts(
+        name=name,
+        port=5001,
+        address="0.0.0.0:5001",
+        control=False,
+        life=make_life(state, **fields),
+        since_wall=WALL,
+        stand_in_answers=stand_in,
+    )
+
+
+def make_event(number: int) -> Event:
+    """Give the event that happened ``number`` seconds ago."""
+    return Event(
+        kind=EventKind.READY,
+        text=f"event {number}",
+        app="coach",
+        monotonic_s=NOW - number,
+        wall=WALL,
+    )
+
+
+def whole(
+    *apps: AppFacts, checks: tuple[CheckFacts, ...] = (), events: tuple[Event, ...] = ()
+) -> dict[str, Any]:
+    """Give the whole document, as a program reads it."""
+    document = health.document(SUPERVISOR, list(apps), list(checks), list(events), NOW)
+    result: dict[str, Any] = json.loads(json.dumps(document))
+    return result
+
+
+# ---- words
+
+
+@pytest.mark.parametrize("statuses", list(itertools.product(Status, repeat=3)))
+def test_the_whole_is_as_bad_as_its_worst_part(statuses: tuple[Status, ...]) -> None:
+    """One failure makes the whole fail, one warning makes it warn."""
+    expected = next(s for s in (Status.FAIL, Status.WARN, Status.PASS) if s in statuses)
+    assert health.worst(statuses) is expected
+
+
+def test_nothing_at_all_passes() -> None:
+    """No app and no check is no problem."""
+    assert health.worst([]) is Status.PASS
+    assert whole()["status"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (AppState.STARTING, Status.FAIL),
+        (AppState.READY, Status.PASS),
+        (AppState.BACKOFF, Status.FAIL),
+        (AppState.FAILED, Status.FAIL),
+        (AppState.STOPPED, Status.WARN),
+        (AppState.BLOCKED, Status.FAIL),
+    ],
+)
+def test_the_status_of_an_app(state: AppState, status: Status) -> None:
+    """Only a ready app passes; one that an operator stopped is a warning."""
+    assert health.app_status(make_life(state)) is status
+    assert whole(make_facts(state))["status"] == status
+
+
+@pytest.mark.parametrize("state", AppState)
+@pytest.mark.parametrize("stand_in", [True, False])
+def test_what_answers_the_port(state: AppState, stand_in: bool) -> None:
+    """A ready app answers itself; else the stand-in does, or nothing."""
+    other = Serving.STAND_IN if stand_in else Serving.NOTHING
+    expected = Serving.APP if state is AppState.READY else other
+    assert health.serving(make_facts(state, stand_in=stand_in)) is expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "critical", "status"),
+    [(None, True, "pass"), (None, False, "pass"), ("no", True, "fail"), ("no", False, "warn")],
+)
+def test_the_status_of_a_check(reason: str | None, critical: bool, status: str) -> None:
+    """A failing check fails the whole when it's critical, and warns when it isn't."""
+    check = CheckFacts(name="disk", reason=reason, hint="look", critical=critical)
+    document = whole(make_facts(AppState.READY), checks=(check,))
+    assert document["status"] == status
+    assert document["checks"]["disk"] == {
+        "status": status,
+        "reason": reason,
+        "hint": "look",
+        "critical": critical,
+    }
+
+
+# ---- fields
+
+NUMBER = (int, float)
+TEXT_OR_NULL = (str, type(None))
+WHOLE_FIELDS = {
+    "status": str,
+    "version": str,
+    "pid": int,
+    "started": str,
+    "age_s": NUMBER,
+    "apps": dict,
+    "checks": dict,
+    "events": list,
+}
+APP_FIELDS = {
+    "status": str,
+    "state": str,
+    "serving": str,
+    "port": (int, type(None)),
+    "address": str,
+    "pid": (int, type(None)),
+    "workers": list,
+    "generation": int,
+    "restarts": int,
+    "since": str,
+    "age_s": NUMBER,
+    "reason": TEXT_OR_NULL,
+    "hint": TEXT_OR_NULL,
+    "retry_in_s": (int, float, type(None)),
+}
+EVENT_FIELDS = {"time": str, "age_s": NUMBER, "app": TEXT_OR_NULL, "kind": str, "text": str}
+
+
+def assert_fields(document: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Check that every documented field is there, with its type."""
+    wrong = {
+        name: document.get(name, "missing")
+        for name, kind in fields.items()
+        if name not in document or not isinstance(document[name], kind)
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("state", AppState)
+def test_the_fields_of_the_documents(state: AppState) -> None:
+    """Monitors find every field with its type, whatever state an app is in."""
+    waits = state in (AppState.BACKOFF, AppState.FAILED)
+    facts = make_facts(state, cause=CAUSE if waits else None, retry_at=NOW + 9 if waits else None)
+    document = whole(facts, checks=(CheckFacts(name="disk", reason=None),), events=(make_event(1),))
+    assert_fields(document, WHOLE_FIELDS)
+    assert_fields(document["apps"]["coach"], APP_FIELDS)
+    assert_fields(document["events"][0], EVENT_FIELDS)
+
+
+def test_the_document_of_a_ready_app() -> None:
+    """A ready app has a pid, its worker, its ages, and no reason."""
+    app = whole(make_facts(AppState.READY, restarts=2))["apps"]["coach"]
+    assert (app["status"], app["state"], app["serving"]) == ("pass", "ready", "app")
+    assert app["workers"] == [{"pid": 4711, "generation": 3, "state": "ready"}]
+    assert (app["pid"], app["port"], app["generation"], app["restarts"]) == (4711, 5001, 3, 2)
+    assert (app["since"], app["age_s"]) == (WALL, 5.0)
+    assert (app["reason"], app["hint"], app["retry_in_s"]) == (None, None, None)
+
+
+def test_the_document_of_a_failing_app() -> None:
+    """A failing app says why, what to do, and when it's tried again; nobody has a pid."""
+    facts = make_facts(AppState.FAILED, cause=CAUSE, retry_at=NOW + 42.25, stand_in=True)
+    app = whole(facts)["apps"]["coach"]
+    assert (app["status"], app["state"], app["serving"]) == ("fail", "failed", "stand-in")
+    assert (app["reason"], app["hint"]) == (CAUSE.reason, CAUSE.hint)
+    assert (app["pid"], app["workers"]) == (None, [])
+    assert app["retry_in_s"] == pytest.approx(42.25, abs=0.1)
+
+
+def test_ages_are_seconds_since() -> None:
+    """Ages come from the monotonic clock, times from the wall clock, beside each other."""
+    document = whole(events=(make_event(7),))
+    assert (document["started"], document["age_s"]) == (WALL, 60.0)
+    assert (document["events"][0]["time"], document["events"][0]["age_s"]) == (WALL, 7.0)
+
+
+def test_only_the_newest_events_are_shown() -> None:
+    """The last 20 events are in the document, the oldest first."""
+    events = tuple(make_event(number) for number in range(50, 0, -1))
+    texts = [event["text"] for event in whole(events=events)["events"]]
+    assert texts == [f"event {number}" for number in range(20, 0, -1)]
+
+
+@settings(deadline=None)
+@given(st.floats(-1e6, 1e6))
+def test_the_wait_is_never_negative(later_s: float) -> None:
+    """A try that is due shows 0 seconds, also when the loop is late."""
+    facts = make_facts(AppState.BACKOFF, retry_at=NOW + later_s)
+    assert whole(facts)["apps"]["coach"]["retry_in_s"] >= 0
+
+
+# ---- ready or not
+
+
+def test_a_machine_is_ready_when_every_app_is() -> None:
+    """Ready apps and passing checks, and apps that were stopped on purpose, are nothing to list."""
+    apps = make_facts(AppState.READY), make_facts(AppState.STOPPED, name="admin")
+    assert health.not_ready(whole(*apps, checks=(CheckFacts(name="disk", reason=None),))) == {}
+
+
+@pytest.mark.parametrize(
+    "state", [AppState.STARTING, AppState.BACKOFF, AppState.FAILED, AppState.BLOCKED]
+)
+def test_an_app_that_is_not_ready_is_listed(state: AppState) -> None:
+    """The list has the reason, or the state where there is no reason yet."""
+    known = make_facts(state, cause=CAUSE)
+    unknown = make_facts(state, name="admin")
+    document = whole(known, unknown, make_facts(AppState.READY, name="third"))
+    assert health.not_ready(document) == {"coach": CAUSE.reason, "admin": str(state)}
+
+
+@pytest.mark.parametrize(("critical", "listed"), [(True, {"disk": "full"}), (False, {})])
+def test_a_failing_check_is_listed(critical: bool, listed: dict[str, str]) -> None:
+    """Only critical checks keep a machine from being ready."""
+    check = CheckFacts(name="disk", reason="full", critical=critical)
+    document = whole(make_facts(AppState.READY), checks=(check,))
+    assert health.not_ready(document) == listed
