@@ -267,10 +267,19 @@ def _be_child(
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             code = run()
         except BaseException:  # noqa: BLE001 - the last boundary of this process: reported
-            traceback.print_exc()
+            _report()
         _end(code)
     finally:
         os._exit(code)  # even if reporting failed: the parent's code must not go on here
+
+
+def _report() -> None:
+    """Print the exception being handled, or at least that there is one."""
+    try:
+        traceback.print_exc()
+    except BaseException:  # noqa: BLE001 - foreign streams, or an exception that can't be shown
+        with contextlib.suppress(OSError):
+            os.write(2, b"an error that can't be shown ended this process\n")
 
 
 def _forget_parent() -> None:
