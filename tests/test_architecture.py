@@ -12,7 +12,7 @@ PACKAGE = REPOSITORY / "supervisor"
 MODULES = sorted(file.stem for file in PACKAGE.glob("*.py"))
 
 # Values, and what is made of plain values alone: use nothing of ours.
-VALUES = {"__init__", "errors", "model", "events", "structuring", "sources"}
+VALUES = {"__init__", "errors", "model", "events", "structuring"}
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {"restart", "lifecycle", "health"}
 # Edges: each owns one kind of IO, and knows of no other edge.
@@ -28,7 +28,6 @@ EDGES = {
     "statedir",
     "logs",
     "client",
-    "tracing",
 }
 # Composition: may use everything.
 COMPOSITION = {
