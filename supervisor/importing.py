@@ -191,7 +191,7 @@ def explain(error: BaseException, *, target: str, path: Path, seconds: float) ->
         file=file,
         line=line,
         missing_module=missing,
-        hint=_hint(error, path, missing, file),
+        hint=_one_line(_hint(error, path, missing) or "", path) or None,
         traceback=_short_traceback(error),
         seconds=round(seconds, 3),
     )
@@ -302,7 +302,7 @@ def _leave_out_machinery(summary: traceback.TracebackException) -> None:
             _leave_out_machinery(origin)
 
 
-def _hint(error: BaseException, path: Path, missing: str | None, file: str | None) -> str | None:
+def _hint(error: BaseException, path: Path, missing: str | None) -> str | None:
     if isinstance(error, TargetError):
         return error.hint
     if missing:

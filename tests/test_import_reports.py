@@ -208,6 +208,22 @@ def test_a_message_is_one_line_fit_for_a_page(text: str) -> None:
     report.traceback.encode()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No", "/data/caf\udce9\x1b[31m.csv"),
+        SyntaxError("invalid syntax", ("coaching.py", 1, 1, "x = '\udce9\x1b[31m'\n")),
+        ModuleNotFoundError("No module named 'x'", name="caf\udce9\x1b[31m"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_hint_is_one_line_fit_for_a_page(error: Exception) -> None:
+    """Names and lines that are quoted in a hint can't spoil the page that shows it."""
+    hint = report_of(error).hint
+    assert hint
+    assert hint.isprintable(), ascii(hint)
+
+
 def test_a_long_message_is_cut() -> None:
     """A message of megabytes is cut, and says so; its traceback is cut at the beginning."""
     report = report_of(RuntimeError("x" * 5_000_000))

@@ -79,6 +79,8 @@ def _check(answer: Answer) -> None:
         ("TEXT/HTML", PAGE),
         (CHROMIUM, PAGE),
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", PAGE),
+        ("text/html, application/json", PAGE),
+        ("application/json, text/html, */*", PAGE),
         ("text/html;q=0.5, application/json", PROBLEM),
         ("text/html;q=0.5, application/json;q=0.9", PROBLEM),
         ("text/html;q=0.5, application/problem+json;q=0.9", PROBLEM),
@@ -224,6 +226,14 @@ def test_a_slow_upload_gets_the_answer_at_once(port: int) -> None:
         wire.send(BODY[:100_000])
     _check(answer)
     assert answer.json["detail"] == DETAIL
+
+
+def test_the_announced_length_does_not_matter(port: int) -> None:
+    """An upload beyond every limit of the app gets the reason, not a complaint about its size."""
+    with Wire(port) as wire:
+        wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5000000000\r\n\r\n")
+        _check(wire.answer())
+        assert wire.rest() == b""
 
 
 def test_an_upload_over_a_slow_network_is_not_reset(port: int) -> None:
