@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supervisor.config import Config
-from supervisor.importing import import_app
+from supervisor.importing import app_search_path, import_app
 from supervisor.process import TaskFailed, call_in_child
+from supervisor.settings import Config
+from supervisor.tracing import Kind, survey
 
+_MISSING = (Kind.MISSING, Kind.BROKEN)
+_NOTES = (Kind.CONDITIONAL, Kind.LATER, Kind.ASIDE, Kind.UNREAD)  # optional ones are as meant
+_READ_TIMEOUT_S = 60.0
 _MARGIN_S = 2.0  # an import within its limit still has to be reported
 
 Finding = dict[str, Any]
@@ -23,13 +27,30 @@ def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, Finding]
     """Import the named apps (none: all that are enabled), one after the other."""
     chosen = names or [name for name, app in config.apps.items() if app.enabled]
     for name in chosen:
-        with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as data_dir:
-            yield name, _check_app(config, name, data_dir)
+        yield name, check_app(config, name)
 
 
-def _check_app(config: Config, name: str, data_dir: str) -> Finding:
+def check_app(config: Config, name: str) -> Finding:
+    """Read and import one app in children; blocks up to the app's ``import_timeout_s``.
+
+    The finding has ``ok``, ``seconds``, ``reason``, ``hint``, the ``report`` of a failed import,
+    and under ``missing`` and ``notes`` what reading its files has found.
+    """
+    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as data_dir:
+        finding = _try_import(config, name, data_dir)
+    found = _read(config, name)
+    if finding["ok"]:  # then whatever seems to be missing at the start is not needed
+        return {**finding, "missing": [], "notes": [f for f in found if f["kind"] in _NOTES]}
+    return {
+        **finding,
+        "missing": [f for f in found if f["kind"] in _MISSING],
+        "notes": [f for f in found if f["kind"] in _NOTES],
+    }
+
+
+def _try_import(config: Config, name: str, data_dir: str) -> Finding:
     app = config.apps[name]
-    environment = {**app.env, "FLASK_SUPERVISOR_DATA_DIR": data_dir}
+    environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
     path = config.app_path(name)
     try:
         finding: Finding = call_in_child(
@@ -43,7 +64,7 @@ def _check_app(config: Config, name: str, data_dir: str) -> Finding:
     except TaskFailed as error:
         reason = f"the process ended while it imported the app: {error}"
         hint = "look for os._exit, a crashing C extension, or lack of memory"
-        return {"ok": False, "reason": reason, "hint": hint, "report": None}
+        return {"ok": False, "seconds": None, "reason": reason, "hint": hint, "report": None}
     return finding
 
 
@@ -51,7 +72,33 @@ def _import(target: str, path: Path, environment: dict[str, str], timeout_s: flo
     os.environ.update(environment)
     started = time.monotonic()
     _app, report = import_app(target, path, timeout_s=timeout_s)
+    seconds = round(time.monotonic() - started, 3)
     if report is None:
-        return {"ok": True, "seconds": round(time.monotonic() - started, 3)}
-    cause = report.cause
-    return {"ok": False, "reason": cause.reason, "hint": cause.hint, "report": report.to_json()}
+        return {"ok": True, "seconds": seconds, "reason": None, "hint": None, "report": None}
+    return {
+        "ok": False,
+        "seconds": seconds,
+        "reason": report.cause.reason,
+        "hint": report.cause.hint,
+        "report": report.to_json(),
+    }
+
+
+def _read(config: Config, name: str) -> list[dict[str, Any]]:
+    """Follow the imports of an app's own files without running them."""
+    app = config.apps[name]
+    try:
+        found: list[dict[str, Any]] = call_in_child(
+            _survey, app.target, config.app_path(name), timeout_s=_READ_TIMEOUT_S
+        )
+    except TaskFailed as error:
+        detail = f"its files could not be read through: {error}"
+        found = [
+            {"kind": Kind.UNREAD, "module": None, "file": None, "line": None, "detail": detail}
+        ]
+    return found
+
+
+def _survey(target: str, path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = survey(target, path, app_search_path(path)).to_json()["findings"]
+    return found

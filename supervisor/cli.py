@@ -1,4 +1,4 @@
-"""The command line: ``flask-supervisor run``, ``status``, ``check``.
+"""The command line: the group, ``run``, ``status`` and ``check``.
 
 Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error), 2 wrong usage.
 """
@@ -6,30 +6,30 @@ Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error)
 import asyncio
 import json
 import sys
+import time
 from typing import Any
 
 import click
 
 from supervisor import __version__
-from supervisor import config as configuration
-from supervisor.client import Client
-from supervisor.config import Config
-from supervisor.errors import SupervisorError
-from supervisor.process import open_standard_streams
-from supervisor.statedir import StateDir
-
-_COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
-_DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
-
-_config_option = click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    help="The configuration file. Default: the first that exists of "
-    "$FLASK_SUPERVISOR_CONFIG, ./supervisor.toml, ./config/supervisor.toml, "
-    "/etc/flask-supervisor/supervisor.toml.",
+from supervisor.cli_config import config_group
+from supervisor.cli_doctor import doctor
+from supervisor.cli_operate import events, logs, reload, restart, start, stop
+from supervisor.effective import planned
+from supervisor.errors import ConfigError, SupervisorError
+from supervisor.output import (
+    app_names,
+    client,
+    config_option,
+    json_option,
+    load,
+    print_error,
+    print_status,
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+from supervisor.process import open_standard_streams
+from supervisor.settings import Config
+
+_WATCH_S = 1.0
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         cli()
     except SupervisorError as error:
-        _print_error(error)
+        print_error(error)
         sys.exit(1)
 
 
@@ -55,37 +55,55 @@ def cli() -> None:
 
 
 @cli.command(epilog="Example: flask-supervisor run --config config/supervisor.toml")
-@_config_option
+@config_option
 def run(config_file: str | None) -> None:
     """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C."""
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
 
-    config = _load(config_file)
+    config = load(config_file)
     log = Log(config.supervisor.log_format, config.supervisor.log_level)
+    for path in planned(config):
+        text = f"{path} is set, but this version doesn't act on it yet"
+        log.event(text, app=None, kind="config", problem=True)
     sys.exit(asyncio.run(Supervisor(config, log).run()))
 
 
-@cli.command(epilog="Example: flask-supervisor status --json")
-@_config_option
-@_json_option
-def status(config_file: str | None, as_json: bool) -> None:
+@cli.command(epilog="Example: flask-supervisor status --watch")
+@config_option
+@json_option
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+def status(config_file: str | None, as_json: bool, watch: bool) -> None:
     """Show what every app does and why. Exit code 0 when all are ready, else 1."""
-    config = _load(config_file)
-    picture = Client(StateDir(config.state_dir).control_socket).call("snapshot")
-    disabled = [name for name, app in config.apps.items() if not app.enabled]
-    if as_json:
-        click.echo(json.dumps({**picture, "disabled": disabled}, ensure_ascii=False, indent=2))
-    else:
-        _print_status(picture)
-    ready = all(app["state"] == "ready" for app in picture["apps"].values())
+    if watch and as_json:
+        raise click.UsageError("--watch is for people, --json for programs: choose one")
+    config = load(config_file)
+    ready = _show_status(config, as_json=as_json, clear=watch)
+    while watch:
+        try:
+            time.sleep(_WATCH_S)
+            ready = _show_status(config, as_json=False, clear=True)
+        except KeyboardInterrupt:
+            break
     sys.exit(0 if ready else 1)
 
 
+def _show_status(config: Config, *, as_json: bool, clear: bool) -> bool:
+    picture = client(config).call("snapshot")
+    if clear:
+        click.clear()
+    if as_json:
+        disabled = [name for name, app in config.apps.items() if not app.enabled]
+        click.echo(json.dumps({**picture, "disabled": disabled}, ensure_ascii=False, indent=2))
+    else:
+        print_status(picture)
+    return all(app["state"] == "ready" for app in picture["apps"].values())
+
+
 @cli.command(epilog="Example: flask-supervisor check coach")
-@click.argument("apps", metavar="[APP]...", nargs=-1)
-@_config_option
-@_json_option
+@click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
+@config_option
+@json_option
 def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Check the configuration, and import every app (or the named ones) in a throw-away process.
 
@@ -95,11 +113,11 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
     from supervisor.checking import check_apps
 
     try:
-        config = _load(config_file)
-    except SupervisorError as error:
+        config = load(config_file)
+    except ConfigError as error:
         if as_json:
-            problems = getattr(error, "problems", [error.message])
-            click.echo(json.dumps({"ok": False, "problems": problems, "apps": {}}, indent=2))
+            answer = {"ok": False, "problems": error.problems, "apps": {}}
+            click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
         raise
     unknown = [name for name in apps if name not in config.apps]
     if unknown:
@@ -121,58 +139,28 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
     sys.exit(1 if failed else 0)
 
 
-def _load(config_file: str | None) -> Config:
-    return configuration.load(configuration.find(config_file))
-
-
-def _print_error(error: SupervisorError) -> None:
-    click.secho("error: ", fg="red", nl=False, err=True)
-    click.echo(error.message, err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
-
-
-def _print_status(picture: dict[str, Any]) -> None:
-    head = f"flask-supervisor {picture['version']}, pid {picture['pid']}, "
-    click.echo(f"{head}up {age_text(picture['age_s'])}: ", nl=False)
-    click.secho(picture["status"], fg=_COLOURS[picture["status"]])
-    width = max([3, *(len(name) for name in picture["apps"])])
-    click.echo(f"{'APP':<{width}}  {'STATE':<8}  {'SERVING':<15}  {'PORT':<5}  {'PID':<7}  SINCE")
-    for name, app in picture["apps"].items():
-        state = click.style(f"{app['state']:<8}", fg=_COLOURS[app["status"]])
-        port, pid = app["port"] or "-", app["pid"] or "-"
-        click.echo(
-            f"{name:<{width}}  {state}  {app['serving']:<15}  {port:<5}  {pid:<7}  "
-            f"{age_text(app['age_s'])}"
-        )
-        _print_reason(app, indent=width + 2)
-    for name, found in picture["checks"].items():
-        if found["reason"]:
-            click.echo(f"check {name}: ", nl=False)
-            click.secho(found["reason"], fg=_COLOURS[found["status"]])
-
-
-def _print_reason(app: dict[str, Any], *, indent: int) -> None:
-    for text in (app["reason"], app["hint"]):
-        if text:
-            click.echo(" " * indent + text)
-
-
 def _print_finding(name: str, finding: dict[str, Any]) -> None:
+    click.echo(f"{name}: ", nl=False)
     if finding["ok"]:
-        click.echo(f"{name}: ", nl=False)
         click.secho("ok", fg="green", nl=False)
         click.echo(f", imported in {finding['seconds']:.2f} s")
-        return
-    click.echo(f"{name}: ", nl=False)
-    click.secho(finding["reason"], fg="red")
-    if finding["hint"]:
-        click.echo(f"  {finding['hint']}")
+    else:
+        click.secho(finding["reason"], fg="red")
+        if finding["hint"]:
+            click.echo(f"  {finding['hint']}")
+    if len(finding["missing"]) > 1:
+        click.echo("  all that keeps it from being imported:")
+        for one in finding["missing"]:
+            click.secho(f"    {_place(one)}: {one['detail']}", fg="red")
+    for one in finding["notes"]:
+        click.secho(f"  note: {_place(one)}: {one['detail']}", fg="yellow")
 
 
-def age_text(seconds: float) -> str:
-    """Say a duration in words as short as ``3 min``."""
-    for unit_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= unit_s:
-            return f"{int(seconds // unit_s)} {unit}"
-    return f"{int(seconds)} s"
+def _place(finding: dict[str, Any]) -> str:
+    if finding["file"] is None:
+        return "target"
+    return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
+
+
+for command in (start, stop, restart, reload, logs, events, config_group, doctor):
+    cli.add_command(command)

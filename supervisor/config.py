@@ -1,149 +1,29 @@
-"""Reads the configuration file, and says everything that is wrong with it at once.
+"""Reads the configuration: the file, what the environment overrides, secrets from elsewhere.
 
-The classes below are the configuration; a key that no class has is an error. Each value has a
-rule of its own (`Rule`), so that one run shows every mistake with its key path, its value and
-what is accepted.
+Everything that is wrong is said at once, each problem with where it stands, its key path, its
+value and what is accepted.
 """
 
 import os
-import re
-import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import attrs
+from typing import Any
 
 from supervisor.errors import ConfigError
-from supervisor.structuring import Rule, shown, structure
+from supervisor.settings import RESERVED_NAMES, Config, Sources, is_app_name, is_secret
+from supervisor.structuring import Problem, shown, structure
 
 FILE_VARIABLE = "FLASK_SUPERVISOR_CONFIG"
+OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"
 SEARCHED = (
     Path("supervisor.toml"),
     Path("config/supervisor.toml"),
     Path("/etc/flask-supervisor/supervisor.toml"),
 )
-RESERVED_NAMES = frozenset({"status", "all"})
+_SECRET_FILE_MAX = 64 * 1024
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
-
-
-def _is_host(value: str) -> bool:
-    if value == "localhost" or (value.startswith("unix:") and len(value) > len("unix:")):
-        return True
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, value)
-        except OSError:
-            continue
-        return True
-    return False
-
-
-Port = Annotated[int, Rule("a port number from 1 to 65535", lambda v: 1 <= v <= 65535)]
-Host = Annotated[
-    str,
-    Rule('a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"', _is_host),
-]
-Seconds = Annotated[float, Rule("a number of seconds above 0", lambda v: 0 < v < float("inf"))]
-Factor = Annotated[float, Rule("a number from 1 to 10", lambda v: 1 <= v <= 10)]
-Attempts = Annotated[int, Rule("a whole number from 1 to 100", lambda v: 1 <= v <= 100)]
-Threads = Annotated[int, Rule("a whole number from 1 to 256", lambda v: 1 <= v <= 256)]
-Target = Annotated[
-    str,
-    Rule(
-        '"module:app" or "module:factory()"',
-        lambda v: _TARGET.fullmatch(v) is not None,
-    ),
-]
-Text = Annotated[str, Rule("a text that is not empty", lambda v: v != "" and "\0" not in v)]
-VariableName = Annotated[
-    str, Rule("a variable name", lambda v: v != "" and "=" not in v and "\0" not in v)
-]
-Environment = dict[VariableName, Annotated[str, Rule("a text", lambda v: "\0" not in v)]]
-
-
-@attrs.frozen(kw_only=True)
-class SupervisorSettings:
-    """``[supervisor]``: what holds for all apps."""
-
-    host: Host = "0.0.0.0"  # noqa: S104 - phones in the field reach the apps by Wi-Fi
-    state_dir: Text = ".flask-supervisor"
-    log_format: Literal["auto", "console", "json"] = "auto"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    shutdown_timeout_s: Seconds = 2.0
-
-
-@attrs.frozen(kw_only=True)
-class BindSettings:
-    """``[bind]``: how a port that can't be bound is tried again."""
-
-    attempts: Attempts = 5
-    first_delay_s: Seconds = 2.0
-    factor: Factor = 2.0
-    max_delay_s: Seconds = 30.0
-
-
-@attrs.frozen(kw_only=True)
-class StatusSettings:
-    """``[status]``: where monitors ask."""
-
-    port: Port = 6000
-    host: Host | None = None
-
-
-@attrs.frozen(kw_only=True)
-class AppSettings:
-    """``[apps.NAME]``: one app."""
-
-    target: Target
-    port: Port | None = None
-    host: Host | None = None
-    path: Text = "."
-    enabled: bool = True
-    threads: Threads = 4
-    env: Environment = attrs.field(factory=dict)
-    control: bool = False
-    import_timeout_s: Seconds = 120.0
-
-
-@attrs.frozen(kw_only=True)
-class Config:
-    """A whole configuration; relative paths in it are relative to ``folder``."""
-
-    supervisor: SupervisorSettings = attrs.field(factory=SupervisorSettings)
-    bind: BindSettings = attrs.field(factory=BindSettings)
-    status: StatusSettings = attrs.field(factory=StatusSettings)
-    apps: dict[str, AppSettings] = attrs.field(factory=dict)
-    folder: Path = attrs.field(default=Path("."), init=False)
-    file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
-
-    @property
-    def state_dir(self) -> Path:
-        """The state folder, absolute."""
-        return Path(os.path.normpath(self.folder / self.supervisor.state_dir))
-
-    def app_path(self, name: str) -> Path:
-        """Give the folder of an app's code, absolute."""
-        return Path(os.path.normpath(self.folder / self.apps[name].path))
-
-    def address(self, name: str) -> tuple[str, int | None]:
-        """Give the host and port of an app; the port is None for a Unix socket."""
-        app = self.apps[name]
-        return self._resolve(app.host, app.port)
-
-    @property
-    def status_address(self) -> tuple[str, int | None]:
-        """The host and port of the status server."""
-        return self._resolve(self.status.host, self.status.port)
-
-    def _resolve(self, own_host: str | None, port: int | None) -> tuple[str, int | None]:
-        host = own_host or self.supervisor.host
-        if host.startswith("unix:"):
-            return f"unix:{os.path.normpath(self.folder / host.removeprefix('unix:'))}", None
-        return host, port
+Raw = dict[str, Any]
 
 
 def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -171,7 +51,7 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
     )
 
 
-def load(file: Path) -> Config:
+def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read and check ``file``; raises `ConfigError` with every problem found."""
     try:
         with file.open("rb") as stream:
@@ -186,43 +66,232 @@ def load(file: Path) -> Config:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
-    return parse(raw, file)
+    return parse(raw, file, environment)
 
 
-def parse(raw: dict[str, Any], file: Path) -> Config:
-    """Turn a parsed TOML document into a `Config`; raises `ConfigError` with every problem."""
-    config, problems = structure(raw, Config)
+def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Turn a parsed TOML document into a `Config`; raises `ConfigError` with every problem.
+
+    ``environment`` (None: an empty one) may override keys, and gives the values of
+    ``{ env = "NAME" }``.
+    """
+    reading = _Reading(file, environment or {})
+    reading.override(raw)
+    reading.resolve_references(raw, ())
+    env_files = reading.read_env_files(raw)
+    config, problems = structure(raw, Config, is_hidden=reading.is_hidden)
+    problems += reading.problems
     problems += _cross_check(raw)
+    if config is not None:
+        object.__setattr__(config, "file", file.absolute())  # not a key, so not an argument
+        object.__setattr__(config, "sources", reading.sources())
+        object.__setattr__(config, "env_files", env_files)
     if config is None or problems:
-        raise ConfigError([f"{file}: {problem}" for problem in sorted(problems)])
-    file = file.absolute()
-    return _placed(config, file)
-
-
-def _placed(config: Config, file: Path) -> Config:
-    # `folder` and `file` aren't keys of the file, hence not arguments of the class
-    object.__setattr__(config, "file", file)
-    object.__setattr__(config, "folder", file.parent)
+        raise ConfigError(sorted({reading.text_of(problem) for problem in problems}))
     return config
 
 
-def _cross_check(raw: dict[str, Any]) -> Iterator[str]:
+class _Reading:
+    """What is known of one configuration beyond its values: origins, secrets, problems."""
+
+    def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
+        self._file = file
+        self._environment = environment
+        self._origins: dict[str, str] = {}
+        self._made: dict[str, str] = {}  # tables that only a variable speaks of
+        self._variables: set[str] = set()
+        self._values: set[str] = set()
+        self.hidden: set[str] = set()
+        self.problems: list[Problem] = []
+
+    def override(self, raw: Raw) -> None:
+        """Put the values of ``FLASK_SUPERVISOR__TABLE__KEY`` variables over those of the file."""
+        for variable, text in sorted(self._environment.items()):
+            if not variable.startswith(OVERRIDE_PREFIX):
+                continue
+            *tables, key = _keys_of(variable)
+            path = ".".join([*tables, key])
+            self._origins[path] = variable
+            table: Any = raw
+            for depth, name in enumerate(tables, 1):
+                if isinstance(table, dict) and name not in table:
+                    self._made[".".join(tables[:depth])] = variable
+                table = table.setdefault(name, {}) if isinstance(table, dict) else None
+            if isinstance(table, dict):
+                table[key] = text if _is_app_variable((*tables, key)) else _toml_value(text)
+            else:
+                self.problems.append(Problem(path, ": what it is in is no table"))
+
+    def resolve_references(self, table: Raw, path: tuple[str, ...]) -> None:
+        """Put in the values that ``{ env = "NAME" }`` and ``{ file = "/path" }`` stand for."""
+        for key, value in table.items():
+            inner = (*path, key)
+            if isinstance(value, list):
+                for number, item in enumerate(value):
+                    if isinstance(item, dict):
+                        self.resolve_references(item, (*path, f"{key}[{number}]"))
+            elif isinstance(value, dict):
+                if _is_reference(value, inner):
+                    text = self._referenced(value, ".".join(inner))
+                    table[key] = text if _is_app_variable(inner) else _toml_value(text)
+                else:
+                    self.resolve_references(value, inner)
+            self._origins.setdefault(".".join(inner), self._file.name)
+
+    def _referenced(self, reference: dict[str, str], path: str) -> str:
+        [(kind, name)] = reference.items()
+        self.hidden.add(path)
+        if kind == "env":
+            self._variables.add(name)
+            self._origins[path] = f"variable {name}"
+            if name not in self._environment:
+                self.problems.append(Problem(path, f": the variable {name} is not set"))
+                return ""
+            self._values.add(self._environment[name])
+            return self._environment[name]
+        file = self._file.absolute().parent / name
+        self._origins[path] = f"file {name}"
+        try:
+            with file.open(encoding="utf-8") as stream:
+                text = stream.read(_SECRET_FILE_MAX).rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            self.problems.append(Problem(path, f": cannot read {name}: {why}"))
+            return ""
+        self._values.add(text)
+        return text
+
+    def read_env_files(self, raw: Raw) -> dict[str, dict[str, str]]:
+        """Read the ``env_file`` of each app that has one."""
+        found = {}
+        apps = raw.get("apps")
+        for name, app in apps.items() if isinstance(apps, dict) else ():
+            given = app.get("env_file") if isinstance(app, dict) else None
+            if not isinstance(given, str) or not given:
+                continue
+            path = f"apps.{name}.env_file"
+            try:
+                text = (self._file.absolute().parent / given).read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+                self.problems.append(Problem(path, f": cannot read {given}: {why}"))
+                continue
+            found[name], wrong = _parse_env_file(text)
+            self.problems += [
+                Problem(path, f": {given}, line {line}: {why}") for line, why in wrong
+            ]
+        return found
+
+    def is_hidden(self, path: str) -> bool:
+        """Say whether the value at ``path`` is a secret, or holds one."""
+        return is_secret(path, self.hidden)
+
+    def sources(self) -> Sources:
+        """Give where the values came from."""
+        return Sources(
+            self._origins,
+            frozenset(self.hidden),
+            frozenset(self._variables),
+            frozenset(self._values),
+        )
+
+    def text_of(self, problem: Problem) -> str:
+        """Say where a problem stands: in the file, or in the variable that overrides it."""
+        origin = self._origins.get(problem.path) or self._maker_of(problem.path)
+        place = origin if origin.startswith(OVERRIDE_PREFIX) else self._file
+        return f"{place}: {problem.path}{problem.text}"
+
+    def _maker_of(self, path: str) -> str:
+        """Give the variable without which the table of a key would not be there."""
+        while "." in path:
+            path = path.rpartition(".")[0]
+            if path in self._made:
+                return self._made[path]
+        return ""
+
+
+def _keys_of(variable: str) -> list[str]:
+    """Give the keys that an overriding variable names; an app's own variable keeps its case."""
+    given = variable.removeprefix(OVERRIDE_PREFIX).split("__")
+    keys = [key.lower() for key in given]
+    if len(given) > 3 and keys[0] == "apps" and keys[2] == "env":
+        return [*keys[:3], "__".join(given[3:])]
+    return keys
+
+
+def _is_app_variable(path: tuple[str, ...]) -> bool:
+    return len(path) == 4 and path[0] == "apps" and path[2] == "env"
+
+
+def _is_reference(value: dict[str, Any], path: tuple[str, ...]) -> bool:
+    is_env_table = len(path) == 3 and path[0] == "apps" and path[2] == "env"  # holds any name
+    return (
+        not is_env_table
+        and len(value) == 1
+        and set(value) <= {"env", "file"}
+        and all(isinstance(name, str) for name in value.values())
+    )
+
+
+def _toml_value(text: str) -> Any:
+    """Read ``text`` as a TOML value, else take it as it is."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return document["value"] if len(document) == 1 else text
+
+
+def _parse_env_file(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    """Read ``NAME=value`` lines; quotes around a value go, nothing is expanded."""
+    values: dict[str, str] = {}
+    wrong = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip().removeprefix("export ")
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not name or " " in name or "\0" in line:
+            wrong.append((number, "is not NAME=value"))
+            continue
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name] = value
+    return values, wrong
+
+
+def _cross_check(raw: Raw) -> Iterator[Problem]:
     """Give what is wrong between keys, as far as the single values allow to tell."""
     apps = raw.get("apps", {})
     if not isinstance(apps, dict):
         return
     if not apps:
-        yield "apps: no app is configured; add a table [apps.NAME] with `target` and `port`"
+        yield Problem(
+            "apps", ": no app is configured; add a table [apps.NAME] with `target` and `port`"
+        )
     for name in apps:
-        if not _NAME.fullmatch(name) or name in RESERVED_NAMES:
-            yield (
-                f"apps.{name}: this name can't be used; a name starts with a letter a-z, goes on "
-                f"with a-z, 0-9 or _, and is none of {', '.join(sorted(RESERVED_NAMES))}"
+        if not is_app_name(name):
+            yield Problem(
+                f"apps.{name}",
+                ": this name can't be used; a name starts with a letter a-z, goes on with a-z, "
+                f"0-9 or _, and is none of {', '.join(sorted(RESERVED_NAMES))}",
             )
-    yield from _check_ports(raw, {n: a for n, a in apps.items() if isinstance(a, dict)})
+    tables = {name: app for name, app in apps.items() if isinstance(app, dict)}
+    yield from _check_ports(raw, tables)
+    yield from _check_threads(tables)
 
 
-def _check_ports(raw: dict[str, Any], apps: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _check_threads(apps: dict[str, Raw]) -> Iterator[Problem]:
+    for name, app in apps.items():
+        threads, most = app.get("threads", 4), app.get("max_threads", 32)
+        numbers = isinstance(threads, int) and isinstance(most, int)
+        if numbers and "max_threads" in app and most < threads:
+            text = f" = {most}: must be at least `threads`, which is {threads}"
+            yield Problem(f"apps.{name}.max_threads", text)
+
+
+def _check_ports(raw: Raw, apps: dict[str, Raw]) -> Iterator[Problem]:
     default_host = _get(raw, "supervisor", "host", "0.0.0.0")  # noqa: S104 - the default
     status_port = _get(raw, "status", "port", 6000)
     users: dict[Any, str] = {}
@@ -236,11 +305,12 @@ def _check_ports(raw: dict[str, Any], apps: dict[str, dict[str, Any]]) -> Iterat
         if path is not None:
             port = path
         elif port is None:
-            yield f"apps.{name}.port: this key is required"
+            yield Problem(f"apps.{name}.port", ": this key is required")
             continue
         if isinstance(port, int | str) and port in users:
             key, value = ("host", host) if port is path else ("port", port)
-            yield f"apps.{name}.{key} = {shown(value)}: is taken by {users[port]} already"
+            text = f" = {shown(value)}: is taken by {users[port]} already"
+            yield Problem(f"apps.{name}.{key}", text)
         elif isinstance(port, int | str):
             users[port] = f"app '{name}'"
 
@@ -252,6 +322,6 @@ def _socket_path(host: object) -> str | None:
     return os.path.normpath(host.removeprefix("unix:"))
 
 
-def _get(raw: dict[str, Any], table: str, key: str, default: Any) -> Any:
+def _get(raw: Raw, table: str, key: str, default: Any) -> Any:
     section = raw.get(table)
     return section.get(key, default) if isinstance(section, dict) else default

@@ -6,18 +6,18 @@ from pathlib import PurePath
 from supervisor.sockdiag import Holder, describe, find_holders, next_command
 
 
-def conflict(port: int) -> dict[str, str | None]:
-    """Give the fields of a `model.Cause`: who holds ``port``, and what to type next.
+def conflict(port: int, own_pid: int) -> dict[str, str | None]:
+    """Give the fields of a `model.Cause`: who but ``own_pid`` holds ``port``, what to type next.
 
     BLOCKS while it scans /proc: run it in a throw-away child.
     """
-    holders = find_holders(port)
-    names = " and ".join(describe(_public(holder)) for holder in holders)
+    holders = [holder for holder in find_holders(port) if holder.pid != own_pid]
+    names = " and ".join(describe(public(holder)) for holder in holders)
     reason = f"port {port} is in use by {names}" if names else f"port {port} is in use"
     return {"reason": reason, "hint": f"free it with: {next_command(holders, port)}"}
 
 
-def _public(holder: Holder) -> Holder:
+def public(holder: Holder) -> Holder:
     """Keep of the command line the program and its script: arguments may hold secrets."""
     if not holder.command_line:
         return holder

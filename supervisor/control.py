@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ CLIENTS_MAX = 32
 IDLE_S = 30.0  # a client that says nothing, or doesn't read, is cut off after this
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
-Method = Callable[[dict[str, Any]], Any]
+Method = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class RequestError(Exception):
@@ -84,22 +84,24 @@ class ControlServer:
                 return
             async with asyncio.timeout(IDLE_S) as limit:
                 while line := await reader.readline():
-                    writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                    await writer.drain()
+                    limit.reschedule(None)  # a method has limits of its own
+                    answer = await self._answer(line)
                     limit.reschedule(asyncio.get_running_loop().time() + IDLE_S)
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
             return  # it said nothing, left, or sent too long a line: there is nobody to tell
         finally:
             self._clients -= 1
             writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any]:
         number = None
         try:
             request = _parse(line)
             number = request.get("id")
             method = self._method(request["method"])
-            return {"id": number, "result": method(request.get("params", {}))}
+            return {"id": number, "result": await method(request.get("params", {}))}
         except RequestError as error:
             answer = {"code": error.code, "message": error.message, "hint": error.hint}
             return {"id": number, "error": answer}

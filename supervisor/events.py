@@ -1,7 +1,6 @@
 """What happened, as values: a kind for programs, a text for people."""
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +16,9 @@ class EventKind(StrEnum):
     IMPORT_FAILED = "import_failed"
     EXITED = "exited"
     RETRY = "retry"
+    OPERATOR = "operator"
     FILES_CHANGED = "files_changed"
+    FOREIGN = "foreign_listener"
     STAND_IN = "stand_in"
 
 
@@ -37,18 +38,22 @@ class Event:
 
 
 class EventLog:
-    """The newest events, oldest first; forgets the oldest beyond ``capacity``."""
+    """The newest events, numbered from 1; forgets the oldest beyond ``capacity``."""
 
     def __init__(self, capacity: int = 500) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
+        self.count = 0
 
     def add(self, event: Event) -> None:
         """Remember ``event``."""
         self._events.append(event)
+        self.count += 1
 
     def last(self, count: int) -> list[Event]:
         """Give the newest ``count`` events, oldest first."""
         return list(self._events)[-count:]
 
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self._events)
+    def after(self, number: int) -> list[tuple[int, Event]]:
+        """Give the events that are still known with a number above ``number``."""
+        first = self.count - len(self._events) + 1
+        return [(n, event) for n, event in enumerate(self._events, first) if n > number]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.events import Event
-from supervisor.lifecycle import Life
-from supervisor.model import AppState, Serving, Status
+from supervisor.life import Life
+from supervisor.model import AppState, Cause, Serving, Status
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20
@@ -27,6 +27,7 @@ class AppFacts:
     life: Life
     since_wall: str
     stand_in_answers: bool
+    foreign: Cause | None = None  # who listens on its port beside us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,11 @@ def worst(statuses: Iterable[Status]) -> Status:
     return max(statuses, key=_SEVERITY.__getitem__, default=Status.PASS)
 
 
-def app_status(life: Life) -> Status:
+def app_status(facts: AppFacts) -> Status:
     """Judge one app."""
-    if life.state is AppState.READY:
-        return Status.PASS
-    return Status.WARN if life.state is AppState.STOPPED else Status.FAIL
+    if facts.life.state is AppState.READY:
+        return Status.PASS if facts.foreign is None else Status.WARN
+    return Status.WARN if facts.life.state is AppState.STOPPED else Status.FAIL
 
 
 def serving(facts: AppFacts) -> Serving:
@@ -71,10 +72,11 @@ def serving(facts: AppFacts) -> Serving:
 def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
     """Give the health document of one app."""
     life = facts.life
+    cause = life.cause or facts.foreign
     worker = {"pid": life.pid, "generation": life.generation, "state": str(life.state)}
     retry_in_s = None if life.retry_at is None else round(max(0.0, life.retry_at - now), 1)
     return {
-        "status": str(app_status(life)),
+        "status": str(app_status(facts)),
         "state": str(life.state),
         "serving": str(serving(facts)),
         "port": facts.port,
@@ -85,8 +87,8 @@ def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
         "restarts": life.restarts,
         "since": facts.since_wall,
         "age_s": round(now - life.since, 1),
-        "reason": life.cause.reason if life.cause else None,
-        "hint": life.cause.hint if life.cause else None,
+        "reason": cause.reason if cause else None,
+        "hint": cause.hint if cause else None,
         "retry_in_s": retry_in_s,
     }
 
@@ -115,7 +117,7 @@ def document(
     now: float,
 ) -> dict[str, Any]:
     """Give the whole picture: what ``/health`` answers and ``status --json`` prints."""
-    statuses = [app_status(app.life) for app in apps] + [_check_status(c) for c in checks]
+    statuses = [app_status(app) for app in apps] + [_check_status(c) for c in checks]
     return {
         "status": str(worst(statuses)),
         "version": supervisor.version,
@@ -124,7 +126,7 @@ def document(
         "age_s": round(now - supervisor.started_s, 1),
         "apps": {app.name: app_document(app, now) for app in apps},
         "checks": {check.name: check_document(check) for check in checks},
-        "events": [_event_document(event, now) for event in events[-EVENTS_SHOWN:]],
+        "events": [event_document(event, now) for event in events[-EVENTS_SHOWN:]],
     }
 
 
@@ -144,7 +146,8 @@ def not_ready(picture: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _event_document(event: Event, now: float) -> dict[str, Any]:
+def event_document(event: Event, now: float) -> dict[str, Any]:
+    """Give an event for a program."""
     return {
         "time": event.wall,
         "age_s": round(now - event.monotonic_s, 1),

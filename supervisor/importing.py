@@ -83,9 +83,13 @@ def prepare(path: Path) -> None:
             f"the app's folder {path.name}/ can't be entered: {error.strerror}",
             "correct `path` in its section of the configuration",
         ) from error
-    others = [entry for entry in sys.path if entry not in ("", _START_FOLDER, str(path))]
-    sys.path[:] = [str(path), *others]
+    sys.path[:] = app_search_path(path)
     importlib.invalidate_caches()
+
+
+def app_search_path(path: Path) -> list[str]:
+    """Give the search path of an app: its own folder first, the folder of the start left out."""
+    return [str(path), *(p for p in sys.path if p not in ("", _START_FOLDER, str(path)))]
 
 
 def import_app(

@@ -11,6 +11,7 @@ from supervisor.process import kill_group
 from supervisor.service import Service
 from supervisor.workers import Host, Worker
 
+_DRAIN_S = 2.0  # the stand-in's last answers get this long
 _RETRY_S = 0.5  # between a stand-in that failed and the next one
 
 StandInMain = Callable[[socket.socket, dict[str, tuple[socket.socket, bool]]], int]
@@ -100,7 +101,7 @@ class StandInKeeper:
     def _dismiss(self) -> None:
         assert self._worker is not None
         if self._ready:
-            self._worker.send({"type": "drain"})
+            self._worker.send({"type": "drain", "timeout_s": _DRAIN_S})
         elif self._worker.child is not None:
             kill_group(self._worker.child.pid)
         self._worker, self._ready = None, False

@@ -1,127 +1,41 @@
 """The life of an app: one table of (state, event) to (state, actions).
 
 Nothing here does IO or reads a clock: ``now`` (seconds, monotonic) and ``rng`` come in as
-arguments. Timers are not objects either: `Life` says when it wants to be looked at again
-(`next_wakeup`), and an `Elapsed` that comes early or late changes nothing.
+arguments. Timers are not objects either: `life.next_wakeup` says when a life wants to be looked
+at again, and an `Elapsed` that comes early or late changes nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.life import (
+    Action,
+    BindFailed,
+    Bound,
+    Drain,
+    Elapsed,
+    Exited,
+    FilesChanged,
+    ImportFailed,
+    Kill,
+    Life,
+    LifeEvent,
+    Ready,
+    RestartAsked,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    StartAsked,
+    StopAsked,
+)
+from supervisor.model import AppState, Cause
 from supervisor.restart import STABLE_S, History, Rng
 
-STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
 IMPORT_KILL_AFTER_S = 1.0  # a worker ends an endless import itself; after this it is killed
+DRAIN_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 EXIT_GRACE_S = 3.0  # from the report of a failed import to the kill (threads, atexit handlers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
-    """Where an app is in its life. ``retry_at`` and ``kill_at`` are monotonic seconds."""
-
-    since: float
-    import_timeout_s: float
-    state: AppState = AppState.BLOCKED
-    generation: int = 0
-    pid: int | None = None
-    unserved_since: float | None = None  # no ready worker since then, though the port is bound
-    retry_at: float | None = None
-    kill_at: float | None = None
-    cause: Cause | None = None
-    verdict: Cause | None = None  # why the worker that is about to end failed
-    start_again: bool = False  # when the worker has ended, at once
-    history: History = field(default_factory=History)
-    restarts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """The app's listener accepts connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class BindFailed:
-    """The app's port can't be bound for now."""
-
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """A worker of the current generation runs."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """No worker could be forked."""
-
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class ImportFailed:
-    """The worker could not import the app and is about to end."""
-
-    generation: int
-    report: ImportReport
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The worker accepts connections."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The worker ended and has been reaped."""
-
-    generation: int
-    exit: Exit
-
-
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
-    """The app's files are no longer those that failed to import."""
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed:
-    """Time went by; acts only if a deadline of the life has been reached."""
-
-
-LifeEvent = (
-    Bound
-    | BindFailed
-    | Spawned
-    | SpawnFailed
-    | ImportFailed
-    | Ready
-    | Exited
-    | FilesChanged
-    | Elapsed
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Fork a worker for ``generation``; answer with `Spawned` or `SpawnFailed`."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Send SIGKILL to the worker's process group."""
-
-    pid: int
-
-
-Action = Spawn | Kill
 Step = tuple[Life, tuple[Action, ...]]
 
 
@@ -141,19 +55,6 @@ def step(life: Life, event: LifeEvent, now: float, rng: Rng) -> Step:
     if handler is None:
         raise IllegalTransition(f"{type(event).__name__} in state {life.state}")
     return handler(life, event, now, rng)
-
-
-def next_wakeup(life: Life, now: float) -> float | None:
-    """Give the monotonic time at which the life wants to be looked at again, or None."""
-    times = [time for time in (life.retry_at, life.kill_at) if time is not None]
-    if life.unserved_since is not None and not wants_stand_in(life, now):
-        times.append(life.unserved_since + STAND_IN_AFTER_S)
-    return min(times, default=None)
-
-
-def wants_stand_in(life: Life, now: float) -> bool:
-    """Say whether the stand-in should answer the app's port."""
-    return life.unserved_since is not None and now >= life.unserved_since + STAND_IN_AFTER_S
 
 
 def _bound(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
@@ -193,6 +94,8 @@ def _spawn_failed(life: Life, event: LifeEvent, now: float, rng: Rng) -> Step:
 
 def _import_failed(life: Life, event: LifeEvent, now: float, _rng: Rng) -> Step:
     assert isinstance(event, ImportFailed)
+    if life.start_again:
+        return life, ()
     cause = event.report.cause
     return replace(life, cause=cause, verdict=cause, kill_at=now + EXIT_GRACE_S), ()
 
@@ -245,6 +148,8 @@ def _again(life: Life, now: float, rng: Rng) -> Step:
 def _starting_elapsed(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
     if life.kill_at is None or now < life.kill_at or life.pid is None:
         return life, ()
+    if life.start_again:  # it was told to end, and didn't
+        return replace(life, kill_at=None), (Kill(life.pid),)
     verdict = life.verdict or Cause(
         reason=f"the import took longer than {life.import_timeout_s:g} s and could not be "
         "interrupted",
@@ -278,6 +183,77 @@ def _changed_while_starting(life: Life, _event: LifeEvent, now: float, _rng: Rng
     return replace(again, cause=cause, kill_at=None), (Kill(life.pid),)
 
 
+def _stop(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
+    """Let the worker end; whatever was planned is forgotten."""
+    stopped = replace(
+        life,
+        state=AppState.STOPPED,
+        since=now,
+        retry_at=None,
+        kill_at=_end_by(life, now) if life.pid is not None else None,
+        cause=Cause(reason="stopped by an operator", hint="it runs again after: start"),
+        verdict=None,
+        history=History(),
+        start_again=False,
+    )
+    if life.state is not AppState.BLOCKED and life.unserved_since is None:
+        stopped = replace(stopped, unserved_since=now)
+    return stopped, _end_worker(life)
+
+
+def _restart(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
+    """End the worker if there is one, then start; no wait and no failure."""
+    if life.start_again:
+        return life, ()
+    fresh = replace(life, history=History(), cause=None, verdict=None, retry_at=None)
+    if life.pid is None:
+        return _spawn(fresh, now)
+    ending = replace(
+        fresh,
+        state=AppState.STARTING,
+        since=now,
+        kill_at=_end_by(life, now),
+        unserved_since=now if life.unserved_since is None else life.unserved_since,
+        start_again=True,
+    )
+    return ending, _end_worker(life)
+
+
+def _restart_stopped(life: Life, event: LifeEvent, now: float, rng: Rng) -> Step:
+    if life.unserved_since is None:  # its port isn't bound
+        return replace(life, state=AppState.BLOCKED, since=now, cause=None), ()
+    started, actions = _restart(life, event, now, rng)
+    # a worker that is still there has been told to end already
+    return started, tuple(action for action in actions if isinstance(action, Spawn))
+
+
+def _end_by(life: Life, now: float) -> float | None:
+    """Give when a worker is killed that is told to end now, or has been told before."""
+    if life.start_again or life.state is AppState.STOPPED:
+        return life.kill_at
+    return now + life.stop_timeout_s + DRAIN_MARGIN_S
+
+
+def _end_worker(life: Life) -> tuple[Action, ...]:
+    if life.pid is None or life.start_again:  # it has been told to end already
+        return ()
+    return (Drain(life.pid),) if life.state is AppState.READY else (Kill(life.pid),)
+
+
+def _bound_while_stopped(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
+    return replace(life, unserved_since=now), ()
+
+
+def _exited_while_stopped(life: Life, _event: LifeEvent, _now: float, _rng: Rng) -> Step:
+    return replace(life, pid=None, kill_at=None), ()
+
+
+def _stopped_elapsed(life: Life, _event: LifeEvent, now: float, _rng: Rng) -> Step:
+    if life.kill_at is None or now < life.kill_at or life.pid is None:
+        return life, ()
+    return replace(life, kill_at=None), (Kill(life.pid),)
+
+
 def _nothing(life: Life, _event: LifeEvent, _now: float, _rng: Rng) -> Step:
     """Change nothing: the event came too late, or a timer that is no longer needed."""
     return life, ()
@@ -289,6 +265,9 @@ _TABLE: dict[tuple[AppState, type[LifeEvent]], Handler] = {
     (AppState.BLOCKED, Bound): _bound,
     (AppState.BLOCKED, BindFailed): _bind_failed,
     (AppState.BLOCKED, FilesChanged): _nothing,
+    (AppState.BLOCKED, StartAsked): _nothing,
+    (AppState.BLOCKED, StopAsked): _stop,
+    (AppState.BLOCKED, RestartAsked): _nothing,
     (AppState.BLOCKED, Elapsed): _nothing,
     (AppState.STARTING, Spawned): _spawned,
     (AppState.STARTING, SpawnFailed): _spawn_failed,
@@ -296,12 +275,34 @@ _TABLE: dict[tuple[AppState, type[LifeEvent]], Handler] = {
     (AppState.STARTING, Ready): _ready,
     (AppState.STARTING, Exited): _exited_while_starting,
     (AppState.STARTING, FilesChanged): _changed_while_starting,
+    (AppState.STARTING, StartAsked): _nothing,
+    (AppState.STARTING, StopAsked): _stop,
+    (AppState.STARTING, RestartAsked): _restart,
     (AppState.STARTING, Elapsed): _starting_elapsed,
     (AppState.READY, Exited): _exited_while_ready,
     (AppState.READY, FilesChanged): _nothing,
+    (AppState.READY, StartAsked): _nothing,
+    (AppState.READY, StopAsked): _stop,
+    (AppState.READY, RestartAsked): _restart,
     (AppState.READY, Elapsed): _nothing,
     (AppState.BACKOFF, FilesChanged): _files_changed,
+    (AppState.BACKOFF, StartAsked): _restart,
+    (AppState.BACKOFF, StopAsked): _stop,
+    (AppState.BACKOFF, RestartAsked): _restart,
     (AppState.BACKOFF, Elapsed): _waiting_elapsed,
     (AppState.FAILED, FilesChanged): _files_changed,
+    (AppState.FAILED, StartAsked): _restart,
+    (AppState.FAILED, StopAsked): _stop,
+    (AppState.FAILED, RestartAsked): _restart,
     (AppState.FAILED, Elapsed): _waiting_elapsed,
+    (AppState.STOPPED, Bound): _bound_while_stopped,
+    (AppState.STOPPED, BindFailed): _nothing,
+    (AppState.STOPPED, ImportFailed): _nothing,
+    (AppState.STOPPED, Ready): _nothing,
+    (AppState.STOPPED, Exited): _exited_while_stopped,
+    (AppState.STOPPED, FilesChanged): _nothing,
+    (AppState.STOPPED, StartAsked): _restart_stopped,
+    (AppState.STOPPED, StopAsked): _nothing,
+    (AppState.STOPPED, RestartAsked): _restart_stopped,
+    (AppState.STOPPED, Elapsed): _stopped_elapsed,
 }

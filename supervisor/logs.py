@@ -24,6 +24,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "output": "0"}
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 _CONTROLS = dict.fromkeys([*range(9), *range(10, 32), *range(127, 160)], "·")
 
@@ -99,8 +100,9 @@ class Log:
     """
 
     def __init__(self, log_format: str, level: Level, fd: int = 2) -> None:
+        journal = _is_journal(fd)
         self._writer = Writer(fd)
-        processors = _processors(log_format, fd)
+        processors = _processors(log_format, fd, journal=journal)
         self._own = self._logger(processors, _LEVELS[level])
         self._output = self._logger(processors, _LEVELS["debug"])
 
@@ -126,15 +128,36 @@ class Log:
         )
 
 
-def _processors(log_format: str, fd: int) -> list[Any]:
+def _processors(log_format: str, fd: int, *, journal: bool) -> list[Any]:
     terminal = os.isatty(fd)
-    if log_format == "console" or (log_format == "auto" and terminal):
-        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        renderer: Any = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
-        return [structlog.processors.add_log_level, stamp, renderer]
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    return [structlog.processors.add_log_level, stamp, _in_order, renderer]
+    console = log_format == "console" or (log_format == "auto" and terminal)
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if console:
+        renderer = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
+    chain: list[Any] = [structlog.processors.add_log_level]
+    if not journal:  # which has times of its own
+        form, utc = ("%H:%M:%S", False) if console else ("iso", True)
+        chain.append(structlog.processors.TimeStamper(fmt=form, utc=utc))
+    if not console:
+        chain.append(_in_order)
+    return [*chain, _Prioritised(renderer) if journal else renderer]
+
+
+def _is_journal(fd: int) -> bool:
+    """Say whether ``fd`` leads to journald: systemd.exec(5), JOURNAL_STREAM."""
+    found = os.fstat(fd)
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class _Prioritised:
+    """Puts the priority before each line as journald takes it: sd-daemon(3)."""
+
+    def __init__(self, renderer: Any) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> str:
+        priority = _PRIORITIES[event["level"]]
+        return f"<{priority}>{self._renderer(logger, method, event)}"
 
 
 def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -152,8 +175,8 @@ class _ConsoleRenderer:
     def __call__(self, _logger: Any, _method: str, event: dict[str, Any]) -> str:
         level, app = event.pop("level"), event.pop("app", None) or "-"
         output = event.pop("output", False)
-        time, text = event.pop("timestamp"), str(event.pop("event"))
-        head = f"{time} {app:<10} {'|' if output else ' '} "
+        time, text = event.pop("timestamp", ""), str(event.pop("event"))
+        head = f"{time} {app:<10} {'|' if output else ' '} ".lstrip()
         if not self._colours:
             return head + text
         colour = _COLOURS["output" if output else level]

@@ -15,16 +15,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from supervisor import __version__, control, health
+from supervisor import __version__, control, foreign, health
 from supervisor.channel import Message
 from supervisor.client import SOCKET_VARIABLE
-from supervisor.config import Config
+from supervisor.commands import Commands
 from supervisor.conflict import conflict
 from supervisor.events import Event, EventKind, EventLog
 from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
 from supervisor.keeper import StandInKeeper
-from supervisor.lifecycle import wants_stand_in
+from supervisor.life import wants_stand_in
 from supervisor.listeners import Address
+from supervisor.logbook import LogBook
 from supervisor.logs import Log
 from supervisor.model import AppState, Cause, Exit
 from supervisor.process import (
@@ -34,8 +35,10 @@ from supervisor.process import (
     fork_child,
     kill_group,
     run_in_child,
+    scrub_environment,
 )
 from supervisor.service import Service
+from supervisor.settings import Config
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
@@ -45,6 +48,7 @@ from supervisor.worker import AppWorker
 from supervisor.workers import Worker
 
 PUSH_INTERVAL_S = 1.0
+OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
 _STATUS = "status"
 _STATUS_START_TIMEOUT_S = 30.0
 _HOLDERS_TIMEOUT_S = 10.0
@@ -61,10 +65,11 @@ class Supervisor:
     """The main process of one configuration; `run` is its life."""
 
     def __init__(self, config: Config, log: Log) -> None:
-        self._config = config
+        self.config = config
         self._log = log
         self._state = StateDir(config.state_dir)
-        self._events = EventLog()
+        self.event_log = EventLog()
+        self.log_book = LogBook()
         self._facts = SupervisorFacts(
             version=__version__,
             pid=os.getpid(),
@@ -79,6 +84,7 @@ class Supervisor:
         self._stopped = asyncio.Event()
         self._apps: list[Service] = []
         self._stand_in = StandInKeeper(self, self._run_stand_in)
+        self._foreign = foreign.ForeignListeners(self)
 
     # ---- life
 
@@ -98,17 +104,19 @@ class Supervisor:
     async def _run_locked(self) -> int:
         self._loop = asyncio.get_running_loop()
         become_subreaper()
+        scrub_environment(self.config.sources.variables)
         self._handle_signals()
-        methods = {"snapshot": lambda _params: self.picture()}
-        server = control.ControlServer(control.listen(self._state.control_socket), methods)
+        listener = control.listen(self._state.control_socket)
+        server = control.ControlServer(listener, Commands(self).methods())
         self._make_services()
         self.tell(EventKind.STARTED, f"flask-supervisor {__version__}, pid {os.getpid()}", app=None)
-        text = f"its configuration is {self._config.file}"  # in the log only: port 6000 is public
+        text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
         self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
         warm_up()
         await server.start()
         self._on_time()
         self._push_for_ever()
+        self._look_for_ever()
         self._tasks.add(self._loop.create_task(self._watch_without_status()))
         await self._stopped.wait()
         server.stop()
@@ -119,26 +127,30 @@ class Supervisor:
         self._status = Service(
             self,
             name=_STATUS,
-            address=Address(*self._config.status_address),
+            address=Address(*self.config.status_address),
             worker_main=partial(
-                run_status, shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s
+                run_status, shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s
             ),
             import_timeout_s=_STATUS_START_TIMEOUT_S,
-            bind_settings=self._config.bind,
+            stop_timeout_s=self.config.supervisor.shutdown_timeout_s,
+            shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
+            bind_settings=self.config.bind,
             other_message=self._on_files_changed,
         )
-        for name, app in self._config.apps.items():
+        for name, app in self.config.apps.items():
             if app.enabled:
                 self._make_data_dir(name)
                 self._apps.append(
                     Service(
                         self,
                         name=name,
-                        address=Address(*self._config.address(name)),
+                        address=Address(*self.config.address(name)),
                         worker_main=partial(self._run_app, name),
                         import_timeout_s=app.import_timeout_s,
+                        stop_timeout_s=app.stop_timeout_s,
+                        shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
                         control=app.control,
-                        bind_settings=self._config.bind,
+                        bind_settings=self.config.bind,
                     )
                 )
 
@@ -174,7 +186,7 @@ class Supervisor:
         for service in [*self._apps, self._status]:
             service.stop()
         self._stand_in.stop()
-        limit_s = self._config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
+        limit_s = self.config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
         await self._until_no_workers(limit_s)
         self._kill_all()
         await self._until_no_workers(_KILL_MARGIN_S)
@@ -206,8 +218,9 @@ class Supervisor:
         event = Event(
             kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
         )
-        self._events.add(event)
+        self.event_log.add(event)
         self._log.event(text, app=app, kind=str(kind), problem=problem)
+        self._remember(text, app=app or OWN_LINES, pid=None, output=False)
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
@@ -260,7 +273,9 @@ class Supervisor:
 
     async def _find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
         try:
-            cause = await run_in_child(conflict, port, timeout_s=_HOLDERS_TIMEOUT_S)
+            cause = await run_in_child(
+                conflict, port, os.getpid(), timeout_s=_HOLDERS_TIMEOUT_S, quiet=True
+            )
         except (TaskFailed, OSError) as error:
             cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
         tell(Cause(**cause))
@@ -269,23 +284,36 @@ class Supervisor:
         """Pass on what a worker printed."""
         for line in lines:
             self._log.output(line, app=app, pid=pid)
+            self._remember(line, app=app, pid=pid, output=True)
+
+    def _remember(self, text: str, *, app: str, pid: int | None, output: bool) -> None:
+        self.log_book.add(text, app=app, pid=pid, output=output, time=self.wall(), now=self.now())
+
+    # ---- what commands ask for (commands.Supervised)
+
+    def services(self) -> dict[str, Service]:
+        """Give the apps' services by name."""
+        return {service.name: service for service in self._apps}
 
     # ---- what workers are
 
     def _run_app(self, name: str, connection: socket.socket, listener: socket.socket) -> int:
-        app = self._config.apps[name]
-        environment = {"FLASK_SUPERVISOR_DATA_DIR": str(self._state.data_dir(name)), **app.env}
+        app = self.config.apps[name]
+        environment = {
+            "FLASK_SUPERVISOR_DATA_DIR": str(self._state.data_dir(name)),
+            **self.config.app_environment(name),
+        }
         if app.control:
             environment[SOCKET_VARIABLE] = str(self._state.control_socket)
         else:
             os.environ.pop(SOCKET_VARIABLE, None)
         worker = AppWorker(
             target=app.target,
-            path=self._config.app_path(name),
+            path=self.config.app_path(name),
             listener=listener,
             threads=app.threads,
             import_timeout_s=app.import_timeout_s,
-            shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s,
+            shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
             environment=environment,
         )
         return worker.run(connection)
@@ -293,7 +321,7 @@ class Supervisor:
     def _run_stand_in(
         self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
     ) -> int:
-        timeout_s = self._config.supervisor.shutdown_timeout_s
+        timeout_s = self.config.supervisor.shutdown_timeout_s
         return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
 
     # ---- what happens
@@ -350,6 +378,10 @@ class Supervisor:
         self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
 
+    def _look_for_ever(self) -> None:
+        self._foreign.look([*self._apps, self._status])
+        self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
+
     def _push(self) -> None:
         worker = self._status.worker
         if (
@@ -374,7 +406,7 @@ class Supervisor:
                 continue
             with contextlib.suppress(TaskFailed, OSError):  # then the next look, or the next retry
                 for name, generation in await run_in_child(
-                    changed, watched, timeout_s=_WATCH_TIMEOUT_S
+                    changed, watched, timeout_s=_WATCH_TIMEOUT_S, quiet=True
                 ):
                     self._on_files_changed({"app": name, "generation": generation})
 
@@ -384,7 +416,7 @@ class Supervisor:
         """Give the health document."""
         apps = [self._app_facts(service) for service in self._apps]
         return health.document(
-            self._facts, apps, self._checks(), self._events.last(health.EVENTS_SHOWN), self.now()
+            self._facts, apps, self._checks(), self.event_log.last(health.EVENTS_SHOWN), self.now()
         )
 
     def _app_facts(self, service: Service) -> AppFacts:
@@ -396,6 +428,7 @@ class Supervisor:
             life=service.life,
             since_wall=service.since_wall,
             stand_in_answers=self._stand_in.answers(service.name),
+            foreign=service.foreign,
         )
 
     def _checks(self) -> list[CheckFacts]:

@@ -110,14 +110,19 @@ class TaskFailed(Exception):
     """A function that was run in a child gave no result."""
 
 
-async def run_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+async def run_in_child(
+    function: Callable[..., Any], *arguments: Any, timeout_s: float, quiet: bool = False
+) -> Any:
     """Run ``function`` in a throw-away child and give its result, which has to be JSON.
 
-    What it prints goes to standard error. The owner of the loop reaps the child. Raises
+    What it prints goes to standard error, or nowhere if ``quiet``. The owner of the loop reaps
+    the child. Raises
     `TaskFailed` when there is no result within ``timeout_s`` seconds, OSError when nothing can
     be forked.
     """
-    pid, pipe = _fork_task(function, arguments)
+    with open(os.devnull, "wb") as nowhere:
+        output = nowhere.fileno() if quiet else 2
+        pid, pipe = _fork_task(function, arguments, output=output)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes] = loop.create_future()
     received = bytearray()
@@ -145,7 +150,7 @@ def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: floa
 
     Raises `TaskFailed` with how the child ended, when it gave no result.
     """
-    pid, pipe = _fork_task(function, arguments)
+    pid, pipe = _fork_task(function, arguments, output=2)
     deadline = time.monotonic() + timeout_s
     try:
         received = _read_line(pipe, deadline)
@@ -199,7 +204,9 @@ def _result(answer: bytes) -> Any:
         raise TaskFailed("the child ended in the middle of its result") from error
 
 
-def _fork_task(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, int]:
+def _fork_task(
+    function: Callable[..., Any], arguments: tuple[Any, ...], *, output: int
+) -> tuple[int, int]:
     """Fork the child of `run_in_child`; gives its pid and the end of its pipe to read."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
 
@@ -217,10 +224,33 @@ def _fork_task(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tupl
         os.close(write_end)
         raise
     if pid == 0:
-        _be_child(run, parent, "fs-task", 2, {write_end})
+        _be_child(run, parent, "fs-task", output, {write_end})
     os.close(write_end)
     os.set_blocking(read_end, False)
     return pid, read_end
+
+
+def scrub_environment(names: Iterable[str]) -> None:
+    """Take variables out of this process: from `os.environ`, and from ``/proc/PID/environ``.
+
+    A forked child shows the environment its parent was started with, so a secret in it would
+    stand in every worker's ``/proc`` entry. Their values there become zero bytes (proc(5):
+    env_start and env_end are fields 50 and 51 of ``stat``).
+    """
+    wanted = {name.encode() for name in names}
+    for name in wanted:
+        os.environb.pop(name, None)
+    if not wanted:
+        return
+    with open("/proc/self/stat", "rb") as stream:
+        fields = stream.read().rpartition(b")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    offset = 0
+    for entry in ctypes.string_at(start, end - start).split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if name in wanted:
+            ctypes.memset(start + offset + len(name) + len(equals), 0, len(value))
+        offset += len(entry) + 1
 
 
 def kill_group(pid: int) -> None:

@@ -183,11 +183,13 @@ class Server:
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept nothing more and let `run` return when all clients are served.
 
-        Requests get ``timeout_s``, idle connections ``idle_s`` seconds. Callable from any thread
-        and from a signal handler.
+        Requests get ``timeout_s``, idle connections ``idle_s`` seconds; a second call may only
+        shorten that. Callable from any thread and from a signal handler.
         """
-        if self._drain is None:
-            now = time.monotonic()
+        now = time.monotonic()
+        if self._drain is not None:
+            self._drain.deadline = min(self._drain.deadline, now + timeout_s)
+        else:
             self._drain = _Drain(deadline=now + timeout_s, idle_until=now + idle_s)
             for listener in self._listeners:
                 listener.accepting = False  # it stays in the map: closing it closes its trigger

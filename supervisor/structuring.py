@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import list_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory
 
@@ -36,12 +37,25 @@ class RejectedValue(ValueError):
         self.value = value
 
 
-def structure(raw: Any, type_: type[T]) -> tuple[T | None, list[str]]:
-    """Give ``raw`` as an instance of ``type_``, or None and every problem with its key path."""
+@attrs.frozen
+class Problem:
+    """Something wrong at a key path; ``text`` goes on right behind it."""
+
+    path: str
+    text: str
+
+
+def structure(
+    raw: Any, type_: type[T], *, is_hidden: Callable[[str], bool] = lambda _path: False
+) -> tuple[T | None, list[Problem]]:
+    """Give ``raw`` as an instance of ``type_``, or None and every problem.
+
+    The values at key paths that ``is_hidden`` are not shown.
+    """
     try:
         return _converter().structure(raw, type_), []
     except ClassValidationError as error:
-        return None, [f"{path}{text}" for path, text in _explain(error, "")]
+        return None, list(_explain(error, "", is_hidden))
 
 
 def shown(value: object) -> str:
@@ -66,6 +80,9 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(
         lambda type_: _origin(type_) is dict, lambda type_: _structure_mapping(type_, converter)
     )
+    converter.register_structure_hook_factory(
+        lambda type_: _origin(type_) is list, lambda type_: _structure_list(type_, converter)
+    )
     return converter
 
 
@@ -77,6 +94,17 @@ def _structure_mapping(type_: Any, converter: cattrs.Converter) -> Callable[[Any
     """Give the hook for a table whose keys are free."""
     inner = mapping_structure_factory(type_, converter)
     return lambda value, t: inner(_table(value), t)
+
+
+def _structure_list(type_: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    inner = list_structure_factory(type_, converter)
+    return lambda value, t: inner(_list(value), t)
+
+
+def _list(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise RejectedValue(value, "a list")
+    return value
 
 
 def _structure_table(type_: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
@@ -114,26 +142,31 @@ def _structure_literal(value: Any, type_: Any) -> Any:
     return value
 
 
-def _explain(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
-    """Give (key path, what is wrong there) of every error in cattrs' tree."""
+def _explain(
+    error: BaseException, path: str, is_hidden: Callable[[str], bool]
+) -> Iterator[Problem]:
+    """Give every error in cattrs' tree."""
     if isinstance(error, ClassValidationError | IterableValidationError):
         for inner in error.exceptions:
-            yield from _explain(inner, path + _key_of(inner, path))
+            yield from _explain(inner, path + _key_of(inner, path), is_hidden)
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init]
         for key in sorted(error.extra_fields):
-            yield _join(path, key), f": unknown key{_did_you_mean(key, known)}"
+            yield Problem(_join(path, key), f": unknown key{_did_you_mean(key, known)}")
     elif isinstance(error, RejectedValue):
-        yield path, f" = {shown(error.value)}: {error}"
+        value = "(hidden)" if is_hidden(path) else shown(error.value)
+        yield Problem(path, f" = {value}: {error}")
     elif isinstance(error, KeyError):
-        yield path, ": this key is required"
+        yield Problem(path, ": this key is required")
     else:
-        yield path, f": {error}"
+        yield Problem(path, f": {error}")
 
 
 def _key_of(error: BaseException, path: str) -> str:
     for note in getattr(error, "__notes__", ()):
         key = getattr(note, "name", getattr(note, "index", None))
+        if isinstance(key, int):
+            return f"[{key}]"
         if key is not None:
             return f".{key}" if path else str(key)
     return ""

@@ -20,7 +20,7 @@ from supervisor.serving import Server
 from supervisor.watching import Watch, beyond_tree, fingerprint
 
 _SEND_TIMEOUT_S = 10.0
-IDLE_AT_SHUTDOWN_S = 0.3  # keep-alive clients get this long for one more request
+IDLE_S = 0.3  # keep-alive clients get this long for one more request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ def serve(
     Any other message goes to ``on_message``, in the thread that runs the server's loop.
     """
 
-    def drain(_number: int = 0, _frame: object = None) -> None:
-        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_AT_SHUTDOWN_S)
+    def end(_number: int, _frame: object) -> None:
+        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
 
     def hear() -> None:
         try:
@@ -85,17 +85,17 @@ def serve(
             os._exit(1)  # the main process is gone: nobody would ever end us
         for message in messages:
             if message["type"] == "drain":
-                drain()
+                server.drain(timeout_s=message["timeout_s"], idle_s=IDLE_S)
             elif on_message is not None:
                 on_message(message)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)
+        signal.signal(number, end)
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
     cut_off = server.run()
     if cut_off:
-        sys.stderr.write(f"{cut_off} requests were cut off after {shutdown_timeout_s:g} s\n")
+        sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long\n")
 
 
 def _beyond(path: Path, missing: str | None) -> Watch:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness import eventually
 
 from supervisor import control
 from supervisor.client import Client, socket_address
-from supervisor.control import ControlServer, RequestError
+from supervisor.control import ControlServer, Method, RequestError
 
 TIMEOUT_S = 20.0
 BIG = "x" * 1_000_000
@@ -22,6 +22,15 @@ BIG = "x" * 1_000_000
 def refuse(_params: dict[str, Any]) -> Any:
     """Be a method that refuses."""
     raise RequestError("no_such_app", "there is no app 'x'", hint="known: coach")
+
+
+def in_loop(method: Callable[[dict[str, Any]], Any]) -> Method:
+    """Make a method that the server can await."""
+
+    async def answer(params: dict[str, Any]) -> Any:
+        return method(params)
+
+    return answer
 
 
 async def serve(listener: socket.socket) -> int:
@@ -37,7 +46,7 @@ async def serve(listener: socket.socket) -> int:
         "broken": lambda _: 1 / 0,
         "unhandled": lambda _: unhandled,
     }
-    await ControlServer(listener, methods).start()
+    await ControlServer(listener, {n: in_loop(m) for n, m in methods.items()}).start()
     await asyncio.Event().wait()
     return 0
 

@@ -8,15 +8,15 @@ from typing import Any
 import attrs
 import pytest
 
-from supervisor import config
-from supervisor.config import Config
+from supervisor import config, settings
 from supervisor.errors import ConfigError
+from supervisor.settings import Config
 
 SECTIONS: dict[str, type] = {
-    "supervisor": config.SupervisorSettings,
-    "bind": config.BindSettings,
-    "status": config.StatusSettings,
-    "apps": config.AppSettings,
+    "supervisor": settings.SupervisorSettings,
+    "bind": settings.BindSettings,
+    "status": settings.StatusSettings,
+    "apps": settings.AppSettings,
 }
 
 
@@ -49,19 +49,19 @@ def problems(folder: Path, text: str) -> list[str]:
 def test_a_small_file_gets_all_the_defaults(tmp_path: Path) -> None:
     """A target and a port are enough."""
     loaded = load(tmp_path, app())
-    assert loaded.supervisor == config.SupervisorSettings(
+    assert loaded.supervisor == settings.SupervisorSettings(
         host="0.0.0.0",
         state_dir=".flask-supervisor",
         log_format="auto",
         log_level="info",
         shutdown_timeout_s=2.0,
     )
-    assert loaded.bind == config.BindSettings(
+    assert loaded.bind == settings.BindSettings(
         attempts=5, first_delay_s=2.0, factor=2.0, max_delay_s=30.0
     )
-    assert loaded.status == config.StatusSettings(port=6000, host=None)
+    assert loaded.status == settings.StatusSettings(port=6000, host=None)
     assert loaded.apps == {
-        "coach": config.AppSettings(
+        "coach": settings.AppSettings(
             target="coach:app",
             port=5001,
             host=None,
@@ -111,7 +111,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         (3, 1.0, 1.5, 9.0),
         (6001, "127.0.0.1"),
     ]
-    assert attrs.asdict(loaded.apps["coach"]) == {
+    effective = attrs.asdict(loaded.apps["coach"], filter=lambda field, _: not planned(field))
+    assert effective == {
         "target": "package.coach:factory.make()",
         "port": 1,
         "host": "::1",
@@ -121,7 +122,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "env": {"NAME": "value"},
         "control": True,
         "import_timeout_s": 3.0,
+        "stop_timeout_s": 10.0,
+        "env_file": None,
     }
+
+
+def planned(field: attrs.Attribute) -> bool:
+    """Say whether a key is checked only, so far."""
+    return bool(field.metadata.get("planned"))
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,21 @@ import click
 import pytest
 from harness import REPOSITORY
 
-from supervisor import cli, config, status
+from supervisor import cli, settings, status
 from supervisor.events import EventKind
 from supervisor.health import AppFacts, SupervisorFacts, app_document, document
-from supervisor.lifecycle import Life
+from supervisor.life import Life
 from supervisor.model import AppState, Serving, Status
 
 DOCS = REPOSITORY / "docs"
 TABLES = {
-    "supervisor": config.SupervisorSettings,
-    "bind": config.BindSettings,
-    "status": config.StatusSettings,
-    "apps.NAME": config.AppSettings,
+    "supervisor": settings.SupervisorSettings,
+    "bind": settings.BindSettings,
+    "status": settings.StatusSettings,
+    "host": settings.HostSettings,
+    "apps.NAME": settings.AppSettings,
 }
+REQUIREMENT = "`[[requires]]` and `[[apps.NAME.requires]]`"
 
 
 def section(file: Path, title: str) -> str:
@@ -49,16 +51,35 @@ def test_every_key_has_a_row_with_its_default(title: str) -> None:
 
 def test_no_row_describes_a_key_that_is_gone() -> None:
     """Every row of the reference belongs to a key that exists."""
-    for title, settings in TABLES.items():
+    for title, table in TABLES.items():
         text = section(DOCS / "configuration.md", f"`[{title}]`")
         rows = set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
-        assert rows == {field.name for field in attrs.fields(settings)}
+        assert rows == {field.name for field in attrs.fields(table)}
+
+
+def test_every_key_of_a_requirement_has_a_row() -> None:
+    """The reference describes each key of the tables of requirements."""
+    rows = re.findall(
+        r"^\| `(\w+)` \|", section(DOCS / "configuration.md", REQUIREMENT), re.MULTILINE
+    )
+    assert set(rows) == {field.name for field in attrs.fields(settings.Requirement)}
+
+
+def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
+    """Give every command with its full name, those of groups too."""
+    found = []
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found += commands(command, f"{prefix}{name} ")
+        else:
+            found.append((f"{prefix}{name}", command))
+    return found
 
 
 def test_every_command_and_option_is_described() -> None:
     """The operator's guide has a row for each command, and each help text has an example."""
     text = section(DOCS / "operating.md", "Commands")
-    for name, command in cli.cli.commands.items():
+    for name, command in commands(cli.cli):
         row = re.search(rf"^\| `{name}\b.*$", text, flags=re.MULTILINE)
         assert row, f"command {name} has no row"
         for parameter in command.params:

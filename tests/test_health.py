@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from supervisor import health
 from supervisor.events import Event, EventKind
 from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
-from supervisor.lifecycle import Life
+from supervisor.life import Life
 from supervisor.model import AppState, Cause, Serving, Status
 
 NOW = 1000.0
@@ -92,7 +92,7 @@ def test_nothing_at_all_passes() -> None:
 )
 def test_the_status_of_an_app(state: AppState, status: Status) -> None:
     """Only a ready app passes; one that an operator stopped is a warning."""
-    assert health.app_status(make_life(state)) is status
+    assert health.app_status(make_facts(state)) is status
     assert whole(make_facts(state))["status"] == status
 
 

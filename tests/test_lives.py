@@ -10,7 +10,7 @@ import itertools
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.lifecycle import (
+from supervisor.life import (
     STAND_IN_AFTER_S,
     Action,
     BindFailed,
@@ -27,9 +27,9 @@ from supervisor.lifecycle import (
     Spawned,
     SpawnFailed,
     next_wakeup,
-    step,
     wants_stand_in,
 )
+from supervisor.lifecycle import step
 from supervisor.model import AppState, Cause, Exit, ImportReport
 from supervisor.restart import FAILED_DELAY_S
 

@@ -12,7 +12,7 @@ from harness import GOOD_APP, Poller, Project, ask, eventually
 from observing import assert_all_answered, events, is_alive, refused_with, rss_mib
 
 from supervisor import lifecycle
-from supervisor.lifecycle import Life
+from supervisor.life import Life
 from supervisor.logs import LINES_PER_S_MAX
 from supervisor.model import AppState, Exit, ImportReport
 

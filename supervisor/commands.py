@@ -1,0 +1,205 @@
+"""What operators may ask the running supervisor for: the methods of the control socket."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from supervisor import health, logbook
+from supervisor.checking import check_app
+from supervisor.control import Method, RequestError
+from supervisor.events import EventLog
+from supervisor.life import RestartAsked, StartAsked, StopAsked
+from supervisor.logbook import LogBook
+from supervisor.model import AppState
+from supervisor.process import TaskFailed, run_in_child
+from supervisor.service import Service
+from supervisor.settings import Config
+
+_MARGIN_S = 5.0  # beyond the app's own limits, before an outcome counts as unknown
+_POLL_S = 0.02
+_LINES_MAX = 2000
+
+Params = dict[str, Any]
+Outcome = dict[str, Any]
+
+
+class Supervised(Protocol):
+    """What the methods need of the supervisor."""
+
+    config: Config
+    log_book: LogBook
+    event_log: EventLog
+
+    def now(self) -> float:
+        """Give the monotonic time in seconds."""
+
+    def picture(self) -> dict[str, Any]:
+        """Give the health document."""
+
+    def services(self) -> dict[str, Service]:
+        """Give the apps' services by name."""
+
+
+class Commands:
+    """The methods, for a `control.ControlServer`."""
+
+    def __init__(self, supervised: Supervised) -> None:
+        self._supervised = supervised
+
+    def methods(self) -> dict[str, Method]:
+        """Give the methods by name."""
+        return {
+            "snapshot": self.snapshot,
+            "events": self.events,
+            "logs": self.logs,
+            "start": self.start,
+            "stop": self.stop,
+            "restart": self.restart,
+            "reload": self.reload,
+        }
+
+    async def snapshot(self, _params: Params) -> dict[str, Any]:
+        """Give the health document."""
+        return self._supervised.picture()
+
+    async def events(self, params: Params) -> dict[str, Any]:
+        """Give the events with a number above ``after``, and the newest number."""
+        after = _whole(params, "after", 0)
+        now = self._supervised.now()
+        found = self._supervised.event_log.after(after)
+        documents = [{"number": n, **health.event_document(e, now)} for n, e in found]
+        return {"events": documents, "last": self._supervised.event_log.count}
+
+    async def logs(self, params: Params) -> dict[str, Any]:
+        """Give log lines: of ``app`` or of all, above number ``after``, at most ``newest``."""
+        app = params.get("app")
+        if app is not None:
+            self._service(app)
+        now = self._supervised.now()
+        since_s = params.get("max_age_s")
+        if since_s is not None and not isinstance(since_s, int | float):
+            raise RequestError("bad_params", '"max_age_s" has to be a number of seconds')
+        book = self._supervised.log_book
+        lines = book.lines(
+            app=app,
+            after=_whole(params, "after", 0),
+            newest=min(_whole(params, "newest", _LINES_MAX), _LINES_MAX),
+            since_s=None if since_s is None else now - since_s,
+        )
+        return {"lines": [logbook.to_json(line, now) for line in lines], "last": book.last}
+
+    async def start(self, params: Params) -> Outcome:
+        """Start apps; one that serves is left alone."""
+        return await self._each(params, self._start)
+
+    async def stop(self, params: Params) -> Outcome:
+        """Stop apps until they are started again."""
+        return await self._each(params, self._stop)
+
+    async def restart(self, params: Params) -> Outcome:
+        """End the workers of apps and start them anew."""
+        return await self._each(params, self._restart)
+
+    async def reload(self, params: Params) -> Outcome:
+        """Restart apps, but only those whose code can be imported now."""
+        return await self._each(params, self._reload)
+
+    async def _each(self, params: Params, act: Callable[[Service], Any]) -> Outcome:
+        names = params.get("apps")
+        if not isinstance(names, list) or not names:
+            raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
+        services = self._supervised.services()
+        chosen = list(services) if names == ["all"] else names
+        found = list({service.name: service for service in map(self._service, chosen)}.values())
+        outcomes = await asyncio.gather(*(act(service) for service in found))
+        return {"apps": dict(zip([s.name for s in found], outcomes, strict=True))}
+
+    def _service(self, name: object) -> Service:
+        services = self._supervised.services()
+        if isinstance(name, str) and name in services:
+            return services[name]
+        disabled = isinstance(name, str) and name in self._supervised.config.apps
+        if disabled:
+            raise RequestError(
+                "disabled",
+                f"app {name!r} is disabled",
+                "set enabled = true in its section, and start the supervisor anew",
+            )
+        raise RequestError("unknown_app", f"there is no app {name!r}; known: {', '.join(services)}")
+
+    async def _start(self, service: Service) -> Outcome:
+        if service.life.state is AppState.READY:
+            return _done(service, "it serves already")
+        service.on_operator(StartAsked())
+        return await self._until_it_serves(service, service.life.generation)
+
+    async def _restart(self, service: Service) -> Outcome:
+        before = service.life.generation
+        service.on_operator(RestartAsked())
+        return await self._until_it_serves(service, before + 1)
+
+    async def _reload(self, service: Service) -> Outcome:
+        if service.life.state is AppState.STOPPED:
+            return _failed(service, "it is stopped: start it instead")
+        timeout_s = service.life.import_timeout_s + _MARGIN_S
+        try:
+            finding = await run_in_child(
+                check_app,
+                self._supervised.config,
+                service.name,
+                timeout_s=timeout_s,
+                quiet=True,
+            )
+        except (TaskFailed, OSError) as error:
+            finding = {"ok": False, "reason": f"the import could not be tried: {error}"}
+        if not finding["ok"]:
+            reason = f"refused, what runs goes on: {finding['reason']}"
+            return {"ok": False, "state": str(service.life.state), "reason": reason, "hint": None}
+        return await self._restart(service)
+
+    async def _stop(self, service: Service) -> Outcome:
+        worker = service.worker
+        service.on_operator(StopAsked())
+        deadline = self._supervised.now() + service.life.stop_timeout_s + _MARGIN_S
+        while worker and service.worker is worker and self._supervised.now() < deadline:
+            await asyncio.sleep(_POLL_S)
+        if worker and service.worker is worker:
+            return _failed(service, "its worker has not ended yet")
+        return _done(service, "stopped")
+
+    async def _until_it_serves(self, service: Service, generation: int) -> Outcome:
+        """Wait for the outcome of the attempt with ``generation``, or a later one."""
+        life = service.life
+        limit_s = life.import_timeout_s + life.stop_timeout_s + _MARGIN_S
+        deadline = self._supervised.now() + limit_s
+        while self._supervised.now() < deadline:
+            life = service.life
+            if life.state is AppState.READY and life.generation >= generation:
+                return _done(service, f"ready, as pid {life.pid}")
+            if life.state in (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED):
+                return _failed(service, None)
+            if life.state is AppState.BLOCKED:
+                return _failed(service, None)
+            await asyncio.sleep(_POLL_S)
+        return _failed(service, f"no outcome within {limit_s:g} s")
+
+
+def _done(service: Service, text: str) -> Outcome:
+    return {"ok": True, "state": str(service.life.state), "reason": text, "hint": None}
+
+
+def _failed(service: Service, text: str | None) -> Outcome:
+    cause = service.life.cause
+    return {
+        "ok": False,
+        "state": str(service.life.state),
+        "reason": text or (cause.reason if cause else f"it is {service.life.state}"),
+        "hint": cause.hint if cause and not text else None,
+    }
+
+
+def _whole(params: Params, name: str, default: int) -> int:
+    value = params.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise RequestError("bad_params", f'"{name}" has to be a whole number')
+    return value

@@ -1,0 +1,53 @@
+"""Notices a process that joins one of our ports later.
+
+With SO_REUSEPORT a second process of the same user may listen beside us, and the kernel then
+gives it a part of our connections. Only a look at the kernel's tables shows that.
+"""
+
+from supervisor import sockdiag
+from supervisor.events import EventKind
+from supervisor.service import Service
+from supervisor.workers import Host
+
+INTERVAL_S = 5.0  # one look costs 0.04 ms a port
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
+class ForeignListeners:
+    """Looks at the ports of services, and tells each who else listens there."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, frozenset[int]] = {}
+        self._works = True
+
+    def look(self, services: list[Service]) -> None:
+        """Look once at every port that is ours; never waits."""
+        for service in services:
+            if self._works and service.listener is not None and service.address.port is not None:
+                self._look_at(service)
+
+    def _look_at(self, service: Service) -> None:
+        assert service.listener is not None
+        assert service.address.port is not None
+        own = service.listener_inode
+        try:
+            found = sockdiag.listeners(service.address.port)
+        except OSError as error:
+            self._works = False
+            text = f"foreign listeners can't be noticed: {error}"
+            self._host.tell(EventKind.FOREIGN, text, app=None, problem=True)
+            return
+        address = service.listener.getsockname()[0]
+        others = frozenset(s.inode for s in found if s.inode != own and _meet(s.address, address))
+        before = self._known.get(service.name, frozenset())
+        self._known[service.name] = others
+        if others and others != before:
+            self._host.find_holders(service.address.port, service.on_foreign)
+        elif before and not others:
+            service.on_foreign(None)
+
+
+def _meet(one: str, other: str) -> bool:
+    """Say whether listeners at two addresses of one port can take each other's connections."""
+    return one == other or one in _WILDCARDS or other in _WILDCARDS

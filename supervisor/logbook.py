@@ -1,0 +1,99 @@
+"""The newest log lines of every app, kept in memory within bounds."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any
+
+LINES_MAX = 500  # of one app
+CHARACTERS_MAX = 256 * 1024  # of one app: a few long lines must not cost megabytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line; ``number`` orders the lines of all apps.
+
+    ``output`` tells what an app printed from what the supervisor says of it.
+    """
+
+    number: int
+    app: str
+    pid: int | None
+    output: bool
+    text: str
+    time: str
+    monotonic_s: float
+
+
+class _Shelf:
+    """The lines of one app."""
+
+    def __init__(self) -> None:
+        self.lines: deque[Line] = deque()
+        self._characters = 0
+
+    def add(self, line: Line) -> None:
+        self.lines.append(line)
+        self._characters += len(line.text)
+        while len(self.lines) > LINES_MAX or self._characters > CHARACTERS_MAX:
+            self._characters -= len(self.lines.popleft().text)
+
+
+class LogBook:
+    """The lines of all apps; ``first`` numbers start at 1."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, _Shelf] = {}
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        """The number of the newest line, 0 before the first."""
+        return self._last
+
+    def add(
+        self, text: str, *, app: str, pid: int | None, output: bool, time: str, now: float
+    ) -> None:
+        """Remember a line; the oldest of its app go."""
+        self._last += 1
+        line = Line(
+            number=self._last,
+            app=app,
+            pid=pid,
+            output=output,
+            text=text,
+            time=time,
+            monotonic_s=now,
+        )
+        self._shelves.setdefault(app, _Shelf()).add(line)
+
+    def lines(
+        self,
+        *,
+        app: str | None = None,
+        after: int = 0,
+        newest: int | None = None,
+        since_s: float | None = None,
+    ) -> list[Line]:
+        """Give lines in order: of ``app`` or of all, with numbers above ``after``.
+
+        ``newest`` limits their count, ``since_s`` is a monotonic time before which none count.
+        """
+        shelves: Iterable[_Shelf] = self._shelves.values()
+        if app is not None:
+            shelves = [self._shelves[app]] if app in self._shelves else []
+        found = [
+            line
+            for line in chain.from_iterable(shelf.lines for shelf in shelves)
+            if line.number > after and (since_s is None or line.monotonic_s >= since_s)
+        ]
+        found.sort(key=lambda line: line.number)
+        return found if newest is None else found[max(0, len(found) - newest) :]
+
+
+def to_json(line: Line, now: float) -> dict[str, Any]:
+    """Give a line for a program, with its age instead of a time that only we can read."""
+    fields = asdict(line)
+    fields["age_s"] = round(now - fields.pop("monotonic_s"), 1)
+    return fields

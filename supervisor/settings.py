@@ -1,0 +1,276 @@
+"""The keys of the configuration: one class a table, and a rule for each value.
+
+A key marked as planned is checked like any other, so that a configuration can be written for
+what is coming, but this version doesn't act on it yet: `run` and `config check` say so.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import attrs
+
+from supervisor.structuring import Rule
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+RESERVED_NAMES = frozenset({"status", "all"})
+
+
+def is_app_name(name: str) -> bool:
+    """Say whether an app may be called ``name``."""
+    return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
+def is_secret(path: str, hidden: Collection[str]) -> bool:
+    """Say whether the value at ``path`` must not be printed.
+
+    It came from one of the ``hidden`` paths, holds such a value, or its name tells.
+    """
+    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
+        return True
+    return ".env." in path and _SECRET_NAME.search(path.rpartition(".")[2]) is not None
+
+
+def _is_host(value: str) -> bool:
+    if value == "localhost" or (value.startswith("unix:") and len(value) > len("unix:")):
+        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, value)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _is_below(value: str) -> bool:
+    parts = Path(value).parts
+    return bool(parts) and not value.startswith("/") and ".." not in parts
+
+
+def _between(low: float, high: float, what: str) -> Rule:
+    return Rule(f"{what} from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value
+
+
+Port = Annotated[int, _between(1, 65535, "a port number")]
+Host = Annotated[
+    str,
+    Rule('a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"', _is_host),
+]
+Seconds = Annotated[float, Rule("a number of seconds above 0", lambda v: 0 < v < float("inf"))]
+Factor = Annotated[float, _between(1, 10, "a number")]
+Percent = Annotated[float, _between(0, 100, "a percentage")]
+Celsius = Annotated[float, _between(0, 150, "a temperature")]
+Attempts = Annotated[int, _between(1, 100, "a whole number")]
+Threads = Annotated[int, _between(1, 256, "a whole number")]
+Workers = Annotated[int, _between(1, 64, "a whole number")]
+Count = Annotated[int, Rule("a whole number above 0", lambda v: v > 0)]
+Target = Annotated[str, Rule('"module:app" or "module:factory()"', _TARGET.fullmatch)]
+Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
+Name = Annotated[str, Rule("a name of a-z, 0-9 and _", _NAME.fullmatch)]
+Text = Annotated[str, Rule("a text that is not empty", lambda v: v != "" and _is_text(v))]
+Value = Annotated[str, Rule("a text", _is_text)]
+Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
+UrlPath = Annotated[
+    str, Rule('a path that starts with "/"', lambda v: re.fullmatch(r"/[!-~]*", v) is not None)
+]
+Environment = dict[str, Value]
+
+
+def _planned(default: Any = None, *, factory: Any = None) -> Any:
+    """Declare a key that is checked, and takes effect in a later version."""
+    if factory is not None:
+        return attrs.field(factory=factory, metadata={"planned": True})
+    return attrs.field(default=default, metadata={"planned": True})
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorSettings:
+    """``[supervisor]``: what holds for all apps."""
+
+    host: Host = "0.0.0.0"  # noqa: S104 - phones in the field reach the apps by Wi-Fi
+    state_dir: Text = ".flask-supervisor"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    shutdown_timeout_s: Seconds = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class BindSettings:
+    """``[bind]``: how a port that can't be bound is tried again."""
+
+    attempts: Attempts = 5
+    first_delay_s: Seconds = 2.0
+    factor: Factor = 2.0
+    max_delay_s: Seconds = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class StatusSettings:
+    """``[status]``: where monitors ask."""
+
+    port: Port = 6000
+    host: Host | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HostSettings:
+    """``[host]``: when a fact about the machine becomes a warning."""
+
+    disk_free_percent: Percent = _planned(5.0)
+    temperature_c: Celsius = _planned(80.0)
+    memory_free_percent: Percent = _planned(5.0)
+
+
+@attrs.frozen(kw_only=True)
+class Requirement:
+    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
+
+    ``path`` is for the kinds directory, file and disk; ``host`` and ``port`` for tcp; ``url``
+    for http; ``name`` for env and module; ``command`` for command.
+    """
+
+    kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
+    path: Text | None = None
+    host: Text | None = None
+    port: Port | None = None
+    url: Text | None = None
+    name: Text | None = None
+    command: list[Text] | None = None
+    mounted: bool = False
+    writable: bool = False
+    free_percent: Percent | None = None
+    critical: bool = True
+    interval_s: Seconds = 30.0
+    timeout_s: Seconds = 5.0
+    threshold: Count = 3
+
+
+@attrs.frozen(kw_only=True)
+class AppSettings:
+    """``[apps.NAME]``: one app."""
+
+    target: Target
+    port: Port | None = None
+    host: Host | None = None
+    path: Text = "."
+    enabled: bool = True
+    threads: Threads = 4
+    env: Environment = attrs.field(factory=dict)
+    env_file: Text | None = None
+    control: bool = False
+    import_timeout_s: Seconds = 120.0
+    stop_timeout_s: Seconds = 10.0
+    include: list[Below] | None = _planned()
+    process: Name | None = _planned()
+    workers: Workers = _planned(1)
+    max_threads: Threads = _planned(32)
+    hang_timeout_s: Seconds = _planned(30.0)
+    request_timeout_s: Seconds | None = _planned()
+    max_memory_mb: Count | None = _planned()
+    max_requests: Count | None = _planned()
+    pin: bool | None = _planned()
+    reload: Literal["overlap", "replace"] = _planned("overlap")
+    before_start: list[list[Text]] = _planned(factory=list)
+    after_import: list[Function] = _planned(factory=list)
+    health_path: UrlPath | None = _planned()
+    smoke: list[UrlPath] = _planned(factory=list)
+    known_good_after_s: Seconds = _planned(60.0)
+    deploy_watch_s: Seconds = _planned(10.0)
+    python: Text | None = _planned()
+    writable: list[Text] = _planned(factory=list)
+    waitress: dict[str, Any] = _planned(factory=dict)
+    bind: Literal["supervisor", "app"] = _planned("supervisor")
+    requires: list[Requirement] = _planned(factory=list)
+
+
+@attrs.frozen
+class Sources:
+    """Where the values of a configuration came from; keys are key paths.
+
+    ``hidden`` values were read from a variable or a file of their own: they are never printed.
+    ``variables`` are the names of the environment variables that hold such values, ``values``
+    the values themselves.
+    """
+
+    origins: dict[str, str] = attrs.field(factory=dict)
+    hidden: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
+    values: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole configuration; relative paths in it are relative to ``folder``."""
+
+    supervisor: SupervisorSettings = attrs.field(factory=SupervisorSettings)
+    bind: BindSettings = attrs.field(factory=BindSettings)
+    status: StatusSettings = attrs.field(factory=StatusSettings)
+    host: HostSettings = attrs.field(factory=HostSettings)
+    requires: list[Requirement] = _planned(factory=list)
+    apps: dict[str, AppSettings] = attrs.field(factory=dict)
+    # not keys of the file: set by `config.load`
+    file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
+    sources: Sources = attrs.field(factory=Sources, init=False)
+    env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the configuration file."""
+        return self.file.parent
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder, absolute."""
+        return self.resolve(self.supervisor.state_dir)
+
+    def app_path(self, name: str) -> Path:
+        """Give the folder of an app's code, absolute."""
+        return self.resolve(self.apps[name].path)
+
+    def app_environment(self, name: str) -> dict[str, str]:
+        """Give the variables that an app gets: its ``env_file``, and ``env`` over it."""
+        return {**self.env_files.get(name, {}), **self.apps[name].env}
+
+    def secret_values(self) -> set[str]:
+        """Give every value that must not be printed anywhere."""
+        found = {v for values in self.env_files.values() for v in values.values()}
+        for name, app in self.apps.items():
+            for key, value in app.env.items():
+                if self.is_secret(f"apps.{name}.env.{key}"):
+                    found.add(value)
+        return found | set(self.sources.values)
+
+    def is_secret(self, path: str) -> bool:
+        """Say whether the value at a key path must not be printed."""
+        return is_secret(path, self.sources.hidden)
+
+    def address(self, name: str) -> tuple[str, int | None]:
+        """Give the host and port of an app; the port is None for a Unix socket."""
+        app = self.apps[name]
+        return self._address(app.host, app.port)
+
+    @property
+    def status_address(self) -> tuple[str, int | None]:
+        """The host and port of the status server."""
+        return self._address(self.status.host, self.status.port)
+
+    def resolve(self, path: str) -> Path:
+        """Give a path of the configuration, absolute."""
+        return Path(os.path.normpath(self.folder / path))
+
+    def _address(self, own_host: str | None, port: int | None) -> tuple[str, int | None]:
+        host = own_host or self.supervisor.host
+        if host.startswith("unix:"):
+            return f"unix:{self.resolve(host.removeprefix('unix:'))}", None
+        return host, port

@@ -1,0 +1,65 @@
+"""The archive that ``doctor --report`` writes for somebody who can't look at the machine."""
+
+import json
+import tarfile
+from contextlib import closing
+from typing import Any
+
+from harness import Project
+from operating_case import wait_until_ready
+
+
+def report(project: Project, code: int) -> dict[str, Any]:
+    """Write a report, and give the documents in it by name."""
+    file = project.folder / "report.tar.gz"
+    result = project.command("doctor", "--report", str(file))
+    assert (result.returncode, result.stderr) == (code, "")
+    assert result.stdout.splitlines()[-1] == f"wrote {file}"
+    found = {}
+    with tarfile.open(file) as archive:
+        for name in archive.getnames():
+            part = archive.extractfile(name)
+            assert part is not None
+            with closing(part):
+                found[name] = json.load(part)
+    file.unlink()
+    return {name.removeprefix("flask-supervisor-report/"): part for name, part in found.items()}
+
+
+def test_a_report_of_everything(project: Project) -> None:
+    """One archive holds what somebody else needs to understand a problem."""
+    project.app("coach")
+    stopped = report(project, 0)
+    assert stopped["status.json"] == stopped["logs.json"] == stopped["events.json"]
+    assert "no supervisor is running" in stopped["status.json"]["unavailable"]
+    wait_until_ready(project.start(), "coach")
+    running = report(project, 0)
+    assert sorted(running) == [
+        "configuration.json",
+        "doctor.json",
+        "events.json",
+        "logs.json",
+        "status.json",
+        "version.json",
+    ]
+    assert running["configuration.json"]["apps.coach.port"] == project.port("coach")
+    assert running["status.json"]["apps"]["coach"]["state"] == "ready"
+    assert [line["text"] for line in running["logs.json"]["lines"]]
+    assert running["events.json"]["events"]
+    assert {"flask-supervisor", "python"} <= set(running["version.json"])
+    assert [one["topic"] for one in running["doctor.json"]][:2] == ["python", "packages"]
+
+
+def test_a_report_with_a_broken_configuration(project: Project) -> None:
+    """What can be told is told."""
+    project.app("coach", threads=0)
+    assert sorted(report(project, 1)) == ["doctor.json", "version.json"]
+
+
+def test_a_report_that_cannot_be_written(project: Project) -> None:
+    """The findings are shown all the same; standard output stays JSON for programs."""
+    project.app("coach")
+    result = project.command("doctor", "--json", "--report", "/nowhere/report.tar.gz")
+    assert result.returncode == 1
+    assert "cannot write /nowhere/report.tar.gz: No such file or directory" in result.stderr
+    assert json.loads(result.stdout)
