@@ -6,13 +6,14 @@ value and what is accepted.
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from supervisor.errors import ConfigError
 from supervisor.settings import RESERVED_NAMES, Config, Sources, is_app_name, is_secret
 from supervisor.structuring import Problem, shown, structure
+from supervisor.waitress_options import checked_options
 
 FILE_VARIABLE = "FLASK_SUPERVISOR_CONFIG"
 OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"
@@ -82,6 +83,7 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
     config, problems = structure(raw, Config, is_hidden=reading.is_hidden)
     problems += reading.problems
     problems += _cross_check(raw)
+    problems += _check_waitress(raw, reading.is_hidden)
     if config is not None:
         object.__setattr__(config, "file", file.absolute())  # not a key, so not an argument
         object.__setattr__(config, "sources", reading.sources())
@@ -289,6 +291,14 @@ def _check_threads(apps: dict[str, Raw]) -> Iterator[Problem]:
         if numbers and "max_threads" in app and most < threads:
             text = f" = {most}: must be at least `threads`, which is {threads}"
             yield Problem(f"apps.{name}.max_threads", text)
+
+
+def _check_waitress(raw: Raw, is_hidden: Callable[[str], bool]) -> Iterator[Problem]:
+    apps = raw.get("apps")
+    for name, app in apps.items() if isinstance(apps, dict) else ():
+        options = app.get("waitress") if isinstance(app, dict) else None
+        if isinstance(options, dict):
+            yield from checked_options(options, f"apps.{name}.waitress", is_hidden=is_hidden)
 
 
 def _check_ports(raw: Raw, apps: dict[str, Raw]) -> Iterator[Problem]:

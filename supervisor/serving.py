@@ -1,121 +1,38 @@
 """Serves WSGI apps on inherited listeners: waitress, with a drain and clocks of our own.
 
-waitress parses, queues and answers; this module adds what it lacks for being replaced while
-clients are connected:
+waitress parses, queues and answers; this module and its parts add what it lacks for being
+replaced while clients are connected, and for being left alone with any client:
 
 * a drain that loses nothing: requests in flight are finished, a connection that has sent
   nothing yet gets its first answer, idle keep-alive connections are closed after a while (at
   once loses one in eight requests of a client that paces them);
 * the monotonic clock for idle connections, since a Raspberry Pi's wall clock steps;
-* ``poll`` instead of ``select``, and a full house that closes the longest idle connection
-  instead of accepting nobody.
+* ``poll`` instead of ``select``, over what may have changed (`polling`); at the limit of
+  connections the longest idle one is closed, instead of accepting nobody;
+* threads that grow with the queue (`pool`), a quick 503 when that is not enough (`overload`);
+* figures of it all (`answering`).
 
 Needs the standard library and waitress alone; runs in the main thread of a worker.
 """
 
-import logging
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from waitress import wasyncore
-from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
-from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher, WSGITask
+from supervisor.accepting import Listening, WsgiApp, listen_on
+from supervisor.answering import ServerChannel
+from supervisor.figures import Figures
+from supervisor.polling import SocketMap, Waker, Watched
 
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
+__all__ = ["CONNECTIONS_MAX", "Listener", "Server", "ServerChannel", "WsgiApp"]
 
 CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open files
 _OWN_FILES = 64  # open files that are no connections, beside three for each listener
 _TURN_S = 5.0  # the loop looks up at least this often; everything urgent wakes it
 _DRAIN_TURN_S = 0.02
-
-
-class _Task(WSGITask):
-    """Answers one request, and says ``Connection: close`` with the last one of a drain."""
-
-    def build_response_header(self) -> bytes:
-        channel = self.channel
-        if channel.closes_always or (channel.server.draining and len(channel.requests) <= 1):
-            self.request.headers["CONNECTION"] = "close"
-        header: bytes = super().build_response_header()
-        return header
-
-
-class ServerChannel(HTTPChannel):
-    """A connection that knows whether it is busy, fresh or idle."""
-
-    task_class = _Task
-    closes_always = False  # every answer is the last one of its connection
-    heard = False  # something has been received
-    _active_at = 0.0
-
-    @property
-    def last_activity(self) -> float:
-        """Monotonic seconds; waitress assigns wall time, which steps."""
-        return self._active_at
-
-    @last_activity.setter
-    def last_activity(self, _wall_time: float) -> None:
-        self._active_at = time.monotonic()
-
-    def received(self, data: bytes) -> bool:
-        """Take what came from the client."""
-        self.heard = True
-        taken: bool = super().received(data)
-        return taken
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is on its way in, being answered, or being sent."""
-        return bool(
-            self.requests
-            or self.request
-            or self.total_outbufs_len
-            or self.will_close
-            or self.close_when_flushed
-        )
-
-
-class _Listening:
-    """What both kinds of listeners have in common; mixed into waitress's servers."""
-
-    channel_class = ServerChannel
-    draining = False
-    next_maintenance = 0.0
-    make_room: Callable[[], None]  # given by the `Server`
-    # given by waitress
-    accepting: bool
-    active_channels: dict[int, ServerChannel]
-    adj: Adjustments
-
-    def readable(self) -> bool:
-        now = time.monotonic()
-        if now >= self.next_maintenance:
-            self.next_maintenance = now + self.adj.cleanup_interval
-            self._close_silent(now)
-        return self.accepting
-
-    def handle_accept(self) -> None:
-        super().handle_accept()  # type: ignore[misc]  # of the waitress server this is mixed into
-        self.make_room()
-
-    def _close_silent(self, now: float) -> None:
-        cutoff = now - self.adj.channel_timeout
-        for channel in self.active_channels.values():
-            if not channel.requests and channel.last_activity < cutoff:
-                channel.will_close = True
-
-
-class _TcpListener(_Listening, TcpWSGIServer):
-    pass
-
-
-class _UnixListener(_Listening, UnixWSGIServer):
-    pass
+_NO_OPTIONS: Mapping[str, Any] = {}
 
 
 class Listener(Protocol):
@@ -130,55 +47,83 @@ class Listener(Protocol):
 
 
 class Server:
-    """One loop, one thread pool, any number of listeners with an app each."""
+    """One loop, and any number of listeners with an app and a thread pool each."""
 
-    def __init__(self, *, threads: int) -> None:
-        # A full queue is told by health, with a number; not by a log line per request.
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        self._map: dict[int, Any] = {}
-        self._listeners: list[Any] = []
-        self._pool = ThreadedTaskDispatcher()
-        self._pool.set_thread_count(threads)
+    def __init__(self) -> None:
+        self._sockets = SocketMap()
+        self._waker = Waker(self._sockets)
+        self._listeners: list[Listening] = []
         self._drain: _Drain | None = None
+        self._full = False  # at the limit of connections, and none of them is idle
+        self._turned_at = time.monotonic()
 
     def add(
         self,
         listener: socket.socket,
         app: WsgiApp,
         *,
+        name: str = "",
+        threads: int = 4,
+        max_threads: int | None = None,
+        options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
     ) -> Listener:
-        """Serve ``app`` on ``listener``, from now on."""
-        tcp = listener.family != socket.AF_UNIX
-        kind: Any = _TcpListener if tcp else _UnixListener
-        server = kind(
+        """Serve ``app`` on ``listener``, from now on.
+
+        It has threads of its own: ``threads``, growing up to ``max_threads`` (by default not at
+        all). ``options`` are those of waitress, checked already (`waitress_options`). ``name``
+        is that of its figures.
+        """
+        server = listen_on(
+            listener,
             app,
-            map=self._map,
-            _sock=listener,
-            dispatcher=self._pool,
-            adj=Adjustments(sockets=[listener]),
-            sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
-            bind_socket=False,
+            self._sockets,
+            name=name,
+            threads=threads,
+            max_threads=max(threads, max_threads or 0),
+            options=options,
+            wake=self._waker.wake,
         )
         server.channel_class = channel_class
         server.make_room = self._make_room
+        server.has_room = self._has_room
         self._listeners.append(server)
-        return server  # type: ignore[no-any-return]
-
-    def _make_room(self) -> None:
-        """Close the longest idle connection when there are too many, of all listeners."""
-        channels = [c for server in self._listeners for c in _channels(server)]
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        room = files - _OWN_FILES - 3 * len(self._listeners)
-        if len(channels) <= max(1, min(CONNECTIONS_MAX, room)):
-            return
-        waiting = [c for c in channels if not c.requests and not c.will_close]
-        if waiting:
-            min(waiting, key=lambda channel: channel.last_activity).will_close = True
+        return server
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Call ``readable`` in the loop whenever ``fd`` can be read."""
-        self._map[fd] = _Watched(readable)
+        self._sockets[fd] = Watched(readable)
+
+    def pause(self) -> None:
+        """Accept nobody until `resume`: who connects waits in the kernel's queue meanwhile.
+
+        Connections that are open are served as ever. Does nothing during a drain.
+        """
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        """Accept again."""
+        self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> None:
+        for listener in self._listeners:
+            listener.paused = paused
+        self.wake()
+
+    def wake(self) -> None:
+        """Make the loop turn soon; callable from any thread and from a signal handler."""
+        self._waker.wake()
+
+    def loop_age_s(self, now: float) -> float:
+        """Give how long ago the loop completed a turn; callable from any thread.
+
+        An idle loop turns rarely: call `wake` some time before.
+        """
+        return max(0.0, now - self._turned_at)
+
+    def figures(self, now: float) -> dict[str, Figures]:
+        """Give the figures of each listener, by name; callable from any thread."""
+        return {listener.name: listener.figures(now) for listener in self._listeners}
 
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept nothing more and let `run` return when all clients are served.
@@ -192,24 +137,68 @@ class Server:
         else:
             self._drain = _Drain(deadline=now + timeout_s, idle_until=now + idle_s)
             for listener in self._listeners:
-                listener.accepting = False  # it stays in the map: closing it closes its trigger
+                listener.accepting = False  # it stays in the map, and in the hands of its owner
                 listener.draining = True
-        for listener in self._listeners:
-            listener.pull_trigger()
+        self.wake()
 
     def run(self) -> int:
         """Serve until a drain is over; gives the number of requests it cut off."""
         while True:
+            self._waker.going_to_wait()
+            self._turned_at = now = time.monotonic()
             drain = self._drain
             if drain is not None:
-                channels = [c for server in self._listeners for c in _channels(server)]
-                if drain.is_over(channels, time.monotonic()):
+                channels = self._channels()
+                if drain.is_over(channels, now):
                     return sum(1 for channel in channels if channel.requests)
-            wasyncore.poll2(_TURN_S if drain is None else _DRAIN_TURN_S, self._map)
+            events = self._sockets.wait(
+                self._tend(now, _TURN_S if drain is None else _DRAIN_TURN_S)
+            )
+            self._waker.is_awake()
+            self._sockets.handle(events)
+
+    def _tend(self, now: float, wait_s: float) -> float:
+        """Do what is due; gives how long to wait for events."""
+        for listener in self._listeners:
+            due_s = listener.tend(now)
+            if due_s is not None:
+                wait_s = min(wait_s, due_s)
+        if self._full:
+            self._make_room()
+        return wait_s
+
+    def _channels(self) -> list[ServerChannel]:
+        return [channel for listener in self._listeners for channel in listener.channels()]
+
+    def _make_room(self) -> None:
+        """Close the longest idle connection when there are too many."""
+        self._full = False
+        for listener in self._listeners:
+            if listener.connections_max is not None:
+                _close_longest_idle(listener.channels(), listener.connections_max)
+        if sum(len(one.active_channels) for one in self._listeners) >= self._limit():
+            self._full = not _close_longest_idle(self._channels(), self._limit())
+
+    def _limit(self) -> int:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return max(1, min(CONNECTIONS_MAX, files - _OWN_FILES - 3 * len(self._listeners)))
+
+    def _has_room(self, listener: Listening) -> bool:
+        """Say whether to accept on ``listener``, when every connection is busy.
+
+        Then a listener has a right to its share, so that one app's clients can't block another.
+        """
+        if not self._full:
+            return True
+        return len(listener.active_channels) < self._limit() // len(self._listeners)
 
 
-def _channels(server: Listener) -> list[ServerChannel]:
-    return list(server.active_channels.values())
+def _close_longest_idle(channels: list[ServerChannel], limit: int) -> bool:
+    """Close one connection if there are more than ``limit``; say whether one could be closed."""
+    idle = [channel for channel in channels if not channel.requests and not channel.will_close]
+    if len(channels) > limit and idle:
+        min(idle, key=lambda channel: channel.waits_since).let_go()
+    return bool(idle)
 
 
 class _Drain:
@@ -228,30 +217,3 @@ class _Drain:
                 if not channel.busy:
                     channel.handle_close()
         return all(channel.socket is None or not channel.connected for channel in channels)
-
-
-class _Watched:
-    """An entry of the socket map for a descriptor that isn't a connection."""
-
-    accepting = False
-
-    def __init__(self, readable: Callable[[], None]) -> None:
-        self._callback = readable
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
-    def handle_read_event(self) -> None:
-        self._callback()
-
-    handle_close = handle_read_event  # a hang-up is found by reading
-
-    def handle_expt_event(self) -> None:
-        """Ignore out-of-band data: these descriptors have none."""
-
-    def handle_error(self) -> None:
-        """Raise what wasyncore is handling: a worker that can't hear is of no use."""
-        raise

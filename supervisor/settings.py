@@ -166,6 +166,8 @@ class AppSettings:
     path: Text = "."
     enabled: bool = True
     threads: Threads = 4
+    max_threads: Threads = 32
+    waitress: dict[str, Any] = attrs.field(factory=dict)
     env: Environment = attrs.field(factory=dict)
     env_file: Text | None = None
     control: bool = False
@@ -174,7 +176,6 @@ class AppSettings:
     include: list[Below] | None = _planned()
     process: Name | None = _planned()
     workers: Workers = _planned(1)
-    max_threads: Threads = _planned(32)
     hang_timeout_s: Seconds = _planned(30.0)
     request_timeout_s: Seconds | None = _planned()
     max_memory_mb: Count | None = _planned()
@@ -189,7 +190,6 @@ class AppSettings:
     deploy_watch_s: Seconds = _planned(10.0)
     python: Text | None = _planned()
     writable: list[Text] = _planned(factory=list)
-    waitress: dict[str, Any] = _planned(factory=dict)
     bind: Literal["supervisor", "app"] = _planned("supervisor")
     requires: list[Requirement] = _planned(factory=list)
 

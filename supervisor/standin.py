@@ -19,7 +19,6 @@ from supervisor.channel import Channel
 from supervisor.serving import Listener, Server, ServerChannel
 from supervisor.worker import serve
 
-_THREADS = 2  # an answer takes no time
 _LINGER_S = 2.0  # a client that sends nothing for this long has had the time to read the answer
 _LINGER_MAX_S = 30.0
 _DISCARD_MAX = 64 * 1024 * 1024
@@ -144,12 +143,14 @@ def run_stand_in(
     shutdown_timeout_s: float,
 ) -> int:
     """Be the stand-in of ``listeners``: by app name, the socket and whether it has control."""
-    server = Server(threads=_THREADS)
+    server = Server()
     stand_in = StandIn()
     ports: dict[str, Listener] = {}
     for name, (listener, control) in listeners.items():
         app = stand_in.app_for(name, control=control)
-        ports[name] = server.add(listener, app, channel_class=_LingeringChannel)
+        ports[name] = server.add(
+            listener, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
+        )
         ports[name].accepting = False
 
     def tell(message: dict[str, Any]) -> None:

@@ -213,8 +213,8 @@ def run_status(
         copy.push(message["picture"])
         watch.set(message["watched"])
 
-    server = Server(threads=_THREADS)
-    server.add(listener, create_app(copy))
+    server = Server()
+    server.add(listener, create_app(copy), name="status", threads=_THREADS)
     watch.start()
     serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=tell)
     return 0

@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
@@ -31,6 +32,9 @@ class AppWorker:
     path: Path
     listener: socket.socket
     threads: int
+    name: str = ""
+    max_threads: int | None = None
+    waitress: Mapping[str, Any] = field(default_factory=dict)  # its options
     import_timeout_s: float
     shutdown_timeout_s: float
     environment: dict[str, str]
@@ -57,8 +61,15 @@ class AppWorker:
             }
             channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
             return 1
-        server = Server(threads=self.threads)
-        server.add(self.listener, app)
+        server = Server()
+        server.add(
+            self.listener,
+            app,
+            name=self.name,
+            threads=self.threads,
+            max_threads=self.max_threads,
+            options=self.waitress,
+        )
         serve(server, channel, shutdown_timeout_s=self.shutdown_timeout_s)
         return 0
 

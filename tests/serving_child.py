@@ -73,9 +73,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES + files, _OPEN_FILES + files))
     for _ in range(files):
         os.open(os.devnull, os.O_RDONLY)
-    server = Server(threads=threads)
+    server = Server()
     with bind(Address("127.0.0.1", 0)) as listener:
-        serving = server.add(listener, app)
+        serving = server.add(listener, app, threads=threads)
         clocks = {"step": _Clock(time.time), "wait": _Clock(time.monotonic)}
         time.time, time.monotonic = clocks["step"], clocks["wait"]
 

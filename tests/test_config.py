@@ -100,7 +100,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         host = "::1"
         path = "code"
         enabled = false
-        threads = 256
+        threads = 200
+        max_threads = 256
+        waitress = { ident = "coach" }
         env = { NAME = "value" }
         control = true
         import_timeout_s = 3
@@ -118,7 +120,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "host": "::1",
         "path": "code",
         "enabled": False,
-        "threads": 256,
+        "threads": 200,
+        "max_threads": 256,
+        "waitress": {"ident": "coach"},
         "env": {"NAME": "value"},
         "control": True,
         "import_timeout_s": 3.0,

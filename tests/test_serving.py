@@ -432,8 +432,9 @@ def test_a_connection_that_is_silent_for_long_is_closed(server: Serving) -> None
         server.tell("wait 100")
         assert ask(server.port).status == 200
         idle.get().answer()
-        server.tell("wait 200")
-        assert ask(server.port).status == 200
+        for _ in range(2):  # once may be too soon after the answer: its thread isn't done yet
+            server.tell("wait 200")
+            assert ask(server.port).status == 200
         assert idle.rest() == b""
         server.tell("release")
         assert busy.answer().text == "/hold\n"
