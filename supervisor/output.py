@@ -1,12 +1,13 @@
 """What the commands share: options, loading, words and colours on a terminal."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from supervisor import config as configuration
 from supervisor.client import Client
-from supervisor.errors import SupervisorError
+from supervisor.errors import ConfigError, SupervisorError
 from supervisor.settings import Config
 from supervisor.statedir import StateDir
 
@@ -29,9 +30,22 @@ def load(config_file: str | None) -> Config:
     return configuration.load(configuration.find(config_file))
 
 
-def client(config: Config, *, timeout_s: float = 5.0) -> Client:
+def load_or_none(config_file: str | None) -> Config | None:
+    """Load as `load` does, for a command that can do without."""
+    try:
+        return load(config_file)
+    except ConfigError:
+        return None
+
+
+def state_dir(config_file: str | None) -> Path:
+    """Give the state folder that the configuration names, mistakes in the rest of it aside."""
+    return configuration.load_state_dir(configuration.find(config_file))
+
+
+def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:
     """Give the client of the supervisor that runs this configuration."""
-    return Client(StateDir(config.state_dir).control_socket, timeout_s=timeout_s)
+    return Client(StateDir(state_dir(config_file)).control_socket, timeout_s=timeout_s)
 
 
 def print_error(error: SupervisorError) -> None:
@@ -76,8 +90,5 @@ def age_text(seconds: float) -> str:
 
 def app_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Complete the name of an app, for the shell; nothing where there is no configuration."""
-    try:
-        names = load(_context.params.get("config_file")).apps
-    except SupervisorError:
-        return []
-    return [name for name in names if name.startswith(begun)]
+    config = load_or_none(_context.params.get("config_file"))
+    return [name for name in config.apps if name.startswith(begun)] if config else []

@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.importing import import_app
+from supervisor.redaction import Redaction
 from supervisor.serving import Server
 from supervisor.watching import Watch, beyond_tree, fingerprint
 
@@ -33,7 +34,8 @@ class AppWorker:
     threads: int
     import_timeout_s: float
     shutdown_timeout_s: float
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
 
     def run(self, connection: socket.socket) -> int:
         """Be the worker; gives the exit code."""
@@ -43,7 +45,12 @@ class AppWorker:
         sources = Watch(trees=(str(self.path),))
         watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
         channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
-        app, report = import_app(self.target, self.path, timeout_s=self.import_timeout_s)
+        app, report = import_app(
+            self.target,
+            self.path,
+            timeout_s=self.import_timeout_s,
+            hide=Redaction(self.secrets),
+        )
         if app is None:
             assert report is not None
             beyond = _beyond(self.path, report.missing_module)

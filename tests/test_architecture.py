@@ -21,6 +21,7 @@ VALUES = {
     "settings",
     "sources",
     "logbook",
+    "redaction",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {"restart", "life", "lifecycle", "health"}
@@ -72,7 +73,16 @@ ALLOWED: dict[str, set[str]] = {
 }
 IMPURE = {"time", "os", "socket", "random", "threading", "asyncio", "subprocess"}
 # What runs in a worker may have to run on the interpreter of an app's own virtual environment.
-IN_WORKERS = {"worker", "serving", "importing", "watching", "channel", "model", "errors"}
+IN_WORKERS = {
+    "worker",
+    "serving",
+    "importing",
+    "watching",
+    "channel",
+    "model",
+    "errors",
+    "redaction",
+}
 
 
 def imported(file: Path) -> Iterator[str]:
