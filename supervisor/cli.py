@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(1)
     open_standard_streams()
     try:
-        cli()
+        cli(prog_name="flask-supervisor")
     except SupervisorError as error:
         print_error(error)
         sys.exit(1)

@@ -16,7 +16,15 @@ from supervisor.doctor import Finding, examine, examine_without
 from supervisor.effective import settings
 from supervisor.errors import ConfigError, SupervisorError
 from supervisor.model import Status
-from supervisor.output import COLOURS, client, config_option, json_option, load, state_dir
+from supervisor.output import (
+    COLOURS,
+    client,
+    config_option,
+    json_option,
+    load,
+    print_indented,
+    state_dir,
+)
 from supervisor.redaction import Redaction
 from supervisor.settings import Config
 
@@ -60,9 +68,10 @@ def _print(findings: list[Finding]) -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         click.secho(f"{_MARKS[finding.status]} ", fg=COLOURS[finding.status], nl=False)
-        click.echo(f"{finding.topic:<{width}}  {finding.text}")
+        click.echo(f"{finding.topic:<{width}}", nl=False)
+        print_indented(finding.text, width + 7, begun=width + 5)
         if finding.hint:
-            click.echo(" " * (width + 7) + finding.hint)
+            print_indented(finding.hint, width + 7)
 
 
 def _write_report(

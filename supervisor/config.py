@@ -88,7 +88,8 @@ def _read(file: Path) -> Raw:
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
         ) from error
     except OSError as error:
-        raise ConfigError([f"{file}: cannot read it: {error.strerror}"]) from error
+        hint = "use sudo, or be its owner" if isinstance(error, PermissionError) else None
+        raise ConfigError([f"{file}: cannot read it: {error.strerror}"], hint=hint) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:

@@ -81,15 +81,14 @@ def _looked(topic: str, look: Callable[[], Finding]) -> Finding:
 
 def _ask(state_dir: Path) -> tuple[int | None, Finding]:
     """Ask a running supervisor how it is; gives its pid too, if it answers."""
-    client = Client(StateDir(state_dir).control_socket)
+    state = StateDir(state_dir)
     try:
-        picture: dict[str, Any] = client.call("snapshot")
+        picture: dict[str, Any] = Client(state.control_socket).call("snapshot")
     except NotRunning:
         return None, _ok("running", "no supervisor runs with this state folder")
-    except ControlError as error:
-        return None, Finding(
-            topic="running", status=Status.WARN, text=error.message, hint=error.hint
-        )
+    except ControlError as error:  # one is there, and its lock is held
+        text, hint = error.message, error.hint
+        return state.locked_by(), Finding(topic="running", status=Status.WARN, text=text, hint=hint)
     bad = [name for name, app in picture["apps"].items() if app["state"] != "ready"]
     pid: int = picture["pid"]
     text = f"a supervisor runs as pid {pid}, version {picture['version']}"

@@ -1,5 +1,8 @@
 """What the commands share: options, loading, words and colours on a terminal."""
 
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from supervisor.settings import Config
 from supervisor.statedir import StateDir
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
+_WIDTH_MIN = 20  # of a text: on a narrower terminal it may look as it likes
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 config_option = click.option(
@@ -57,6 +61,20 @@ def print_error(error: SupervisorError) -> None:
         click.echo(f"  {error.hint}", err=True)
 
 
+def print_indented(text: str, indent: int, *, begun: int = 0) -> None:
+    """Print ``text``, on a terminal in lines that fit its width, each behind an indent.
+
+    ``begun`` characters stand on the first line already.
+    """
+    lines = [text]
+    if sys.stdout.isatty():
+        room = max(_WIDTH_MIN, shutil.get_terminal_size().columns - indent)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    click.echo(" " * (indent - begun) + lines[0])
+    for line in lines[1:]:
+        click.echo(" " * indent + line)
+
+
 def print_status(picture: dict[str, Any]) -> None:
     """Print the health document as a table."""
     head = f"flask-supervisor {picture['version']}, pid {picture['pid']}, "
@@ -73,7 +91,7 @@ def print_status(picture: dict[str, Any]) -> None:
         )
         for text in (app["reason"], app["hint"]):
             if text:
-                click.echo(" " * (width + 2) + text)
+                print_indented(text, width + 2)
     for name, found in picture["checks"].items():
         if found["reason"]:
             click.echo(f"check {name}: ", nl=False)
