@@ -7,6 +7,7 @@ or in an address. Standard library only: workers use it too.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -57,7 +58,9 @@ def _forms(value: str) -> Iterator[str]:
     for part in [value, *(telling if len(lines) > 1 else ())]:
         yield from (part, " ".join(part.split()), repr(part)[1:-1])
         yield from (json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1])
-        yield from (quote(part, safe=""), quote(part), quote_plus(part))
+        # a variable that is no UTF-8 has surrogates in it
+        for quoted in (partial(quote, safe=""), quote, quote_plus):
+            yield quoted(part, errors="surrogatepass")
 
 
 def _pattern(form: str) -> str:
