@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ def examine(config: Config) -> Iterator[Finding]:
     """Look at everything, in the order in which things go wrong."""
     own_pid, running = _ask(config.state_dir)
     yield _python()
-    yield _packages()
+    yield packages()
     yield from _configuration(config)
     yield _looked("state folder", lambda: _state_dir(config.state_dir))
     yield running
@@ -53,20 +53,20 @@ def examine(config: Config) -> Iterator[Finding]:
         yield _looked(topic, partial(_port, topic, address, own_pid, owner))
     yield _looked("disk", lambda: _disk(config.state_dir))
     yield _files(config)
-    yield _clock(time.time)
+    yield clock(time.time)
 
 
 def examine_without(error: ConfigError, state_dir: Path | None) -> Iterator[Finding]:
     """Look at what needs no configuration, and say what is wrong with that."""
     yield _python()
-    yield _packages()
+    yield packages()
     for problem in error.problems:
         yield Finding(topic="configuration", status=Status.FAIL, text=problem, hint=error.hint)
     if state_dir is not None:
         yield _looked("state folder", lambda: _state_dir(state_dir))
         yield _ask(state_dir)[1]
         yield _looked("disk", lambda: _disk(state_dir))
-    yield _clock(time.time)
+    yield clock(time.time)
 
 
 def _looked(topic: str, look: Callable[[], Finding]) -> Finding:
@@ -108,16 +108,17 @@ def _python() -> Finding:
     return _ok("python", text)
 
 
-def _packages() -> Finding:
+def packages(names: Iterable[str] = _PACKAGES) -> Finding:
+    """Look for the packages ``names``, and for one that must not be there."""
     found, missing = [], []
-    for name in _PACKAGES:
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     # what a broken pip run left behind has no name
-    names = {(d.metadata["Name"] or "").lower() for d in importlib.metadata.distributions()}
-    if "supervisor" in names:
+    installed = {(d.metadata["Name"] or "").lower() for d in importlib.metadata.distributions()}
+    if "supervisor" in installed:
         return Finding(
             topic="packages",
             status=Status.FAIL,
@@ -244,6 +245,7 @@ def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Find
         text += "; perhaps by the supervisor of that user"
         hint = "repeat it with sudo to see"
         return Finding(topic=topic, status=Status.WARN, text=text, hint=hint)
+    text += time_wait_note(port)
     hint = f"free it with: {sockdiag.next_command(others, port)}"
     return Finding(topic=topic, status=Status.FAIL, text=text, hint=hint)
 
@@ -267,7 +269,8 @@ def _files(config: Config) -> Finding:
     return _ok("open files", text)
 
 
-def _clock(wall_time_s: Callable[[], float]) -> Finding:
+def clock(wall_time_s: Callable[[], float]) -> Finding:
+    """Say whether the wall clock, in seconds since 1970, has been set."""
     now = time.gmtime(wall_time_s())
     text = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
     if now.tm_year < _FIRST_REAL_YEAR:

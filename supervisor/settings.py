@@ -278,6 +278,7 @@ class Config:
             value
             for name, value in self.sources.environment.items()
             if has_secret_name(name)
+            and name not in self.sources.variables
             and len(value) >= _INHERITED_SECRET_MIN
             and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
         }
