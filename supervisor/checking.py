@@ -12,6 +12,7 @@ from typing import Any
 
 from supervisor.importing import app_search_path, import_app
 from supervisor.process import TaskFailed, call_in_child
+from supervisor.redaction import Redaction
 from supervisor.settings import Config
 from supervisor.tracing import Kind, survey
 
@@ -59,6 +60,7 @@ def _try_import(config: Config, name: str, data_dir: str) -> Finding:
             path,
             environment,
             app.import_timeout_s,
+            config.app_secrets(name),
             timeout_s=app.import_timeout_s + _MARGIN_S,
         )
     except TaskFailed as error:
@@ -68,10 +70,12 @@ def _try_import(config: Config, name: str, data_dir: str) -> Finding:
     return finding
 
 
-def _import(target: str, path: Path, environment: dict[str, str], timeout_s: float) -> Finding:
+def _import(
+    target: str, path: Path, environment: dict[str, str], timeout_s: float, secrets: set[str]
+) -> Finding:
     os.environ.update(environment)
     started = time.monotonic()
-    _app, report = import_app(target, path, timeout_s=timeout_s)
+    _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
     seconds = round(time.monotonic() - started, 3)
     if report is None:
         return {"ok": True, "seconds": seconds, "reason": None, "hint": None, "report": None}

@@ -23,11 +23,11 @@ from supervisor.output import (
     config_option,
     json_option,
     load,
+    load_or_none,
     print_error,
     print_status,
 )
 from supervisor.process import open_standard_streams
-from supervisor.settings import Config
 
 _WATCH_S = 1.0
 
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(1)
     open_standard_streams()
     try:
-        cli()
+        cli(prog_name="flask-supervisor")
     except SupervisorError as error:
         print_error(error)
         sys.exit(1)
@@ -77,23 +77,23 @@ def status(config_file: str | None, as_json: bool, watch: bool) -> None:
     """Show what every app does and why. Exit code 0 when all are ready, else 1."""
     if watch and as_json:
         raise click.UsageError("--watch is for people, --json for programs: choose one")
-    config = load(config_file)
-    ready = _show_status(config, as_json=as_json, clear=watch)
+    ready = _show_status(config_file, as_json=as_json, clear=watch)
     while watch:
         try:
             time.sleep(_WATCH_S)
-            ready = _show_status(config, as_json=False, clear=True)
+            ready = _show_status(config_file, as_json=False, clear=True)
         except KeyboardInterrupt:
             break
     sys.exit(0 if ready else 1)
 
 
-def _show_status(config: Config, *, as_json: bool, clear: bool) -> bool:
-    picture = client(config).call("snapshot")
+def _show_status(config_file: str | None, *, as_json: bool, clear: bool) -> bool:
+    picture = client(config_file).call("snapshot")
     if clear:
         click.clear()
     if as_json:
-        disabled = [name for name, app in config.apps.items() if not app.enabled]
+        config = load_or_none(config_file)
+        disabled = [name for name, app in config.apps.items() if not app.enabled] if config else []
         click.echo(json.dumps({**picture, "disabled": disabled}, ensure_ascii=False, indent=2))
     else:
         print_status(picture)

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from supervisor.effective import HIDDEN, planned, settings
+from supervisor.effective import planned, settings
 from supervisor.errors import ConfigError
 from supervisor.output import config_option, json_option, load
+from supervisor.redaction import HIDDEN
 
 
 @click.group("config", epilog="Example: flask-supervisor config show")

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import re
 import sys
 import tarfile
 import time
@@ -13,15 +12,23 @@ from typing import Any
 import click
 
 from supervisor import __version__
-from supervisor.doctor import Finding, examine
-from supervisor.effective import HIDDEN, settings
-from supervisor.errors import ConfigError, ControlError, SupervisorError
+from supervisor.doctor import Finding, examine, examine_without
+from supervisor.effective import settings
+from supervisor.errors import ConfigError, SupervisorError
 from supervisor.model import Status
-from supervisor.output import COLOURS, client, config_option, json_option, load
+from supervisor.output import (
+    COLOURS,
+    client,
+    config_option,
+    json_option,
+    load,
+    print_indented,
+    state_dir,
+)
+from supervisor.redaction import Redaction
 from supervisor.settings import Config
 
 _MARKS = {Status.PASS: "ok  ", Status.WARN: "note", Status.FAIL: "BAD "}
-_SECRET_MIN = 4  # shorter values would remove ordinary text
 
 
 @click.command(epilog="Example: flask-supervisor doctor --report report.tar.gz")
@@ -37,10 +44,7 @@ def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
     try:
         config = load(config_file)
     except ConfigError as error:
-        findings = [
-            Finding(topic="configuration", status=Status.FAIL, text=problem)
-            for problem in error.problems
-        ]
+        findings = list(examine_without(error, _state_dir(config_file)))
     else:
         findings = list(examine(config))
     if as_json:
@@ -48,21 +52,31 @@ def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
     else:
         _print(findings)
     if report is not None:
-        _write_report(Path(report), config, findings)
+        _write_report(Path(report), config_file, config, findings)
         click.echo(f"wrote {report}", err=as_json)
     sys.exit(1 if any(finding.status is Status.FAIL for finding in findings) else 0)
+
+
+def _state_dir(config_file: str | None) -> Path | None:
+    try:
+        return state_dir(config_file)
+    except ConfigError:
+        return None
 
 
 def _print(findings: list[Finding]) -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         click.secho(f"{_MARKS[finding.status]} ", fg=COLOURS[finding.status], nl=False)
-        click.echo(f"{finding.topic:<{width}}  {finding.text}")
+        click.echo(f"{finding.topic:<{width}}", nl=False)
+        print_indented(finding.text, width + 7, begun=width + 5)
         if finding.hint:
-            click.echo(" " * (width + 7) + finding.hint)
+            print_indented(finding.hint, width + 7)
 
 
-def _write_report(file: Path, config: Config | None, findings: list[Finding]) -> None:
+def _write_report(
+    file: Path, config_file: str | None, config: Config | None, findings: list[Finding]
+) -> None:
     """Write the archive; raises `SupervisorError` when that can't be done."""
     parts: dict[str, Any] = {
         "doctor.json": [dataclasses.asdict(finding) for finding in findings],
@@ -70,32 +84,19 @@ def _write_report(file: Path, config: Config | None, findings: list[Finding]) ->
     }
     if config is not None:
         parts["configuration.json"] = {s.path: s.value for s in settings(config)}
-        for name, method in (("status", "snapshot"), ("events", "events"), ("logs", "logs")):
-            try:
-                parts[f"{name}.json"] = client(config).call(method)
-            except ControlError as error:
-                parts[f"{name}.json"] = {"unavailable": error.message}
-    hide = _hider(config)
+    for name, method in (("status", "snapshot"), ("events", "events"), ("logs", "logs")):
+        try:
+            parts[f"{name}.json"] = client(config_file).call(method)
+        except SupervisorError as error:
+            parts[f"{name}.json"] = {"unavailable": error.message}
+    hide = Redaction(config.secret_values() if config is not None else ())
     try:
         with tarfile.open(file, "w:gz") as archive:
             for name, content in parts.items():
-                text = hide(json.dumps(content, ensure_ascii=False, indent=2))
+                text = json.dumps(hide.everywhere(content), ensure_ascii=False, indent=2)
                 entry = tarfile.TarInfo(f"flask-supervisor-report/{name}")
                 payload = text.encode("utf-8", "backslashreplace")
                 entry.size, entry.mtime = len(payload), int(time.time())
                 archive.addfile(entry, io.BytesIO(payload))
     except OSError as error:
         raise SupervisorError(f"cannot write {file}: {error.strerror}") from error
-
-
-def _hider(config: Config | None) -> Any:
-    """Give a function that takes every secret value out of a text."""
-    values = config.secret_values() if config is not None else set()
-    long_first = sorted((v for v in values if len(v) >= _SECRET_MIN), key=len, reverse=True)
-    if not long_first:
-        return lambda text: text
-    # as it stands in JSON: quotes and backslashes are written with a backslash there
-    pattern = re.compile(
-        "|".join(re.escape(json.dumps(v, ensure_ascii=False)[1:-1]) for v in long_first)
-    )
-    return lambda text: pattern.sub(HIDDEN, text)

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from supervisor.errors import ControlError
-from supervisor.output import app_names, client, config_option, json_option, load
+from supervisor.output import app_names, client, config_option, json_option, load_or_none
+from supervisor.settings import AppSettings
 
 _FOLLOW_S = 0.3  # between two looks for new lines
 _OUTCOME_MARGIN_S = 15.0  # beyond the limits of an app
@@ -24,11 +25,10 @@ _apps_argument = click.argument(
 
 def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Ask for ``method`` on the apps, wait, and exit 1 unless it worked for each of them."""
-    config = load(config_file)
-    longest_s = max(
-        (app.import_timeout_s * 2 + app.stop_timeout_s for app in config.apps.values()), default=0
-    )
-    asking = client(config, timeout_s=longest_s + _OUTCOME_MARGIN_S)
+    config = load_or_none(config_file)
+    settings = list(config.apps.values()) if config else [AppSettings(target="")]
+    longest_s = max(app.import_timeout_s * 2 + app.stop_timeout_s for app in settings)
+    asking = client(config_file, timeout_s=longest_s + _OUTCOME_MARGIN_S)
     outcomes = asking.call(method, apps=list(apps))["apps"]
     failed = [name for name, outcome in outcomes.items() if not outcome["ok"]]
     if as_json:
@@ -118,7 +118,7 @@ def logs(
 
     The supervisor keeps the newest 500 lines of each app; the journal keeps more.
     """
-    asking = client(load(config_file))
+    asking = client(config_file)
     if lines is None and since is None:
         lines = _DEFAULT_LINES
     wanted = {"newest": lines, "max_age_s": since}
@@ -137,7 +137,7 @@ def logs(
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
 def events(config_file: str | None, as_json: bool, follow: bool) -> None:
     """Show what happened: starts, failures, repairs, ports, what operators asked for."""
-    asking = client(load(config_file))
+    asking = client(config_file)
 
     def ask(after: int) -> tuple[list[dict[str, Any]], int]:
         answer = asking.call("events", after=after)

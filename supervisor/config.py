@@ -23,6 +23,7 @@ SEARCHED = (
     Path("/etc/flask-supervisor/supervisor.toml"),
 )
 _SECRET_FILE_MAX = 64 * 1024
+_PLACES = frozenset({"host", "port", "path", "target", "state_dir"})  # log and status name them
 
 Raw = dict[str, Any]
 
@@ -54,20 +55,46 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
 
 def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read and check ``file``; raises `ConfigError` with every problem found."""
+    return parse(_read(file), file, environment)
+
+
+def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """Read of ``file`` only where the state folder is, whatever else is wrong with it.
+
+    That is enough to find the supervisor that runs, which may know secrets that this user
+    doesn't, and may have been started before somebody broke the file. Raises `ConfigError`.
+    """
+    raw = _read(file)
+    reading = _Reading(file, environment)
+    reading.override(raw)
+    table = raw.get("supervisor", {})
+    if isinstance(table, dict):
+        reading.resolve_references(table, ("supervisor",))
+        kept = {"supervisor": {k: v for k, v in table.items() if k == "state_dir"}}
+        config, _ = structure(kept, Config)
+        wrong = any(problem.path == "supervisor.state_dir" for problem in reading.problems)
+        if config is not None and not wrong:
+            object.__setattr__(config, "file", file.absolute())
+            return config.state_dir
+    load(file, environment)  # raises, and says it with all the rest
+    raise AssertionError("a configuration without a state folder is none")
+
+
+def _read(file: Path) -> Raw:
     try:
         with file.open("rb") as stream:
-            raw = tomllib.load(stream)
+            return tomllib.load(stream)
     except FileNotFoundError as error:
         raise ConfigError(
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
         ) from error
     except OSError as error:
-        raise ConfigError([f"{file}: cannot read it: {error.strerror}"]) from error
+        hint = "use sudo, or be its owner" if isinstance(error, PermissionError) else None
+        raise ConfigError([f"{file}: cannot read it: {error.strerror}"], hint=hint) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
-    return parse(raw, file, environment)
 
 
 def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -114,6 +141,7 @@ class _Reading:
             *tables, key = _keys_of(variable)
             path = ".".join([*tables, key])
             self._origins[path] = variable
+            self._variables.add(variable)
             table: Any = raw
             for depth, name in enumerate(tables, 1):
                 if isinstance(table, dict) and name not in table:
@@ -136,6 +164,8 @@ class _Reading:
                 if _is_reference(value, inner):
                     text = self._referenced(value, ".".join(inner))
                     table[key] = text if _is_app_variable(inner) else _toml_value(text)
+                    if isinstance(table[key], str) and key not in _PLACES:
+                        self._values.add(text)
                 else:
                     self.resolve_references(value, inner)
             self._origins.setdefault(".".join(inner), self._file.name)
@@ -149,7 +179,6 @@ class _Reading:
             if name not in self._environment:
                 self.problems.append(Problem(path, f": the variable {name} is not set"))
                 return ""
-            self._values.add(self._environment[name])
             return self._environment[name]
         file = self._file.absolute().parent / name
         self._origins[path] = f"file {name}"
@@ -160,7 +189,6 @@ class _Reading:
             why = getattr(error, "strerror", None) or "it is not UTF-8 text"
             self.problems.append(Problem(path, f": cannot read {name}: {why}"))
             return ""
-        self._values.add(text)
         return text
 
     def read_env_files(self, raw: Raw) -> dict[str, dict[str, str]]:
@@ -195,6 +223,7 @@ class _Reading:
             frozenset(self.hidden),
             frozenset(self._variables),
             frozenset(self._values),
+            dict(self._environment),
         )
 
     def text_of(self, problem: Problem) -> str:

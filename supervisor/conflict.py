@@ -3,7 +3,13 @@
 from dataclasses import replace
 from pathlib import PurePath
 
-from supervisor.sockdiag import Holder, describe, find_holders, next_command
+from supervisor.sockdiag import (
+    Holder,
+    describe,
+    find_holders,
+    next_command,
+    time_wait_count,
+)
 
 
 def conflict(port: int, own_pid: int) -> dict[str, str | None]:
@@ -12,9 +18,20 @@ def conflict(port: int, own_pid: int) -> dict[str, str | None]:
     BLOCKS while it scans /proc: run it in a throw-away child.
     """
     holders = [holder for holder in find_holders(port) if holder.pid != own_pid]
-    names = " and ".join(describe(public(holder)) for holder in holders)
-    reason = f"port {port} is in use by {names}" if names else f"port {port} is in use"
+    reason = in_use_by(port, holders) + time_wait_note(port)
     return {"reason": reason, "hint": f"free it with: {next_command(holders, port)}"}
+
+
+def in_use_by(port: int, holders: list[Holder]) -> str:
+    """Name the holders of ``port``, as far as they are known."""
+    names = " and ".join(describe(public(holder)) for holder in holders)
+    return f"port {port} is in use by {names}" if names else f"port {port} is in use"
+
+
+def time_wait_note(port: int | None) -> str:
+    """Give an end for a sentence that tells old connections from what holds a port."""
+    count = 0 if port is None else time_wait_count(port)
+    return f"; its {count} connections in TIME_WAIT never block it" if count else ""
 
 
 def public(holder: Holder) -> Holder:

@@ -7,16 +7,17 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from supervisor import listeners, sockdiag
 from supervisor.client import Client
-from supervisor.conflict import public
+from supervisor.conflict import in_use_by, time_wait_note
 from supervisor.effective import planned
-from supervisor.errors import ControlError, NotRunning
+from supervisor.errors import ConfigError, ControlError, NotRunning
 from supervisor.listeners import Address
 from supervisor.model import Status
 from supervisor.settings import Config
@@ -41,37 +42,61 @@ class Finding:
 
 def examine(config: Config) -> Iterator[Finding]:
     """Look at everything, in the order in which things go wrong."""
-    picture, running = _ask(config)
+    own_pid, running = _ask(config.state_dir)
     yield _python()
-    yield _packages()
+    yield packages()
     yield from _configuration(config)
-    yield _state_dir(config.state_dir)
+    yield _looked("state folder", lambda: _state_dir(config.state_dir))
     yield running
+    owner = _owner(config.state_dir) if running.status is Status.WARN else None
     for topic, address in _addresses(config):
-        yield _port(topic, address, picture["pid"] if picture else None)
-    yield _disk(config.state_dir)
+        yield _looked(topic, partial(_port, topic, address, own_pid, owner))
+    yield _looked("disk", lambda: _disk(config.state_dir))
     yield _files(config)
-    yield _clock(time.time)
+    yield clock(time.time)
 
 
-def _ask(config: Config) -> tuple[dict[str, Any] | None, Finding]:
-    """Ask a running supervisor for its picture; tell why there is none."""
-    client = Client(StateDir(config.state_dir).control_socket)
+def examine_without(error: ConfigError, state_dir: Path | None) -> Iterator[Finding]:
+    """Look at what needs no configuration, and say what is wrong with that."""
+    yield _python()
+    yield packages()
+    for problem in error.problems:
+        yield Finding(topic="configuration", status=Status.FAIL, text=problem, hint=error.hint)
+    if state_dir is not None:
+        yield _looked("state folder", lambda: _state_dir(state_dir))
+        yield _ask(state_dir)[1]
+        yield _looked("disk", lambda: _disk(state_dir))
+    yield clock(time.time)
+
+
+def _looked(topic: str, look: Callable[[], Finding]) -> Finding:
+    """Look at one thing; that it can't be looked at is a finding too."""
     try:
-        picture = client.call("snapshot")
+        return look()
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        text = f"cannot look{where}: {error.strerror or error}"
+        return Finding(topic=topic, status=Status.WARN, text=text, hint="repeat it with sudo")
+
+
+def _ask(state_dir: Path) -> tuple[int | None, Finding]:
+    """Ask a running supervisor how it is; gives its pid too, if it answers."""
+    state = StateDir(state_dir)
+    try:
+        picture: dict[str, Any] = Client(state.control_socket).call("snapshot")
     except NotRunning:
         return None, _ok("running", "no supervisor runs with this state folder")
-    except ControlError as error:
-        return None, Finding(
-            topic="running", status=Status.WARN, text=error.message, hint=error.hint
-        )
+    except ControlError as error:  # one is there, and its lock is held
+        text, hint = error.message, error.hint
+        return state.locked_by(), Finding(topic="running", status=Status.WARN, text=text, hint=hint)
     bad = [name for name, app in picture["apps"].items() if app["state"] != "ready"]
-    text = f"a supervisor runs as pid {picture['pid']}, version {picture['version']}"
+    pid: int = picture["pid"]
+    text = f"a supervisor runs as pid {pid}, version {picture['version']}"
     if bad:
         hint = "see: flask-supervisor status"
         text += f"; not ready: {', '.join(bad)}"
-        return picture, Finding(topic="running", status=Status.WARN, text=text, hint=hint)
-    return picture, _ok("running", text)
+        return pid, Finding(topic="running", status=Status.WARN, text=text, hint=hint)
+    return pid, _ok("running", text)
 
 
 def _ok(topic: str, text: str) -> Finding:
@@ -83,15 +108,17 @@ def _python() -> Finding:
     return _ok("python", text)
 
 
-def _packages() -> Finding:
+def packages(names: Iterable[str] = _PACKAGES) -> Finding:
+    """Look for the packages ``names``, and for one that must not be there."""
     found, missing = [], []
-    for name in _PACKAGES:
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
-    if "supervisor" in names:
+    # what a broken pip run left behind has no name
+    installed = {(d.metadata["Name"] or "").lower() for d in importlib.metadata.distributions()}
+    if "supervisor" in installed:
         return Finding(
             topic="packages",
             status=Status.FAIL,
@@ -115,36 +142,74 @@ def _configuration(config: Config) -> Iterator[Finding]:
         text = f"{path} is set, but this version doesn't act on it yet"
         yield Finding(topic="configuration", status=Status.WARN, text=text)
     for name, app in config.apps.items():
-        if app.enabled and not config.app_path(name).is_dir():
+        if app.enabled and (wrong := _wrong_folder(config.app_path(name))):
             yield Finding(
                 topic="configuration",
                 status=Status.FAIL,
-                text=f"the folder of app {name} doesn't exist: {config.app_path(name)}",
-                hint=f"correct apps.{name}.path",
+                text=f"the folder of app {name} {wrong}",
+                hint=f"correct apps.{name}.path, or the rights of the folder",
             )
 
 
+def _wrong_folder(path: Path) -> str | None:
+    """Say what keeps this user from working in ``path``."""
+    nearest = _nearest(path)
+    if nearest != path and not os.access(nearest, os.X_OK):
+        return f"can't be reached by this user: {path}, below {nearest} of {_owner(nearest)}"
+    if not path.is_dir():
+        return f"doesn't exist: {path}"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return f"can't be read by this user: {path} belongs to {_owner(path)}"
+    return None
+
+
+def _nearest(path: Path) -> Path:
+    """Give the path, or the nearest folder above it that can be seen."""
+    for one in (path, *path.parents):
+        try:
+            one.stat()
+        except OSError:
+            continue
+        return one
+    return Path("/")
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        uid = path.stat().st_uid
+    except OSError:
+        return None
+    return sockdiag.user_name(uid)
+
+
 def _state_dir(path: Path) -> Finding:
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not os.access(existing, os.W_OK | os.X_OK):
-        owner = existing.owner()
+    nearest = _nearest(path)
+    if not nearest.is_dir():
+        text, hint = f"{nearest} is no folder", "set state_dir in [supervisor] to another place"
+        return _bad_state_dir(text, hint)
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        text = f"{path} is on a file system that can only be read"
+        return _bad_state_dir(text, "a damaged SD card becomes so: look into dmesg")
+    may_write = os.access(nearest, os.W_OK | os.X_OK)
+    if nearest == path and path.stat().st_uid != os.geteuid():
         return Finding(
             topic="state folder",
-            status=Status.FAIL,
-            text=f"{path} can't be written by this user: {existing} belongs to {owner}",
-            hint=f"sudo chown -R $USER {existing}, or set state_dir in [supervisor]",
+            status=Status.WARN if may_write else Status.FAIL,
+            text=f"{path} belongs to another user, {_owner(path)}",
+            hint="run everything as that user, or with sudo",
         )
-    mine = existing.stat().st_uid == os.geteuid()
-    if path.exists() and not mine:
-        return Finding(
-            topic="state folder",
-            status=Status.WARN,
-            text=f"{path} belongs to another user, {existing.owner()}",
-            hint="run the commands as that user, or with sudo",
-        )
-    return _ok("state folder", f"{path}" + ("" if path.exists() else " (not made yet)"))
+    if not may_write:
+        text = f"{path} can't be made by this user: {nearest} belongs to {_owner(nearest)}"
+        if nearest == path:
+            text = f"{path} can't be written: its mode is {path.stat().st_mode & 0o7777:o}"
+            return _bad_state_dir(text, f"chmod 700 {path}")
+        hint = f"sudo install -d -m 700 -o $USER {path}, or set state_dir in [supervisor]"
+        return _bad_state_dir(text, hint)
+    return _ok("state folder", f"{path}" + ("" if nearest == path else " (not made yet)"))
+
+
+def _bad_state_dir(text: str, hint: str) -> Finding:
+    return Finding(topic="state folder", status=Status.FAIL, text=text, hint=hint)
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
@@ -154,49 +219,39 @@ def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
             yield f"port of {name}", Address(*config.address(name))
 
 
-def _port(topic: str, address: Address, own_pid: int | None) -> Finding:
-    """Say whether the address can be bound, and if not, by whom it is held."""
+def _port(topic: str, address: Address, own_pid: int | None, owner: str | None) -> Finding:
+    """Say whether the address can be bound, and if not, by whom it is held.
+
+    ``owner`` is the user of a supervisor that doesn't tell us its pid.
+    """
     try:
         listeners.close(listeners.bind(address))
     except listeners.BindError as error:
         if error.in_use and address.port is not None:
-            return _held(topic, address.port, own_pid)
+            return _held(topic, address.port, own_pid, owner)
         if error.in_use and own_pid is not None:
             return _ok(topic, f"{address} is held by the supervisor")
         return Finding(topic=topic, status=Status.FAIL, text=error.reason, hint=error.hint)
-    waiting = _time_wait(address.port)
-    note = f"; {waiting} connections in TIME_WAIT, which never block it" if waiting else ""
-    return _ok(topic, f"{address} is free{note}")
+    return _ok(topic, f"{address} is free{time_wait_note(address.port)}")
 
 
-def _held(topic: str, port: int, own_pid: int | None) -> Finding:
+def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Finding:
     holders = sockdiag.find_holders(port)
-    others = [holder for holder in holders if holder.pid != own_pid]
-    if len(others) < len(holders) and not others:
+    others = [holder for holder in holders if holder.pid != own_pid or own_pid is None]
+    if holders and not others:
         return _ok(topic, f"port {port} is held by the supervisor, pid {own_pid}")
-    names = " and ".join(sockdiag.describe(public(holder)) for holder in others) or "somebody"
-    return Finding(
-        topic=topic,
-        status=Status.FAIL,
-        text=f"port {port} is in use by {names}",
-        hint=f"free it with: {sockdiag.next_command(others, port)}",
-    )
-
-
-def _time_wait(port: int | None) -> int:
-    if port is None:
-        return 0
-    try:
-        return sockdiag.time_wait_count(port)
-    except OSError:
-        return 0  # a kernel without sock_diag: only a note is missing
+    text = in_use_by(port, others)
+    if own_pid is None and owner is not None and {holder.user for holder in others} == {owner}:
+        text += "; perhaps by the supervisor of that user"
+        hint = "repeat it with sudo to see"
+        return Finding(topic=topic, status=Status.WARN, text=text, hint=hint)
+    text += time_wait_note(port)
+    hint = f"free it with: {sockdiag.next_command(others, port)}"
+    return Finding(topic=topic, status=Status.FAIL, text=text, hint=hint)
 
 
 def _disk(path: Path) -> Finding:
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
-    usage = shutil.disk_usage(existing)
+    usage = shutil.disk_usage(_nearest(path))
     text = f"{usage.free // 2**20} MiB free of {usage.total // 2**20} MiB for the state folder"
     if usage.free < _DISK_FREE_MIN:
         hint = "free some space: sudo journalctl --vacuum-size=50M"
@@ -214,7 +269,8 @@ def _files(config: Config) -> Finding:
     return _ok("open files", text)
 
 
-def _clock(wall_time_s: Callable[[], float]) -> Finding:
+def clock(wall_time_s: Callable[[], float]) -> Finding:
+    """Say whether the wall clock, in seconds since 1970, has been set."""
     now = time.gmtime(wall_time_s())
     text = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
     if now.tm_year < _FIRST_REAL_YEAR:

@@ -6,9 +6,8 @@ from typing import Any
 
 import attrs
 
+from supervisor.redaction import HIDDEN
 from supervisor.settings import Config
-
-HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 from supervisor.model import ImportReport
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
+Hide = Callable[[str], str]
+"""Takes secrets out of a text."""
 
 _ALARM_AGAIN_S = 0.503  # an import that swallows the time-out is interrupted again
 _MESSAGE_MAX = 300
@@ -93,12 +95,13 @@ def app_search_path(path: Path) -> list[str]:
 
 
 def import_app(
-    target: str, path: Path, *, timeout_s: float
+    target: str, path: Path, *, timeout_s: float, hide: Hide = str
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Give the app that ``target`` names, or a report of why there is none.
 
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. After
-    ``timeout_s`` seconds an import that still runs Python code is interrupted.
+    ``timeout_s`` seconds an import that still runs Python code is interrupted. ``hide`` is applied
+    to the texts of the report before any of them is cut.
     """
     started = time.monotonic()
     try:
@@ -107,7 +110,7 @@ def import_app(
             return _load(target), None
     except BaseException as error:  # noqa: BLE001 - this is the import boundary: all is reported
         seconds = time.monotonic() - started
-        return None, explain(error, target=target, path=path, seconds=seconds)
+        return None, explain(error, target=target, path=path, seconds=seconds, hide=hide)
 
 
 class _time_limit:
@@ -183,10 +186,12 @@ def _a(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-def explain(error: BaseException, *, target: str, path: Path, seconds: float) -> ImportReport:
+def explain(
+    error: BaseException, *, target: str, path: Path, seconds: float, hide: Hide = str
+) -> ImportReport:
     """Say in words what ``error``, raised by the import of ``target``, means."""
     file, line = _place(error, path)
-    message = _text(error)
+    message = hide(_text(error))
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     missing = missing if isinstance(missing, str) else None
     return ImportReport(
@@ -195,8 +200,8 @@ def explain(error: BaseException, *, target: str, path: Path, seconds: float) ->
         file=file,
         line=line,
         missing_module=missing,
-        hint=_one_line(_hint(error, path, missing) or "", path) or None,
-        traceback=_short_traceback(error),
+        hint=_one_line(hide(_hint(error, path, missing) or ""), path) or None,
+        traceback=_short_traceback(error, hide),
         seconds=round(seconds, 3),
     )
 
@@ -286,13 +291,14 @@ def _without_place(found: re.Match[str]) -> str:
     return f"…/{found['name']}"
 
 
-def _short_traceback(error: BaseException) -> str:
+def _short_traceback(error: BaseException, hide: Hide) -> str:
     try:
         summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES_MAX)
         _leave_out_machinery(summary)
         text = "".join(summary.format())
     except BaseException:  # noqa: BLE001 - an exception made so oddly that it can't be shown
         text = f"{type(error).__name__}: {_text(error)}"
+    text = hide(text)
     text = text if len(text) <= _TRACEBACK_MAX else "...\n" + text[-_TRACEBACK_MAX:]
     return text.encode("utf-8", "backslashreplace").decode()
 

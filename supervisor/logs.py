@@ -16,9 +16,14 @@ from typing import Any, Literal
 
 import structlog
 
+from supervisor.redaction import Redaction
+
 LINE_MAX = 8 * 1024  # a longer line of an app is cut
 LINES_PER_S_MAX = 1000  # of one app; a flood beyond it is counted, not told
+FAST_BYTES_PER_S = 8 * 1024 * 1024  # of one app; what is more is a flood, even in few lines
+TAIL_BYTES, TAIL_LINES = 16 * 1024, 100  # of a flood's end, kept for when the app ends there
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
+BACKLOG_BYTES_MAX = 2 * 1024 * 1024  # ... and their length
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -26,6 +31,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "output": "0"}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+NOTHING_HIDDEN = Redaction()
 _CONTROLS = dict.fromkeys([*range(9), *range(10, 32), *range(127, 160)], "·")
 
 
@@ -35,15 +41,20 @@ class Writer:
     def __init__(self, fd: int) -> None:
         self._write = _non_blocking_writer(fd)
         self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
         self._dropped = 0
 
     def msg(self, line: str) -> None:
         """Write ``line``, now or by a later call."""
-        if len(self._kept) >= BACKLOG_MAX:
+        if len(self._kept) >= BACKLOG_MAX or self._kept_bytes >= BACKLOG_BYTES_MAX:
             self._dropped += 1
         else:
-            self._kept.append(line.encode("utf-8", "backslashreplace") + b"\n")
+            self._keep(line.encode("utf-8", "backslashreplace") + b"\n")
         self.flush()
+
+    def _keep(self, data: bytes) -> None:
+        self._kept.append(data)
+        self._kept_bytes += len(data)
 
     debug = info = warning = error = msg
 
@@ -56,14 +67,16 @@ class Writer:
                 return
             except OSError:
                 self._kept.clear()  # nobody will ever read it: the terminal or pipe is closed
+                self._kept_bytes = 0
                 return
+            self._kept_bytes -= written
             if written < len(self._kept[0]):
                 self._kept[0] = self._kept[0][written:]
             else:
                 self._kept.popleft()
             if self._dropped and not self._kept:
                 text = f"... {self._dropped} log lines were dropped: nobody read them in time\n"
-                self._kept.append(text.encode())
+                self._keep(text.encode())
                 self._dropped = 0
 
 
@@ -186,46 +199,77 @@ class _ConsoleRenderer:
 class LineRate:
     """Lets `LINES_PER_S_MAX` lines a second through, and counts the others.
 
-    An app that prints without end must not keep the supervisor busy with telling it.
+    An app that prints without end must not keep the supervisor busy with telling it. The end of
+    what was left out is kept: when the app ends right there, it says why.
     """
 
     def __init__(self) -> None:
         self._since_s = 0.0
-        self._taken = 0
+        self._lines = self._bytes = 0  # of this second
         self._left_out = 0
+        self._tail = b""  # of what was left out, since something was told last
+        self._within_line = False  # what was left out last has not ended its line yet
 
     @property
     def exceeded(self) -> bool:
-        """Whether this second's lines are used up."""
-        return self._taken >= LINES_PER_S_MAX
+        """Whether this second's lines are used up, or it had enough bytes."""
+        return self._lines >= LINES_PER_S_MAX or self._bytes >= FAST_BYTES_PER_S
 
     def take(self, data: bytes, now: float) -> bytes:
         """Give what may be told of ``data``, which comes at ``now`` (monotonic seconds)."""
         if now >= self._since_s + 1.0:
-            self._since_s, self._taken = now, 0
-        room = LINES_PER_S_MAX - self._taken
-        if room <= 0:
-            self._left_out += data.count(b"\n")
-            return b""
-        *lines, rest = data.split(b"\n", room)
-        self._taken += len(lines)
-        if len(lines) < room:
-            return data
-        self._left_out += rest.count(b"\n")
-        return b"\n".join(lines) + b"\n"
+            self._since_s, self._lines, self._bytes = now, 0, 0
+        self._bytes += len(data)
+        told, rest = b"", data
+        if self._lines < LINES_PER_S_MAX and self._within_line:
+            end = data.find(b"\n") + 1 or len(data)
+            self._leave_out(data[:end])
+            rest = data[end:]
+        if room := LINES_PER_S_MAX - self._lines:
+            told, rest = _first_lines(rest, room)
+            self._lines += told.count(b"\n")
+        if told:
+            self._tail = b""
+        self._leave_out(rest)
+        return told
 
-    def left_out(self, now: float | None = None) -> list[str]:
+    def _leave_out(self, data: bytes) -> None:
+        if data:
+            self._left_out += data.count(b"\n")
+            self._tail = (self._tail + data)[-TAIL_BYTES:]
+            self._within_line = not data.endswith(b"\n")
+
+    def left_out(self, now: float) -> list[str]:
         """Give a line that says how many were left out, if any, once their second is over."""
-        if now is not None and now < self._since_s + 1.0:
-            return []
+        return self._told_count() if now >= self._since_s + 1.0 else []
+
+    def end(self) -> tuple[bytes, list[str]]:
+        """Give the last lines of what was left out, and a line that says how many went before."""
+        lines = self._tail.split(b"\n")
+        if len(self._tail) == TAIL_BYTES:
+            del lines[0]  # its beginning is gone
+        last = b"\n".join(lines[-TAIL_LINES - 1 :])  # behind the last end of line comes nothing
+        self._left_out -= last.count(b"\n")
+        return last, self._told_count()
+
+    def _told_count(self) -> list[str]:
         count, self._left_out = self._left_out, 0
         return [f"… {count} lines left out: more than {LINES_PER_S_MAX} a second"] if count else []
+
+
+def _first_lines(data: bytes, count: int) -> tuple[bytes, bytes]:
+    """Split behind ``count`` lines; fewer lines are all told, the one that has no end yet too."""
+    lines = data.split(b"\n", count)
+    if len(lines) <= count:
+        return data, b""
+    return data[: len(data) - len(lines[-1])], lines[-1]
 
 
 class OutputLines:
     """Cuts what a worker prints into lines fit for a log, whatever bytes it prints."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Redaction = NOTHING_HIDDEN) -> None:
+        self._hide = hide
         self._partial = bytearray()
         self._skipped = 0
 
@@ -252,7 +296,9 @@ class OutputLines:
         text = self._partial.decode("utf-8", "replace").rstrip("\r")
         text = _ESCAPE_SEQUENCE.sub("", text).translate(_CONTROLS)
         if self._skipped:
-            text += f" … ({self._skipped} bytes more)"
+            text = f"{self._hide.cut(text)} … ({self._skipped} bytes more)"
+        else:
+            text = self._hide(text)
         self._partial.clear()
         self._skipped = 0
         return text

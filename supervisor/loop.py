@@ -37,6 +37,7 @@ from supervisor.process import (
     run_in_child,
     scrub_environment,
 )
+from supervisor.redaction import Redaction
 from supervisor.service import Service
 from supervisor.settings import Config
 from supervisor.standin import run_stand_in
@@ -67,6 +68,7 @@ class Supervisor:
     def __init__(self, config: Config, log: Log) -> None:
         self.config = config
         self._log = log
+        self.hide = Redaction(config.secret_values())
         self._state = StateDir(config.state_dir)
         self.event_log = EventLog()
         self.log_book = LogBook()
@@ -215,6 +217,7 @@ class Supervisor:
 
     def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
         """Log and remember an event."""
+        text = self.hide(text)
         event = Event(
             kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
         )
@@ -318,6 +321,7 @@ class Supervisor:
             import_timeout_s=app.import_timeout_s,
             shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
             environment=environment,
+            secrets=frozenset(self.config.app_secrets(name)),
         )
         return worker.run(connection)
 

@@ -1,16 +1,21 @@
 """What the commands share: options, loading, words and colours on a terminal."""
 
+import shutil
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
 
 from supervisor import config as configuration
 from supervisor.client import Client
-from supervisor.errors import SupervisorError
+from supervisor.errors import ConfigError, SupervisorError
 from supervisor.settings import Config
 from supervisor.statedir import StateDir
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
+_WIDTH_MIN = 20  # of a text: on a narrower terminal it may look as it likes
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 config_option = click.option(
@@ -29,9 +34,22 @@ def load(config_file: str | None) -> Config:
     return configuration.load(configuration.find(config_file))
 
 
-def client(config: Config, *, timeout_s: float = 5.0) -> Client:
+def load_or_none(config_file: str | None) -> Config | None:
+    """Load as `load` does, for a command that can do without."""
+    try:
+        return load(config_file)
+    except ConfigError:
+        return None
+
+
+def state_dir(config_file: str | None) -> Path:
+    """Give the state folder that the configuration names, mistakes in the rest of it aside."""
+    return configuration.load_state_dir(configuration.find(config_file))
+
+
+def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:
     """Give the client of the supervisor that runs this configuration."""
-    return Client(StateDir(config.state_dir).control_socket, timeout_s=timeout_s)
+    return Client(StateDir(state_dir(config_file)).control_socket, timeout_s=timeout_s)
 
 
 def print_error(error: SupervisorError) -> None:
@@ -41,6 +59,20 @@ def print_error(error: SupervisorError) -> None:
         click.echo(line, err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
+
+
+def print_indented(text: str, indent: int, *, begun: int = 0) -> None:
+    """Print ``text``, on a terminal in lines that fit its width, each behind an indent.
+
+    ``begun`` characters stand on the first line already.
+    """
+    lines = [text]
+    if sys.stdout.isatty():
+        room = max(_WIDTH_MIN, shutil.get_terminal_size().columns - indent)
+        lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    click.echo(" " * (indent - begun) + lines[0])
+    for line in lines[1:]:
+        click.echo(" " * indent + line)
 
 
 def print_status(picture: dict[str, Any]) -> None:
@@ -59,7 +91,7 @@ def print_status(picture: dict[str, Any]) -> None:
         )
         for text in (app["reason"], app["hint"]):
             if text:
-                click.echo(" " * (width + 2) + text)
+                print_indented(text, width + 2)
     for name, found in picture["checks"].items():
         if found["reason"]:
             click.echo(f"check {name}: ", nl=False)
@@ -76,8 +108,5 @@ def age_text(seconds: float) -> str:
 
 def app_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Complete the name of an app, for the shell; nothing where there is no configuration."""
-    try:
-        names = load(_context.params.get("config_file")).apps
-    except SupervisorError:
-        return []
-    return [name for name in names if name.startswith(begun)]
+    config = load_or_none(_context.params.get("config_file"))
+    return [name for name in config.apps if name.startswith(begun)] if config else []

@@ -103,7 +103,9 @@ class Service:
                 self._watch = watch
             case {"type": "import_failed", "report": report, "watch": watch}:
                 self._watch = watch
-                self._import_failed(worker, ImportReport.from_json(report))
+                # a worker knows its own secrets only
+                shown = ImportReport.from_json(self._host.hide.everywhere(report))
+                self._import_failed(worker, shown)
             case {"type": "ready"}:
                 self._step(lives.Ready(worker.generation))
                 took = self._host.now() - self._started_at

@@ -7,7 +7,7 @@ what is coming, but this version doesn't act on it yet: `run` and `config check`
 import os
 import re
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
+_INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
 
 
@@ -34,7 +36,12 @@ def is_secret(path: str, hidden: Collection[str]) -> bool:
     """
     if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
         return True
-    return ".env." in path and _SECRET_NAME.search(path.rpartition(".")[2]) is not None
+    return ".env." in path and has_secret_name(path.rpartition(".")[2])
+
+
+def has_secret_name(variable: str) -> bool:
+    """Say whether the name of a variable tells that its value is a secret."""
+    return _SECRET_NAME.search(variable) is not None
 
 
 def _is_host(value: str) -> bool:
@@ -168,7 +175,7 @@ class AppSettings:
     threads: Threads = 4
     max_threads: Threads = 32
     waitress: dict[str, Any] = attrs.field(factory=dict)
-    env: Environment = attrs.field(factory=dict)
+    env: Environment = attrs.field(factory=dict, repr=False)
     env_file: Text | None = None
     control: bool = False
     import_timeout_s: Seconds = 120.0
@@ -199,14 +206,21 @@ class Sources:
     """Where the values of a configuration came from; keys are key paths.
 
     ``hidden`` values were read from a variable or a file of their own: they are never printed.
-    ``variables`` are the names of the environment variables that hold such values, ``values``
-    the values themselves.
+    ``variables`` are the names of the environment variables that are nobody else's business:
+    they hold such values, or override keys. ``values`` are the hidden values themselves, as far
+    as they can be kept out of texts. ``environment`` is what the configuration was read with, as
+    it was before those variables were taken out of this process.
     """
 
     origins: dict[str, str] = attrs.field(factory=dict)
     hidden: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
     values: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
+
+
+def _names(apps: dict[str, AppSettings]) -> str:
+    return str(list(apps))  # any value may be a secret
 
 
 @attrs.frozen(kw_only=True)
@@ -218,11 +232,11 @@ class Config:
     status: StatusSettings = attrs.field(factory=StatusSettings)
     host: HostSettings = attrs.field(factory=HostSettings)
     requires: list[Requirement] = _planned(factory=list)
-    apps: dict[str, AppSettings] = attrs.field(factory=dict)
+    apps: dict[str, AppSettings] = attrs.field(factory=dict, repr=_names)
     # not keys of the file: set by `config.load`
     file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
     sources: Sources = attrs.field(factory=Sources, init=False)
-    env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)
+    env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -243,13 +257,31 @@ class Config:
         return {**self.env_files.get(name, {}), **self.apps[name].env}
 
     def secret_values(self) -> set[str]:
-        """Give every value that must not be printed anywhere."""
-        found = {v for values in self.env_files.values() for v in values.values()}
-        for name, app in self.apps.items():
-            for key, value in app.env.items():
-                if self.is_secret(f"apps.{name}.env.{key}"):
-                    found.add(value)
-        return found | set(self.sources.values)
+        """Give every value that no text may hold, whoever wrote it."""
+        found = set(self.sources.values).union(*(self.app_secrets(name) for name in self.apps))
+        return found | self._inherited_secrets()
+
+    def app_secrets(self, name: str) -> set[str]:
+        """Give those of `secret_values` that the app knows."""
+        found = {
+            v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
+        }
+        for key, value in self.env_files.get(name, {}).items():
+            # what stands in texts anyway would make them unreadable
+            if has_secret_name(key) or not _ORDINARY.fullmatch(value):
+                found.add(value)
+        return found | self._inherited_secrets()
+
+    def _inherited_secrets(self) -> set[str]:
+        """Give the values of secret-named variables that every app sees."""
+        return {
+            value
+            for name, value in self.sources.environment.items()
+            if has_secret_name(name)
+            and name not in self.sources.variables
+            and len(value) >= _INHERITED_SECRET_MIN
+            and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+        }
 
     def is_secret(self, path: str) -> bool:
         """Say whether the value at a key path must not be printed."""

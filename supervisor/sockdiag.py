@@ -89,8 +89,14 @@ def listeners(port: int) -> list[ListeningSocket]:
 
 
 def time_wait_count(port: int) -> int:
-    """Count the TIME_WAIT sockets at local ``port``, up to some 1,000; raises as `listeners`."""
-    return sum(len(_dump(family, _TCP_TIME_WAIT, port)) for family in _FAMILIES)
+    """Count the TIME_WAIT sockets at local ``port``, by sock_diag up to some 1,000.
+
+    BLOCKS where there is no sock_diag: then it reads the table of all connections.
+    """
+    try:
+        return sum(len(_dump(family, _TCP_TIME_WAIT, port)) for family in _FAMILIES)
+    except OSError:
+        return len(_sockets_by_proc(port, _TCP_TIME_WAIT))
 
 
 def find_holders(port: int) -> list[Holder]:
@@ -133,7 +139,7 @@ def _stop_command(holder: Holder) -> str | None:
         return f"sudo systemctl {manager}stop {shlex.quote(unit)}"
     if holder.pid in (None, 1):
         return None
-    ours = os.geteuid() != 0 and user == _user_name(os.geteuid())
+    ours = os.geteuid() != 0 and user == user_name(os.geteuid())
     return f"kill {holder.pid}" if ours else f"sudo kill {holder.pid}"
 
 
@@ -197,12 +203,17 @@ def _cgroup_id(attributes: bytes) -> int | None:
 
 
 def _listeners_by_proc(port: int) -> list[ListeningSocket]:
-    """Do what `listeners` does from proc_pid_net(5), which has no cgroups; addresses stay empty."""
+    """Do what `listeners` does, more slowly, where there is no sock_diag."""
+    return _sockets_by_proc(port, _TCP_LISTEN)
+
+
+def _sockets_by_proc(port: int, state: int) -> list[ListeningSocket]:
+    """Read proc_pid_net(5), which has no cgroups; addresses stay empty."""
     found = []
     for family, path in zip(_FAMILIES, ("/proc/net/tcp", "/proc/net/tcp6"), strict=True):
         with contextlib.suppress(OSError), open(path, encoding="utf-8") as table:  # no IPv6
             for fields in map(str.split, table):
-                if fields[1].endswith(f":{port:04X}") and fields[3] == f"{_TCP_LISTEN:02X}":
+                if fields[1].endswith(f":{port:04X}") and fields[3] == f"{state:02X}":
                     found.append(ListeningSocket(family, "", port, int(fields[9]), int(fields[7])))
     return found
 
@@ -238,14 +249,14 @@ def _holder(one: ListeningSocket, pids: list[int], denied: bool) -> Holder:
     pid = min(pids, key=lambda pid: (pid == 1, _start_ticks(pid), pid), default=None)
     unit, user_unit = _unit_of_cgroup_id(one.cgroup_id)
     if pid is None:
-        return Holder(None, None, None, _user_name(one.uid), unit, denied, user_unit)
+        return Holder(None, None, None, user_name(one.uid), unit, denied, user_unit)
     if pid != 1 and not (unit or "").endswith(".socket"):  # its service's end would not free it
         unit, user_unit = _unit_of_process(pid)
     command = _printable(_read(pid, "comm").strip())
     command_line = _printable(_read(pid, "cmdline").replace("\0", " ").strip())[:_MAX_COMMAND_LINE]
     # effective uid: the owner of /proc/PID is root once a process has dropped its privileges
     uid = re.search(r"^Uid:\s+\d+\s+(\d+)", _read(pid, "status"), re.MULTILINE)
-    user = _user_name(int(uid[1]) if uid else one.uid)
+    user = user_name(int(uid[1]) if uid else one.uid)
     return Holder(pid, command or None, command_line or None, user, unit, False, user_unit)
 
 
@@ -282,7 +293,8 @@ def _unit_of_path(path: str) -> tuple[str | None, bool]:
     return (names[0] if units[:1] == [True] else None), False
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Give the name of a user, or ``uid N`` for one that has none on this machine."""
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"uid {uid}"

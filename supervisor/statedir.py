@@ -7,6 +7,7 @@ however that ends, so nothing has to be cleaned up after a crash.
 import contextlib
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from supervisor.errors import AlreadyRunning, SupervisorError
@@ -52,6 +53,14 @@ class StateDir:
         with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+
+    def locked_by(self) -> int | None:
+        """Give the pid that the last holder of the lock left in it, as far as it can be read."""
+        try:
+            found = re.match(r"pid (\d+)", (self.path / "lock").read_text(errors="replace"))
+        except OSError:
+            return None
+        return int(found[1]) if found else None
 
     def unlock(self) -> None:
         """Let go of the lock."""

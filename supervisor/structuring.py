@@ -16,6 +16,8 @@ from cattrs.cols import list_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory
 
+from supervisor.redaction import HIDDEN
+
 T = TypeVar("T")
 
 _SHOWN_MAX = 80
@@ -154,7 +156,7 @@ def _explain(
         for key in sorted(error.extra_fields):
             yield Problem(_join(path, key), f": unknown key{_did_you_mean(key, known)}")
     elif isinstance(error, RejectedValue):
-        value = "(hidden)" if is_hidden(path) else shown(error.value)
+        value = HIDDEN if is_hidden(path) else shown(error.value)
         yield Problem(path, f" = {value}: {error}")
     elif isinstance(error, KeyError):
         yield Problem(path, ": this key is required")

@@ -17,6 +17,7 @@ from typing import Any
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.importing import import_app
+from supervisor.redaction import Redaction
 from supervisor.serving import Server
 from supervisor.watching import Watch, beyond_tree, fingerprint
 
@@ -37,7 +38,8 @@ class AppWorker:
     waitress: Mapping[str, Any] = field(default_factory=dict)  # its options
     import_timeout_s: float
     shutdown_timeout_s: float
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
 
     def run(self, connection: socket.socket) -> int:
         """Be the worker; gives the exit code."""
@@ -47,7 +49,12 @@ class AppWorker:
         sources = Watch(trees=(str(self.path),))
         watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
         channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
-        app, report = import_app(self.target, self.path, timeout_s=self.import_timeout_s)
+        app, report = import_app(
+            self.target,
+            self.path,
+            timeout_s=self.import_timeout_s,
+            hide=Redaction(self.secrets),
+        )
         if app is None:
             assert report is not None
             beyond = _beyond(self.path, report.missing_module)

@@ -11,6 +11,7 @@ from supervisor.events import EventKind
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit
 from supervisor.process import Child, kill_group
+from supervisor.redaction import Redaction
 
 _PARTS_AT_EXIT = 16
 _FLOOD_PAUSE_S = 0.005  # with the size of a part: a flood is read at 13 MB a second at most
@@ -18,7 +19,12 @@ _OUTPUT_PART = 64 * 1024  # read at once from a worker's output, so that others 
 
 
 class Host(Protocol):
-    """What a service needs of the main loop; time is monotonic seconds."""
+    """What a service needs of the main loop; time is monotonic seconds.
+
+    ``hide`` takes secrets out of a text that comes from an app.
+    """
+
+    hide: Redaction
 
     def now(self) -> float:
         """Give the time."""
@@ -60,7 +66,7 @@ class Worker:
         self._host = host
         self._name = name
         self._owner = owner
-        self._lines = OutputLines()
+        self._lines = OutputLines(host.hide)
         self.generation = generation
         self.reads_output = True
         self._printed_this_s = LineRate()
@@ -115,8 +121,7 @@ class Worker:
         for _ in range(_PARTS_AT_EXIT):  # a process it left behind may print for ever
             if not self._read_output():
                 break
-        rest = [*self._lines.rest(), *self._printed_this_s.left_out()]
-        self._host.print_output(self._name, self.child.pid, rest)
+        self._host.print_output(self._name, self.child.pid, self._last_lines())
         self._close_channel()
         self._stop_output()
         os.close(self.child.output)
@@ -143,6 +148,12 @@ class Worker:
         told = self._printed_this_s.take(data, self._host.now())
         self._host.print_output(self._name, self.child.pid, self._lines.feed(told))
         return bool(data)
+
+    def _last_lines(self) -> list[str]:
+        """Give what is still untold at the end: of a flood the last lines, which may say why."""
+        last, left_out = self._printed_this_s.end()
+        rest = self._lines.rest()
+        return [*rest, *left_out, *self._lines.feed(last), *self._lines.rest()]
 
     def on_tick(self) -> None:
         """Say, every second, how many lines were left out."""

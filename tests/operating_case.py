@@ -68,11 +68,12 @@ def run_command(
     *arguments: str,
     env: dict[str, str] | None = None,
     prefix: Sequence[str] = (sys.executable, "-m", "supervisor"),
+    config: str = "supervisor.toml",
     timeout_s: float = 60,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of the supervisor in ``folder`` to its end, with the configuration there."""
     return subprocess.run(
-        [*prefix, *arguments, "--config", str(folder / "supervisor.toml")],
+        [*prefix, *arguments, "--config", str(folder / config)],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -25,6 +25,7 @@ VALUES = {
     "elastic",
     "overload",
     "waitress_options",
+    "redaction",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {"restart", "life", "lifecycle", "health"}
@@ -96,6 +97,7 @@ IN_WORKERS = {
     "channel",
     "model",
     "errors",
+    "redaction",
 }
 
 

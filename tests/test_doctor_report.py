@@ -6,13 +6,16 @@ from contextlib import closing
 from typing import Any
 
 from harness import Project
-from operating_case import wait_until_ready
+from operating_case import run_command, wait_until_ready
 
 
-def report(project: Project, code: int) -> dict[str, Any]:
+def report(project: Project, code: int, *, config: str | None = None) -> dict[str, Any]:
     """Write a report, and give the documents in it by name."""
     file = project.folder / "report.tar.gz"
-    result = project.command("doctor", "--report", str(file))
+    if config is None:
+        result = project.command("doctor", "--report", str(file))
+    else:
+        result = run_command(project.folder, "doctor", "--report", str(file), config=config)
     assert (result.returncode, result.stderr) == (code, "")
     assert result.stdout.splitlines()[-1] == f"wrote {file}"
     found = {}
@@ -51,9 +54,23 @@ def test_a_report_of_everything(project: Project) -> None:
 
 
 def test_a_report_with_a_broken_configuration(project: Project) -> None:
-    """What can be told is told."""
-    project.app("coach", threads=0)
-    assert sorted(report(project, 1)) == ["doctor.json", "version.json"]
+    """What can be told is told: of the supervisor that still runs, too."""
+    project.app("coach")
+    wait_until_ready(project.start(), "coach")
+    project.apps["coach"]["threads"] = 0
+    broken = report(project, 1)
+    assert "configuration.json" not in broken
+    assert broken["status.json"]["apps"]["coach"]["state"] == "ready"
+    findings = {one["topic"]: one for one in broken["doctor.json"]}
+    assert findings["configuration"]["status"] == "fail"
+    assert findings["running"]["status"] == "pass"
+
+
+def test_a_report_without_a_configuration(project: Project) -> None:
+    """There is no supervisor to ask, and the reason is said where its answers would be."""
+    found = report(project, 1, config="nowhere.toml")
+    assert "there is no such file" in found["logs.json"]["unavailable"]
+    assert "there is no such file" in found["doctor.json"][2]["text"]
 
 
 def test_a_report_that_cannot_be_written(project: Project) -> None:

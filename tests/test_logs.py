@@ -15,7 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.logs import BACKLOG_MAX, LINE_MAX, Level, Log, OutputLines, Writer
+from supervisor.logs import (
+    BACKLOG_BYTES_MAX,
+    BACKLOG_MAX,
+    LINE_MAX,
+    Level,
+    Log,
+    OutputLines,
+    Writer,
+)
 from supervisor.process import call_in_child
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -183,6 +191,19 @@ def test_too_many_lines_are_dropped_and_counted() -> None:
         assert dropped
         assert lines[:-1] == [f"line {number}" for number in range(len(lines) - 1)]
         assert int(dropped[1]) + len(lines) - 1 == BACKLOG_MAX + 1000
+        writer.msg("afterwards")
+        assert drain(writer, reader) == ["afterwards"]
+
+
+def test_long_lines_do_not_pile_up() -> None:
+    """What is kept for a reader that stays away is bounded in bytes, too."""
+    with small_pipe() as (reader, fd):
+        writer = Writer(fd)
+        for _ in range(BACKLOG_MAX // 2):
+            writer.msg("x" * LINE_MAX)
+        lines = drain(writer, reader)
+        assert BACKLOG_BYTES_MAX <= sum(map(len, lines)) <= BACKLOG_BYTES_MAX + 2 * LINE_MAX
+        assert "log lines were dropped" in lines[-1]
         writer.msg("afterwards")
         assert drain(writer, reader) == ["afterwards"]
 
