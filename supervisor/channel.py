@@ -7,6 +7,7 @@ is gone, or as good as gone (`ChannelClosed`).
 import json
 import select
 import socket
+import threading
 from typing import Any
 
 from supervisor.errors import ChannelClosed
@@ -24,6 +25,7 @@ class Channel:
         self._connection = connection
         self._received = bytearray()
         self._unsent = bytearray()
+        self._lock = threading.Lock()  # a worker sends from several threads
 
     def fileno(self) -> int:
         """Give the descriptor to wait on; -1 when closed."""
@@ -73,13 +75,27 @@ class Channel:
 
         Raises `ChannelClosed` when nobody can receive it.
         """
-        self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        if len(self._unsent) > 4 * LINE_MAX:
-            raise ChannelClosed("the other end does not read")
-        self.flush()
+        with self._lock:
+            self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            if len(self._unsent) > 4 * LINE_MAX:
+                raise ChannelClosed("the other end does not read")
+            self._flush()
+
+    def send_if_read(self, message: Message) -> None:
+        """Send ``message``, or forget it when the other end has not read what came before."""
+        with self._lock:
+            if self._unsent:
+                self._flush()
+            if not self._unsent:
+                self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+                self._flush()
 
     def flush(self) -> None:
         """Send what was kept; raises `ChannelClosed`."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
         try:
             while self._unsent:
                 del self._unsent[: self._connection.send(self._unsent)]

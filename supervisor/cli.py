@@ -56,8 +56,17 @@ def cli() -> None:
 
 @cli.command(epilog="Example: flask-supervisor run --config config/supervisor.toml")
 @config_option
-def run(config_file: str | None) -> None:
-    """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C."""
+@click.option(
+    "--reload",
+    "reload_on_change",
+    is_flag=True,
+    help="For developers: reload an app when a file of it is saved.",
+)
+def run(config_file: str | None, reload_on_change: bool) -> None:
+    """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C.
+
+    SIGHUP reads the configuration anew and changes what it changes.
+    """
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
 
@@ -66,7 +75,7 @@ def run(config_file: str | None) -> None:
     for path in planned(config):
         text = f"{path} is set, but this version doesn't act on it yet"
         log.event(text, app=None, kind="config", problem=True)
-    sys.exit(asyncio.run(Supervisor(config, log).run()))
+    sys.exit(asyncio.run(Supervisor(config, log, reload_on_change=reload_on_change).run()))
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")

@@ -27,12 +27,16 @@ def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_jso
     """Ask for ``method`` on the apps, wait, and exit 1 unless it worked for each of them."""
     config = load_or_none(config_file)
     settings = list(config.apps.values()) if config else [AppSettings(target="")]
-    longest_s = max(app.import_timeout_s * 2 + app.stop_timeout_s for app in settings)
+    longest_s = max(app.import_timeout_s * 2 + app.stop_timeout_s * 2 for app in settings)
     asking = client(config_file, timeout_s=longest_s + _OUTCOME_MARGIN_S)
-    outcomes = asking.call(method, apps=list(apps))["apps"]
+    answer = asking.call(method, apps=list(apps)) if apps else asking.call(method)
+    outcomes = answer["apps"]
     failed = [name for name, outcome in outcomes.items() if not outcome["ok"]]
     if as_json:
-        click.echo(json.dumps({"ok": not failed, "apps": outcomes}, ensure_ascii=False, indent=2))
+        text = json.dumps({"ok": not failed, **answer}, ensure_ascii=False, indent=2)
+        click.echo(text)
+    elif "configuration" in answer:
+        click.echo(f"the configuration: {answer['configuration']}")
     for name, outcome in outcomes.items() if not as_json else ():
         click.secho(f"{name}: ", nl=False, err=not outcome["ok"])
         click.secho(outcome["reason"], fg=None if outcome["ok"] else "red", err=not outcome["ok"])
@@ -72,13 +76,15 @@ def restart(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> No
 
 
 @click.command(epilog="Example: flask-supervisor reload coach")
-@_apps_argument
+@click.argument("apps", metavar="[APP...|all]", nargs=-1, shell_complete=app_names)
 @config_option
 @json_option
 def reload(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
-    """Restart apps with the code on disk, but only those whose code can be imported.
+    """Bring up the code on disk beside what runs, and let it take over when it serves.
 
-    An app that can't be imported is refused: what runs goes on.
+    No request is refused or cut. An app whose new code can't be imported is refused: what runs
+    goes on. Without APP the configuration is read anew, and only what it changes is touched, and
+    apps whose files have changed.
     """
     _operate("reload", apps, config_file, as_json)
 

@@ -5,19 +5,20 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from supervisor import health, logbook
-from supervisor.checking import check_app
+from supervisor.changes import Changes
 from supervisor.control import Method, RequestError
+from supervisor.errors import ConfigError
 from supervisor.events import EventLog
-from supervisor.life import RestartAsked, StartAsked, StopAsked
+from supervisor.life import Refusal, ReloadAsked, RestartAsked, StartAsked, StopAsked
 from supervisor.logbook import LogBook
 from supervisor.model import AppState
-from supervisor.process import TaskFailed, run_in_child
 from supervisor.service import Service
 from supervisor.settings import Config
 
 _MARGIN_S = 5.0  # beyond the app's own limits, before an outcome counts as unknown
 _POLL_S = 0.02
 _LINES_MAX = 2000
+_ENDED = (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED, AppState.BLOCKED)
 
 Params = dict[str, Any]
 Outcome = dict[str, Any]
@@ -38,6 +39,12 @@ class Supervised(Protocol):
 
     def services(self) -> dict[str, Service]:
         """Give the apps' services by name."""
+
+    async def reconfigure(self, *, by: str) -> Changes:
+        """Read the configuration anew and change what it changes; raises `ConfigError`."""
+
+    async def looks_now(self) -> set[str]:
+        """Give the names of the apps whose files are not what they imported."""
 
 
 class Commands:
@@ -101,8 +108,37 @@ class Commands:
         return await self._each(params, self._restart)
 
     async def reload(self, params: Params) -> Outcome:
-        """Restart apps, but only those whose code can be imported now."""
-        return await self._each(params, self._reload)
+        """Bring up the code on disk beside what runs, and let it take over if it can.
+
+        Without ``apps`` the configuration is read anew, and what it or the files have changed is
+        reloaded.
+        """
+        if "apps" in params:
+            return await self._each(params, self._reload)
+        try:
+            changes = await self._supervised.reconfigure(by="an operator")
+        except ConfigError as error:
+            hint = "nothing has changed; see: flask-supervisor config check"
+            raise RequestError("bad_config", str(error), hint) from error
+        services = self._supervised.services()
+        touched = {name: services[name] for name in (*changes.added, *changes.moved)}
+        changed = {name: services[name] for name in changes.changed}
+        stale = {
+            name: services[name]
+            for name in await self._supervised.looks_now()
+            if name in services and name not in changed | touched
+        }
+        waits = [
+            *(self._until_it_serves(service, 1) for service in touched.values()),
+            *(self._until_reloaded(s, s.life.current, s.life.refusal) for s in changed.values()),
+            *(self._reload(service) for service in stale.values()),
+        ]
+        outcomes = dict(
+            zip([*touched, *changed, *stale], await asyncio.gather(*waits), strict=True)
+        )
+        for name in changes.removed:
+            outcomes[name] = {"ok": True, "state": "removed", "reason": "removed", "hint": None}
+        return {"apps": outcomes, "configuration": str(changes)}
 
     async def _each(self, params: Params, act: Callable[[Service], Any]) -> Outcome:
         names = params.get("apps")
@@ -139,46 +175,56 @@ class Commands:
         return await self._until_it_serves(service, before + 1)
 
     async def _reload(self, service: Service) -> Outcome:
-        if service.life.state is AppState.STOPPED:
+        state = service.life.state
+        if state is AppState.STOPPED:
             return _failed(service, "it is stopped: start it instead")
-        timeout_s = service.life.import_timeout_s + _MARGIN_S
-        try:
-            finding = await run_in_child(
-                check_app,
-                self._supervised.config,
-                service.name,
-                timeout_s=timeout_s,
-                quiet=True,
-            )
-        except (TaskFailed, OSError) as error:
-            finding = {"ok": False, "reason": f"the import could not be tried: {error}"}
-        if not finding["ok"]:
-            reason = f"refused, what runs goes on: {finding['reason']}"
-            return {"ok": False, "state": str(service.life.state), "reason": reason, "hint": None}
-        return await self._restart(service)
+        current, refusal = service.life.current, service.life.refusal
+        service.on_operator(ReloadAsked())
+        if state is not AppState.READY:
+            return await self._until_it_serves(service, current + 1)
+        return await self._until_reloaded(service, current, refusal)
+
+    async def _until_reloaded(
+        self, service: Service, current: int, refusal: Refusal | None
+    ) -> Outcome:
+        """Wait until a newer generation than ``current`` serves, or is refused."""
+        limits = service.life.limits
+        limit_s = limits.import_timeout_s + 2 * limits.stop_timeout_s + _MARGIN_S
+        deadline = self._supervised.now() + limit_s
+        while self._supervised.now() < deadline:
+            life = service.life
+            if life.refusal is not None and life.refusal is not refusal:
+                cause = life.refusal.cause
+                reason = f"refused, what runs goes on: {cause.reason}"
+                return {"ok": False, "state": str(life.state), "reason": reason, "hint": cause.hint}
+            if life.state is AppState.READY and life.current > current and life.candidate is None:
+                return _done(service, f"ready, as pid {life.pid}")
+            if life.state in _ENDED:
+                return _failed(service, None)
+            await asyncio.sleep(_POLL_S)
+        return _failed(service, f"no outcome within {limit_s:g} s")
 
     async def _stop(self, service: Service) -> Outcome:
-        worker = service.worker
         service.on_operator(StopAsked())
-        deadline = self._supervised.now() + service.life.stop_timeout_s + _MARGIN_S
-        while worker and service.worker is worker and self._supervised.now() < deadline:
+        deadline = self._supervised.now() + service.life.limits.stop_timeout_s + _MARGIN_S
+        while service.workers and self._supervised.now() < deadline:
+            if service.life.state is not AppState.STOPPED:
+                return _failed(service, "it has been started again meanwhile")
             await asyncio.sleep(_POLL_S)
-        if worker and service.worker is worker:
+        if service.workers:
             return _failed(service, "its worker has not ended yet")
         return _done(service, "stopped")
 
     async def _until_it_serves(self, service: Service, generation: int) -> Outcome:
         """Wait for the outcome of the attempt with ``generation``, or a later one."""
         life = service.life
-        limit_s = life.import_timeout_s + life.stop_timeout_s + _MARGIN_S
+        limit_s = life.limits.import_timeout_s + life.limits.stop_timeout_s + _MARGIN_S
         deadline = self._supervised.now() + limit_s
         while self._supervised.now() < deadline:
             life = service.life
-            if life.state is AppState.READY and life.generation >= generation:
+            if life.state is AppState.READY and life.current >= generation:
                 return _done(service, f"ready, as pid {life.pid}")
-            if life.state in (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED):
-                return _failed(service, None)
-            if life.state is AppState.BLOCKED:
+            if life.state in _ENDED:
                 return _failed(service, None)
             await asyncio.sleep(_POLL_S)
         return _failed(service, f"no outcome within {limit_s:g} s")

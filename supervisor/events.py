@@ -20,6 +20,10 @@ class EventKind(StrEnum):
     FILES_CHANGED = "files_changed"
     FOREIGN = "foreign_listener"
     STAND_IN = "stand_in"
+    REFUSED = "refused"
+    REPLACED = "replaced"
+    STUCK = "stuck"
+    CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

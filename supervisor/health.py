@@ -5,15 +5,18 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.events import Event
-from supervisor.life import Life
+from supervisor.figures import Figures
+from supervisor.life import Life, Refusal, WorkerLife
 from supervisor.model import AppState, Cause, Serving, Status
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20
+_SATURATED_AFTER_S = 1.0  # a shorter wait is a burst
+RESTARTS_OFTEN = 3  # in a minute: more than bad luck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,10 @@ class AppFacts:
     since_wall: str
     stand_in_answers: bool
     foreign: Cause | None = None  # who listens on its port beside us
+    stale: bool = False  # the code that serves is not the code on disk
+    figures: Figures = field(default_factory=Figures)
+    latency_ms: tuple[float | None, float | None] = (None, None)  # of the last minute: p50, p99
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +62,45 @@ def worst(statuses: Iterable[Status]) -> Status:
     return max(statuses, key=_SEVERITY.__getitem__, default=Status.PASS)
 
 
-def app_status(facts: AppFacts) -> Status:
+def app_status(facts: AppFacts, now: float) -> Status:
     """Judge one app."""
     if facts.life.state is AppState.READY:
-        return Status.PASS if facts.foreign is None else Status.WARN
+        return Status.PASS if _concern(facts, now) is None else Status.WARN
     return Status.WARN if facts.life.state is AppState.STOPPED else Status.FAIL
+
+
+def _concern(facts: AppFacts, now: float) -> Cause | None:
+    """Give what is not as it should be with an app that serves, the worst first."""
+    life = facts.life
+    if life.cause is not None:  # it lacks a worker
+        return life.cause
+    if facts.foreign is not None:
+        return facts.foreign
+    if life.refusal is not None:
+        cause = life.refusal.cause
+        return Cause(reason=f"reload refused, what ran goes on: {cause.reason}", hint=cause.hint)
+    if is_saturated(facts.figures):
+        threads = facts.figures.max_threads
+        text = f"all {threads} threads are busy and {facts.figures.queue} requests wait"
+        return Cause(reason=text, hint="raise max_threads, or find what makes its requests slow")
+    if facts.stale:
+        return Cause(
+            reason="the code on disk is not the code that runs",
+            hint=f"let it run with: flask-supervisor reload {facts.name}",
+        )
+    restarts = life.history.recent_restarts(now)
+    if restarts >= RESTARTS_OFTEN:
+        return Cause(
+            reason=f"its worker ended {restarts} times in the last minute",
+            hint=f"see why: flask-supervisor logs {facts.name}",
+        )
+    return None
+
+
+def is_saturated(figures: Figures) -> bool:
+    """Say whether no thread is free, none can be added, and requests wait."""
+    full = 0 < figures.max_threads <= figures.busy
+    return full and figures.queue > 0 and figures.queue_wait_s >= _SATURATED_AFTER_S
 
 
 def serving(facts: AppFacts) -> Serving:
@@ -72,25 +113,57 @@ def serving(facts: AppFacts) -> Serving:
 def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
     """Give the health document of one app."""
     life = facts.life
-    cause = life.cause or facts.foreign
-    worker = {"pid": life.pid, "generation": life.generation, "state": str(life.state)}
+    cause = _concern(facts, now) if life.state is AppState.READY else life.cause
     retry_in_s = None if life.retry_at is None else round(max(0.0, life.retry_at - now), 1)
     return {
-        "status": str(app_status(facts)),
+        "status": str(app_status(facts, now)),
         "state": str(life.state),
         "serving": str(serving(facts)),
         "port": facts.port,
         "address": facts.address,
         "pid": life.pid,
-        "workers": [worker] if life.pid is not None else [],
-        "generation": life.generation,
+        "workers": [_worker_document(worker) for worker in life.workers if worker.pid is not None],
+        "generation": life.current or life.generation,
         "restarts": life.restarts,
         "since": facts.since_wall,
         "age_s": round(now - life.since, 1),
         "reason": cause.reason if cause else None,
         "hint": cause.hint if cause else None,
+        "refusal": _refusal_document(life.refusal, now),
+        "stale": facts.stale,
         "retry_in_s": retry_in_s,
+        "requests": _requests_document(facts),
+        "memory_mb": None if facts.memory_mb is None else round(facts.memory_mb, 1),
     }
+
+
+def _requests_document(facts: AppFacts) -> dict[str, Any]:
+    figures = facts.figures
+    p50, p99 = (None if ms is None else round(ms, 1) for ms in facts.latency_ms)
+    return {
+        "total": figures.total,
+        "by_class": dict(figures.by_class),
+        "rejected": figures.rejected,
+        "in_flight": figures.in_flight,
+        "queue": figures.queue,
+        "oldest_s": None if figures.oldest_s is None else round(figures.oldest_s, 1),
+        "threads": figures.threads,
+        "busy": figures.busy,
+        "max_threads": figures.max_threads,
+        "connections": figures.connections,
+        "latency_ms": {"p50": p50, "p99": p99},
+    }
+
+
+def _worker_document(worker: WorkerLife) -> dict[str, Any]:
+    state = "stuck" if worker.stuck else str(worker.phase)
+    return {"pid": worker.pid, "generation": worker.generation, "state": state}
+
+
+def _refusal_document(refusal: Refusal | None, now: float) -> dict[str, Any] | None:
+    if refusal is None:
+        return None
+    return {"reason": refusal.cause.reason, "age_s": round(now - refusal.at, 1)}
 
 
 def check_document(check: CheckFacts) -> dict[str, Any]:
@@ -117,7 +190,7 @@ def document(
     now: float,
 ) -> dict[str, Any]:
     """Give the whole picture: what ``/health`` answers and ``status --json`` prints."""
-    statuses = [app_status(app) for app in apps] + [_check_status(c) for c in checks]
+    statuses = [app_status(app, now) for app in apps] + [_check_status(c) for c in checks]
     return {
         "status": str(worst(statuses)),
         "version": supervisor.version,

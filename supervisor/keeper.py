@@ -6,12 +6,14 @@ from typing import Any
 
 from supervisor.channel import Message
 from supervisor.events import EventKind
+from supervisor.life import STUCK_AFTER_S
 from supervisor.model import Exit
 from supervisor.process import kill_group
 from supervisor.service import Service
 from supervisor.workers import Host, Worker
 
 _DRAIN_S = 2.0  # the stand-in's last answers get this long
+_IDLE_S = 0.3
 _RETRY_S = 0.5  # between a stand-in that failed and the next one
 
 StandInMain = Callable[[socket.socket, dict[str, tuple[socket.socket, bool]]], int]
@@ -30,6 +32,7 @@ class StandInKeeper:
         self._wanted: list[str] = []
         self._picture: dict[str, Any] = {}
         self._start_at = 0.0
+        self._heard_at = 0.0
 
     def answers(self, name: str) -> bool:
         """Say whether the stand-in answers the port of ``name`` now."""
@@ -57,12 +60,19 @@ class StandInKeeper:
         elif self._ready:
             self._tell_worker()
 
+    def renew(self) -> None:
+        """Replace the stand-in, if there is one: the ports that it holds have changed."""
+        if self._worker is not None:
+            self._dismiss()
+            self._host.changed()
+
     def next_wakeup(self) -> float | None:
         """Give the time at which a failed stand-in is started again, or None."""
         return self._start_at if self._wanted and self._worker is None else None
 
     def on_message(self, worker: Worker, message: Message) -> None:
-        """Take ``ready`` of the stand-in."""
+        """Take ``ready`` and the beats of the stand-in."""
+        self._heard_at = self._host.now()
         if worker is self._worker and message.get("type") == "ready":
             self._ready = True
             self._tell_worker()
@@ -77,6 +87,13 @@ class StandInKeeper:
         self._host.tell(EventKind.EXITED, f"the stand-in ended: {exit_}", app=None, problem=True)
         self._host.changed()
 
+    def on_tick(self) -> None:
+        """End a stand-in that shows no sign of life: the next one answers in its place."""
+        if self._worker is None or self._host.now() - self._heard_at < STUCK_AFTER_S:
+            return
+        assert self._worker.child is not None
+        kill_group(self._worker.child.pid)
+
     def stop(self) -> None:
         """Let the stand-in end; none is started any more."""
         self._wanted = []
@@ -87,7 +104,7 @@ class StandInKeeper:
         if self._host.now() < self._start_at:
             return
         held = {s.name: (s.listener, s.control) for s in services if s.listener is not None}
-        worker = Worker(self._host, "stand-in", self, 0)
+        worker = Worker(self._host, "stand-in", self)
         keep = [listener.fileno() for listener, _ in held.values()]
         try:
             worker.start(lambda channel: self._run(channel, held), keep)
@@ -97,11 +114,12 @@ class StandInKeeper:
             self._host.tell(EventKind.EXITED, text, app=None, problem=True)
             return
         self._worker, self._ready, self._held = worker, False, frozenset(held)
+        self._heard_at = self._host.now()
 
     def _dismiss(self) -> None:
         assert self._worker is not None
         if self._ready:
-            self._worker.send({"type": "drain", "timeout_s": _DRAIN_S})
+            self._worker.drain(_DRAIN_S, _IDLE_S)
         elif self._worker.child is not None:
             kill_group(self._worker.child.pid)
         self._worker, self._ready = None, False

@@ -1,31 +1,125 @@
-"""The life of an app as a value, what can happen to it, and what can be done about it."""
+"""The life of an app as a value, what can happen to it, and what can be done about it.
+
+An app has workers. Those of its *current* generation serve; a *candidate* is a newer generation
+that imports the app beside them, for a reload. When all workers of the candidate are ready, they
+are the current ones, and the old ones accept nothing more. For `restart.STABLE_S` those are only
+paused, so that they can go on if the new ones crash; then they drain.
+"""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport
 from supervisor.restart import History
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
+STUCK_AFTER_S = 3 * BEAT_S + 0.5  # three beats missed, one of them a little late
+
+
+class Phase(StrEnum):
+    """What a worker is doing."""
+
+    IMPORTING = "importing"  # the app
+    READY = "ready"  # accepts connections
+    PAUSED = "paused"  # accepts none: a newer generation does, and has to prove itself
+    DRAINING = "draining"  # finishes what it has begun, then ends
+    ENDING = "ending"  # was killed, or could not import the app: about to be reaped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLife:
+    """Where one worker is in its life; ``number`` is never used again.
+
+    ``kill_at`` and ``alive_at`` (its server loop is known to have turned then) are monotonic
+    seconds. ``verdict`` says why it is about to end, where its exit code doesn't.
+    """
+
+    number: int
+    generation: int
+    since: float
+    phase: Phase = Phase.IMPORTING
+    pid: int | None = None
+    kill_at: float | None = None
+    alive_at: float = 0.0
+    stuck: bool = False
+    verdict: Cause | None = None
+    max_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the configuration says about an app's life."""
+
+    import_timeout_s: float
+    stop_timeout_s: float = 10.0
+    hang_timeout_s: float = 30.0
+    request_timeout_s: float | None = None
+    max_memory_mb: int | None = None
+    max_requests: int | None = None
+    workers: int = 1
+    replace: bool = False  # the app can't run twice: stop it, then start it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a reload was refused at ``at`` (monotonic seconds), while the old workers go on."""
+
+    cause: Cause
+    at: float
+
+
+class Pending(StrEnum):
+    """What comes next, as soon as the workers that are in its way have ended."""
+
+    START = "start"
+    RELOAD = "reload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """Where an app is in its life. ``retry_at`` and ``kill_at`` are monotonic seconds."""
+    """Where an app is in its life. All times are monotonic seconds."""
 
     since: float
-    import_timeout_s: float
-    stop_timeout_s: float = 10.0
+    limits: Limits
     state: AppState = AppState.BLOCKED
-    generation: int = 0
-    pid: int | None = None
-    unserved_since: float | None = None  # no ready worker since then, though the port is bound
+    bound: bool = False
+    stopped: bool = False  # by an operator
+    generation: int = 0  # the newest
+    current: int = 0  # the generation that serves, or that is to serve
+    candidate: int | None = None  # the generation that is to take over from the current one
+    workers: tuple[WorkerLife, ...] = ()
+    last_number: int = 0
+    pending: Pending | None = None
+    probation_until: float | None = None  # of the current generation; the paused ones wait for it
+    unserved_since: float | None = None  # nobody serves since then, though the port is bound
     retry_at: float | None = None
-    kill_at: float | None = None
-    cause: Cause | None = None
-    verdict: Cause | None = None  # why the worker that is about to end failed
-    start_again: bool = False  # when the worker has ended, for an operator: no failure
+    recycle_at: float = 0.0  # not before this is a worker replaced for its size or age
+    cause: Cause | None = None  # why it doesn't serve, or not with all its workers
+    refusal: Refusal | None = None
     history: History = field(default_factory=History)
     restarts: int = 0
+
+    def worker(self, number: int) -> WorkerLife | None:
+        """Give a worker by its number, or None when it has been reaped."""
+        return next((worker for worker in self.workers if worker.number == number), None)
+
+    def of(self, *phases: Phase, generation: int | None = None) -> tuple[WorkerLife, ...]:
+        """Give the workers in one of these phases, of all generations or of one."""
+        return tuple(
+            worker
+            for worker in self.workers
+            if worker.phase in phases and generation in (None, worker.generation)
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the worker that serves, else of the one that is to serve, else None."""
+        order = (Phase.READY, Phase.IMPORTING, Phase.ENDING, Phase.PAUSED, Phase.DRAINING)
+        found = sorted(self.workers, key=lambda w: (order.index(w.phase), w.number))
+        return found[0].pid if found else None
+
+
+# ---- what can happen to an app
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,43 +132,6 @@ class BindFailed:
     """The app's port can't be bound for now."""
 
     cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """A worker of the current generation runs."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """No worker could be forked."""
-
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class ImportFailed:
-    """The worker could not import the app and is about to end."""
-
-    generation: int
-    report: ImportReport
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The worker accepts connections."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The worker ended and has been reaped."""
-
-    generation: int
-    exit: Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +151,12 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class RestartAsked:
-    """An operator wants the worker ended and the app started anew."""
+    """An operator wants the workers ended and the app started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """The code on disk is to be served, if it can be; until then what runs goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +164,81 @@ class Elapsed:
     """Time went by; acts only if a deadline of the life has been reached."""
 
 
-LifeEvent = (
+# ---- what can happen to one of its workers, named by its number
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The worker runs."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The worker could not be forked."""
+
+    number: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailed:
+    """The worker could not import the app and is about to end."""
+
+    number: int
+    report: ImportReport
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker accepts connections."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker says how it is; ``loop_age_s`` is the time since its server loop turned."""
+
+    number: int
+    loop_age_s: float
+    oldest_request_s: float | None = None
+    memory_mb: float = 0.0
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The worker ended and has been reaped."""
+
+    number: int
+    exit: Exit
+
+
+AppEvent = (
     Bound
     | BindFailed
-    | Spawned
-    | SpawnFailed
-    | ImportFailed
-    | Ready
-    | Exited
     | FilesChanged
     | StartAsked
     | StopAsked
     | RestartAsked
+    | ReloadAsked
     | Elapsed
 )
+WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | Exited
+LifeEvent = AppEvent | WorkerEvent
+
+
+# ---- what can be done
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Fork a worker for ``generation``; answer with `Spawned` or `SpawnFailed`."""
+    """Fork a worker; answer with `Spawned` or `SpawnFailed`."""
 
+    number: int
     generation: int
 
 
@@ -129,22 +246,54 @@ class Spawn:
 class Kill:
     """Send SIGKILL to the worker's process group."""
 
-    pid: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Let the worker finish what it does, and end."""
+    """Let the worker finish what it does, and end.
 
-    pid: int
+    ``replaced``: another worker serves, so idle connections may be kept for a while.
+    """
+
+    number: int
+    replaced: bool
 
 
-Action = Spawn | Kill | Drain
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let the worker accept no new connections for now."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let the worker accept connections again."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell people why something is done that nobody asked for."""
+
+    text: str
+
+
+Action = Spawn | Kill | Drain | Pause | Resume | Note
 
 
 def next_wakeup(life: Life, now: float) -> float | None:
-    """Give the monotonic time at which the life wants to be looked at again, or None."""
-    times = [time for time in (life.retry_at, life.kill_at) if time is not None]
+    """Give the monotonic time at which the life wants to be looked at again, or None.
+
+    Hangs don't count: they are looked for every second.
+    """
+    times = [worker.kill_at for worker in life.workers if worker.kill_at is not None]
+    if life.probation_until is not None:
+        times.append(life.probation_until)
+    if life.retry_at is not None and life.candidate is None:
+        times.append(life.retry_at)
     if life.unserved_since is not None and not wants_stand_in(life, now):
         times.append(life.unserved_since + STAND_IN_AFTER_S)
     return min(times, default=None)

@@ -10,24 +10,30 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from supervisor import __version__, control, foreign, health
+from supervisor import config as configuration
+from supervisor.changes import Changes, compare
 from supervisor.channel import Message
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
+from supervisor.errors import ConfigError
 from supervisor.events import Event, EventKind, EventLog
-from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
+from supervisor.fleet import Fleet
+from supervisor.health import CheckFacts, SupervisorFacts
 from supervisor.keeper import StandInKeeper
-from supervisor.life import wants_stand_in
-from supervisor.listeners import Address
+from supervisor.life import ReloadAsked, wants_stand_in
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
+from supervisor.memory import KillCounter
 from supervisor.model import AppState, Cause, Exit
+from supervisor.pictures import app_facts
 from supervisor.process import (
     Child,
     TaskFailed,
@@ -38,7 +44,7 @@ from supervisor.process import (
     scrub_environment,
 )
 from supervisor.redaction import Redaction
-from supervisor.service import Service
+from supervisor.service import Service, WorkerMain
 from supervisor.settings import Config
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
@@ -50,8 +56,7 @@ from supervisor.workers import Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
-_STATUS = "status"
-_STATUS_START_TIMEOUT_S = 30.0
+_CONFIG_TIMEOUT_S = 10.0
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
@@ -65,10 +70,11 @@ def wall_time() -> str:
 class Supervisor:
     """The main process of one configuration; `run` is its life."""
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
         self.config = config
         self._log = log
-        self.hide = Redaction(config.secret_values())
+        self._secrets = config.secret_values()
+        self.hide = Redaction(self._secrets)
         self._state = StateDir(config.state_dir)
         self.event_log = EventLog()
         self.log_book = LogBook()
@@ -84,7 +90,10 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._stop_signals = 0
         self._stopped = asyncio.Event()
-        self._apps: list[Service] = []
+        self._kills = KillCounter()
+        self._configuring = asyncio.Lock()
+        self._refused_configuration: str | None = None
+        self._fleet = Fleet(self, self, config, reload_on_change=reload_on_change)
         self._stand_in = StandInKeeper(self, self._run_stand_in)
         self._foreign = foreign.ForeignListeners(self)
 
@@ -110,7 +119,7 @@ class Supervisor:
         self._handle_signals()
         listener = control.listen(self._state.control_socket)
         server = control.ControlServer(listener, Commands(self).methods())
-        self._make_services()
+        self._make_data_dirs()
         self.tell(EventKind.STARTED, f"flask-supervisor {__version__}, pid {os.getpid()}", app=None)
         text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
         self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
@@ -119,53 +128,24 @@ class Supervisor:
         self._on_time()
         self._push_for_ever()
         self._look_for_ever()
-        self._tasks.add(self._loop.create_task(self._watch_without_status()))
+        self._run_task(self._watch_without_status())
         await self._stopped.wait()
         server.stop()
         await self._shut_down()
         return 0
 
-    def _make_services(self) -> None:
-        self._status = Service(
-            self,
-            name=_STATUS,
-            address=Address(*self.config.status_address),
-            worker_main=partial(
-                run_status, shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s
-            ),
-            import_timeout_s=_STATUS_START_TIMEOUT_S,
-            stop_timeout_s=self.config.supervisor.shutdown_timeout_s,
-            shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
-            bind_settings=self.config.bind,
-            other_message=self._on_files_changed,
-        )
-        for name, app in self.config.apps.items():
-            if app.enabled:
-                self._make_data_dir(name)
-                self._apps.append(
-                    Service(
-                        self,
-                        name=name,
-                        address=Address(*self.config.address(name)),
-                        worker_main=partial(self._run_app, name),
-                        import_timeout_s=app.import_timeout_s,
-                        stop_timeout_s=app.stop_timeout_s,
-                        shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
-                        control=app.control,
-                        bind_settings=self.config.bind,
-                    )
-                )
-
-    def _make_data_dir(self, name: str) -> None:
-        try:
-            self._state.make_data_dir(name)
-        except OSError as error:
-            text = f"its data folder can't be created: {error.strerror}"
-            self.tell(EventKind.STARTED, text, app=name, problem=True)
+    def _make_data_dirs(self) -> None:
+        for name in self._fleet.apps:
+            try:
+                self._state.make_data_dir(name)
+            except OSError as error:
+                text = f"its data folder can't be created: {error.strerror}"
+                self.tell(EventKind.STARTED, text, app=name, problem=True)
 
     def _handle_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop_signal, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
     def _on_stop_signal(self, number: int) -> None:
@@ -178,6 +158,18 @@ class Supervisor:
             self.tell(EventKind.STOPPING, "stopping at once, because of a second SIGINT", app=None)
             self._kill_all()
 
+    def _on_hangup(self) -> None:
+        self._run_task(self._reload_for_hangup())
+
+    async def _reload_for_hangup(self) -> None:
+        with contextlib.suppress(ConfigError):  # told already
+            await self.reconfigure(by="SIGHUP")
+
+    def _run_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _shut_down(self) -> None:
         """Let every worker finish what it does, within the limit; then leave nothing behind."""
         for handle in (self._timer, self._settling):
@@ -185,15 +177,13 @@ class Supervisor:
                 handle.cancel()
         for task in self._tasks:
             task.cancel()
-        for service in [*self._apps, self._status]:
-            service.stop()
+        self._fleet.stop()
         self._stand_in.stop()
         limit_s = self.config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
         await self._until_no_workers(limit_s)
         self._kill_all()
         await self._until_no_workers(_KILL_MARGIN_S)
-        for service in [*self._apps, self._status]:
-            service.close()
+        self._fleet.close()
         self._log.flush()
 
     async def _until_no_workers(self, limit_s: float) -> None:
@@ -263,6 +253,16 @@ class Supervisor:
 
         self._loop.call_later(pause_s, go_on)
 
+    def end_by(self, workers: list[Worker], limit_s: float) -> None:
+        """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
+
+        def end() -> None:
+            for pid, worker in self._workers.items():
+                if worker in workers:
+                    kill_group(pid)
+
+        self._loop.call_later(limit_s, end)
+
     def deaf_to(self, fd: int) -> None:
         """Stop listening to a descriptor of a worker."""
         self._loop.remove_reader(fd)
@@ -270,9 +270,7 @@ class Supervisor:
 
     def find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
         """Find out, in a child, who holds ``port``, and call ``tell`` with it."""
-        task = self._loop.create_task(self._find_holders(port, tell))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._run_task(self._find_holders(port, tell))
 
     async def _find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
         try:
@@ -296,11 +294,64 @@ class Supervisor:
 
     def services(self) -> dict[str, Service]:
         """Give the apps' services by name."""
-        return {service.name: service for service in self._apps}
+        return self._fleet.apps
+
+    async def reconfigure(self, *, by: str) -> Changes:
+        """Read the configuration anew, and change what it changes; what is the same goes on.
+
+        Raises `ConfigError` when it is invalid: then nothing changes.
+        """
+        async with self._configuring:
+            self.tell(
+                EventKind.CONFIGURATION, f"reading the configuration anew, for {by}", app=None
+            )
+            try:
+                new = await self._read_configuration()
+            except ConfigError as error:
+                first = error.problems[0]
+                more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+                self._refused_configuration = f"the new configuration is invalid: {first}{more}"
+                text = "; ".join(error.problems)
+                text = f"the new configuration is refused, nothing has changed: {text}"
+                self.tell(EventKind.CONFIGURATION, text, app=None, problem=True)
+                self.changed()
+                raise
+            changes = compare(self.config, new)
+            self.config, self._refused_configuration = new, None
+            scrub_environment(new.sources.variables)
+            self._secrets |= new.secret_values()  # workers that know the old ones still run
+            self.hide = Redaction(self._secrets)
+            self._fleet.configure(new, changes)
+            self._make_data_dirs()
+            self._stand_in.renew()  # it knows the ports as they were
+            self.tell(EventKind.CONFIGURATION, f"the configuration: {changes}", app=None)
+            for name in changes.changed:
+                self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
+            self._on_time()
+            return changes
+
+    async def _read_configuration(self) -> Config:
+        """Load it, after a child has shown that this neither blocks nor fails."""
+        file, environment = self.config.file, self.config.sources.environment
+        try:
+            problems = await run_in_child(
+                _problems, file, environment, timeout_s=_CONFIG_TIMEOUT_S, quiet=True
+            )
+        except (TaskFailed, OSError) as error:
+            raise ConfigError([f"{file}: cannot read it: {error}"]) from error
+        if problems:
+            raise ConfigError(problems)
+        return configuration.load(file, environment)
 
     # ---- what workers are
 
-    def _run_app(self, name: str, connection: socket.socket, listener: socket.socket) -> int:
+    def app_main(self, name: str) -> WorkerMain:
+        """Give the worker of an app; it takes the configuration as it is when it starts."""
+        return partial(self._run_app, name)
+
+    def _run_app(
+        self, name: str, connection: socket.socket, listener: socket.socket, number: int
+    ) -> int:
         app = self.config.apps[name]
         environment = {
             "FLASK_SUPERVISOR_DATA_DIR": str(self._state.data_dir(name)),
@@ -310,20 +361,31 @@ class Supervisor:
             environment[SOCKET_VARIABLE] = str(self._state.control_socket)
         else:
             os.environ.pop(SOCKET_VARIABLE, None)
+        pinned = app.workers > 1 if app.pin is None else app.pin
         worker = AppWorker(
+            name=name,
             target=app.target,
             path=self.config.app_path(name),
             listener=listener,
-            name=name,
             threads=app.threads,
             max_threads=app.max_threads,
-            waitress=app.waitress,
             import_timeout_s=app.import_timeout_s,
             shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
             environment=environment,
+            before_start=app.before_start,
+            options=app.waitress,
+            core=number if pinned else None,
             secrets=frozenset(self.config.app_secrets(name)),
         )
         return worker.run(connection)
+
+    def status_main(self) -> WorkerMain:
+        """Give the status worker."""
+        return self._run_status
+
+    def _run_status(self, connection: socket.socket, listener: socket.socket, _number: int) -> int:
+        timeout_s = self.config.supervisor.shutdown_timeout_s
+        return run_status(connection, listener, shutdown_timeout_s=timeout_s)
 
     def _run_stand_in(
         self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
@@ -347,15 +409,20 @@ class Supervisor:
                 kill_group(ended.si_pid)  # while the pid is still its own
             _, status = os.waitpid(ended.si_pid, 0)
             if worker is not None:
-                worker.on_exit(Exit.from_exitcode(os.waitstatus_to_exitcode(status)))
+                worker.on_exit(self._exit(os.waitstatus_to_exitcode(status)))
 
-    def _on_files_changed(self, message: Message) -> None:
-        for service in self._apps:
-            if service.name == message["app"]:
-                service.on_files_changed(message["generation"])
+    def _exit(self, code: int) -> Exit:
+        killed = code == -signal.SIGKILL
+        return Exit.from_exitcode(code, out_of_memory=self._kills.claim() if killed else None)
+
+    def on_files(self, message: Message) -> None:
+        """Take what the status worker says of an app's files."""
+        service = self._fleet.apps.get(message["key"].partition(":")[0])
+        if service is not None:
+            service.on_files(message["key"], message["generation"], changed=message["changed"])
 
     def _on_time(self) -> None:
-        for service in [self._status, *self._apps]:
+        for service in [self._fleet.status, *self._fleet.apps.values()]:
             service.on_time()
         self.changed()
 
@@ -363,7 +430,9 @@ class Supervisor:
         """Make the stand-in, the status worker and the timer follow the states."""
         self._settling = None
         now = self.now()
-        services = [*self._apps, self._status]
+        if self._fleet.retired():
+            self._stand_in.renew()  # it holds their ports too
+        services = self._fleet.all()
         wanted = [service for service in services if wants_stand_in(service.life, now)]
         self._stand_in.set(wanted, services, self._stand_in_picture())
         self._push()
@@ -372,80 +441,90 @@ class Supervisor:
     def _set_timer(self, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        wakeups = [service.next_wakeup() for service in [*self._apps, self._status]]
+        wakeups = [service.next_wakeup() for service in self._fleet.all()]
         wakeups.append(self._stand_in.next_wakeup())
         at = min((time for time in wakeups if time is not None), default=None)
         if at is not None:
             self._timer = self._loop.call_later(max(0.0, at - now), self._on_time)
 
     def _push_for_ever(self) -> None:
-        self._push()
+        self._on_time()  # hangs are looked for, and the picture is pushed
         for worker in self._workers.values():
             worker.on_tick()
+        self._stand_in.on_tick()
         self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
 
     def _look_for_ever(self) -> None:
-        self._foreign.look([*self._apps, self._status])
+        self._foreign.look(self._fleet.all())
         self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
 
     def _push(self) -> None:
-        worker = self._status.worker
-        if (
-            worker is None
-            or worker.channel is None
-            or self._status.life.state is not AppState.READY
-        ):
+        worker = self._fleet.status.worker
+        if worker is None or worker.channel is None:
             return
         if worker.channel.unsent:
             return  # it isn't reading: it gets the next picture
-        worker.send({"type": "picture", "picture": self.picture(), "watched": self._watched()})
+        worker.send({"type": "picture", "picture": self.picture(), "looks": self._looks()})
 
-    def _watched(self) -> dict[str, Any]:
-        return {s.name: s.watched for s in self._apps if s.watched is not None}
+    def _looks(self) -> dict[str, Any]:
+        return {key: look for s in self._fleet.apps.values() for key, look in s.looks().items()}
 
     async def _watch_without_status(self) -> None:
         """Look at files from here while the status worker, which does it otherwise, can't."""
         while True:
             await asyncio.sleep(PUSH_INTERVAL_S)
-            watched = self._watched()
-            if not watched or self._status.life.state is AppState.READY:
+            looks = {key: look for key, look in self._looks().items() if look["every_s"] < 1}
+            if not looks or self._fleet.status.life.state is AppState.READY:
                 continue
             with contextlib.suppress(TaskFailed, OSError):  # then the next look, or the next retry
-                for name, generation in await run_in_child(
-                    changed, watched, timeout_s=_WATCH_TIMEOUT_S, quiet=True
+                for key in await run_in_child(
+                    changed, looks, timeout_s=_WATCH_TIMEOUT_S, quiet=True
                 ):
-                    self._on_files_changed({"app": name, "generation": generation})
+                    generation = looks[key]["generation"]
+                    self.on_files({"key": key, "generation": generation, "changed": True})
+
+    async def looks_now(self) -> set[str]:
+        """Give the names of the apps whose files are not what they imported."""
+        found = await run_in_child(changed, self._looks(), timeout_s=_WATCH_TIMEOUT_S, quiet=True)
+        return {key.partition(":")[0] for key in found}
 
     # ---- what it says of itself
 
     def picture(self) -> dict[str, Any]:
         """Give the health document."""
-        apps = [self._app_facts(service) for service in self._apps]
+        apps = [app_facts(service, self._stand_in) for service in self._fleet.apps.values()]
         return health.document(
             self._facts, apps, self._checks(), self.event_log.last(health.EVENTS_SHOWN), self.now()
         )
 
-    def _app_facts(self, service: Service) -> AppFacts:
-        return AppFacts(
-            name=service.name,
-            port=service.address.port,
-            address=service.address.public,
-            control=service.control,
-            life=service.life,
-            since_wall=service.since_wall,
-            stand_in_answers=self._stand_in.answers(service.name),
-            foreign=service.foreign,
-        )
-
     def _checks(self) -> list[CheckFacts]:
-        life = self._status.life
-        if life.state is AppState.READY or life.cause is None:
-            return [CheckFacts(name="status_port", reason=None)]
-        return [CheckFacts(name="status_port", reason=life.cause.reason, hint=life.cause.hint)]
+        life = self._fleet.status.life
+        failed = life.cause if life.state is not AppState.READY else None
+        checks = [
+            CheckFacts(
+                name="status_port",
+                reason=failed.reason if failed else None,
+                hint=failed.hint if failed else None,
+            )
+        ]
+        if self._refused_configuration:
+            text = self._refused_configuration
+            hint = "what runs goes on; see: flask-supervisor config check"
+            checks.append(CheckFacts(name="configuration", reason=text, hint=hint, critical=False))
+        return checks
 
     def _stand_in_picture(self) -> dict[str, Any]:
         """Give what the stand-in shows: the apps, and the status server as one of them."""
         now = self.now()
-        services = [*self._apps, self._status]
-        return {"apps": {s.name: health.app_document(self._app_facts(s), now) for s in services}}
+        facts = {s.name: app_facts(s, self._stand_in) for s in self._fleet.all()}
+        return {"apps": {name: health.app_document(one, now) for name, one in facts.items()}}
+
+
+def _problems(file: Path, environment: dict[str, str]) -> list[str]:
+    """Give what is wrong with a configuration; for a child."""
+    try:
+        configuration.load(file, environment)
+    except ConfigError as error:
+        return error.problems
+    return []

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+BEAT_S = 2.0  # a worker says this often how it is
+
 
 class AppState(StrEnum):
     """What an app is doing."""
@@ -79,16 +81,21 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended: exactly one of ``code`` and ``signal`` is set."""
+    """How a process ended: exactly one of ``code`` and ``signal`` is set.
+
+    ``out_of_memory`` says of a SIGKILL whether the kernel counted a kill for lack of memory; None
+    where that isn't known.
+    """
 
     code: int | None = None
     signal: int | None = None
+    out_of_memory: bool | None = None
 
     @classmethod
-    def from_exitcode(cls, exitcode: int) -> Self:
+    def from_exitcode(cls, exitcode: int, *, out_of_memory: bool | None = None) -> Self:
         """Read the value of `os.waitstatus_to_exitcode`: negative for a signal."""
         if exitcode < 0:
-            return cls(signal=-exitcode)
+            return cls(signal=-exitcode, out_of_memory=out_of_memory)
         return cls(code=exitcode)
 
     def __str__(self) -> str:
@@ -99,5 +106,10 @@ class Exit:
         except ValueError:  # a real-time signal has a number only
             name = f"signal {self.signal}"
         if self.signal == signal.SIGKILL:
-            return f"killed by {name} (by a person, or perhaps out of memory)"
+            why = {
+                True: "the machine or the service ran out of memory",
+                False: "by a person or a program, not for lack of memory",
+                None: "by a person, or perhaps out of memory",
+            }
+            return f"killed by {name} ({why[self.out_of_memory]})"
         return f"killed by {name}"

@@ -35,6 +35,10 @@ class History:
     consecutive: int = 0
     failed: bool = False  # sticks until cleared: a slow retry must not look like a recovery
 
+    def recent_restarts(self, now: float) -> int:
+        """Give how often a worker that had served was started anew in the last `WINDOW_S`."""
+        return len(_recent(self.restarts, now))
+
     def after_failure(self, now: float) -> Self:
         """Count one failure at ``now``."""
         failures = (*_recent(self.failures, now), now)

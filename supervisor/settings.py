@@ -92,6 +92,7 @@ UrlPath = Annotated[
     str, Rule('a path that starts with "/"', lambda v: re.fullmatch(r"/[!-~]*", v) is not None)
 ]
 Environment = dict[str, Value]
+Command = list[Text]
 
 
 def _planned(default: Any = None, *, factory: Any = None) -> Any:
@@ -182,14 +183,14 @@ class AppSettings:
     stop_timeout_s: Seconds = 10.0
     include: list[Below] | None = _planned()
     process: Name | None = _planned()
-    workers: Workers = _planned(1)
-    hang_timeout_s: Seconds = _planned(30.0)
-    request_timeout_s: Seconds | None = _planned()
-    max_memory_mb: Count | None = _planned()
-    max_requests: Count | None = _planned()
-    pin: bool | None = _planned()
-    reload: Literal["overlap", "replace"] = _planned("overlap")
-    before_start: list[list[Text]] = _planned(factory=list)
+    workers: Workers = 1
+    hang_timeout_s: Seconds = 30.0
+    request_timeout_s: Seconds | None = None
+    max_memory_mb: Count | None = None
+    max_requests: Count | None = None
+    pin: bool | None = None
+    reload: Literal["overlap", "replace"] = "overlap"
+    before_start: list[Command] = attrs.field(factory=list)
     after_import: list[Function] = _planned(factory=list)
     health_path: UrlPath | None = _planned()
     smoke: list[UrlPath] = _planned(factory=list)

@@ -20,11 +20,11 @@ from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.health import not_ready
 from supervisor.serving import Server
-from supervisor.watching import changed
+from supervisor.watching import differs
 from supervisor.worker import serve
 
 STALE_S = 3.0  # pushes come every second; this long without one and something is wrong
-WATCH_INTERVAL_S = 0.5
+_FIRST_LOOK_S = 0.5
 _THREADS = 4
 _SEND_TIMEOUT_S = 1.0
 
@@ -154,41 +154,62 @@ def _problem(code: int, detail: str) -> Response:
 
 
 class FileWatch(threading.Thread):
-    """Looks at the files of apps that failed to import, until they change.
+    """Looks at the files of apps, and tells when they are not, or again, what was imported.
 
-    ``changed`` is called, in this thread, with the app's name and generation, once per change.
+    ``tell`` is called, in this thread, with the key of a look, its generation and the truth.
     """
 
-    def __init__(self, changed: Callable[[str, int], None]) -> None:
+    def __init__(self, tell: Callable[[str, int, bool], None]) -> None:
         super().__init__(name="file-watch", daemon=True)
-        self._changed = changed
+        self._tell = tell
         self._condition = threading.Condition()
-        self._watched: dict[str, Any] = {}
-        self._told: set[tuple[str, int]] = set()
+        self._looks: dict[str, Any] = {}
+        self._due: dict[tuple[str, int], float] = {}  # monotonic seconds
+        self._told: dict[tuple[str, int], bool] = {}
 
-    def set(self, watched: dict[str, Any]) -> None:
-        """Watch exactly these: by app name, ``generation`` and the ``watch`` list it reported."""
+    def set(self, looks: dict[str, Any]) -> None:
+        """Look at exactly these: by key, ``generation``, ``watch`` and ``every_s``."""
         with self._condition:
-            self._watched = watched
-            self._told &= {(name, entry["generation"]) for name, entry in watched.items()}
+            if looks == self._looks:
+                return
+            self._looks = looks
+            wanted = {(key, look["generation"]) for key, look in looks.items()}
+            self._told = {key: told for key, told in self._told.items() if key in wanted}
+            self._due = {key: due for key, due in self._due.items() if key in wanted}
             self._condition.notify()
 
     def run(self) -> None:
-        """Look every `WATCH_INTERVAL_S` while there is something to watch."""
+        """Look whenever a look is due, for ever."""
         while True:
             with self._condition:
-                while not self._watched:
-                    self._condition.wait()
-                watched = dict(self._watched)
-            untold = {
-                name: entry
-                for name, entry in watched.items()
-                if (name, entry["generation"]) not in self._told
-            }
-            for key in changed(untold):
-                self._told.add(key)
-                self._changed(*key)
-            time.sleep(WATCH_INTERVAL_S)
+                wait_s = self._wait_s(time.monotonic())
+                if wait_s is None or wait_s > 0:
+                    self._condition.wait(wait_s)
+                looks = dict(self._looks)
+            self._look(looks)
+
+    def _wait_s(self, now: float) -> float | None:
+        """Give the seconds to the next look, None while there is nothing to look at."""
+        return min(
+            (
+                self._due.get((key, look["generation"]), now + min(look["every_s"], _FIRST_LOOK_S))
+                - now
+                for key, look in self._looks.items()
+            ),
+            default=None,
+        )
+
+    def _look(self, looks: dict[str, Any]) -> None:
+        now = time.monotonic()
+        for name, look in looks.items():
+            key = (name, look["generation"])
+            if now < self._due.setdefault(key, now + min(look["every_s"], _FIRST_LOOK_S)):
+                continue
+            truth = differs(look)
+            self._due[key] = time.monotonic() + look["every_s"]
+            if truth != self._told.get(key, False):
+                self._told[key] = truth
+                self._tell(name, look["generation"], truth)
 
 
 def run_status(
@@ -199,8 +220,8 @@ def run_status(
     copy = Copy()
     lock = threading.Lock()
 
-    def tell_change(name: str, generation: int) -> None:
-        message = {"type": "files_changed", "app": name, "generation": generation}
+    def tell_change(key: str, generation: int, truth: bool) -> None:
+        message = {"type": "files", "key": key, "generation": generation, "changed": truth}
         try:
             with lock:
                 channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
@@ -211,7 +232,7 @@ def run_status(
 
     def tell(message: Message) -> None:
         copy.push(message["picture"])
-        watch.set(message["watched"])
+        watch.set(message["looks"])
 
     server = Server()
     server.add(listener, create_app(copy), name="status", threads=_THREADS)

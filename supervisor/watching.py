@@ -1,8 +1,8 @@
 """Fingerprints of an app's source files, to see that they changed.
 
 A worker takes one before it imports; whoever takes another later and gets a different one knows
-that the code on disk is no longer the code that was imported. Only sources count: an app may
-write data and logs beside them.
+that the code on disk is no longer the code that was imported. Only sources and templates count:
+an app may write data and logs beside them.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 _SOURCES = (".py", ".pyi", ".so", ".pth")
+_TEMPLATES = "templates"  # what lies in such a folder counts too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 ENTRIES_MAX = 20_000  # a larger tree is watched in part only: the watch must stay cheap
 
@@ -47,16 +48,17 @@ def fingerprint(watch: Watch) -> str:
     return digest.hexdigest()
 
 
-def changed(watched: dict[str, Any]) -> list[tuple[str, int]]:
-    """Give (app, generation) of every entry whose files have changed; blocks on the disk.
+def differs(look: dict[str, Any]) -> bool:
+    """Say whether files are not what they were; blocks on the disk.
 
-    An entry has a ``generation``, and under ``watch`` a list of watches with fingerprints.
+    ``look`` has, under ``watch``, a list of watches with their fingerprints.
     """
-    return [
-        (name, entry["generation"])
-        for name, entry in watched.items()
-        if any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in entry["watch"])
-    ]
+    return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in look["watch"])
+
+
+def changed(looks: dict[str, Any]) -> list[str]:
+    """Give the keys of all looks whose files are not what they were; blocks on the disk."""
+    return [key for key, look in looks.items() if differs(look)]
 
 
 def _lines(watch: Watch) -> Iterator[str]:
@@ -77,6 +79,7 @@ def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[
     except OSError as error:
         yield f"{folder}: {error.errno}"
         return
+    in_templates = f"{os.sep}{_TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
     if not top and any(entry.name == "pyvenv.cfg" for entry in found):
         return  # a virtual environment lies in the tree; it isn't the app's own code
     for entry in found:
@@ -87,7 +90,7 @@ def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[
             continue
         if entry.is_dir(follow_symlinks=False):
             folders.append(entry.path)
-        elif entry.name.endswith(_SOURCES):
+        elif entry.name.endswith(_SOURCES) or in_templates:
             yield _file_line(entry.path)
     for path in folders:
         yield f"{path}/"  # an empty folder is a namespace package too

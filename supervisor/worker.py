@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from supervisor.beats import Beats, pin
+from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.importing import import_app
@@ -29,32 +31,39 @@ IDLE_S = 0.3  # keep-alive clients get this long for one more request
 class AppWorker:
     """What a worker has to know; ``listener`` is inherited and never closed by it."""
 
+    name: str
     target: str
     path: Path
     listener: socket.socket
     threads: int
-    name: str = ""
-    max_threads: int | None = None
-    waitress: Mapping[str, Any] = field(default_factory=dict)  # its options
+    max_threads: int
     import_timeout_s: float
     shutdown_timeout_s: float
     environment: dict[str, str] = field(repr=False)
+    before_start: list[list[str]]
+    options: dict[str, Any]
+    core: int | None = None
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
 
     def run(self, connection: socket.socket) -> int:
         """Be the worker; gives the exit code."""
         os.environ.update(self.environment)
         time.tzset()  # the environment of the app may set TZ
+        if self.core is not None:
+            pin(self.core)
         channel = Channel(connection)
+        report = run_before_start(self.before_start, self.path, timeout_s=self.import_timeout_s)
         sources = Watch(trees=(str(self.path),))
         watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
         channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
-        app, report = import_app(
-            self.target,
-            self.path,
-            timeout_s=self.import_timeout_s,
-            hide=Redaction(self.secrets),
-        )
+        app = None
+        if report is None:
+            app, report = import_app(
+                self.target,
+                self.path,
+                timeout_s=self.import_timeout_s,
+                hide=Redaction(self.secrets),
+            )
         if app is None:
             assert report is not None
             beyond = _beyond(self.path, report.missing_module)
@@ -75,7 +84,7 @@ class AppWorker:
             name=self.name,
             threads=self.threads,
             max_threads=self.max_threads,
-            options=self.waitress,
+            options=self.options,
         )
         serve(server, channel, shutdown_timeout_s=self.shutdown_timeout_s)
         return 0
@@ -102,18 +111,26 @@ def serve(
         except ChannelClosed:
             os._exit(1)  # the main process is gone: nobody would ever end us
         for message in messages:
-            if message["type"] == "drain":
-                server.drain(timeout_s=message["timeout_s"], idle_s=IDLE_S)
-            elif on_message is not None:
-                on_message(message)
+            match message["type"]:
+                case "drain":
+                    server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
+                case "pause":
+                    server.pause()
+                case "resume":
+                    server.resume()
+                case _ if on_message is not None:
+                    on_message(message)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
+    beats = Beats(server, channel)
+    beats.start()
     cut_off = server.run()
+    beats.beat()
     if cut_off:
-        sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long\n")
+        sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")
 
 
 def _beyond(path: Path, missing: str | None) -> Watch:

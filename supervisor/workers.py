@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
@@ -49,6 +49,9 @@ class Host(Protocol):
     def pause_output(self, worker: "Worker", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
+    def end_by(self, workers: "list[Worker]", limit_s: float) -> None:
+        """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
+
     def deaf_to(self, fd: int) -> None:
         """Stop listening to a descriptor of a worker, before it is closed."""
 
@@ -62,12 +65,24 @@ class Host(Protocol):
 class Worker:
     """A running worker process of ``owner``, and the two ways to hear of it."""
 
-    def __init__(self, host: Host, name: str, owner: "WorkerOwner", generation: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        owner: "WorkerOwner",
+        *,
+        number: int = 0,
+        generation: int = 0,
+    ) -> None:
         self._host = host
         self._name = name
         self._owner = owner
         self._lines = OutputLines(host.hide)
+        self.number = number
         self.generation = generation
+        self.started_at = host.now()
+        self.watch: list[Any] | None = None  # the files its import depends on
+        self.stale = False  # they have changed since
         self.reads_output = True
         self._printed_this_s = LineRate()
         self.child: Child | None = None
@@ -138,6 +153,10 @@ class Worker:
             return
         if self.channel.unsent:
             self._host.when_writable(self)
+
+    def drain(self, timeout_s: float, idle_s: float) -> None:
+        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``."""
+        self.send({"type": "drain", "timeout_s": timeout_s, "idle_s": idle_s})
 
     def _read_output(self) -> bool:
         assert self.child is not None

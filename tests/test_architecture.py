@@ -28,7 +28,15 @@ VALUES = {
     "redaction",
 }
 # Decisions: pure; time and randomness come in as arguments.
-DECISIONS = {"restart", "life", "lifecycle", "health"}
+DECISIONS = {
+    "restart",
+    "life",
+    "lifecycle",
+    "workerlife",
+    "generations",
+    "health",
+    "changes",
+}
 # Edges: each owns one kind of IO, and knows of no other edge.
 EDGES = {
     "config",
@@ -43,6 +51,8 @@ EDGES = {
     "logs",
     "client",
     "tracing",
+    "memory",
+    "beforestart",
 }
 # Parts of one edge, which has several files: only that edge and its other parts use them.
 PARTS = {"serving": {"accepting", "answering", "polling", "pool"}}
@@ -50,7 +60,11 @@ PARTS_OF_ALL = {part for parts in PARTS.values() for part in parts}
 # Composition: may use everything.
 COMPOSITION = {
     "__main__",
+    "beats",
     "checking",
+    "counting",
+    "fleet",
+    "pictures",
     "cli",
     "cli_config",
     "cli_doctor",
@@ -92,6 +106,8 @@ IN_WORKERS = {
     "figures",
     "elastic",
     "overload",
+    "beats",
+    "beforestart",
     "importing",
     "watching",
     "channel",

@@ -106,6 +106,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         env = { NAME = "value" }
         control = true
         import_timeout_s = 3
+        hang_timeout_s = 20
+        request_timeout_s = 60
+        max_memory_mb = 100
+        max_requests = 1000
+        workers = 2
+        pin = false
+        reload = "replace"
+        before_start = [["true"]]
         """,
     )
     assert [attrs.astuple(getattr(loaded, name)) for name in ("supervisor", "bind", "status")] == [
@@ -128,6 +136,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "import_timeout_s": 3.0,
         "stop_timeout_s": 10.0,
         "env_file": None,
+        "hang_timeout_s": 20.0,
+        "request_timeout_s": 60.0,
+        "max_memory_mb": 100,
+        "max_requests": 1000,
+        "workers": 2,
+        "pin": False,
+        "reload": "replace",
+        "before_start": [["true"]],
     }
 
 

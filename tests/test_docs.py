@@ -11,7 +11,7 @@ from harness import REPOSITORY
 from supervisor import cli, settings, status
 from supervisor.events import EventKind
 from supervisor.health import AppFacts, SupervisorFacts, app_document, document
-from supervisor.life import Life
+from supervisor.life import Life, Limits, Phase
 from supervisor.model import AppState, Serving, Status
 
 DOCS = REPOSITORY / "docs"
@@ -92,7 +92,7 @@ def test_every_command_and_option_is_described() -> None:
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
-    life = Life(since=0.0, import_timeout_s=1.0)
+    life = Life(since=0.0, limits=Limits(import_timeout_s=1.0))
     facts = AppFacts(
         name="a",
         port=1,
@@ -107,6 +107,8 @@ def test_every_endpoint_and_field_is_described() -> None:
         *status.ENDPOINTS,
         *document(about, [], [], [], 0.0),
         *app_document(facts, 0.0),
+        *app_document(facts, 0.0)["requests"],
+        *map(str, Phase),
         *map(str, [*AppState, *Status, *EventKind]),
         *(str(serving) for serving in Serving if serving is not Serving.LAST_KNOWN_GOOD),
         "main_process",

@@ -1,0 +1,70 @@
+"""What a new configuration changes: which apps come, go, move, or have to be reloaded."""
+
+from dataclasses import dataclass
+
+import attrs
+
+from supervisor.settings import Config
+
+_FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once, at the start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Names of apps, in the order of the new configuration; ``fixed`` are key paths.
+
+    ``moved`` apps have another address, ``changed`` ones anything else. What is ``fixed`` takes
+    effect when the supervisor is started anew.
+    """
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    status_moved: bool = False
+    fixed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [
+            f"{word}: {', '.join(names)}"
+            for word, names in (
+                ("added", self.added),
+                ("removed", self.removed),
+                ("on another port", self.moved),
+                ("changed", self.changed),
+                ("in effect after a restart of the supervisor", self.fixed),
+            )
+            if names
+        ]
+        if self.status_moved:
+            parts.append("the status port moved")
+        return "; ".join(parts) or "nothing has changed"
+
+
+def compare(old: Config, new: Config) -> Changes:
+    """Say what ``new`` changes; nothing is touched that is the same in both."""
+    before = {name for name, app in old.apps.items() if app.enabled}
+    after = [name for name, app in new.apps.items() if app.enabled]
+    both = [name for name in after if name in before]
+    moved = tuple(name for name in both if old.address(name) != new.address(name))
+    return Changes(
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in old.apps if name in before and name not in after),
+        moved=moved,
+        changed=tuple(name for name in both if name not in moved and _differs(old, new, name)),
+        status_moved=old.status_address != new.status_address,
+        fixed=tuple(
+            f"supervisor.{field.name}"
+            for field in attrs.fields(type(old.supervisor))
+            if field.name in _FIXED
+            and getattr(old.supervisor, field.name) != getattr(new.supervisor, field.name)
+        ),
+    )
+
+
+def _differs(old: Config, new: Config, name: str) -> bool:
+    return (
+        old.apps[name] != new.apps[name]
+        or old.app_path(name) != new.app_path(name)
+        or old.app_environment(name) != new.app_environment(name)
+    )

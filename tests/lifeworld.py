@@ -1,0 +1,244 @@
+"""A world for lives without processes: scripted workers, operators, files, and a clock.
+
+Each worker that is spawned takes the next behaviour of a script; everything that must hold in
+every life is checked at every step.
+"""
+
+import heapq
+import itertools
+from dataclasses import dataclass
+
+from supervisor.generations import DRAINING_MAX
+from supervisor.life import (
+    STAND_IN_AFTER_S,
+    Action,
+    Beat,
+    BindFailed,
+    Bound,
+    Drain,
+    Elapsed,
+    Exited,
+    ImportFailed,
+    Kill,
+    Life,
+    LifeEvent,
+    Limits,
+    Pause,
+    Phase,
+    Ready,
+    Resume,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    WorkerEvent,
+    next_wakeup,
+    wants_stand_in,
+)
+from supervisor.lifecycle import step
+from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.restart import FAILED_DELAY_S
+
+NOW = 1000.0
+TICK_S = 1.0  # the loop looks for hangs this often
+ROUNDING_S = 1e-6
+IN_USE = Cause(reason="it is in use", hint="look")
+NO_FORK = Cause(reason="no worker could be started")
+REPORT = ImportReport(
+    type="ValueError",
+    message="no",
+    file="coach.py",
+    line=3,
+    missing_module=None,
+    hint=None,
+    traceback="",
+    seconds=0.1,
+)
+AT_WORK = (Phase.IMPORTING, Phase.READY, Phase.PAUSED)
+
+
+def middle() -> float:
+    """Be a random source that is always the same."""
+    return 0.5
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a worker does: ``first_s`` until its import ends, ``then_s`` until what comes after.
+
+    Kinds: ok, import_failure, crash (while importing), endless (an import), no_fork, freeze (shows
+    no sign of life after being ready).
+    """
+
+    kind: str
+    first_s: float
+    then_s: float
+    drain_s: float = 0.1
+
+
+class World:
+    """A life, its workers, and the time; `run` lets everything happen that is planned."""
+
+    def __init__(self, script: list[Behaviour], limits: Limits) -> None:
+        self.now = NOW
+        self.life = Life(since=NOW, limits=limits)
+        self.actions: list[Action] = []
+        self.script = itertools.cycle(script)
+        self._order = itertools.count(4711)
+        self._due: list[tuple[float, int, LifeEvent]] = []
+        self._living: dict[int, Behaviour] = {}
+
+    def plan(self, later_s: float, event: LifeEvent) -> None:
+        """Let ``event`` come in ``later_s`` seconds."""
+        heapq.heappush(self._due, (self.now + later_s, next(self._order), event))
+
+    def run(self, seconds: float) -> None:
+        """Let ``seconds`` go by."""
+        end = self.now + seconds
+        while self.now < end:
+            wakeup = next_wakeup(self.life, self.now)
+            assert wakeup is None or wakeup > self.now, "the loop would spin"
+            tick = min(self.now + TICK_S, wakeup or end, end)
+            if self._due and self._due[0][0] <= tick:
+                self.now, _, event = heapq.heappop(self._due)
+                if self._may_come(event):
+                    self.step(event)
+            else:
+                self.now = tick
+                self._beat()
+            self.step(Elapsed())
+
+    def _beat(self) -> None:
+        for number, behaviour in list(self._living.items()):
+            worker = self.life.worker(number)
+            if worker is None or worker.phase not in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
+                continue
+            if behaviour.kind != "freeze" or self.now - worker.since < behaviour.then_s:
+                self.step(Beat(number, loop_age_s=0.0))
+
+    def step(self, event: LifeEvent) -> None:
+        """Take one step, check it, and carry out its actions."""
+        before = self.life
+        if isinstance(event, Exited):
+            self._living.pop(event.number, None)
+        self.life, actions = step(before, event, self.now, middle)
+        self.actions += actions
+        check_step(before, self.life, actions)
+        for action in actions:
+            self._act(action)
+        check_life(self.life, self.now)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Spawn(number):
+                if self.life.worker(number) is not None:
+                    self._spawn(number)
+            case Kill(number) if number in self._living:
+                self.plan(0.01, Exited(number, Exit(signal=9)))
+            case Drain(number) if number in self._living:
+                self.plan(self._living[number].drain_s, Exited(number, Exit(code=0)))
+
+    def _spawn(self, number: int) -> None:
+        behaviour = next(self.script)
+        if behaviour.kind == "no_fork":
+            self.step(SpawnFailed(number, NO_FORK))
+            return
+        self._living[number] = behaviour
+        self.step(Spawned(number, next(self._order)))
+        ends_s = behaviour.first_s + behaviour.then_s
+        match behaviour.kind:
+            case "ok":
+                self.plan(behaviour.first_s, Ready(number))
+                self.plan(ends_s, Exited(number, Exit(code=0)))
+            case "freeze":
+                self.plan(behaviour.first_s, Ready(number))
+            case "import_failure":
+                self.plan(behaviour.first_s, ImportFailed(number, REPORT))
+                self.plan(ends_s, Exited(number, Exit(code=1)))
+            case "crash":
+                self.plan(behaviour.first_s, Exited(number, Exit(signal=11)))
+
+    def _may_come(self, event: LifeEvent) -> bool:
+        """Say whether the world can produce ``event`` now: the dead say nothing."""
+        if isinstance(event, Bound | BindFailed):
+            return not self.life.bound
+        return not isinstance(event, WorkerEvent) or event.number in self._living
+
+
+def check_step(before: Life, life: Life, actions: tuple[Action, ...]) -> None:
+    """Check what holds for every step."""
+    spawned = [action for action in actions if isinstance(action, Spawn)]
+    assert not (spawned and life.stopped), "an operator's stop lasts"
+    assert len(spawned) <= life.limits.workers, "never more than the configured workers"
+    assert len({spawn.generation for spawn in spawned}) <= 1
+    assert all(spawn.number > before.last_number for spawn in spawned)
+    assert life.generation - before.generation in (0, 1)
+    assert life.restarts - before.restarts in (0, 1)
+    if spawned and life.limits.replace:
+        others = {w.generation for w in life.workers} - {spawned[0].generation}
+        assert not others, "an app that can't run twice would"
+    for action in actions:
+        if isinstance(action, Kill | Drain | Pause | Resume):
+            assert before.worker(action.number) is not None
+    drained = {a.number for a in actions if isinstance(a, Drain)}
+    assert all(w.phase is not Phase.DRAINING for w in before.workers if w.number in drained)
+
+
+def check_life(life: Life, now: float) -> None:
+    """Check what holds for every life, between two steps."""
+    serving = [w for w in life.of(Phase.READY, generation=life.current) if not w.stuck]
+    assert (life.state is AppState.READY) == bool(serving and not life.stopped)
+    assert (life.state is AppState.STOPPED) == life.stopped
+    assert len({w.number for w in life.workers}) == len(life.workers)
+    assert life.since <= now
+    _check_generations(life)
+    _check_deadlines(life)
+    if life.stopped:
+        assert not life.of(*AT_WORK)
+        assert life.cause is not None
+        assert life.retry_at is life.candidate is life.pending is None
+    elif life.bound:
+        assert _goes_on(life), "nothing would ever happen again"
+    if life.state is AppState.READY:
+        assert life.unserved_since is None
+    elif life.bound:
+        assert life.unserved_since is not None
+        unserved_s = now - life.unserved_since
+        assert wants_stand_in(life, now) or unserved_s < STAND_IN_AFTER_S + ROUNDING_S
+        assert not wants_stand_in(life, now) or life.stopped or unserved_s > 1 - ROUNDING_S
+    if life.state in (AppState.BACKOFF, AppState.FAILED):
+        assert life.cause is not None, "a port that isn't served has a reason"
+        if life.retry_at is not None:
+            stuck = any(worker.stuck for worker in life.workers)
+            assert stuck or (life.state is AppState.FAILED) == life.history.failed
+            assert life.retry_at <= now + FAILED_DELAY_S
+
+
+def _check_generations(life: Life) -> None:
+    at_work = {w.generation for w in life.of(Phase.IMPORTING, Phase.READY)}
+    assert at_work <= {life.current, life.candidate}, "two generations at most"
+    paused = life.of(Phase.PAUSED)
+    assert (life.probation_until is None) or paused or life.state is AppState.READY
+    assert not paused or life.probation_until is not None
+    assert not paused or life.candidate is None
+    draining = {w.generation for w in life.of(Phase.DRAINING)}
+    assert len(draining) <= DRAINING_MAX + 1
+    for generation in at_work:
+        ours = life.of(Phase.IMPORTING, Phase.READY, generation=generation)
+        assert len(ours) <= life.limits.workers
+
+
+def _check_deadlines(life: Life) -> None:
+    """Every wait has an end."""
+    for worker in life.workers:
+        if worker.phase is Phase.IMPORTING:
+            assert worker.kill_at is not None
+
+
+def _goes_on(life: Life) -> bool:
+    moving = life.of(Phase.IMPORTING, Phase.READY, Phase.ENDING, generation=life.current)
+    return bool(
+        moving
+        or life.candidate is not None
+        or life.retry_at is not None
+        or (life.pending is not None and life.workers)
+    )
