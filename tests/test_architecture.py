@@ -38,6 +38,7 @@ EDGES = {
     "logs",
     "client",
     "tracing",
+    "systemd",
 }
 # Composition: may use everything.
 COMPOSITION = {
@@ -57,6 +58,7 @@ COMPOSITION = {
     "keeper",
     "loop",
     "service",
+    "socketstore",
     "standin",
     "status",
     "warmup",
