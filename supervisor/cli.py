@@ -15,6 +15,7 @@ from supervisor import __version__
 from supervisor.cli_config import config_group
 from supervisor.cli_doctor import doctor
 from supervisor.cli_operate import events, logs, reload, restart, start, stop
+from supervisor.cli_service import service_group
 from supervisor.effective import planned
 from supervisor.errors import ConfigError, SupervisorError
 from supervisor.output import (
@@ -162,5 +163,5 @@ def _place(finding: dict[str, Any]) -> str:
     return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
 
 
-for command in (start, stop, restart, reload, logs, events, config_group, doctor):
+for command in (start, stop, restart, reload, logs, events, config_group, doctor, service_group):
     cli.add_command(command)

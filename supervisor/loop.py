@@ -42,6 +42,7 @@ from supervisor.settings import Config
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
+from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
 from supervisor.worker import AppWorker
@@ -83,6 +84,8 @@ class Supervisor:
         self._stop_signals = 0
         self._stopped = asyncio.Event()
         self._apps: list[Service] = []
+        self._unit = Unit(self._tell_of_unit)
+        self.sockets = self._unit.sockets
         self._stand_in = StandInKeeper(self, self._run_stand_in)
         self._foreign = foreign.ForeignListeners(self)
 
@@ -115,6 +118,7 @@ class Supervisor:
         warm_up()
         await server.start()
         self._on_time()
+        self.sockets.discard_rest()
         self._push_for_ever()
         self._look_for_ever()
         self._tasks.add(self._loop.create_task(self._watch_without_status()))
@@ -178,6 +182,7 @@ class Supervisor:
 
     async def _shut_down(self) -> None:
         """Let every worker finish what it does, within the limit; then leave nothing behind."""
+        self._unit.stopping()
         for handle in (self._timer, self._settling):
             if handle is not None:
                 handle.cancel()
@@ -221,6 +226,9 @@ class Supervisor:
         self.event_log.add(event)
         self._log.event(text, app=app, kind=str(kind), problem=problem)
         self._remember(text, app=app or OWN_LINES, pid=None, output=False)
+
+    def _tell_of_unit(self, text: str) -> None:
+        self.tell(EventKind.BOUND, text, app=None, problem=True)
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
@@ -359,6 +367,7 @@ class Supervisor:
         services = [*self._apps, self._status]
         wanted = [service for service in services if wants_stand_in(service.life, now)]
         self._stand_in.set(wanted, services, self._stand_in_picture())
+        self._unit.settled(self._stand_in_picture()["apps"])
         self._push()
         self._set_timer(now)
 
@@ -377,6 +386,7 @@ class Supervisor:
             worker.on_tick()
         self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
+        self._unit.cycle_completed(self.now())
 
     def _look_for_ever(self) -> None:
         self._foreign.look([*self._apps, self._status])

@@ -185,16 +185,16 @@ class Service:
             self.worker.send({"type": "drain", "timeout_s": timeout_s})
 
     def close(self) -> None:
-        """Close the port."""
+        """Close the port; systemd, if it started us, keeps it for the next main process."""
         if self.listener is not None:
-            listeners.close(self.listener)
+            self._host.sockets.release(self.listener)
             self.listener = None
 
     # ---- how it is done
 
     def _try_bind(self, now: float) -> None:
         try:
-            self.listener = listeners.bind(self.address)
+            self.listener = self._host.sockets.bind(self.address)
         except listeners.BindError as error:
             self._bind_failed(error, now)
             return

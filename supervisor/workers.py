@@ -11,6 +11,7 @@ from supervisor.events import EventKind
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit
 from supervisor.process import Child, kill_group
+from supervisor.socketstore import SocketStore
 
 _PARTS_AT_EXIT = 16
 _FLOOD_PAUSE_S = 0.005  # with the size of a part: a flood is read at 13 MB a second at most
@@ -19,6 +20,8 @@ _OUTPUT_PART = 64 * 1024  # read at once from a worker's output, so that others 
 
 class Host(Protocol):
     """What a service needs of the main loop; time is monotonic seconds."""
+
+    sockets: SocketStore
 
     def now(self) -> float:
         """Give the time."""
