@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error)
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -61,13 +62,15 @@ def run(config_file: str | None) -> None:
     """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C."""
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
+    from supervisor.notifier import told
 
-    config = load(config_file)
-    log = Log(config.supervisor.log_format, config.supervisor.log_level)
-    for path in planned(config):
-        text = f"{path} is set, but this version doesn't act on it yet"
-        log.event(text, app=None, kind="config", problem=True)
-    sys.exit(asyncio.run(Supervisor(config, log).run()))
+    with told(dict(os.environ)):
+        config = load(config_file)
+        log = Log(config.supervisor.log_format, config.supervisor.log_level)
+        for path in planned(config):
+            text = f"{path} is set, but this version doesn't act on it yet"
+            log.event(text, app=None, kind="config", problem=True)
+        sys.exit(asyncio.run(Supervisor(config, log).run()))
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")

@@ -20,6 +20,7 @@ class EventKind(StrEnum):
     FILES_CHANGED = "files_changed"
     FOREIGN = "foreign_listener"
     STAND_IN = "stand_in"
+    HAND_OVER = "hand_over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from supervisor.commands import Commands
 from supervisor.conflict import conflict
 from supervisor.events import Event, EventKind, EventLog
 from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
-from supervisor.keeper import StandInKeeper
+from supervisor.keeper import STAND_IN, StandInKeeper
 from supervisor.life import wants_stand_in
 from supervisor.listeners import Address
 from supervisor.logbook import LogBook
@@ -119,12 +119,13 @@ class Supervisor:
         await server.start()
         self._on_time()
         self.sockets.discard_rest()
+        self._unit.begin(self.config)
         self._push_for_ever()
         self._look_for_ever()
         self._tasks.add(self._loop.create_task(self._watch_without_status()))
         await self._stopped.wait()
         server.stop()
-        await self._shut_down()
+        await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0
 
     def _make_services(self) -> None:
@@ -180,33 +181,48 @@ class Supervisor:
             self.tell(EventKind.STOPPING, "stopping at once, because of a second SIGINT", app=None)
             self._kill_all()
 
-    async def _shut_down(self) -> None:
-        """Let every worker finish what it does, within the limit; then leave nothing behind."""
-        self._unit.stopping()
+    async def _shut_down(self, *, hand_over: bool) -> None:
+        """Let every worker finish what it does, within the limit; then leave nothing behind.
+
+        ``hand_over``: but leave those that serve until the next main process is there.
+        """
         for handle in (self._timer, self._settling):
             if handle is not None:
                 handle.cancel()
         for task in self._tasks:
             task.cancel()
+        spared = self._outliving() if hand_over else set()
         for service in [*self._apps, self._status]:
-            service.stop()
-        self._stand_in.stop()
+            if service.name not in spared:
+                service.stop()
+        if not hand_over:
+            self._stand_in.stop()
         limit_s = self.config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
-        await self._until_no_workers(limit_s)
-        self._kill_all()
-        await self._until_no_workers(_KILL_MARGIN_S)
+        await self._until_no_workers(limit_s, spared)
+        self._kill_all(spared)
+        await self._until_no_workers(_KILL_MARGIN_S, spared)
         for service in [*self._apps, self._status]:
             service.close()
+        if not hand_over:
+            await self._unit.end_all()
         self._log.flush()
 
-    async def _until_no_workers(self, limit_s: float) -> None:
+    def _outliving(self) -> set[str]:
+        """Give the names of workers that serve on until the next main process is there."""
+        apps = {name for name, app in self.config.apps.items() if self._unit.outlives(app)}
+        return {*apps, _STATUS, STAND_IN}
+
+    async def _until_no_workers(self, limit_s: float, spared: Collection[str] = ()) -> None:
         deadline = self.now() + limit_s
-        while self._workers and self.now() < deadline:
+        while self._pids_but(spared) and self.now() < deadline:
             await asyncio.sleep(0.01)
 
-    def _kill_all(self) -> None:
-        for pid in self._workers:
+    def _kill_all(self, spared: Collection[str] = ()) -> None:
+        for pid in self._pids_but(spared):
             kill_group(pid)
+
+    def _pids_but(self, spared: Collection[str]) -> list[int]:
+        return [pid for pid, worker in self._workers.items() if worker.name not in spared]
 
     # ---- what a service asks for (service.Host)
 
@@ -228,7 +244,7 @@ class Supervisor:
         self._remember(text, app=app or OWN_LINES, pid=None, output=False)
 
     def _tell_of_unit(self, text: str) -> None:
-        self.tell(EventKind.BOUND, text, app=None, problem=True)
+        self.tell(EventKind.HAND_OVER, text, app=None)
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
@@ -239,7 +255,8 @@ class Supervisor:
         self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
     ) -> Child:
         """Fork a worker and listen to it."""
-        child = fork_child(run, name=name, keep=keep)
+        main = self._unit.worker_main(run, self.config.apps.get(owner.name), self.config)
+        child = fork_child(main, name=name, keep=[*keep, *self._unit.kept])
         self._workers[child.pid] = owner
         self._loop.add_reader(child.channel, owner.on_messages)
         self._loop.add_reader(child.output, owner.on_output)

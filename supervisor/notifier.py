@@ -1,11 +1,16 @@
 """Keeps systemd informed: ready once, in words on every change, alive while the loop turns."""
 
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from supervisor.errors import SupervisorError
 from supervisor.model import AppState
 from supervisor.systemd import NotifySocket
 
 STATUS_NAME = "status"  # among the apps' documents, the status server's
+_HOLD_S = 3.0  # before an end that is due to repeat itself
 _FEEDS_PER_WATCHDOG = 3.0  # two may come late before systemd acts
 
 Documents = dict[str, dict[str, Any]]
@@ -68,3 +73,20 @@ def status_text(apps: Documents) -> str:
         if app["status"] != "pass":
             words.append(f"{name}: {app['reason'] or app['state']}")
     return "; ".join(words)
+
+
+@contextlib.contextmanager
+def told(environ: Mapping[str, str]) -> Iterator[None]:
+    """Tell systemd, if it started us, of a `SupervisorError` in the block, which goes on.
+
+    After a moment: systemd starts the service anew at once and for ever, and an invalid
+    configuration must not keep a small machine busy.
+    """
+    address = environ.get("NOTIFY_SOCKET")
+    try:
+        yield
+    except SupervisorError as error:
+        if address:
+            NotifySocket(address).status(f"cannot start: {error.message}")
+            time.sleep(_HOLD_S)
+        raise

@@ -180,6 +180,10 @@ class Server:
         """Call ``readable`` in the loop whenever ``fd`` can be read."""
         self._map[fd] = _Watched(readable)
 
+    def forget(self, fd: int) -> None:
+        """Watch ``fd`` no more; to be called in the loop."""
+        self._map.pop(fd, None)
+
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept nothing more and let `run` return when all clients are served.
 

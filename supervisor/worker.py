@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor import handover
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.importing import import_app
@@ -81,14 +82,21 @@ def serve(
     def hear() -> None:
         try:
             messages = channel.receive()
-        except ChannelClosed:
-            os._exit(1)  # the main process is gone: nobody would ever end us
+        except ChannelClosed:  # the main process is gone
+            if heir is None:
+                os._exit(1)  # nobody would ever end us
+            server.forget(channel.fileno())
+            heir.main_is_gone(
+                lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
+            )
+            return
         for message in messages:
             if message["type"] == "drain":
                 server.drain(timeout_s=message["timeout_s"], idle_s=IDLE_S)
             elif on_message is not None:
                 on_message(message)
 
+    heir = handover.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)

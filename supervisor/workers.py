@@ -61,7 +61,7 @@ class Worker:
 
     def __init__(self, host: Host, name: str, owner: "WorkerOwner", generation: int) -> None:
         self._host = host
-        self._name = name
+        self.name = name
         self._owner = owner
         self._lines = OutputLines()
         self.generation = generation
@@ -72,7 +72,7 @@ class Worker:
 
     def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
         """Fork it and give its pid; raises OSError."""
-        self.child = self._host.fork(run, f"fs-{self._name}", keep, self)
+        self.child = self._host.fork(run, f"fs-{self.name}", keep, self)
         self.channel = Channel(self.child.channel)
         return self.child.pid
 
@@ -119,7 +119,7 @@ class Worker:
             if not self._read_output():
                 break
         rest = [*self._lines.rest(), *self._printed_this_s.left_out()]
-        self._host.print_output(self._name, self.child.pid, rest)
+        self._host.print_output(self.name, self.child.pid, rest)
         self._close_channel()
         self._stop_output()
         os.close(self.child.output)
@@ -144,14 +144,14 @@ class Worker:
         except BlockingIOError:
             return False
         told = self._printed_this_s.take(data, self._host.now())
-        self._host.print_output(self._name, self.child.pid, self._lines.feed(told))
+        self._host.print_output(self.name, self.child.pid, self._lines.feed(told))
         return bool(data)
 
     def on_tick(self) -> None:
         """Say, every second, how many lines were left out."""
         assert self.child is not None
         lines = self._printed_this_s.left_out(self._host.now())
-        self._host.print_output(self._name, self.child.pid, lines)
+        self._host.print_output(self.name, self.child.pid, lines)
 
     def _stop_output(self) -> None:
         assert self.child is not None

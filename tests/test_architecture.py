@@ -39,6 +39,8 @@ EDGES = {
     "client",
     "tracing",
     "systemd",
+    "handover",
+    "predecessor",
 }
 # Composition: may use everything.
 COMPOSITION = {
@@ -81,7 +83,16 @@ ALLOWED: dict[str, set[str]] = {
 }
 IMPURE = {"time", "os", "socket", "random", "threading", "asyncio", "subprocess"}
 # What runs in a worker may have to run on the interpreter of an app's own virtual environment.
-IN_WORKERS = {"worker", "serving", "importing", "watching", "channel", "model", "errors"}
+IN_WORKERS = {
+    "worker",
+    "serving",
+    "importing",
+    "watching",
+    "channel",
+    "model",
+    "errors",
+    "handover",
+}
 
 
 def imported(file: Path) -> Iterator[str]:
