@@ -42,7 +42,9 @@ def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
             for problem in error.problems
         ]
     else:
-        findings = list(examine(config))
+        from supervisor.doctor_service import examine_service
+
+        findings = [*examine(config), *examine_service(config)]
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(f) for f in findings], indent=2))
     else:

@@ -179,11 +179,20 @@ def delete_data(state_dir: Path) -> Iterator[str]:
 
 def installed_user() -> str | None:
     """Give the user of the installed unit, None where none is installed."""
+    return _installed("User")
+
+
+def installed_start() -> str | None:
+    """Give the command line of the installed unit, None where none is installed."""
+    return _installed("ExecStart")
+
+
+def _installed(key: str) -> str | None:
     try:
         lines = INSTALLATION.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
-    found = [line.removeprefix("User=") for line in lines if line.startswith("User=")]
+    found = [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
     return found[-1] if found else None
 
 

@@ -80,7 +80,7 @@ RestartMaxDelaySec=10s
 
 def installation(config: Config, machine: Machine) -> str:
     """Give the drop-in with what is particular to this machine."""
-    start = _command_line([*machine.command, "run", "--config", str(config.file)])
+    start = exec_start(config, machine)
     lines = [
         "# Written by `flask-supervisor service install`, which writes it anew each time. Settings",
         "# of your own belong into another drop-in: sudo systemctl edit flask-supervisor",
@@ -95,6 +95,11 @@ def installation(config: Config, machine: Machine) -> str:
         *_login_lines(machine),
     ]
     return "\n".join(lines) + "\n"
+
+
+def exec_start(config: Config, machine: Machine) -> str:
+    """Give the command line of the service."""
+    return _command_line([*machine.command, "run", "--config", str(config.file)])
 
 
 def writable_folders(config: Config) -> list[Path]:

@@ -21,6 +21,7 @@ VALUES = {
     "settings",
     "sources",
     "logbook",
+    "sandbox",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {"restart", "life", "lifecycle", "health"}
@@ -67,6 +68,7 @@ COMPOSITION = {
     "preflight",
     "installing",
     "cli_service",
+    "doctor_service",
     "unit",
     "standin",
     "status",
@@ -92,6 +94,7 @@ IN_WORKERS = {
     "model",
     "errors",
     "handover",
+    "sandbox",
 }
 
 
