@@ -11,6 +11,7 @@ import time
 
 from supervisor.channel import Channel
 from supervisor.errors import ChannelClosed
+from supervisor.handover import Handover
 from supervisor.model import BEAT_S
 from supervisor.serving import Server
 
@@ -19,16 +20,22 @@ _MB = 1024 * 1024
 
 
 class Beats(threading.Thread):
-    """Tells of ``server`` through ``channel`` until the process ends."""
+    """Tells of ``server`` through ``channel`` until the process ends.
 
-    def __init__(self, server: Server, channel: Channel) -> None:
+    ``heir``, if the worker may outlive the main process, is told too that the process lives.
+    """
+
+    def __init__(self, server: Server, channel: Channel, heir: Handover | None) -> None:
         super().__init__(name="beats", daemon=True)
         self._server = server
         self._channel = channel
+        self._heir = heir
 
     def run(self) -> None:
         """Beat for ever, first at once."""
         while self.beat():
+            if self._heir is not None:
+                self._heir.alive()
             self._server.wake()  # so that an idle loop has turned before the next beat
             time.sleep(BEAT_S)
 

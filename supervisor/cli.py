@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error)
 
 import asyncio
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from supervisor import __version__
 from supervisor.cli_config import config_group
 from supervisor.cli_doctor import doctor
 from supervisor.cli_operate import events, logs, reload, restart, start, stop
+from supervisor.cli_service import service_group
 from supervisor.effective import planned
 from supervisor.errors import ConfigError, SupervisorError
 from supervisor.output import (
@@ -69,13 +71,16 @@ def run(config_file: str | None, reload_on_change: bool) -> None:
     """
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
+    from supervisor.notifier import told
 
-    config = load(config_file)
-    log = Log(config.supervisor.log_format, config.supervisor.log_level)
-    for path in planned(config):
-        text = f"{path} is set, but this version doesn't act on it yet"
-        log.event(text, app=None, kind="config", problem=True)
-    sys.exit(asyncio.run(Supervisor(config, log, reload_on_change=reload_on_change).run()))
+    with told(dict(os.environ)):
+        config = load(config_file)
+        log = Log(config.supervisor.log_format, config.supervisor.log_level)
+        for path in planned(config):
+            text = f"{path} is set, but this version doesn't act on it yet"
+            log.event(text, app=None, kind="config", problem=True)
+        supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
+        sys.exit(asyncio.run(supervisor.run()))
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")
@@ -171,5 +176,5 @@ def _place(finding: dict[str, Any]) -> str:
     return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
 
 
-for command in (start, stop, restart, reload, logs, events, config_group, doctor):
+for command in (start, stop, restart, reload, logs, events, config_group, doctor, service_group):
     cli.add_command(command)

@@ -46,7 +46,9 @@ def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
     except ConfigError as error:
         findings = list(examine_without(error, _state_dir(config_file)))
     else:
-        findings = list(examine(config))
+        from supervisor.doctor_service import examine_service
+
+        findings = [*examine(config), *examine_service(config)]
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(f) for f in findings], indent=2))
     else:

@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     REPLACED = "replaced"
     STUCK = "stuck"
     CONFIGURATION = "configuration"
+    HAND_OVER = "hand_over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

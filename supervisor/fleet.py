@@ -1,6 +1,6 @@
 """All services of a configuration: made from it, and changed when it changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Protocol
 
@@ -76,15 +76,16 @@ class Fleet:
         gone = [service for service in self._retiring if not service.workers]
         for service in gone:
             then = self._retiring.pop(service)
-            service.close()
+            service.remove()
             if then is not None:
                 then()
         return gone
 
-    def stop(self) -> None:
-        """Let all workers end; nothing is started any more."""
+    def stop(self, spared: Collection[str]) -> None:
+        """Let all workers end but those of ``spared`` apps; nothing is started any more."""
         for service in [*self.all(), *self._retiring]:
-            service.stop()
+            if service.name not in spared:
+                service.stop()
 
     def close(self) -> None:
         """Close all ports."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
+from supervisor import sandbox
 from supervisor.model import ImportReport
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -317,6 +318,8 @@ def _hint(error: BaseException, path: Path, missing: str | None) -> str | None:
         return error.hint
     if missing:
         return _missing_hint(missing, path)
+    if isinstance(error, OSError) and (forbidden := sandbox.hint(error, os.environ)):
+        return forbidden
     if "partially initialized module" in _text(error):
         return "two modules import each other: move one of the imports into a function"
     if isinstance(error, SyntaxError):

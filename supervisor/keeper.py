@@ -12,6 +12,7 @@ from supervisor.process import kill_group
 from supervisor.service import Service
 from supervisor.workers import Host, Worker
 
+STAND_IN = "stand-in"  # the name of its worker
 _DRAIN_S = 2.0  # the stand-in's last answers get this long
 _IDLE_S = 0.3
 _RETRY_S = 0.5  # between a stand-in that failed and the next one
@@ -104,7 +105,7 @@ class StandInKeeper:
         if self._host.now() < self._start_at:
             return
         held = {s.name: (s.listener, s.control) for s in services if s.listener is not None}
-        worker = Worker(self._host, "stand-in", self)
+        worker = Worker(self._host, STAND_IN, self)
         keep = [listener.fileno() for listener, _ in held.values()]
         try:
             worker.start(lambda channel: self._run(channel, held), keep)

@@ -70,21 +70,23 @@ def retry_delay_s(
     return min(first_delay_s * factor ** (failed_attempts - 1), max_delay_s)
 
 
-def bind(address: Address) -> socket.socket:
+def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
     """Give a non-blocking listening socket at ``address``; the caller closes it.
 
-    Raises `BindError`. Never blocks: no name is resolved.
+    ``beside_our_own``: an earlier listener of ours at this port is about to be closed. Raises
+    `BindError`. Never blocks: no name is resolved.
     """
     if address.port is None:
         return _bind_unix(Path(address.host.removeprefix("unix:")))
-    host = "127.0.0.1" if address.host == "localhost" else address.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    host, family = _host_and_family(address)
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:  # EAFNOSUPPORT: a kernel without IPv6
         raise _explained(error, address) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if beside_our_own:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             dual_stack = host == "::"
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not dual_stack))
@@ -96,6 +98,54 @@ def bind(address: Address) -> socket.socket:
         listener.close()
         raise _explained(error, address) from error
     return listener
+
+
+def _host_and_family(address: Address) -> tuple[str, socket.AddressFamily]:
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return host, socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def matches(candidate: socket.socket, address: Address) -> bool:
+    """Say whether ``candidate``, made by an earlier process, listens at ``address``."""
+    try:
+        return (
+            candidate.type == socket.SOCK_STREAM
+            and candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            and _bound_at(candidate, address)
+        )
+    except OSError:
+        return False
+
+
+def _bound_at(candidate: socket.socket, address: Address) -> bool:
+    if address.port is None:
+        path = address.host.removeprefix("unix:")
+        return (
+            candidate.family == socket.AF_UNIX
+            and candidate.getsockname() == path
+            and stat.S_ISSOCK(os.stat(path).st_mode)  # else nobody can find it
+        )
+    host, family = _host_and_family(address)
+    if candidate.family != family:
+        return False
+    if family == socket.AF_INET6:
+        v6_only = candidate.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        if bool(v6_only) == (host == "::"):
+            return False
+    found, port, *_ = candidate.getsockname()
+    return port == address.port and _packed(family, found) == _packed(family, host)
+
+
+def _packed(family: socket.AddressFamily, host: str) -> bytes:
+    return socket.inet_pton(family, host.partition("%")[0])
+
+
+def adopt(candidate: socket.socket) -> None:
+    """Make a listener of an earlier process, or of systemd, what `bind` gives; raises OSError."""
+    candidate.listen(BACKLOG)  # a listening socket only takes the number
+    if candidate.family != socket.AF_UNIX:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    candidate.setblocking(False)
 
 
 def close(listener: socket.socket) -> None:

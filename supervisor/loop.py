@@ -10,24 +10,22 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from supervisor import __version__, control, foreign, health
-from supervisor import config as configuration
-from supervisor.changes import Changes, compare
+from supervisor.changes import Changes
 from supervisor.channel import Message
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
 from supervisor.errors import ConfigError
 from supervisor.events import Event, EventKind, EventLog
-from supervisor.fleet import Fleet
+from supervisor.fleet import STATUS, Fleet
 from supervisor.health import CheckFacts, SupervisorFacts
-from supervisor.keeper import StandInKeeper
+from supervisor.keeper import STAND_IN, StandInKeeper
 from supervisor.life import ReloadAsked, wants_stand_in
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
@@ -43,12 +41,14 @@ from supervisor.process import (
     run_in_child,
     scrub_environment,
 )
+from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
 from supervisor.service import Service, WorkerMain
 from supervisor.settings import Config
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
+from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
 from supervisor.worker import AppWorker
@@ -56,7 +56,6 @@ from supervisor.workers import Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
-_CONFIG_TIMEOUT_S = 10.0
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
@@ -90,9 +89,10 @@ class Supervisor:
         self._timer: asyncio.TimerHandle | None = None
         self._stop_signals = 0
         self._stopped = asyncio.Event()
+        self._unit = Unit(self._tell_of_unit)
+        self.sockets = self._unit.sockets
         self._kills = KillCounter()
-        self._configuring = asyncio.Lock()
-        self._refused_configuration: str | None = None
+        self._reconfiguring = Reconfiguring(self)
         self._fleet = Fleet(self, self, config, reload_on_change=reload_on_change)
         self._stand_in = StandInKeeper(self, self._run_stand_in)
         self._foreign = foreign.ForeignListeners(self)
@@ -126,12 +126,14 @@ class Supervisor:
         warm_up()
         await server.start()
         self._on_time()
+        self.sockets.discard_rest()
+        self._unit.begin(self.config)
         self._push_for_ever()
         self._look_for_ever()
         self._run_task(self._watch_without_status())
         await self._stopped.wait()
         server.stop()
-        await self._shut_down()
+        await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0
 
     def _make_data_dirs(self) -> None:
@@ -170,30 +172,45 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shut_down(self) -> None:
-        """Let every worker finish what it does, within the limit; then leave nothing behind."""
+    async def _shut_down(self, *, hand_over: bool) -> None:
+        """Let every worker finish what it does, within the limit; then leave nothing behind.
+
+        ``hand_over``: but leave those that serve until the next main process is there.
+        """
         for handle in (self._timer, self._settling):
             if handle is not None:
                 handle.cancel()
         for task in self._tasks:
             task.cancel()
-        self._fleet.stop()
-        self._stand_in.stop()
+        spared = self._outliving() if hand_over else set()
+        self._fleet.stop(spared)
+        if not hand_over:
+            self._stand_in.stop()
         limit_s = self.config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
-        await self._until_no_workers(limit_s)
-        self._kill_all()
-        await self._until_no_workers(_KILL_MARGIN_S)
+        await self._until_no_workers(limit_s, spared)
+        self._kill_all(spared)
+        await self._until_no_workers(_KILL_MARGIN_S, spared)
         self._fleet.close()
+        if not hand_over:
+            await self._unit.end_all()
         self._log.flush()
 
-    async def _until_no_workers(self, limit_s: float) -> None:
+    def _outliving(self) -> set[str]:
+        """Give the names of workers that serve on until the next main process is there."""
+        apps = {name for name, app in self.config.apps.items() if self._unit.outlives(app)}
+        return {*apps, STATUS, STAND_IN}
+
+    async def _until_no_workers(self, limit_s: float, spared: Collection[str] = ()) -> None:
         deadline = self.now() + limit_s
-        while self._workers and self.now() < deadline:
+        while self._pids_but(spared) and self.now() < deadline:
             await asyncio.sleep(0.01)
 
-    def _kill_all(self) -> None:
-        for pid in self._workers:
+    def _kill_all(self, spared: Collection[str] = ()) -> None:
+        for pid in self._pids_but(spared):
             kill_group(pid)
+
+    def _pids_but(self, spared: Collection[str]) -> list[int]:
+        return [pid for pid, worker in self._workers.items() if worker.name not in spared]
 
     # ---- what a service asks for (service.Host)
 
@@ -215,6 +232,9 @@ class Supervisor:
         self._log.event(text, app=app, kind=str(kind), problem=problem)
         self._remember(text, app=app or OWN_LINES, pid=None, output=False)
 
+    def _tell_of_unit(self, text: str) -> None:
+        self.tell(EventKind.HAND_OVER, text, app=None)
+
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
         if self._settling is None and not self._stopped.is_set():
@@ -224,7 +244,8 @@ class Supervisor:
         self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
     ) -> Child:
         """Fork a worker and listen to it."""
-        child = fork_child(run, name=name, keep=keep)
+        main = self._unit.worker_main(run, self.config.apps.get(owner.name), self.config)
+        child = fork_child(main, name=name, keep=[*keep, *self._unit.kept])
         self._workers[child.pid] = owner
         self._loop.add_reader(child.channel, owner.on_messages)
         self._loop.add_reader(child.output, owner.on_output)
@@ -297,51 +318,25 @@ class Supervisor:
         return self._fleet.apps
 
     async def reconfigure(self, *, by: str) -> Changes:
-        """Read the configuration anew, and change what it changes; what is the same goes on.
-
-        Raises `ConfigError` when it is invalid: then nothing changes.
-        """
-        async with self._configuring:
-            self.tell(
-                EventKind.CONFIGURATION, f"reading the configuration anew, for {by}", app=None
-            )
-            try:
-                new = await self._read_configuration()
-            except ConfigError as error:
-                first = error.problems[0]
-                more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
-                self._refused_configuration = f"the new configuration is invalid: {first}{more}"
-                text = "; ".join(error.problems)
-                text = f"the new configuration is refused, nothing has changed: {text}"
-                self.tell(EventKind.CONFIGURATION, text, app=None, problem=True)
-                self.changed()
-                raise
-            changes = compare(self.config, new)
-            self.config, self._refused_configuration = new, None
-            scrub_environment(new.sources.variables)
-            self._secrets |= new.secret_values()  # workers that know the old ones still run
-            self.hide = Redaction(self._secrets)
-            self._fleet.configure(new, changes)
-            self._make_data_dirs()
-            self._stand_in.renew()  # it knows the ports as they were
-            self.tell(EventKind.CONFIGURATION, f"the configuration: {changes}", app=None)
-            for name in changes.changed:
-                self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
-            self._on_time()
-            return changes
-
-    async def _read_configuration(self) -> Config:
-        """Load it, after a child has shown that this neither blocks nor fails."""
-        file, environment = self.config.file, self.config.sources.environment
+        """Read the configuration anew and change what it changes; raises `ConfigError`."""
+        self._unit.notifier.reloading(self.now())
         try:
-            problems = await run_in_child(
-                _problems, file, environment, timeout_s=_CONFIG_TIMEOUT_S, quiet=True
-            )
-        except (TaskFailed, OSError) as error:
-            raise ConfigError([f"{file}: cannot read it: {error}"]) from error
-        if problems:
-            raise ConfigError(problems)
-        return configuration.load(file, environment)
+            return await self._reconfiguring.read_anew(by=by)
+        finally:
+            self._unit.notifier.reloaded()
+
+    def configure(self, config: Config, changes: Changes) -> None:
+        """Take ``config``, which changes what ``changes`` says."""
+        self.config = config
+        scrub_environment(config.sources.variables)
+        self._secrets |= config.secret_values()  # workers that know the old ones still run
+        self.hide = Redaction(self._secrets)
+        self._fleet.configure(config, changes)
+        self._make_data_dirs()
+        self._stand_in.renew()  # it knows the ports as they were
+        for name in changes.changed:
+            self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
+        self._on_time()
 
     # ---- what workers are
 
@@ -435,6 +430,7 @@ class Supervisor:
         services = self._fleet.all()
         wanted = [service for service in services if wants_stand_in(service.life, now)]
         self._stand_in.set(wanted, services, self._stand_in_picture())
+        self._unit.settled(self._stand_in_picture()["apps"])
         self._push()
         self._set_timer(now)
 
@@ -454,6 +450,7 @@ class Supervisor:
         self._stand_in.on_tick()
         self._log.flush()
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
+        self._unit.cycle_completed(self.now())
 
     def _look_for_ever(self) -> None:
         self._foreign.look(self._fleet.all())
@@ -508,23 +505,11 @@ class Supervisor:
                 hint=failed.hint if failed else None,
             )
         ]
-        if self._refused_configuration:
-            text = self._refused_configuration
-            hint = "what runs goes on; see: flask-supervisor config check"
-            checks.append(CheckFacts(name="configuration", reason=text, hint=hint, critical=False))
-        return checks
+        refused = self._reconfiguring.check()
+        return [*checks, refused] if refused else checks
 
     def _stand_in_picture(self) -> dict[str, Any]:
         """Give what the stand-in shows: the apps, and the status server as one of them."""
         now = self.now()
         facts = {s.name: app_facts(s, self._stand_in) for s in self._fleet.all()}
         return {"apps": {name: health.app_document(one, now) for name, one in facts.items()}}
-
-
-def _problems(file: Path, environment: dict[str, str]) -> list[str]:
-    """Give what is wrong with a configuration; for a child."""
-    try:
-        configuration.load(file, environment)
-    except ConfigError as error:
-        return error.problems
-    return []

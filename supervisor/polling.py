@@ -47,6 +47,13 @@ class SocketMap(dict[int, Any]):
         if self._flags.pop(fd, 0):
             self._poll.unregister(fd)
 
+    def pop(self, fd: int, default: Any = None) -> Any:
+        """Remove what is at ``fd``, as ``del`` does, and give it."""
+        item = self.get(fd, default)
+        if fd in self:
+            del self[fd]
+        return item
+
     def look(self, fd: int) -> None:
         """Ask the object of ``fd`` again what it waits for."""
         self._unsettled.add(fd)

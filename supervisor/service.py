@@ -280,16 +280,22 @@ class Service:
         self._host.end_by(list(self.workers.values()), self._shutdown_timeout_s + DRAIN_MARGIN_S)
 
     def close(self) -> None:
-        """Close the port."""
+        """Close the port; systemd, if it started us, keeps it for the next main process."""
         if self.listener is not None:
-            listeners.close(self.listener)
+            self._host.sockets.release(self.listener)
+            self.listener = None
+
+    def remove(self) -> None:
+        """Close the port for good: it is in the configuration no more."""
+        if self.listener is not None:
+            self._host.sockets.remove(self.listener, self.address)
             self.listener = None
 
     # ---- how it is done
 
     def _try_bind(self, now: float) -> None:
         try:
-            self.listener = listeners.bind(self.address)
+            self.listener = self._host.sockets.bind(self.address)
         except listeners.BindError as error:
             self._bind_failed(error, now)
             return

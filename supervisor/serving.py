@@ -125,6 +125,10 @@ class Server:
         """Give the figures of each listener, by name; callable from any thread."""
         return {listener.name: listener.figures(now) for listener in self._listeners}
 
+    def forget(self, fd: int) -> None:
+        """Watch ``fd`` no more; to be called in the loop."""
+        self._sockets.pop(fd, None)
+
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept nothing more and let `run` return when all clients are served.
 

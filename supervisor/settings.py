@@ -197,7 +197,7 @@ class AppSettings:
     known_good_after_s: Seconds = _planned(60.0)
     deploy_watch_s: Seconds = _planned(10.0)
     python: Text | None = _planned()
-    writable: list[Text] = _planned(factory=list)
+    writable: list[Text] = attrs.field(factory=list)
     bind: Literal["supervisor", "app"] = _planned("supervisor")
     requires: list[Requirement] = _planned(factory=list)
 

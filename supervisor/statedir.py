@@ -12,7 +12,26 @@ from pathlib import Path
 
 from supervisor.errors import AlreadyRunning, SupervisorError
 
+_ENTRIES = ("lock", "control.sock", "releases", "config", "events", "data", "tmp")
 _FOLDER_MODE = 0o700
+
+
+def lock_holder(path: Path) -> str | None:
+    """Give "pid 830, started ..." of whoever holds the state folder ``path``; None if nobody does.
+
+    None also for a folder that can't be looked at.
+    """
+    try:
+        fd = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(fd, 200).decode("utf-8", "replace").strip() or "unknown pid"
+    finally:
+        os.close(fd)
+    return None
 
 
 class StateDir:
@@ -75,3 +94,7 @@ class StateDir:
     def make_data_dir(self, app: str) -> None:
         """Create the folder for the data of ``app`` if it is missing; raises OSError."""
         self.data_dir(app).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+
+    def entries(self) -> list[Path]:
+        """Give everything in the folder that is the supervisor's or its apps', if it is there."""
+        return [self.path / name for name in _ENTRIES if os.path.lexists(self.path / name)]

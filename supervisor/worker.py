@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from supervisor import handover
 from supervisor.beats import Beats, pin
 from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
@@ -108,8 +109,14 @@ def serve(
     def hear() -> None:
         try:
             messages = channel.receive()
-        except ChannelClosed:
-            os._exit(1)  # the main process is gone: nobody would ever end us
+        except ChannelClosed:  # the main process is gone
+            if heir is None:
+                os._exit(1)  # nobody would ever end us
+            server.forget(channel.fileno())
+            heir.main_is_gone(
+                lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
+            )
+            return
         for message in messages:
             match message["type"]:
                 case "drain":
@@ -121,11 +128,12 @@ def serve(
                 case _ if on_message is not None:
                     on_message(message)
 
+    heir = handover.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
-    beats = Beats(server, channel)
+    beats = Beats(server, channel, heir)
     beats.start()
     cut_off = server.run()
     beats.beat()

@@ -12,6 +12,7 @@ from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit
 from supervisor.process import Child, kill_group
 from supervisor.redaction import Redaction
+from supervisor.socketstore import SocketStore
 
 _PARTS_AT_EXIT = 16
 _FLOOD_PAUSE_S = 0.005  # with the size of a part: a flood is read at 13 MB a second at most
@@ -25,6 +26,8 @@ class Host(Protocol):
     """
 
     hide: Redaction
+
+    sockets: SocketStore
 
     def now(self) -> float:
         """Give the time."""
@@ -75,7 +78,7 @@ class Worker:
         generation: int = 0,
     ) -> None:
         self._host = host
-        self._name = name
+        self.name = name
         self._owner = owner
         self._lines = OutputLines(host.hide)
         self.number = number
@@ -90,7 +93,7 @@ class Worker:
 
     def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
         """Fork it and give its pid; raises OSError."""
-        self.child = self._host.fork(run, f"fs-{self._name}", keep, self)
+        self.child = self._host.fork(run, f"fs-{self.name}", keep, self)
         self.channel = Channel(self.child.channel)
         return self.child.pid
 
@@ -136,7 +139,7 @@ class Worker:
         for _ in range(_PARTS_AT_EXIT):  # a process it left behind may print for ever
             if not self._read_output():
                 break
-        self._host.print_output(self._name, self.child.pid, self._last_lines())
+        self._host.print_output(self.name, self.child.pid, self._last_lines())
         self._close_channel()
         self._stop_output()
         os.close(self.child.output)
@@ -165,7 +168,7 @@ class Worker:
         except BlockingIOError:
             return False
         told = self._printed_this_s.take(data, self._host.now())
-        self._host.print_output(self._name, self.child.pid, self._lines.feed(told))
+        self._host.print_output(self.name, self.child.pid, self._lines.feed(told))
         return bool(data)
 
     def _last_lines(self) -> list[str]:
@@ -178,7 +181,7 @@ class Worker:
         """Say, every second, how many lines were left out."""
         assert self.child is not None
         lines = self._printed_this_s.left_out(self._host.now())
-        self._host.print_output(self._name, self.child.pid, lines)
+        self._host.print_output(self.name, self.child.pid, lines)
 
     def _stop_output(self) -> None:
         assert self.child is not None

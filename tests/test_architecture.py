@@ -26,6 +26,7 @@ VALUES = {
     "overload",
     "waitress_options",
     "redaction",
+    "sandbox",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {
@@ -53,6 +54,9 @@ EDGES = {
     "tracing",
     "memory",
     "beforestart",
+    "systemd",
+    "handover",
+    "predecessor",
 }
 # Parts of one edge, which has several files: only that edge and its other parts use them.
 PARTS = {"serving": {"accepting", "answering", "polling", "pool"}}
@@ -65,6 +69,7 @@ COMPOSITION = {
     "counting",
     "fleet",
     "pictures",
+    "reconfiguring",
     "cli",
     "cli_config",
     "cli_doctor",
@@ -79,6 +84,15 @@ COMPOSITION = {
     "keeper",
     "loop",
     "service",
+    "socketstore",
+    "notifier",
+    "unitfile",
+    "systemctl",
+    "preflight",
+    "installing",
+    "cli_service",
+    "doctor_service",
+    "unit",
     "standin",
     "status",
     "warmup",
@@ -114,6 +128,8 @@ IN_WORKERS = {
     "model",
     "errors",
     "redaction",
+    "handover",
+    "sandbox",
 }
 
 

@@ -1,0 +1,102 @@
+"""Reads the configuration anew while everything runs; an invalid one changes nothing."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from supervisor import config as configuration
+from supervisor.changes import Changes, compare
+from supervisor.errors import ConfigError
+from supervisor.events import EventKind
+from supervisor.health import CheckFacts
+from supervisor.process import TaskFailed, run_in_child
+from supervisor.settings import Config
+
+_READ_TIMEOUT_S = 10.0
+
+
+class Configured(Protocol):
+    """What has a configuration, and can take another one."""
+
+    config: Config
+
+    def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
+        """Log and remember an event."""
+
+    def configure(self, config: Config, changes: Changes) -> None:
+        """Take ``config``, which changes what ``changes`` says."""
+
+    def changed(self) -> None:
+        """Take note that something monitors can see has changed."""
+
+
+class Reconfiguring:
+    """Reads the configuration of ``owner`` anew, one reading at a time."""
+
+    def __init__(self, owner: Configured) -> None:
+        self._owner = owner
+        self._lock = asyncio.Lock()
+        self._refused: str | None = None
+
+    def check(self) -> CheckFacts | None:
+        """Give the check that warns while a new configuration is refused."""
+        if self._refused is None:
+            return None
+        return CheckFacts(
+            name="configuration",
+            reason=self._refused,
+            hint="what runs goes on; see: flask-supervisor config check",
+            critical=False,
+        )
+
+    async def read_anew(self, *, by: str) -> Changes:
+        """Read it, and change what it changes; what is the same goes on.
+
+        Raises `ConfigError` when it is invalid: then nothing changes.
+        """
+        async with self._lock:
+            owner = self._owner
+            text = f"reading the configuration anew, for {by}"
+            owner.tell(EventKind.CONFIGURATION, text, app=None)
+            try:
+                config = await _load(owner.config.file, owner.config.sources.environment)
+            except ConfigError as error:
+                self._refuse(error)
+                raise
+            changes = compare(owner.config, config)
+            self._refused = None
+            owner.tell(EventKind.CONFIGURATION, f"the configuration: {changes}", app=None)
+            owner.configure(config, changes)
+            return changes
+
+    def _refuse(self, error: ConfigError) -> None:
+        first, *others = error.problems
+        more = f" (and {len(others)} more)" if others else ""
+        self._refused = f"the new configuration is invalid: {first}{more}"
+        text = "; ".join(error.problems)
+        text = f"the new configuration is refused, nothing has changed: {text}"
+        self._owner.tell(EventKind.CONFIGURATION, text, app=None, problem=True)
+        self._owner.changed()
+
+
+async def _load(file: Path, environment: Mapping[str, str]) -> Config:
+    """Load it, after a child has shown that this neither blocks nor fails."""
+    try:
+        problems = await run_in_child(
+            _problems, file, environment, timeout_s=_READ_TIMEOUT_S, quiet=True
+        )
+    except (TaskFailed, OSError) as error:
+        raise ConfigError([f"{file}: cannot read it: {error}"]) from error
+    if problems:
+        raise ConfigError(problems)
+    return configuration.load(file, environment)
+
+
+def _problems(file: Path, environment: Mapping[str, str]) -> list[str]:
+    """Give what is wrong with a configuration; for a child."""
+    try:
+        configuration.load(file, environment)
+    except ConfigError as error:
+        return error.problems
+    return []
