@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -19,7 +20,9 @@ from supervisor.cli_operate import events, logs, reload, restart, start, stop
 from supervisor.cli_service import service_group
 from supervisor.effective import planned
 from supervisor.errors import ConfigError, SupervisorError
+from supervisor.model import Status
 from supervisor.output import (
+    COLOURS,
     app_names,
     client,
     config_option,
@@ -121,16 +124,17 @@ def _show_status(config_file: str | None, *, as_json: bool, clear: bool) -> bool
 def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Check the configuration, and import every app (or the named ones) in a throw-away process.
 
-    Nothing is served and no port is touched. Exit code 1 for any finding that would keep an app
-    from working.
+    Nothing is served. Ports have to be free, or held by the supervisor. Exit code 1 for any
+    finding that would keep an app or a port from working.
     """
     from supervisor.checking import check_apps
+    from supervisor.doctor import examine_ports
 
     try:
         config = load(config_file)
     except ConfigError as error:
         if as_json:
-            answer = {"ok": False, "problems": error.problems, "apps": {}}
+            answer = {"ok": False, "problems": error.problems, "apps": {}, "ports": []}
             click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
         raise
     unknown = [name for name in apps if name not in config.apps]
@@ -143,14 +147,29 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
         if not as_json:
             _print_finding(name, finding)
     failed = [name for name, finding in findings.items() if not finding["ok"]]
+    ports = [asdict(finding) for finding in examine_ports(config, apps)]
+    taken = [port for port in ports if port["status"] == Status.FAIL]
     if as_json:
-        answer = {"ok": not failed, "problems": [], "apps": findings}
+        ok = not failed and not taken
+        answer = {"ok": ok, "problems": [], "apps": findings, "ports": ports}
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-    elif failed:
+        sys.exit(0 if ok else 1)
+    for port in ports:
+        _print_port(port)
+    if failed:
         click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
-    else:
+    elif not taken:
         click.echo(f"nothing found: {config.file} is valid, and every app can be served")
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or taken else 0)
+
+
+def _print_port(port: dict[str, Any]) -> None:
+    if port["status"] == Status.PASS:
+        return
+    click.echo(f"{port['topic']}: ", nl=False)
+    click.secho(port["text"], fg=COLOURS[port["status"]])
+    if port["hint"]:
+        click.echo(f"  {port['hint']}")
 
 
 def _print_finding(name: str, finding: dict[str, Any]) -> None:

@@ -29,9 +29,12 @@ def in_use_by(port: int, holders: list[Holder]) -> str:
 
 
 def time_wait_note(port: int | None) -> str:
-    """Give an end for a sentence that tells old connections from what holds a port."""
-    count = 0 if port is None else time_wait_count(port)
-    return f"; its {count} connections in TIME_WAIT never block it" if count else ""
+    """Give an end for a sentence that tells old connections, if any, from what holds a port.
+
+    Without their number: it changes all the time, and each change would be news.
+    """
+    waiting = port is not None and time_wait_count(port)
+    return "; its connections in TIME_WAIT never block it" if waiting else ""
 
 
 def public(holder: Holder) -> Holder:

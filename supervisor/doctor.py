@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,12 +48,23 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _configuration(config)
     yield _looked("state folder", lambda: _state_dir(config.state_dir))
     yield running
-    owner = _owner(config.state_dir) if running.status is Status.WARN else None
-    for topic, address in _addresses(config):
-        yield _looked(topic, partial(_port, topic, address, own_pid, owner))
+    yield from _ports(config, None, own_pid)
     yield _looked("disk", lambda: _disk(config.state_dir))
     yield _files(config)
     yield clock(time.time)
+
+
+def examine_ports(config: Config, names: Collection[str]) -> Iterator[Finding]:
+    """Look at the ports of the named apps, or at all there are."""
+    yield from _ports(config, names or None, _ask(config.state_dir)[0])
+
+
+def _ports(config: Config, names: Collection[str] | None, own_pid: int | None) -> Iterator[Finding]:
+    owner = _owner(config.state_dir) if own_pid is None else None
+    for name, address in _addresses(config):
+        if names is None or name in names:
+            topic = f"port of {name}"
+            yield _looked(topic, partial(_port, topic, address, own_pid, owner))
 
 
 def examine_without(error: ConfigError, state_dir: Path | None) -> Iterator[Finding]:
@@ -213,10 +224,10 @@ def _bad_state_dir(text: str, hint: str) -> Finding:
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
-    yield "port of status", Address(*config.status_address)
+    yield "status", Address(*config.status_address)
     for name, app in config.apps.items():
         if app.enabled:
-            yield f"port of {name}", Address(*config.address(name))
+            yield name, Address(*config.address(name))
 
 
 def _port(topic: str, address: Address, own_pid: int | None, owner: str | None) -> Finding:

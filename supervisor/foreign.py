@@ -35,7 +35,7 @@ class ForeignListeners:
             found = sockdiag.listeners(service.address.port)
         except OSError as error:
             self._works = False
-            text = f"foreign listeners can't be noticed: {error}"
+            text = f"foreign listeners can't be noticed: {error.strerror or error}"
             self._host.tell(EventKind.FOREIGN, text, app=None, problem=True)
             return
         address = service.listener.getsockname()[0]

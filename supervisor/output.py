@@ -69,7 +69,9 @@ def print_indented(text: str, indent: int, *, begun: int = 0) -> None:
     lines = [text]
     if sys.stdout.isatty():
         room = max(_WIDTH_MIN, shutil.get_terminal_size().columns - indent)
-        lines = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+        # a path or an address has to stay fit for copying
+        wrap = textwrap.TextWrapper(room, break_long_words=False, break_on_hyphens=False)
+        lines = wrap.wrap(text) or [""]
     click.echo(" " * (indent - begun) + lines[0])
     for line in lines[1:]:
         click.echo(" " * indent + line)

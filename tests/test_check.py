@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import GOOD_APP, Project, free_ports
+from harness import GOOD_APP, Project, free_ports, process_in_test
+from operating_case import HOLDER, wait_until_ready
 
 BROKEN = {
     "syntax error": (
@@ -108,6 +109,61 @@ def test_all_is_well(project: Project) -> None:
     assert list(as_json["apps"]) == ["admin", "coach"]
 
 
+EIGHT = {
+    "coach.py": "import no_one\nfrom field.settings import Settings\nfrom field import games\n",
+    "field/__init__.py": "",
+    "field/games.py": "import os, no_two\nfrom . import no_three\nimport field.registry\n",
+    "field/registry.py": "from .no_four.deep import x\nfrom .mail import send\nimport no_five\n",
+    "field/mail.py": "from .no_six import y\nfrom .no_seven import *\nimport os.path\n",
+}
+
+
+def test_all_that_is_missing_is_named_in_one_run(project: Project) -> None:
+    """Eight modules in four files, each hidden by the one before: no second run is needed."""
+    project.app("coach")
+    for name, text in EIGHT.items():
+        project.file("coach", name).parent.mkdir(exist_ok=True)
+        project.file("coach", name).write_text(text, encoding="utf-8")
+    found = project.command("check", "coach")
+    assert (found.returncode, found.stderr) == (1, "")
+    wanted = {
+        "coach.py:1": "no_one",
+        "coach.py:2": "field.settings",
+        "field/games.py:1": "no_two",
+        "field/games.py:2": "field.no_three",
+        "field/registry.py:1": "field.no_four",
+        "field/registry.py:3": "no_five",
+        "field/mail.py:1": "field.no_six",
+        "field/mail.py:2": "field.no_seven",
+    }
+    lines = found.stdout.splitlines()
+    for place, module in wanted.items():
+        name = module.rpartition(".")[2]
+        assert any(f"{place}:" in line and name in line for line in lines), place
+    missing = json.loads(project.command("check", "--json").stdout)["apps"]["coach"]["missing"]
+    assert {f"{one['file']}:{one['line']}": one["module"] for one in missing} == wanted
+
+
+def test_ports_that_are_taken(project: Project) -> None:
+    """A port held by a stranger is a finding, of the named apps alone; our own are fine."""
+    project.app("admin")
+    port = project.app("coach")
+    with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
+        assert holder.stdout.readline() == "listening\n"
+        found = project.command("check")
+        assert found.returncode == 1
+        assert f"port of coach: port {port} is in use by pid {holder.pid} (" in found.stdout
+        assert f"kill {holder.pid}" in found.stdout
+        assert project.command("check", "admin").returncode == 0
+        document = json.loads(project.command("check", "coach", "--json").stdout)
+        assert (document["ok"], document["apps"]["coach"]["ok"]) == (False, True)
+        assert [one["status"] for one in document["ports"]] == ["fail"]
+    wait_until_ready(project.start(), "admin", "coach")
+    held = project.command("check")
+    assert held.returncode == 0, held.stdout
+    assert "nothing found" in held.stdout
+
+
 def test_the_named_apps_alone_are_checked(project: Project) -> None:
     """A check of one app says nothing of another that is broken."""
     project.app("admin")
@@ -166,7 +222,7 @@ def test_a_file_that_is_no_configuration(project: Project, text: str | bytes) ->
             check=False,
         )
         assert found.returncode == 1
-        assert f"{file}: " in found.stderr
+        assert (f"{project.folder}/" if command == "status" else f"{file}: ") in found.stderr
         assert "Traceback" not in found.stderr
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from operating_case import run_command
 
@@ -235,6 +236,7 @@ def test_a_secret_in_a_requirement_is_hidden(tmp_path: Path) -> None:
     assert SECRET not in str(show(tmp_path, text, S=f"http://user:{SECRET}@h/"))
 
 
+@hypothesis_settings(deadline=None)
 @given(apps=st.sets(st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), min_size=1, max_size=4))
 def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
     """Whatever apps there are, no key of any class is missing, and none is there twice."""
@@ -262,6 +264,51 @@ def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
         "apps.coach.workers",
         "apps.coach.pin",
     ]
+
+
+# ---- the state folder alone
+
+
+BAD_ELSEWHERE = '[bind]\nattempts = 0\n[apps.coach]\nport = { env = "UNSET" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "folder"),
+    [
+        ("", {}, ".flask-supervisor"),
+        (BAD_ELSEWHERE, {}, ".flask-supervisor"),
+        ('[supervisor]\nstate_dir = "state"\nhost = { env = "UNSET" }\n', {}, "state"),
+        ('[supervisor]\nstate_dir = { env = "STATE" }\n', {"STATE": "/var/state"}, "/var/state"),
+        (BAD_ELSEWHERE, {OVERRIDE + "SUPERVISOR__STATE_DIR": "other"}, "other"),
+    ],
+)
+def test_the_state_folder_is_found_in_a_broken_file(
+    tmp_path: Path, text: str, variables: dict[str, str], folder: str
+) -> None:
+    """To ask the supervisor that runs, nothing else of its configuration has to be right."""
+    file = tmp_path / "supervisor.toml"
+    file.write_text(text, encoding="utf-8")
+    assert config.load_state_dir(file, variables) == tmp_path / folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[supervisor]\nstate_dir = 1\n",
+        '[supervisor]\nstate_dir = { env = "UNSET" }\n',
+        "supervisor = 1\n",
+        "[supervisor\n",
+    ],
+)
+def test_a_state_folder_that_cannot_be_found(tmp_path: Path, text: str) -> None:
+    """Then everything that is wrong is said."""
+    file = tmp_path / "supervisor.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        config.load_state_dir(file, {})
+    with pytest.raises(ConfigError) as expected:
+        config.load(file, {})
+    assert raised.value.problems == expected.value.problems
 
 
 # ---- the commands

@@ -10,9 +10,13 @@ from harness import Project, Running, ask, eventually
 from operating_case import NOBODY, control_socket, open_project, run_as, wait_until_ready
 
 COMMANDS = ("start", "stop", "restart", "reload")
+ASKING = ("status", "logs", "events")
 
 
-@pytest.mark.parametrize("words", [*[(c, "coach") for c in COMMANDS], ("logs",), ("events",)])
+@pytest.mark.parametrize(
+    "words",
+    [*[(c, "coach") for c in COMMANDS], *[(c,) for c in ASKING], ("logs", "-f"), ("events", "-f")],
+)
 def test_without_a_supervisor(project: Project, words: tuple[str, ...]) -> None:
     """Exit code 1, and the command that starts one."""
     project.app("coach")
@@ -32,10 +36,12 @@ def test_the_state_folder_of_a_crashed_run(project: Project) -> None:
     running.kill()
     eventually(lambda: not project.processes())
     assert control_socket(project).exists()
-    for words in (("status",), ("stop", "all"), ("logs",)):
-        result = project.command(*words)
+    for command in (*ASKING, *COMMANDS):
+        result = project.command(command, *(["all"] if command in COMMANDS else []))
         assert (result.returncode, result.stdout) == (1, "")
         assert "error: no supervisor is running" in result.stderr
+    for words in (("check",), ("config", "check"), ("config", "show"), ("doctor",)):
+        assert project.command(*words).returncode == 0, words
     again = project.start()
     wait_until_ready(again, "coach")
     assert project.command("restart", "coach").returncode == 0
@@ -50,13 +56,51 @@ def test_another_user_is_told_to_use_sudo() -> None:
     with open_project() as project:
         project.app("coach")
         wait_until_ready(project.start(), "coach")
-        for words in (("status",), ("stop", "coach"), ("logs",), ("events", "-f")):
+        for command in (*ASKING, *COMMANDS):
+            words = [command, "coach"] if command in COMMANDS else [command]
             result = run_as(NOBODY, project.folder, *words)
             assert (result.returncode, result.stdout) == (1, ""), result.stderr
             assert result.stderr == (
                 f"error: access to {control_socket(project)} is refused\n"
                 "  the supervisor runs as another user: repeat the command with sudo\n"
             )
+
+
+@pytest.mark.root
+def test_another_user_can_look_at_the_configuration() -> None:
+    """What needs no supervisor works; a second one is refused without harm to the first."""
+    with open_project() as project:
+        project.app("coach")
+        running = project.start()
+        wait_until_ready(running, "coach")
+        for words in (("check",), ("config", "check"), ("config", "show")):
+            result = run_as(NOBODY, project.folder, *words)
+            assert (result.returncode, result.stderr) == (0, ""), words
+        refused = run_as(NOBODY, project.folder, "run")
+        assert refused.returncode == 1
+        assert "cannot use the state folder" in refused.stderr
+        assert "Permission denied" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert ask(project.port("coach")).text == "coach\n"
+
+
+def test_a_configuration_that_was_broken_meanwhile(project: Project) -> None:
+    """The supervisor that runs is asked all the same; `run` and `check` say what is wrong."""
+    project.app("coach")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    project.apps["coach"] |= {"threads": 0, "env": {"TOKEN": {"env": "ONLY_THE_UNIT_HAS_IT"}}}
+    for command in ASKING:
+        result = project.command(command)
+        assert (result.returncode, result.stderr) == (0, ""), command
+        assert "coach" in result.stdout
+    assert json.loads(project.command("status", "--json").stdout)["disabled"] == []
+    assert project.command("restart", "coach").returncode == 0
+    for words in (("run",), ("check",), ("config", "show")):
+        result = project.command(*words)
+        assert result.returncode == 1
+        assert "apps.coach.threads = 0" in result.stderr
+        assert "the variable ONLY_THE_UNIT_HAS_IT is not set" in result.stderr
 
 
 # ---- what makes no sense

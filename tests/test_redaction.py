@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervisor.redaction import HIDDEN, Redaction
@@ -28,6 +28,7 @@ QUOTED = {
 
 
 @pytest.mark.parametrize("look", QUOTED.values(), ids=QUOTED)
+@settings(deadline=None)
 @given(secret=SECRETS)
 @example(secret="pa'ss\"wo\\rd")
 @example(secret="line one\nline two")
@@ -40,6 +41,7 @@ def test_a_secret_is_found_however_it_is_quoted(look: object, secret: str) -> No
     assert look(secret) not in shown
 
 
+@settings(deadline=None)
 @given(text=st.text(), values=st.lists(st.sampled_from(["", "a", "12", "yes", "\n", "   "])))
 def test_ordinary_text_stays_as_it_is(text: str, values: list[str]) -> None:
     """Without secrets, or with values too short to be one, nothing changes."""
@@ -80,6 +82,7 @@ def test_a_secret_that_holds_another_goes_as_a_whole() -> None:
     assert hide("with s3cretword") == f"with {HIDDEN}"
 
 
+@settings(deadline=None)
 @given(secret=SECRETS.map(lambda text: text.replace("\n", "")), data=st.data())
 def test_the_half_of_a_secret_at_a_cut_is_hidden(secret: str, data: st.DataObject) -> None:
     """Where a text was cut, the first half of a secret may stand at its end."""

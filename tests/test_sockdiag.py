@@ -357,6 +357,23 @@ def test_without_sock_diag_the_holder_is_still_named(address: str, uid: int | No
         assert (holder["user"], holder["hidden"]) == (ME, uid is not None)
 
 
+@needs_seccomp
+def test_without_sock_diag_time_wait_is_still_counted() -> None:
+    """The kernel's table of connections tells them too."""
+
+    def ask() -> list[int]:
+        forbid_netlink()
+        return [sockdiag.time_wait_count(port), sockdiag.time_wait_count(1)]
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                server.accept()[0].close()  # who closes first waits
+                assert client.recv(1) == b""
+        wait_until(lambda: in_child(ask) == [3, 0])
+
+
 @pytest.mark.parametrize(
     ("holder", "words"),
     [

@@ -1,0 +1,71 @@
+"""On a phone's narrow terminal the commands for people stay readable; programs get whole lines."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+from harness import Project
+from operating_case import ESCAPES, wait_until_ready
+
+
+def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
+    """Run a command on a terminal of this width, and give the lines it shows, without colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=project.environment(TERM="xterm"),
+    )
+    os.close(theirs)
+    received = b""
+    try:
+        while part := os.read(ours, 65536):
+            received += part
+    except OSError:  # EIO: nobody holds the other end any more
+        pass
+    finally:
+        os.close(ours)
+        process.wait(30)
+    return ESCAPES.sub("", received.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [50, 70])
+def test_long_texts_go_on_below_themselves(project: Project, columns: int) -> None:
+    """Each line fits, behind the indent of the first; programs get them whole."""
+    project.app("coach", "raise RuntimeError('no sensor answers ' * 10)\n")
+    running = project.start()
+    running.wait_for("coach", state="backoff")
+    for command, about, indent in (("status", "no sensor", 7), ("doctor", "packages", 21)):
+        whole = project.command(command).stdout.splitlines()
+        longest = next(line for line in whole if about in line)
+        assert len(longest) > 100
+        shown = on_terminal(project, command, columns=columns)
+        start = next(n for n, line in enumerate(shown) if longest.startswith(line))
+        parts = longest[indent:].split()
+        for line in shown[start:]:
+            assert len(line) <= columns
+            assert not line[:indent].strip() or line is shown[start]
+            assert line[indent:].split() == parts[: len(line[indent:].split())]
+            del parts[: len(line[indent:].split())]
+            if not parts:
+                break
+        assert not parts
+
+
+def test_the_table_of_status_is_narrow(project: Project) -> None:
+    """Its columns stand below their titles, and 66 characters hold it."""
+    project.app("coach")
+    wait_until_ready(project.start(), "coach")
+    _, title, row = on_terminal(project, "status", columns=80)
+    values = {"STATE": "ready", "SERVING": "app", "PORT": str(project.port("coach"))}
+    for word, value in values.items():
+        assert row[title.index(word) :].startswith(value)
+    assert max(map(len, (title, row))) <= 66
