@@ -87,7 +87,7 @@ class Listening:
         if channel.full_house is not None:
             channel.requests[0].error = channel.full_house
             return
-        channel.queued_at = time.monotonic()
+        channel.queued_at, channel.queued_behind = time.monotonic(), self.tally.total
         self.pool.add_task(channel)
 
     def full_house(self, now: float) -> FullHouse | None:

@@ -26,6 +26,7 @@ class Tally:
         self._latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self._latency_sum_s = 0.0
         self._rejected = 0
+        self.total = 0  # answers, but for the 503s of a full house
         self.serving: dict[Task, float] = {}  # since when its request is complete
 
     def answered(self, status: str, latency_s: float) -> None:
@@ -36,6 +37,7 @@ class Tally:
             self._classes[index] += 1
             self._latency[slot] += 1
             self._latency_sum_s += latency_s
+            self.total += 1
 
     def rejected(self) -> None:
         """Count the 503 of a full house."""
@@ -145,6 +147,7 @@ class ServerChannel(HTTPChannel):
     heard = False  # something has been received
     heard_at = 0.0  # monotonic seconds; after a request is complete: since when it is
     queued_at = 0.0  # since when it waits for a thread
+    queued_behind = 0  # how many requests of its listener were answered before
     began_at = 0.0  # when the request that is on its way in began
     full_house: FullHouse | None = None  # while a request is being turned away
     held_header = b""

@@ -1,6 +1,8 @@
 """The threads that answer the requests of one listener."""
 
+import contextlib
 import logging
+import time
 from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
@@ -12,6 +14,8 @@ from supervisor.overload import QUEUE_WAIT_MAX_S, FullHouse
 
 # A full queue is told by health, with a number; not by a log line per request.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+_CPU_LOOK_MAX_S = 1.0  # what was used longer ago says nothing about now
 
 
 class Pool(ThreadedTaskDispatcher):
@@ -25,6 +29,7 @@ class Pool(ThreadedTaskDispatcher):
         self._name = name
         self._tally = tally
         self._elastic = Elastic(minimum=threads, maximum=max_threads)
+        self._cpu = _CpuUse()
         self.set_thread_count(threads)
 
     @property
@@ -35,18 +40,33 @@ class Pool(ThreadedTaskDispatcher):
     def tend(self, now: float) -> float | None:
         """Grow or shrink as needed; gives the seconds after which to do so again, or None."""
         size, queue = self.size, len(self.queue)
-        if not queue and size <= self._elastic.minimum:
-            return None
-        load = Load(
-            threads=size,
-            busy=len(self._tally.serving),
-            queue=queue,
-            head_wait_s=self.head_wait_s(now),
-        )
+        if size <= self._elastic.minimum:  # the usual case, at every turn: spend no time on it
+            if not queue or size == self._elastic.maximum:
+                return None
+            if size and self.head_wait_s(now) < GROW_AFTER_S:
+                return GROW_AFTER_S
+        load = self._load(now, size, queue)
         self._elastic, wanted = resized(self._elastic, load, now)
         if wanted != size:
             self.set_thread_count(wanted)
         return GROW_AFTER_S if self.queue and wanted < self._elastic.maximum else None
+
+    def _load(self, now: float, size: int, queue: int) -> Load:
+        wait_s, answered, cpu_share = 0.0, 0, None
+        with contextlib.suppress(IndexError):  # a thread may be faster
+            head: ServerChannel = self.queue[0]
+            wait_s = max(0.0, now - head.queued_at)
+            answered = self._tally.total - head.queued_behind
+            if answered >= size:
+                cpu_share = self._cpu.share(now)
+        return Load(
+            threads=size,
+            busy=len(self._tally.serving),
+            queue=queue,
+            head_wait_s=wait_s,
+            answered=answered,
+            cpu_share=cpu_share,
+        )
 
     def head_wait_s(self, now: float) -> float:
         """Give how long the first request of the queue has waited; 0 without one."""
@@ -87,3 +107,21 @@ class Pool(ThreadedTaskDispatcher):
             connections=connections,
             **self._tally.counted(),
         )
+
+
+class _CpuUse:
+    """How much of a core this process uses, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._at = self._used_s = float("-inf")
+        self._share: float | None = None
+
+    def share(self, now: float) -> float | None:
+        """Give the share since the last look, or None when that was long ago."""
+        passed_s = now - self._at
+        if passed_s >= GROW_AFTER_S:
+            used_s = time.process_time()
+            recent = passed_s < _CPU_LOOK_MAX_S
+            self._share = (used_s - self._used_s) / passed_s if recent else None
+            self._at, self._used_s = now, used_s
+        return self._share

@@ -62,4 +62,4 @@ def _has_ipv6() -> bool:
     return True
 
 
-pytest_plugins = ["required"]
+pytest_plugins = ["required", "server_process"]

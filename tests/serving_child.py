@@ -1,8 +1,10 @@
 """A process with one `Server`, for tests: says JSON lines, obeys lines on standard input.
 
-Arguments: the number of threads, and how many files the app has open. Commands: ``drain TIMEOUT_S
-IDLE_S``, ``release`` (the requests of ``/hold``), ``count`` (connections and held requests),
-``step SECONDS`` (the wall clock alone), ``wait SECONDS`` (time goes by at once).
+Argument: a JSON object with `threads`, `max_threads`, `files` (that the app has open) and
+`options` of waitress. Commands: ``drain TIMEOUT_S IDLE_S``, ``release`` (the requests of
+``/hold``), ``count`` (connections and held requests), ``step SECONDS`` (the wall clock alone),
+``wait SECONDS`` (time goes by at once), ``figures``, ``pause``, ``resume``, ``age`` (of the loop),
+``stall SECONDS`` (the loop, which a thread watches), ``cpu`` (seconds used).
 """
 
 import hashlib
@@ -35,6 +37,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         _held.append(1)
         _released.wait(30)
         _held.pop()
+    if path.startswith("/sleep/"):
+        time.sleep(float(path.removeprefix("/sleep/")))
     body = f"{path}\n".encode()
     if path == "/upload":
         received = environ["wsgi.input"].read()
@@ -42,7 +46,10 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/environ":
         body = json.dumps({key: str(value) for key, value in environ.items()}).encode()
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-    start_response("200 OK", headers)
+    status = path.removeprefix("/status/") if path.startswith("/status/") else "200"
+    start_response(f"{status} Some Reason", headers)
+    if path == "/half":
+        return _half()
     return [body]
 
 
@@ -50,6 +57,11 @@ def _endless() -> Iterator[bytes]:
     while True:
         yield b"tick\n"
         time.sleep(0.02)
+
+
+def _half() -> Iterator[bytes]:
+    yield b"/h"
+    raise RuntimeError("broken half way")
 
 
 class _Clock:
@@ -69,15 +81,29 @@ def _say(**fields: Any) -> None:
 
 def main() -> None:
     """Serve until a drain is over."""
-    threads, files = (int(argument) for argument in sys.argv[1:])
+    given = json.loads(sys.argv[1])
+    files = given["files"]
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES + files, _OPEN_FILES + files))
     for _ in range(files):
         os.open(os.devnull, os.O_RDONLY)
     server = Server()
-    with bind(Address("127.0.0.1", 0)) as listener:
-        serving = server.add(listener, app, threads=threads)
+    with bind(Address("127.0.0.1", 0)) as listener, bind(Address("127.0.0.1", 0)) as other:
+        serving = server.add(
+            listener,
+            app,
+            name="app",
+            threads=given["threads"],
+            max_threads=given["max_threads"],
+            options=given["options"],
+        )
+        server.add(other, app, name="other", threads=1)
         clocks = {"step": _Clock(time.time), "wait": _Clock(time.monotonic)}
         time.time, time.monotonic = clocks["step"], clocks["wait"]
+
+        def tell_age(after_s: float) -> None:
+            time.sleep(after_s)
+            figures = server.figures(time.monotonic())["app"].to_json()
+            _say(age_s=server.loop_age_s(time.monotonic()), figures=figures)
 
         def obey() -> None:
             lines = os.read(0, 4096).decode().splitlines()
@@ -92,12 +118,28 @@ def main() -> None:
                         _released.set()
                     case ["count"]:
                         _say(connections=len(serving.active_channels), held=len(_held))
+                    case ["figures"]:
+                        now = time.monotonic()
+                        _say(**{k: v.to_json() for k, v in server.figures(now).items()})
+                    case ["pause"]:
+                        server.pause()
+                        _say(done=True)
+                    case ["resume"]:
+                        server.resume()
+                        _say(done=True)
+                    case ["age"]:
+                        _say(age_s=server.loop_age_s(time.monotonic()))
+                    case ["cpu"]:
+                        _say(cpu_s=time.process_time())
+                    case ["stall", seconds]:
+                        threading.Thread(target=tell_age, args=(float(seconds) * 0.6,)).start()
+                        time.sleep(float(seconds))
                     case ["step" | "wait" as kind, seconds]:
                         clocks[kind].offset_s += float(seconds)
                         _say(done=True)
 
         server.watch(0, obey)
-        _say(port=listener.getsockname()[1])
+        _say(port=listener.getsockname()[1], other_port=other.getsockname()[1])
         _say(cut_off=server.run())
 
 

@@ -2,20 +2,15 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from harness import REPOSITORY, Project, ask, eventually
+from harness import Project, ask, eventually
 from peer import plain_waitress
+from server_process import Serving, serving
 from wire import Wire
 
 from supervisor.serving import CONNECTIONS_MAX
@@ -52,77 +47,6 @@ def endless():
             time.sleep(0.02)
     return ticks(), {"Content-Type": "text/event-stream"}
 """
-
-
-class Serving:
-    """A process with a server, see serving_child.py; ``port`` is where it listens."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.port: int = self._hear()["port"]
-
-    def tell(self, command: str) -> Any:
-        """Send a command and give what the process says to it."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return None if command == "release" else self._hear()
-
-    def drain(self, *, timeout_s: float = 20, idle_s: float = 20) -> None:
-        """Begin a drain; the limits are so long that no busy machine reaches them."""
-        assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
-
-    def wait_for(self, **wanted: int) -> None:
-        """Wait until there are so many ``connections``, or ``held`` requests."""
-        eventually(lambda: wanted.items() <= self.tell("count").items(), what=str(wanted))
-
-    def drained(self) -> int:
-        """Wait for the end of the drain; gives the number of requests that it cut off."""
-        cut_off = self._hear()["cut_off"]
-        self.process.wait(10)
-        return int(cut_off)
-
-    def _hear(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline() or '"it has ended"')
-
-
-@contextlib.contextmanager
-def serving(*, threads: int = 4, files: int = 0) -> Iterator[Serving]:
-    """Run a process with a server, and with so many files open."""
-    script = Path(__file__).with_name("serving_child.py")
-    process = subprocess.Popen(
-        [sys.executable, script, str(threads), str(files)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    try:
-        yield Serving(process)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def server() -> Iterator[Serving]:
-    """A server with four threads."""
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def wires() -> Iterator[contextlib.ExitStack]:
-    """Connections that are closed at the end; there may be many of them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    try:
-        with contextlib.ExitStack() as stack:
-            yield stack
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # ---- the drain

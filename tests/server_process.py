@@ -1,0 +1,118 @@
+"""Runs a process with a server alone, see serving_child.py; a plugin for its fixtures."""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import REPOSITORY, eventually
+
+from supervisor.figures import Figures
+
+
+class Serving:
+    """A process with a server, see serving_child.py; ``port`` is where it listens."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        ports = self._hear()
+        self.port: int = ports["port"]
+        self.other_port: int = ports["other_port"]  # an app with one thread of its own
+
+    def tell(self, command: str) -> Any:
+        """Send a command and give what the process says to it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return None if command == "release" else self._hear()
+
+    def drain(self, *, timeout_s: float = 20, idle_s: float = 20) -> None:
+        """Begin a drain; the limits are so long that no busy machine reaches them."""
+        assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
+
+    def figures(self, name: str = "app") -> Figures:
+        """Give the figures of the app, or of the other one."""
+        return Figures.from_json(self.tell("figures")[name])
+
+    def wait_for_figures(self, name: str = "app", **wanted: Any) -> Figures:
+        """Wait until the figures have these values, and give them."""
+
+        def matches() -> Figures:
+            found = self.figures(name)
+            wrong = {
+                key: getattr(found, key) for key in wanted if getattr(found, key) != wanted[key]
+            }
+            assert not wrong, f"{wrong} instead of {wanted}"
+            return found
+
+        return eventually(matches, what=f"figures {wanted}")
+
+    def wait_for(self, **wanted: int) -> None:
+        """Wait until there are so many ``connections``, or ``held`` requests."""
+        eventually(lambda: wanted.items() <= self.tell("count").items(), what=str(wanted))
+
+    def drained(self) -> int:
+        """Wait for the end of the drain; gives the number of requests that it cut off."""
+        cut_off = self._hear()["cut_off"]
+        self.process.wait(10)
+        return int(cut_off)
+
+    def _hear(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline() or '"it has ended"')
+
+
+@contextlib.contextmanager
+def serving(
+    *,
+    threads: int = 4,
+    max_threads: int | None = None,
+    files: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Iterator[Serving]:
+    """Run a process with a server, and with so many files open."""
+    arguments = {
+        "threads": threads,
+        "max_threads": max_threads,
+        "files": files,
+        "options": options or {},
+    }
+    script = Path(__file__).with_name("serving_child.py")
+    process = subprocess.Popen(
+        [sys.executable, script, json.dumps(arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    try:
+        yield Serving(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def server() -> Iterator[Serving]:
+    """A server with four threads."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def wires() -> Iterator[contextlib.ExitStack]:
+    """Connections that are closed at the end; there may be many of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            yield stack
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
