@@ -21,9 +21,12 @@ VALUES = {
     "settings",
     "sources",
     "logbook",
+    "manifest",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {"restart", "life", "lifecycle", "health"}
+# What edges use to write files that last: knows of no policy.
+TOOLS = {"durable"}
 # Edges: each owns one kind of IO, and knows of no other edge.
 EDGES = {
     "config",
@@ -38,6 +41,8 @@ EDGES = {
     "logs",
     "client",
     "tracing",
+    "trees",
+    "releases",
 }
 # Composition: may use everything.
 COMPOSITION = {
@@ -63,16 +68,33 @@ COMPOSITION = {
     "worker",
     "workers",
 }
-TIERS = {"values": VALUES, "decisions": DECISIONS, "edges": EDGES, "composition": COMPOSITION}
+TIERS = {
+    "values": VALUES,
+    "decisions": DECISIONS,
+    "tools": TOOLS,
+    "edges": EDGES,
+    "composition": COMPOSITION,
+}
 ALLOWED: dict[str, set[str]] = {
     "values": VALUES,
     "decisions": VALUES | DECISIONS,
-    "edges": VALUES,
-    "composition": VALUES | DECISIONS | EDGES | COMPOSITION,
+    "tools": VALUES,
+    "edges": VALUES | TOOLS,
+    "composition": VALUES | DECISIONS | TOOLS | EDGES | COMPOSITION,
 }
 IMPURE = {"time", "os", "socket", "random", "threading", "asyncio", "subprocess"}
 # What runs in a worker may have to run on the interpreter of an app's own virtual environment.
-IN_WORKERS = {"worker", "serving", "importing", "watching", "channel", "model", "errors"}
+IN_WORKERS = {
+    "worker",
+    "serving",
+    "importing",
+    "watching",
+    "channel",
+    "model",
+    "errors",
+    "trees",
+    "manifest",
+}
 
 
 def imported(file: Path) -> Iterator[str]:
