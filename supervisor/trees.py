@@ -235,16 +235,12 @@ def _walk_folder(root: Path, folder: str, skip: frozenset[str]) -> Iterator[Tree
         found = sorted(entries, key=lambda entry: entry.name)
     if folder and any(entry.name == "pyvenv.cfg" for entry in found):
         return  # a virtual environment
-    is_empty = True
     for entry in found:
-        if entry.path in skip or entry.name in _EXCLUDED:
-            continue
-        for file in _inner(root, prefix + entry.name, entry, skip):
-            is_empty = False
-            yield file
-    if is_empty and folder:
+        if entry.path not in skip and entry.name not in _EXCLUDED:
+            yield from _inner(root, prefix + entry.name, entry, skip)
+    if folder and all(entry.name in _EXCLUDED for entry in found):
         status = path.lstat()
-        # without its time: that changes with every cache or database that comes into it
+        # without its time: that changes with every cache that comes into it
         yield TreeFile(path=folder, mode=status.st_mode, size=0, mtime_ns=0, inode=0)
 
 

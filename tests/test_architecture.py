@@ -43,6 +43,7 @@ EDGES = {
     "tracing",
     "trees",
     "releases",
+    "swap",
 }
 # Composition: may use everything.
 COMPOSITION = {
