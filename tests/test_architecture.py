@@ -44,6 +44,7 @@ EDGES = {
     "trees",
     "releases",
     "swap",
+    "archives",
 }
 # Composition: may use everything.
 COMPOSITION = {
