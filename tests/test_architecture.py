@@ -24,7 +24,7 @@ VALUES = {
     "manifest",
 }
 # Decisions: pure; time and randomness come in as arguments.
-DECISIONS = {"restart", "life", "lifecycle", "health"}
+DECISIONS = {"restart", "life", "lifecycle", "health", "rollout"}
 # What edges use to write files that last: knows of no policy.
 TOOLS = {"durable"}
 # Edges: each owns one kind of IO, and knows of no other edge.
