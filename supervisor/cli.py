@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from supervisor import __version__
+from supervisor import __version__, lastgood
+from supervisor import config as configuration
 from supervisor.cli_config import config_group
 from supervisor.cli_doctor import doctor
 from supervisor.cli_operate import events, logs, reload, restart, start, stop
@@ -23,6 +24,7 @@ from supervisor.output import (
     config_option,
     json_option,
     load,
+    load_running,
     print_error,
     print_status,
 )
@@ -56,13 +58,23 @@ def cli() -> None:
 
 @cli.command(epilog="Example: flask-supervisor run --config config/supervisor.toml")
 @config_option
-def run(config_file: str | None) -> None:
+@click.option(
+    "--last-good-config",
+    is_flag=True,
+    help="If the configuration can't be used, run with the last one that worked.",
+)
+def run(config_file: str | None, last_good_config: bool) -> None:
     """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C."""
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
 
-    config = load(config_file)
+    file = configuration.find(config_file)
+    config = (lastgood if last_good_config else configuration).load(file)
     log = Log(config.supervisor.log_format, config.supervisor.log_level)
+    for problem in config.problems:
+        log.event(problem, app=None, kind="config", problem=True)
+    if config.fallback is not None:
+        log.event(str(config.fallback.reason), app=None, kind="config", problem=True)
     for path in planned(config):
         text = f"{path} is set, but this version doesn't act on it yet"
         log.event(text, app=None, kind="config", problem=True)
@@ -77,7 +89,7 @@ def status(config_file: str | None, as_json: bool, watch: bool) -> None:
     """Show what every app does and why. Exit code 0 when all are ready, else 1."""
     if watch and as_json:
         raise click.UsageError("--watch is for people, --json for programs: choose one")
-    config = load(config_file)
+    config = load_running(config_file)
     ready = _show_status(config, as_json=as_json, clear=watch)
     while watch:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from supervisor.errors import ControlError
-from supervisor.output import app_names, client, config_option, json_option, load
+from supervisor.output import app_names, client, config_option, json_option, load_running
 
 _FOLLOW_S = 0.3  # between two looks for new lines
 _OUTCOME_MARGIN_S = 15.0  # beyond the limits of an app
@@ -24,7 +24,7 @@ _apps_argument = click.argument(
 
 def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Ask for ``method`` on the apps, wait, and exit 1 unless it worked for each of them."""
-    config = load(config_file)
+    config = load_running(config_file)
     longest_s = max(
         (app.import_timeout_s * 2 + app.stop_timeout_s for app in config.apps.values()), default=0
     )
@@ -118,7 +118,7 @@ def logs(
 
     The supervisor keeps the newest 500 lines of each app; the journal keeps more.
     """
-    asking = client(load(config_file))
+    asking = client(load_running(config_file))
     if lines is None and since is None:
         lines = _DEFAULT_LINES
     wanted = {"newest": lines, "max_age_s": since}
@@ -137,7 +137,7 @@ def logs(
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
 def events(config_file: str | None, as_json: bool, follow: bool) -> None:
     """Show what happened: starts, failures, repairs, ports, what operators asked for."""
-    asking = client(load(config_file))
+    asking = client(load_running(config_file))
 
     def ask(after: int) -> tuple[list[dict[str, Any]], int]:
         answer = asking.call("events", after=after)

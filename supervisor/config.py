@@ -54,19 +54,29 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
 def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read and check ``file``; raises `ConfigError` with every problem found."""
     try:
-        with file.open("rb") as stream:
-            raw = tomllib.load(stream)
+        text = file.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
         ) from error
     except OSError as error:
         raise ConfigError([f"{file}: cannot read it: {error.strerror}"]) from error
+    return parse_text(text, file, environment)
+
+
+def parse_text(text: bytes, file: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Check a configuration that may stand in ``file``; raises `ConfigError`, as `load` does."""
+    try:
+        raw = tomllib.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
-    return parse(raw, file, environment)
+    except RecursionError as error:
+        raise ConfigError([f"{file}: is not valid TOML: it is nested too deeply"]) from error
+    config = parse(raw, file, environment)
+    object.__setattr__(config, "text", text)
+    return config
 
 
 def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) -> Config:

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from supervisor import config as configuration
+from supervisor import lastgood
 from supervisor.client import Client
 from supervisor.errors import SupervisorError
 from supervisor.settings import Config
@@ -27,6 +28,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def load(config_file: str | None) -> Config:
     """Load the given configuration file, or the one that is found."""
     return configuration.load(configuration.find(config_file))
+
+
+def load_running(config_file: str | None) -> Config:
+    """Load what the running supervisor may go by: the last that worked where the file is broken.
+
+    So that an operator can look at a supervisor, and act on it, whatever became of the file.
+    """
+    config = lastgood.load(configuration.find(config_file))
+    if config.fallback is not None:
+        click.secho("note: ", fg="yellow", nl=False, err=True)
+        click.echo(config.fallback.reason, err=True)
+    return config
 
 
 def client(config: Config, *, timeout_s: float = 5.0) -> Client:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
+from supervisor.model import Cause
 from supervisor.structuring import Rule
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -223,6 +224,10 @@ class Config:
     file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
     sources: Sources = attrs.field(factory=Sources, init=False)
     env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False)
+    text: bytes = attrs.field(default=b"", init=False, repr=False)
+    # set by `lastgood.load` when this is not what stands in `file`: why, and what is wrong there
+    fallback: Cause | None = attrs.field(default=None, init=False)
+    problems: tuple[str, ...] = attrs.field(default=(), init=False)
 
     @property
     def folder(self) -> Path:

@@ -45,6 +45,7 @@ EDGES = {
     "releases",
     "swap",
     "archives",
+    "confighistory",
 }
 # Composition: may use everything.
 COMPOSITION = {
@@ -62,6 +63,7 @@ COMPOSITION = {
     "conflict",
     "control",
     "keeper",
+    "lastgood",
     "loop",
     "service",
     "standin",
