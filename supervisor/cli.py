@@ -117,18 +117,18 @@ def _show_status(config: Config, *, as_json: bool, clear: bool) -> bool:
 @config_option
 @json_option
 def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
-    """Check the configuration, and import every app (or the named ones) in a throw-away process.
+    """Check the configuration, import every app (or the named ones), look at what they require.
 
-    Nothing is served and no port is touched. Exit code 1 for any finding that would keep an app
-    from working.
+    Imports happen in throw-away processes; nothing is served and no port is touched. Exit code 1
+    for any finding that would keep an app from working.
     """
-    from supervisor.checking import check_apps
+    from supervisor.checking import check_apps, check_requires
 
     try:
         config = load(config_file)
     except ConfigError as error:
         if as_json:
-            answer = {"ok": False, "problems": error.problems, "apps": {}}
+            answer = {"ok": False, "problems": error.problems, "requires": [], "apps": {}}
             click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
         raise
     unknown = [name for name in apps if name not in config.apps]
@@ -136,19 +136,43 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
         known = ", ".join(config.apps)
         raise click.UsageError(f"there is no app {unknown[0]!r} in {config.file}; known: {known}")
     findings: dict[str, Any] = {}
+    for_all = check_requires(config, None)
+    if not as_json:
+        _print_requires(for_all, "")
     for name, finding in check_apps(config, list(apps)):
-        findings[name] = finding
+        required = check_requires(config, name)
+        ok = finding["ok"] and not _unmet(required)
+        findings[name] = {**finding, "ok": ok, "requires": required}
         if not as_json:
             _print_finding(name, finding)
+            _print_requires(required, "  ")
     failed = [name for name, finding in findings.items() if not finding["ok"]]
     if as_json:
-        answer = {"ok": not failed, "problems": [], "apps": findings}
+        ok = not failed and not _unmet(for_all)
+        answer = {"ok": ok, "problems": [], "requires": for_all, "apps": findings}
         click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+    elif _unmet(for_all) and not failed:
+        click.echo(f"{config.file} is valid, but something that all apps require is missing")
     elif failed:
         click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
     else:
         click.echo(f"nothing found: {config.file} is valid, and every app can be served")
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or _unmet(for_all) else 0)
+
+
+def _unmet(required: list[dict[str, Any]]) -> bool:
+    return any(one["critical"] and not one["ok"] for one in required)
+
+
+def _print_requires(required: list[dict[str, Any]], indent: str) -> None:
+    for one in required:
+        click.echo(f"{indent}requires {one['requirement']}: ", nl=False)
+        if one["ok"]:
+            click.secho("ok", fg="green")
+        else:
+            click.secho(one["reason"], fg="red" if one["critical"] else "yellow")
+            if one["hint"]:
+                click.echo(f"{indent}  {one['hint']}")
 
 
 def _print_finding(name: str, finding: dict[str, Any]) -> None:

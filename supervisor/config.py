@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.errors import ConfigError
-from supervisor.settings import RESERVED_NAMES, Config, Sources, is_app_name, is_secret
+from supervisor.settings import (
+    REQUIREMENT_KEYS,
+    RESERVED_NAMES,
+    Config,
+    Sources,
+    is_app_name,
+    is_secret,
+)
 from supervisor.structuring import Problem, shown, structure
 
 FILE_VARIABLE = "FLASK_SUPERVISOR_CONFIG"
@@ -287,9 +294,27 @@ def _cross_check(raw: Raw) -> Iterator[Problem]:
                 ": this name can't be used; a name starts with a letter a-z, goes on with a-z, "
                 f"0-9 or _, and is none of {', '.join(sorted(RESERVED_NAMES))}",
             )
+    yield from _check_requires("requires", raw.get("requires"))
     tables = {name: app for name, app in apps.items() if isinstance(app, dict)}
     yield from _check_ports(raw, tables)
     yield from _check_threads(tables)
+    for name, app in tables.items():
+        yield from _check_requires(f"apps.{name}.requires", app.get("requires"))
+
+
+def _check_requires(path: str, requirements: object) -> Iterator[Problem]:
+    """Give the keys of requirements that their kind needs, or that it doesn't know."""
+    known = {key for keys in REQUIREMENT_KEYS.values() for key in (*keys[0], *keys[1])}
+    for number, one in enumerate(requirements if isinstance(requirements, list) else ()):
+        kind = one.get("kind") if isinstance(one, dict) else None
+        if not isinstance(kind, str) or kind not in REQUIREMENT_KEYS:
+            continue
+        needed, possible = REQUIREMENT_KEYS[kind]
+        for key in needed:
+            if key not in one or one[key] == []:
+                yield Problem(f"{path}[{number}].{key}", f": this key is required for {kind}")
+        for key in sorted(known & one.keys() - {*needed, *possible}):
+            yield Problem(f"{path}[{number}].{key}", f": this key has no meaning for {kind}")
 
 
 def _check_threads(apps: dict[str, Raw]) -> Iterator[Problem]:

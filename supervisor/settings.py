@@ -137,16 +137,21 @@ class HostSettings:
 class Requirement:
     """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
 
-    ``path`` is for the kinds directory, file and disk; ``host`` and ``port`` for tcp; ``url``
-    for http; ``name`` for env and module; ``command`` for command.
+    Which key belongs to which kind: see `REQUIREMENT_KEYS`.
     """
 
     kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
     path: Text | None = None
     host: Text | None = None
     port: Port | None = None
-    url: Text | None = None
+    url: (
+        Annotated[
+            str, Rule('"http://..." or "https://..."', lambda v: re.match(r"https?://[^/\s]", v))
+        ]
+        | None
+    ) = None
     name: Text | None = None
+    default: Value | None = None
     command: list[Text] | None = None
     mounted: bool = False
     writable: bool = False
@@ -155,6 +160,19 @@ class Requirement:
     interval_s: Seconds = 30.0
     timeout_s: Seconds = 5.0
     threshold: Count = 3
+
+
+# The keys of a requirement that only some kinds know, and which of these they need.
+REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "directory": (("path",), ("mounted", "writable")),
+    "file": (("path",), ("mounted", "writable")),
+    "tcp": (("port",), ("host",)),
+    "http": (("url",), ()),
+    "env": (("name",), ("default",)),
+    "module": (("name",), ()),
+    "command": (("command",), ()),
+    "disk": ((), ("path", "free_percent")),
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -192,7 +210,7 @@ class AppSettings:
     writable: list[Text] = _planned(factory=list)
     waitress: dict[str, Any] = _planned(factory=dict)
     bind: Literal["supervisor", "app"] = _planned("supervisor")
-    requires: list[Requirement] = _planned(factory=list)
+    requires: list[Requirement] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -218,7 +236,7 @@ class Config:
     bind: BindSettings = attrs.field(factory=BindSettings)
     status: StatusSettings = attrs.field(factory=StatusSettings)
     host: HostSettings = attrs.field(factory=HostSettings)
-    requires: list[Requirement] = _planned(factory=list)
+    requires: list[Requirement] = attrs.field(factory=list)
     apps: dict[str, AppSettings] = attrs.field(factory=dict)
     # not keys of the file: set by `config.load`
     file: Path = attrs.field(default=Path("supervisor.toml"), init=False)

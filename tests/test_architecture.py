@@ -46,6 +46,8 @@ EDGES = {
     "swap",
     "archives",
     "confighistory",
+    "gitstate",
+    "checks",
 }
 # Composition: may use everything.
 COMPOSITION = {

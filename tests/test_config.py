@@ -124,6 +124,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "import_timeout_s": 3.0,
         "stop_timeout_s": 10.0,
         "env_file": None,
+        "requires": [],
     }
 
 

@@ -258,7 +258,6 @@ def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
     loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__PIN": "true"})
     assert effective.planned(loaded) == [
         "host.temperature_c",
-        "requires",
         "apps.coach.workers",
         "apps.coach.pin",
     ]
