@@ -1,6 +1,7 @@
-"""Imports apps for a check: as a worker would, but in a throw-away child.
+"""Imports apps for a check, and looks at what they require, in throw-away children.
 
-The apps get an empty data folder of their own, since a check must not change live data.
+An import is done as a worker would do it, but the apps get an empty data folder of their own,
+since a check must not change live data.
 """
 
 import os
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from supervisor.checks import Surroundings, describe, run_check
 from supervisor.importing import app_search_path, import_app
 from supervisor.process import TaskFailed, call_in_child
 from supervisor.redaction import Redaction
-from supervisor.settings import Config
+from supervisor.settings import Config, Requirement
 from supervisor.tracing import Kind, survey
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
@@ -47,6 +49,55 @@ def check_app(config: Config, name: str) -> Finding:
         "missing": [f for f in found if f["kind"] in _MISSING],
         "notes": [f for f in found if f["kind"] in _NOTES],
     }
+
+
+def check_requires(config: Config, name: str | None, path: Path | None = None) -> list[Finding]:
+    """Look at what an app requires (None: what all do), each in a child of its own.
+
+    ``path`` is the folder of its code, if not the configured one. A finding has ``requirement``
+    (its name), ``ok``, ``critical``, ``reason`` and ``hint``. Blocks, each for ``timeout_s`` and
+    a little.
+    """
+    if name is None:
+        given, place = config.requires, "requires"
+    else:
+        given, place = config.apps[name].requires, f"apps.{name}.requires"
+    environment = dict(os.environ) if name is None else _environment_of(config, name)
+    code = (path or config.app_path(name)) if name is not None else config.folder
+    around = Surroundings(
+        environment=environment, folder=config.folder, search_path=app_search_path(code)
+    )
+    return [
+        _look_at(requirement, around, is_hidden=config.is_secret(f"{place}[{number}]"))
+        for number, requirement in enumerate(given)
+    ]
+
+
+def _environment_of(config: Config, name: str) -> dict[str, str]:
+    return {**os.environ, **config.app_environment(name)}
+
+
+def _look_at(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> Finding:
+    title = f"{requirement.kind} (hidden)" if is_hidden else describe(requirement)
+    try:
+        found = call_in_child(
+            _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
+        )
+    except (TaskFailed, OSError) as error:
+        found = {"reason": f"{title} could not be looked at: {error}", "hint": None}
+    if is_hidden and found["reason"] is not None:  # a reason names what it is about
+        found = {"reason": f"{title} is not as required", "hint": None}
+    return {
+        "requirement": title,
+        "ok": found["reason"] is None,
+        "critical": requirement.critical,
+        **found,
+    }
+
+
+def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str | None]:
+    cause = run_check(requirement, around)
+    return {"reason": cause.reason, "hint": cause.hint} if cause else {"reason": None, "hint": None}
 
 
 def _try_import(config: Config, name: str, data_dir: str) -> Finding:

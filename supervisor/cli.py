@@ -1,4 +1,4 @@
-"""The command line: the group, ``run``, ``status`` and ``check``.
+"""The command line: the group, ``run`` and ``status``.
 
 Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error), 2 wrong usage.
 """
@@ -8,26 +8,22 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
-from typing import Any
 
 import click
 
-from supervisor import __version__
+from supervisor import __version__, lastgood
+from supervisor import config as configuration
+from supervisor.cli_check import check
 from supervisor.cli_config import config_group
 from supervisor.cli_doctor import doctor
 from supervisor.cli_operate import events, logs, reload, restart, start, stop
 from supervisor.cli_service import service_group
 from supervisor.effective import planned
-from supervisor.errors import ConfigError, SupervisorError
-from supervisor.model import Status
+from supervisor.errors import SupervisorError
 from supervisor.output import (
-    COLOURS,
-    app_names,
     client,
     config_option,
     json_option,
-    load,
     load_or_none,
     print_error,
     print_status,
@@ -67,7 +63,12 @@ def cli() -> None:
     is_flag=True,
     help="For developers: reload an app when a file of it is saved.",
 )
-def run(config_file: str | None, reload_on_change: bool) -> None:
+@click.option(
+    "--last-good-config",
+    is_flag=True,
+    help="If the configuration can't be used, run with the last one that worked.",
+)
+def run(config_file: str | None, reload_on_change: bool, last_good_config: bool) -> None:
     """Bind the ports and serve the apps, in the foreground, until SIGTERM or Ctrl-C.
 
     SIGHUP reads the configuration anew and changes what it changes.
@@ -77,10 +78,12 @@ def run(config_file: str | None, reload_on_change: bool) -> None:
     from supervisor.notifier import told
 
     with told(dict(os.environ)):
-        config = load(config_file)
+        file = configuration.find(config_file)
+        config = (lastgood if last_good_config else configuration).load(file)
         log = Log(config.supervisor.log_format, config.supervisor.log_level)
-        for path in planned(config):
-            text = f"{path} is set, but this version doesn't act on it yet"
+        notes = [*config.problems, *([config.fallback.reason] if config.fallback else [])]
+        notes += [f"{path} is set, but has no effect in this version" for path in planned(config)]
+        for text in notes:
             log.event(text, app=None, kind="config", problem=True)
         supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
         sys.exit(asyncio.run(supervisor.run()))
@@ -117,83 +120,16 @@ def _show_status(config_file: str | None, *, as_json: bool, clear: bool) -> bool
     return all(app["state"] == "ready" for app in picture["apps"].values())
 
 
-@cli.command(epilog="Example: flask-supervisor check coach")
-@click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
-@config_option
-@json_option
-def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
-    """Check the configuration, and import every app (or the named ones) in a throw-away process.
-
-    Nothing is served. Ports have to be free, or held by the supervisor. Exit code 1 for any
-    finding that would keep an app or a port from working.
-    """
-    from supervisor.checking import check_apps
-    from supervisor.doctor import examine_ports
-
-    try:
-        config = load(config_file)
-    except ConfigError as error:
-        if as_json:
-            answer = {"ok": False, "problems": error.problems, "apps": {}, "ports": []}
-            click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-        raise
-    unknown = [name for name in apps if name not in config.apps]
-    if unknown:
-        known = ", ".join(config.apps)
-        raise click.UsageError(f"there is no app {unknown[0]!r} in {config.file}; known: {known}")
-    findings: dict[str, Any] = {}
-    for name, finding in check_apps(config, list(apps)):
-        findings[name] = finding
-        if not as_json:
-            _print_finding(name, finding)
-    failed = [name for name, finding in findings.items() if not finding["ok"]]
-    ports = [asdict(finding) for finding in examine_ports(config, apps)]
-    taken = [port for port in ports if port["status"] == Status.FAIL]
-    if as_json:
-        ok = not failed and not taken
-        answer = {"ok": ok, "problems": [], "apps": findings, "ports": ports}
-        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-        sys.exit(0 if ok else 1)
-    for port in ports:
-        _print_port(port)
-    if failed:
-        click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
-    elif not taken:
-        click.echo(f"nothing found: {config.file} is valid, and every app can be served")
-    sys.exit(1 if failed or taken else 0)
-
-
-def _print_port(port: dict[str, Any]) -> None:
-    if port["status"] == Status.PASS:
-        return
-    click.echo(f"{port['topic']}: ", nl=False)
-    click.secho(port["text"], fg=COLOURS[port["status"]])
-    if port["hint"]:
-        click.echo(f"  {port['hint']}")
-
-
-def _print_finding(name: str, finding: dict[str, Any]) -> None:
-    click.echo(f"{name}: ", nl=False)
-    if finding["ok"]:
-        click.secho("ok", fg="green", nl=False)
-        click.echo(f", imported in {finding['seconds']:.2f} s")
-    else:
-        click.secho(finding["reason"], fg="red")
-        if finding["hint"]:
-            click.echo(f"  {finding['hint']}")
-    if len(finding["missing"]) > 1:
-        click.echo("  all that keeps it from being imported:")
-        for one in finding["missing"]:
-            click.secho(f"    {_place(one)}: {one['detail']}", fg="red")
-    for one in finding["notes"]:
-        click.secho(f"  note: {_place(one)}: {one['detail']}", fg="yellow")
-
-
-def _place(finding: dict[str, Any]) -> str:
-    if finding["file"] is None:
-        return "target"
-    return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
-
-
-for command in (start, stop, restart, reload, logs, events, config_group, doctor, service_group):
+for command in (
+    check,
+    start,
+    stop,
+    restart,
+    reload,
+    logs,
+    events,
+    config_group,
+    doctor,
+    service_group,
+):
     cli.add_command(command)

@@ -1,10 +1,15 @@
-"""``flask-supervisor config check`` and ``config show``."""
+"""``flask-supervisor config check``, ``show``, ``history`` and ``restore``."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
+from supervisor import config as configuration
+from supervisor import lastgood
+from supervisor.confighistory import ConfigHistory, HistoryError, KeptConfig, digest_of, time_text
 from supervisor.effective import planned, settings
 from supervisor.errors import ConfigError
 from supervisor.output import config_option, json_option, load
@@ -13,7 +18,7 @@ from supervisor.redaction import HIDDEN
 
 @click.group("config", epilog="Example: flask-supervisor config show")
 def config_group() -> None:
-    """Check and show the configuration."""
+    """Check and show the configuration, and go back to an earlier one."""
 
 
 @config_group.command("check", epilog="Example: flask-supervisor config check")
@@ -59,3 +64,81 @@ def _text(value: Any) -> str:
     if value is None:
         return "(not set)"
     return value if value == HIDDEN else json.dumps(value, ensure_ascii=False)
+
+
+@config_group.command("history", epilog="Example: flask-supervisor config history --show 12")
+@config_option
+@json_option
+@click.option("--show", "wanted", metavar="N", help="Print the text of one of them.")
+def history(config_file: str | None, as_json: bool, wanted: str | None) -> None:
+    """List the configurations that came up, newest first, and those that were replaced."""
+    if wanted is not None and as_json:
+        raise click.UsageError("--show prints a text, --json the list: choose one")
+    file = configuration.find(config_file)
+    kept = lastgood.history(file)
+    if wanted is not None:
+        click.echo(kept.read(kept.find(wanted)), nl=False)
+        return
+    present = _digest_in(file)
+    entries = kept.entries()
+    if as_json:
+        documents = [_document(entry, present) for entry in entries]
+        click.echo(json.dumps({"configurations": documents}, ensure_ascii=False, indent=2))
+        return
+    if not entries:
+        click.echo("no configuration has been kept yet: the first one that comes up will be")
+    for entry in entries:
+        note = "" if entry.worked else "  was replaced, never came up"
+        if entry.digest == present:
+            note = f"  is in {file.name}{'' if entry.worked else ', never came up'}"
+        click.echo(f"{entry.name:<14}  {time_text(entry)}{note}")
+
+
+@config_group.command("restore", epilog="Example: flask-supervisor config restore 12")
+@click.argument("wanted", metavar="[N]", required=False)
+@config_option
+def restore(wanted: str | None, config_file: str | None) -> None:
+    """Put a configuration of the history back into the file: N, else the last that differs.
+
+    What is in the file now is kept first.
+    """
+    file = configuration.find(config_file)
+    kept = lastgood.history(file)
+    entry = _last_other(kept, _digest_in(file)) if wanted is None else kept.find(wanted)
+    kept.restore(entry, file)
+    click.echo(f"{file} is as it was in {entry.name}, of {time_text(entry)}")
+    try:
+        configuration.load(file)
+    except ConfigError as error:
+        raise HistoryError(
+            f"but it can't be used now:\n{error.message}",
+            hint="choose another one: flask-supervisor config history",
+        ) from error
+    click.echo("a supervisor that runs goes on with what it has read: restart it")
+
+
+def _last_other(kept: ConfigHistory, present: str | None) -> KeptConfig:
+    for entry in kept.entries():
+        if entry.worked and entry.digest != present:
+            return entry
+    raise HistoryError(
+        "there is no other configuration that came up",
+        hint="see: flask-supervisor config history",
+    )
+
+
+def _digest_in(file: Path) -> str | None:
+    try:
+        return digest_of(file.read_bytes())
+    except OSError:
+        return None
+
+
+def _document(entry: KeptConfig, present: str | None) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "digest": entry.digest,
+        "time": datetime.fromtimestamp(entry.time_s, UTC).isoformat(timespec="seconds"),
+        "came_up": entry.worked,
+        "in_file": entry.digest == present,
+    }

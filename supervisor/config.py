@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.errors import ConfigError
-from supervisor.settings import RESERVED_NAMES, Config, Sources, is_app_name, is_secret
+from supervisor.settings import (
+    REQUIREMENT_KEYS,
+    RESERVED_NAMES,
+    Config,
+    Sources,
+    is_app_name,
+    is_secret,
+)
 from supervisor.structuring import Problem, shown, structure
 from supervisor.waitress_options import checked_options
 
@@ -55,7 +62,7 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
 
 def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read and check ``file``; raises `ConfigError` with every problem found."""
-    return parse(_read(file), file, environment)
+    return parse_text(_read(file), file, environment)
 
 
 def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -64,7 +71,7 @@ def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> P
     That is enough to find the supervisor that runs, which may know secrets that this user
     doesn't, and may have been started before somebody broke the file. Raises `ConfigError`.
     """
-    raw = _read(file)
+    raw = _parsed(_read(file), file)
     reading = _Reading(file, environment)
     reading.override(raw)
     table = raw.get("supervisor", {})
@@ -80,10 +87,9 @@ def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> P
     raise AssertionError("a configuration without a state folder is none")
 
 
-def _read(file: Path) -> Raw:
+def _read(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
@@ -91,10 +97,24 @@ def _read(file: Path) -> Raw:
     except OSError as error:
         hint = "use sudo, or be its owner" if isinstance(error, PermissionError) else None
         raise ConfigError([f"{file}: cannot read it: {error.strerror}"], hint=hint) from error
+
+
+def parse_text(text: bytes, file: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Check a configuration that may stand in ``file``; raises `ConfigError`, as `load` does."""
+    config = parse(_parsed(text, file), file, environment)
+    object.__setattr__(config, "text", text)
+    return config
+
+
+def _parsed(text: bytes, file: Path) -> Raw:
+    try:
+        return tomllib.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{file}: is not valid TOML: it is nested too deeply"]) from error
 
 
 def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -308,9 +328,27 @@ def _cross_check(raw: Raw) -> Iterator[Problem]:
                 ": this name can't be used; a name starts with a letter a-z, goes on with a-z, "
                 f"0-9 or _, and is none of {', '.join(sorted(RESERVED_NAMES))}",
             )
+    yield from _check_requires("requires", raw.get("requires"))
     tables = {name: app for name, app in apps.items() if isinstance(app, dict)}
     yield from _check_ports(raw, tables)
     yield from _check_threads(tables)
+    for name, app in tables.items():
+        yield from _check_requires(f"apps.{name}.requires", app.get("requires"))
+
+
+def _check_requires(path: str, requirements: object) -> Iterator[Problem]:
+    """Give the keys of requirements that their kind needs, or that it doesn't know."""
+    known = {key for keys in REQUIREMENT_KEYS.values() for key in (*keys[0], *keys[1])}
+    for number, one in enumerate(requirements if isinstance(requirements, list) else ()):
+        kind = one.get("kind") if isinstance(one, dict) else None
+        if not isinstance(kind, str) or kind not in REQUIREMENT_KEYS:
+            continue
+        needed, possible = REQUIREMENT_KEYS[kind]
+        for key in needed:
+            if key not in one or one[key] == []:
+                yield Problem(f"{path}[{number}].{key}", f": this key is required for {kind}")
+        for key in sorted(known & one.keys() - {*needed, *possible}):
+            yield Problem(f"{path}[{number}].{key}", f": this key has no meaning for {kind}")
 
 
 def _check_threads(apps: dict[str, Raw]) -> Iterator[Problem]:

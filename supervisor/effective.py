@@ -25,7 +25,7 @@ def settings(config: Config) -> Iterator[Setting]:
     for table in ("supervisor", "bind", "status", "host"):
         yield from _of_table(getattr(config, table), table, config)
     if config.requires:
-        yield _setting(config, "requires", config.requires, planned=True)
+        yield _setting(config, "requires", config.requires, planned=False)
     for name, app in config.apps.items():
         yield from _of_table(app, f"apps.{name}", config)
 

@@ -44,7 +44,17 @@ def load_or_none(config_file: str | None) -> Config | None:
 
 def state_dir(config_file: str | None) -> Path:
     """Give the state folder that the configuration names, mistakes in the rest of it aside."""
-    return configuration.load_state_dir(configuration.find(config_file))
+    file = configuration.find(config_file)
+    try:
+        return configuration.load_state_dir(file)
+    except ConfigError:
+        from supervisor import lastgood
+
+        config = lastgood.load(file)  # raises the same, where there is none
+        assert config.fallback is not None
+        click.secho("note: ", fg="yellow", nl=False, err=True)
+        click.echo(config.fallback.reason, err=True)
+        return config.state_dir
 
 
 def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:

@@ -40,7 +40,15 @@ class Reconfiguring:
         self._refused: str | None = None
 
     def check(self) -> CheckFacts | None:
-        """Give the check that warns while a new configuration is refused."""
+        """Give the check that warns while what runs is not what stands in the file."""
+        fallback = self._owner.config.fallback
+        if self._refused is None and fallback is not None:
+            return CheckFacts(
+                name="configuration",
+                reason=fallback.reason,
+                hint=fallback.hint,
+                critical=False,
+            )
         if self._refused is None:
             return None
         return CheckFacts(

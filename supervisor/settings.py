@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 
+from supervisor.model import Cause
 from supervisor.structuring import Rule
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -144,16 +145,21 @@ class HostSettings:
 class Requirement:
     """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
 
-    ``path`` is for the kinds directory, file and disk; ``host`` and ``port`` for tcp; ``url``
-    for http; ``name`` for env and module; ``command`` for command.
+    Which key belongs to which kind: see `REQUIREMENT_KEYS`.
     """
 
     kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
     path: Text | None = None
     host: Text | None = None
     port: Port | None = None
-    url: Text | None = None
+    url: (
+        Annotated[
+            str, Rule('"http://..." or "https://..."', lambda v: re.match(r"https?://[^/\s]", v))
+        ]
+        | None
+    ) = None
     name: Text | None = None
+    default: Value | None = None
     command: list[Text] | None = None
     mounted: bool = False
     writable: bool = False
@@ -162,6 +168,19 @@ class Requirement:
     interval_s: Seconds = 30.0
     timeout_s: Seconds = 5.0
     threshold: Count = 3
+
+
+# The keys of a requirement that only some kinds know, and which of these they need.
+REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "directory": (("path",), ("mounted", "writable")),
+    "file": (("path",), ("mounted", "writable")),
+    "tcp": (("port",), ("host",)),
+    "http": (("url",), ()),
+    "env": (("name",), ("default",)),
+    "module": (("name",), ()),
+    "command": (("command",), ()),
+    "disk": ((), ("path", "free_percent")),
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -199,7 +218,7 @@ class AppSettings:
     python: Text | None = _planned()
     writable: list[Text] = attrs.field(factory=list)
     bind: Literal["supervisor", "app"] = _planned("supervisor")
-    requires: list[Requirement] = _planned(factory=list)
+    requires: list[Requirement] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -232,12 +251,16 @@ class Config:
     bind: BindSettings = attrs.field(factory=BindSettings)
     status: StatusSettings = attrs.field(factory=StatusSettings)
     host: HostSettings = attrs.field(factory=HostSettings)
-    requires: list[Requirement] = _planned(factory=list)
+    requires: list[Requirement] = attrs.field(factory=list)
     apps: dict[str, AppSettings] = attrs.field(factory=dict, repr=_names)
     # not keys of the file: set by `config.load`
     file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
     sources: Sources = attrs.field(factory=Sources, init=False)
     env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False, repr=False)
+    text: bytes = attrs.field(default=b"", init=False, repr=False)
+    # set by `lastgood.load` when this is not what stands in `file`: why, and what is wrong there
+    fallback: Cause | None = attrs.field(default=None, init=False)
+    problems: tuple[str, ...] = attrs.field(default=(), init=False)
 
     @property
     def folder(self) -> Path:

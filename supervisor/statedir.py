@@ -46,6 +46,16 @@ class StateDir:
         """Where the control socket is."""
         return self.path / "control.sock"
 
+    @property
+    def releases(self) -> Path:
+        """Where the apps' releases are."""
+        return self.path / "releases"
+
+    @property
+    def config_history(self) -> Path:
+        """Where the configurations are that came up."""
+        return self.path / "config"
+
     def lock(self, started: str) -> None:
         """Create the folder and take its lock; ``started`` is shown to whoever comes second.
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 from harness import Project
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more of a busy machine than of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ VALUES = {
     "waitress_options",
     "redaction",
     "sandbox",
+    "manifest",
 }
 # Decisions: pure; time and randomness come in as arguments.
 DECISIONS = {
@@ -37,7 +38,10 @@ DECISIONS = {
     "generations",
     "health",
     "changes",
+    "rollout",
 }
+# What edges use to write files that last: knows of no policy.
+TOOLS = {"durable"}
 # Edges: each owns one kind of IO, and knows of no other edge.
 EDGES = {
     "config",
@@ -57,6 +61,13 @@ EDGES = {
     "systemd",
     "handover",
     "predecessor",
+    "trees",
+    "releases",
+    "swap",
+    "archives",
+    "confighistory",
+    "gitstate",
+    "checks",
 }
 # Parts of one edge, which has several files: only that edge and its other parts use them.
 PARTS = {"serving": {"accepting", "answering", "polling", "pool"}}
@@ -71,6 +82,7 @@ COMPOSITION = {
     "pictures",
     "reconfiguring",
     "cli",
+    "cli_check",
     "cli_config",
     "cli_doctor",
     "cli_operate",
@@ -82,6 +94,7 @@ COMPOSITION = {
     "conflict",
     "control",
     "keeper",
+    "lastgood",
     "loop",
     "service",
     "socketstore",
@@ -103,13 +116,15 @@ TIERS = {
     "values": VALUES,
     "decisions": DECISIONS,
     "edges": EDGES | PARTS_OF_ALL,
+    "tools": TOOLS,
     "composition": COMPOSITION,
 }
 ALLOWED: dict[str, set[str]] = {
     "values": VALUES,
     "decisions": VALUES | DECISIONS,
-    "edges": VALUES,
-    "composition": VALUES | DECISIONS | EDGES | COMPOSITION,
+    "tools": VALUES,
+    "edges": VALUES | TOOLS,
+    "composition": VALUES | DECISIONS | TOOLS | EDGES | COMPOSITION,
 }
 IMPURE = {"time", "os", "socket", "random", "threading", "asyncio", "subprocess"}
 # What runs in a worker may have to run on the interpreter of an app's own virtual environment.
@@ -130,6 +145,8 @@ IN_WORKERS = {
     "redaction",
     "handover",
     "sandbox",
+    "trees",
+    "manifest",
 }
 
 

@@ -114,6 +114,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         pin = false
         reload = "replace"
         before_start = [["true"]]
+        writable = ["data"]
         """,
     )
     assert [attrs.astuple(getattr(loaded, name)) for name in ("supervisor", "bind", "status")] == [
@@ -144,6 +145,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "pin": False,
         "reload": "replace",
         "before_start": [["true"]],
+        "writable": ["data"],
+        "requires": [],
     }
 
 

@@ -256,14 +256,9 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
 
 def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
     """What this version doesn't act on is said, whoever set it."""
-    text = APP + "workers = 2\n[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
-    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__PIN": "true"})
-    assert effective.planned(loaded) == [
-        "host.temperature_c",
-        "requires",
-        "apps.coach.workers",
-        "apps.coach.pin",
-    ]
+    text = APP + "[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
+    loaded = load(tmp_path, text, **{OVERRIDE + "HOST__DISK_FREE_PERCENT": "7"})
+    assert effective.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
 
 
 # ---- the state folder alone
@@ -338,14 +333,16 @@ def test_config_check_says_everything_at_once(tmp_path: Path) -> None:
 
 def test_config_check_of_a_good_file(tmp_path: Path) -> None:
     """Exit code 0; keys for later versions are notes."""
-    (tmp_path / "supervisor.toml").write_text(APP + "workers = 2\n", encoding="utf-8")
+    (tmp_path / "supervisor.toml").write_text(
+        APP + "[host]\ntemperature_c = 70\n", encoding="utf-8"
+    )
     result = run_command(tmp_path, "config", "check")
     assert result.returncode == 0, result.stderr
     assert "is valid" in result.stdout
-    assert "note: apps.coach.workers" in result.stdout
+    assert "note: host.temperature_c" in result.stdout
     as_json = run_command(tmp_path, "config", "check", "--json")
     assert as_json.returncode == 0
-    expected = {"ok": True, "problems": [], "not_in_effect": ["apps.coach.workers"]}
+    expected = {"ok": True, "problems": [], "not_in_effect": ["host.temperature_c"]}
     assert json.loads(as_json.stdout) == expected
 
 

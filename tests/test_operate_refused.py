@@ -121,7 +121,8 @@ def test_apps_that_cannot_be_operated(project: Project, command: str) -> None:
     assert "app 'off' is disabled" in result.stderr
     assert "enabled = true" in result.stderr
     assert running.worker("coach") == pid
-    assert project.command(command).returncode == 2
+    if command != "reload":  # which reads the configuration anew
+        assert project.command(command).returncode == 2
 
 
 NONSENSE = {

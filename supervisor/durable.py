@@ -1,0 +1,119 @@
+"""File operations that survive a power cut: what is written is there whole, or not at all.
+
+A rename is atomic, but only what was synced before it is sure to be on the disk after it, and
+the rename itself only when its folder was synced (fsync(2), rename(2)).
+"""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+TEMPORARY = ".new-"  # begins the names of what is not complete yet; whoever finds one may drop it
+_CHUNK = 1024 * 1024
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def write_whole(
+    path: Path, data: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None
+) -> None:
+    """Replace ``path`` by a file with ``data``; after an error or a power cut the old one is there.
+
+    ``owner`` (uid, gid) is set as far as this user may. Raises OSError.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(data)
+            if owner is not None:
+                with contextlib.suppress(PermissionError):  # only root may give files away
+                    os.fchown(stream.fileno(), *owner)
+            os.fchmod(stream.fileno(), mode)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def copy_file(source: Path, target: Path, *, mode: int) -> str:
+    """Copy a regular file with its times and give the SHA-256 of what was copied.
+
+    Never follows a link, never overwrites. Not synced: see `sync_file_system`. Raises OSError.
+    """
+    digest = hashlib.sha256()
+    read_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(read_fd, "rb", buffering=0) as reading:
+        found = os.fstat(read_fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(source))
+        write_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(write_fd, "wb", buffering=0) as writing:
+            while part := reading.read(_CHUNK):
+                digest.update(part)
+                _write_all(writing.fileno(), part)
+            os.fchmod(write_fd, mode)
+            os.utime(write_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return digest.hexdigest()
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def hash_file(path: Path) -> str:
+    """Give the SHA-256 of a regular file; never follows a link. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Bring what was created, renamed or removed in a folder to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that can't sync folders
+            raise
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(path: Path) -> None:
+    """Bring everything on the file system of ``path`` to the disk (syncfs(2)). Raises OSError.
+
+    For many new files: one call, where a sync of each takes an SD card seconds.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; what is missing is fine. Raises OSError."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(kind):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
