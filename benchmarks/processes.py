@@ -20,12 +20,17 @@ def become_subreaper() -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Give the pids below ``root``, without it, parents before their children."""
+    """Give the pids below ``root``, without it, parents before their children.
+
+    Zombies are left out: they have ended, and have no children.
+    """
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                children.setdefault(int(_stat(int(name))[1]), []).append(int(name))
+                state, parent, *_ = _stat(int(name))
+                if state != "Z":
+                    children.setdefault(int(parent), []).append(int(name))
     found = [root]
     for pid in found:
         found += children.get(pid, [])

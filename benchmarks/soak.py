@@ -109,7 +109,7 @@ def _load(running: Running, limit_s: float, requests: int) -> tuple[int, float, 
         for port in ports:
             result = wrk.load(port, seconds=min(_SLICE_S, limit_s / 20))
             if result.errors:
-                raise RuntimeError(f"{result.errors} requests failed on port {port}")
+                raise RuntimeError(f"requests failed on port {port}: {result}")
             served += result.requests
         for status_port, path in running.contender.more_pages(running.fleet) * _POLLS:
             ask(status_port, path)

@@ -12,12 +12,16 @@ _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk counted; ``errors`` are broken connections and answers other than 2xx and 3xx."""
+    """What wrk counted; ``errors`` are broken connections and answers other than 2xx and 3xx.
+
+    ``detail`` says in its words what the errors were.
+    """
 
     requests: int
     per_s: float
     p99_ms: float
-    errors: int
+    errors: int = 0
+    detail: str = ""
 
 
 def is_installed() -> bool:
@@ -44,7 +48,12 @@ def load(port: int, *, seconds: float, path: str = "/") -> Load:
         check=True,
         timeout=duration + _MARGIN_S,
     )
-    return parse(done.stdout)
+    result = parse(done.stdout)
+    if result.errors:
+        import sys
+
+        print(done.stdout, file=sys.stderr)
+    return result
 
 
 def parse(text: str) -> Load:
@@ -54,9 +63,9 @@ def parse(text: str) -> Load:
     p99 = re.search(r"^ +99% +([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)
     if not (requests and per_s and p99):
         raise RuntimeError(f"cannot read the report of wrk: {text!r}")
-    errors = 0
-    if broken := re.search(r"Socket errors: (.*)", text):
-        errors += sum(map(int, re.findall(r"\d+", broken[1])))
-    if other := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
-        errors += int(other[1])
-    return Load(int(requests[1]), float(per_s[1]), float(p99[1]) * _UNITS_MS[p99[2]], errors)
+    found = re.findall(r"^ *(Socket errors: .*|Non-2xx or 3xx responses: .*)$", text, re.MULTILINE)
+    detail = "; ".join(found)
+    numbers = re.findall(r" (\d+)", detail)
+    milliseconds = float(p99[1]) * _UNITS_MS[p99[2]]
+    errors = sum(map(int, numbers))
+    return Load(int(requests[1]), float(per_s[1]), milliseconds, errors, detail)

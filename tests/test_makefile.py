@@ -49,4 +49,5 @@ def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
     """Without a target, make says what there is."""
     result = make(tmp_path)
     assert result.returncode == 0
-    assert {"run", "test", "check", "bench", "bench-soak"} <= {line.split()[1] for line in result.stdout.splitlines()}
+    listed = {line.split()[1] for line in result.stdout.splitlines()}
+    assert {"run", "test", "check", "bench", "bench-soak"} <= listed
