@@ -1,18 +1,21 @@
 # The two commands: `make run` and `make test`. Both do all the set-up themselves, in .venv.
+# `make bench` has virtual environments of its own, in .venv-bench: docs/benchmarks.md.
 # Needed: make, git and python3 3.11 or newer with its venv module.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check clean help
+.PHONY: run test check bench bench-soak clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    serve the example apps on 5000 and 5001, and health on 6000"
 	@echo "make test   run the tests"
 	@echo "make check  ruff, mypy --strict, import direction"
-	@echo "make clean  remove .venv and caches"
+	@echo "make bench  measure this and its peers (BENCH=cold,pss for some, BENCH_ARGS=--quick)"
+	@echo "make bench-soak  load this for 10 minutes (SOAK_S=60 for one), and see that nothing grows"
+	@echo "make clean  remove .venv, .venv-bench and caches"
 
 run: $(VENV)/.installed
 	$(BIN)/flask-supervisor run --config config/supervisor.toml
@@ -26,8 +29,16 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_architecture.py
 
+SOAK_S ?= 600
+
+bench: $(BIN)/pip
+	$(BIN)/python -m benchmarks $(if $(BENCH),--only $(BENCH)) $(BENCH_ARGS)
+
+bench-soak: $(BIN)/pip
+	$(BIN)/python -m benchmarks --soak-s $(SOAK_S) $(BENCH_ARGS)
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The stamps are made last, so that an interrupted installation starts anew.
 $(VENV)/.installed: pyproject.toml | $(BIN)/pip

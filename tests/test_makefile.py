@@ -20,7 +20,7 @@ def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.debian("make")
-@pytest.mark.parametrize("target", ["run", "test", "check"])
+@pytest.mark.parametrize("target", ["run", "test", "check", "bench"])
 def test_a_missing_venv_module_is_named_with_its_package(tmp_path: Path, target: str) -> None:
     """Where Debian's python3-venv is missing, the command to install it is printed."""
     (tmp_path / "blocked").mkdir()
@@ -49,4 +49,5 @@ def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
     """Without a target, make says what there is."""
     result = make(tmp_path)
     assert result.returncode == 0
-    assert {"run", "test", "check"} <= {line.split()[1] for line in result.stdout.splitlines()}
+    listed = {line.split()[1] for line in result.stdout.splitlines()}
+    assert {"run", "test", "check", "bench", "bench-soak"} <= listed

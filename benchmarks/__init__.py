@@ -1,0 +1,1 @@
+"""Measures the supervisor and its peers side by side; see docs/benchmarks.md."""

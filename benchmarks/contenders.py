@@ -1,0 +1,251 @@
+"""What is measured: how each contender is configured, started and reloaded.
+
+Each gets what its documentation recommends for one small app a port: one process with four
+threads an app, and whatever restarts a process that dies, where it has such a thing.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from benchmarks.fleet import App, Fleet
+from benchmarks.polling import wait_until_all_answer
+from benchmarks.tree import Command, Tree
+
+THREADS = 4
+START_TIMEOUT_S = 60.0
+
+
+class NotAvailable(Exception):
+    """A contender can't do what is to be measured; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How each app is served; ``pin`` keeps workers on one core each, None is the default."""
+
+    workers: int = 1
+    pin: bool | None = None
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The interpreters: ``ours`` has our dependencies, ``peers`` the peers."""
+
+    ours: Path
+    peers: Path
+
+    def peer(self, program: str) -> Path:
+        """Give a program of the peers' environment; raises `NotAvailable` without it."""
+        found = self.peers.parent / program
+        if not found.exists():
+            raise NotAvailable(f"{program} is not installed")
+        return found
+
+
+@dataclass(slots=True)
+class Running:
+    """A contender that runs, and what it serves."""
+
+    contender: "Contender"
+    places: Places
+    fleet: Fleet
+    tree: Tree
+
+    def pages(self, *, broken: Sequence[int] = ()) -> list[tuple[int, str]]:
+        """Give the (port, path) that have to answer, but for the ``broken`` apps."""
+        apps = [app for number, app in enumerate(self.fleet.apps) if number not in broken]
+        return [*((app.port, "/") for app in apps), *self.contender.more_pages(self.fleet)]
+
+    def wait(self, *, broken: Sequence[int] = (), timeout_s: float = START_TIMEOUT_S) -> float:
+        """Wait until all ports answer; gives the seconds since the start."""
+        pages = self.pages(broken=broken)
+        return wait_until_all_answer(pages, timeout_s=timeout_s) - self.tree.started_s
+
+
+class Contender(Protocol):
+    """One way of serving the apps."""
+
+    name: str
+    about: str  # what it is, for the table
+    package: str  # the distribution that its version is asked of
+    variables: Mapping[str, str]  # what it needs in its environment
+
+    def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
+        """Write its configuration into the fleet's folder; give the commands to start.
+
+        Raises `NotAvailable` for options it doesn't have.
+        """
+
+    def more_pages(self, fleet: Fleet) -> list[tuple[int, str]]:
+        """Give the (port, path) that answer beside the apps."""
+
+    def reload(self, running: Running, app: App) -> Sequence[str | Path]:
+        """Reload one app, by a signal or a file; or give the command that does it.
+
+        Raises `NotAvailable` where there is no such thing.
+        """
+
+
+def start(
+    contender: Contender,
+    places: Places,
+    fleet: Fleet,
+    options: Options = DEFAULTS,
+) -> Running:
+    """Prepare a contender; its ``tree`` is not started yet: that is a context manager."""
+    commands = contender.commands(places, fleet, options)
+    log = fleet.folder / f"{contender.name}.log"
+    tree = Tree(commands, log=log, environment=environment(contender, places))
+    return Running(contender, places, fleet, tree)
+
+
+def environment(contender: Contender, places: Places) -> dict[str, str]:
+    """Give the environment of a contender and of its commands; little, and nearly the same."""
+    path = f"{places.peers.parent}:{os.environ.get('PATH', os.defpath)}"
+    return {
+        "PATH": path,
+        "LANG": "C.UTF-8",
+        "HOME": os.environ.get("HOME", "/"),
+        **contender.variables,
+    }
+
+
+class Plain:
+    """What most contenders have in common."""
+
+    variables: Mapping[str, str] = MappingProxyType({})
+
+    def more_pages(self, _fleet: Fleet) -> list[tuple[int, str]]:
+        return []
+
+    def reload(self, _running: Running, _app: App) -> Sequence[str | Path]:
+        raise NotAvailable("no reload")
+
+
+def refuse_workers(options: Options) -> None:
+    """Raise `NotAvailable` for more than one worker."""
+    if options.workers > 1:
+        raise NotAvailable("one process only")
+
+
+def refuse_pin(options: Options) -> None:
+    """Raise `NotAvailable` when workers are to be pinned."""
+    if options.pin:
+        raise NotAvailable("cannot pin")
+
+
+_ALL_IN_ONE = """
+import importlib, sys, threading
+def serve(name, port, folder):
+    app = importlib.import_module(name).app
+    app.run(host="127.0.0.1", port=port, threaded=True, use_reloader=False)
+threads = []
+for word in sys.argv[1:]:
+    name, port, folder = word.split(":", 2)
+    sys.path.insert(0, folder)
+    threads.append(threading.Thread(target=serve, args=(name, int(port), folder)))
+    threads[-1].start()
+for thread in threads:
+    thread.join()
+"""
+
+
+class Threads(Plain):
+    """A thread with Flask's own server for each app, in one process."""
+
+    name = "threads"
+    about = "threads + app.run"
+    package = "flask"
+
+    def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
+        refuse_workers(options)
+        refuse_pin(options)
+        words = [f"{app.name}:{app.port}:{app.folder}" for app in fleet.apps]
+        return [Command([places.peers, "-c", _ALL_IN_ONE, *words], fleet.folder)]
+
+
+class Waitress(Plain):
+    """waitress as shipped, one process an app, nothing that restarts it."""
+
+    name = "waitress"
+    about = "waitress, nothing supervising"
+    package = "waitress"
+
+    def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
+        refuse_workers(options)
+        refuse_pin(options)
+        return [Command(waitress_words(places, app), app.folder) for app in fleet.apps]
+
+
+def waitress_words(places: Places, app: App) -> list[str | Path]:
+    """Give the command line that serves one app by waitress."""
+    serve = f"--listen=127.0.0.1:{app.port}"
+    return [places.peer("waitress-serve"), serve, f"--threads={THREADS}", f"{app.name}:app"]
+
+
+class Gunicorn(Plain):
+    """gunicorn with threads, one master an app."""
+
+    name = "gunicorn"
+    about = "gunicorn gthread"
+    package = "gunicorn"
+
+    def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
+        refuse_pin(options)
+        words: list[str | Path] = [
+            places.peer("gunicorn"),
+            "--worker-class=gthread",
+            f"--threads={THREADS}",
+            f"--workers={options.workers}",
+        ]
+        return [
+            Command([*words, f"--bind=127.0.0.1:{app.port}", f"{app.name}:app"], app.folder)
+            for app in fleet.apps
+        ]
+
+    def reload(self, running: Running, app: App) -> Sequence[str | Path]:
+        os.kill(running.tree.pids[running.fleet.apps.index(app)], signal.SIGHUP)
+        return []
+
+
+class Granian(Plain):
+    """granian, one main process an app, told to start workers that died again."""
+
+    name = "granian"
+    about = "granian"
+    package = "granian"
+
+    def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
+        refuse_pin(options)
+        words: list[str | Path] = [
+            places.peer("granian"),
+            "--interface=wsgi",
+            "--host=127.0.0.1",
+            f"--workers={options.workers}",
+            f"--blocking-threads={THREADS}",
+            "--respawn-failed-workers",
+            "--no-ws",
+        ]
+        return [
+            Command([*words, f"--port={app.port}", f"{app.name}:app"], app.folder)
+            for app in fleet.apps
+        ]
+
+    def reload(self, running: Running, app: App) -> Sequence[str | Path]:
+        os.kill(running.tree.pids[running.fleet.apps.index(app)], signal.SIGHUP)
+        return []
+
+
+def touch(file: Path) -> None:
+    """Give a file the present time, and a later one than before."""
+    before = file.stat().st_mtime
+    os.utime(file, times=(max(time.time(), before + 1.0),) * 2)

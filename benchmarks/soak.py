@@ -1,0 +1,126 @@
+"""Loads ours for minutes, and sees that no process grows: memory and descriptors."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks import processes, wrk
+from benchmarks.contenders import Places, Running, start
+from benchmarks.fleet import write_fleet
+from benchmarks.managers import Ours
+from benchmarks.polling import ask
+
+GROWTH_MAX_MIB = 1.0
+_WARM_SHARE = 0.2  # of the samples: until caches are filled
+_SLICE_S = 5.0
+_QUIET_S = 0.5  # before a sample: connections end, buffers are given back
+_POLLS = 20  # of the status port, in each slice
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One process at one moment."""
+
+    pid: int
+    name: str
+    pss_mib: float
+    fds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one process went: first and last are medians of a third of the samples."""
+
+    pid: int
+    name: str
+    first_mib: float
+    last_mib: float
+    fds_low: int
+    fds_high: int
+
+    @property
+    def grew_mib(self) -> float:
+        """How much it grew."""
+        return self.last_mib - self.first_mib
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether memory grew less than `GROWTH_MAX_MIB`, and descriptors stayed."""
+        return self.grew_mib <= GROWTH_MAX_MIB and self.fds_high - self.fds_low <= 0
+
+
+def verdicts(rounds: Sequence[Sequence[Sample]]) -> list[Verdict]:
+    """Judge every process that was there from the first round on to the last.
+
+    The first fifth of the rounds is left out. Raises ValueError for fewer than six rounds.
+    """
+    steady = rounds[int(len(rounds) * _WARM_SHARE) :]
+    if len(rounds) < 6:
+        raise ValueError("too few rounds to say anything")
+    third = max(1, len(steady) // 3)
+    found = []
+    for first in steady[0]:
+        mine = [s for samples in steady for s in samples if s.pid == first.pid]
+        if len(mine) == len(steady):
+            memory, fds = [s.pss_mib for s in mine], [s.fds for s in mine]
+            found.append(
+                Verdict(
+                    first.pid,
+                    first.name,
+                    median(memory[:third]),
+                    median(memory[-third:]),
+                    min(fds),
+                    max(fds),
+                )
+            )
+    return found
+
+
+def run(places: Places, *, limit_s: float, requests: int) -> int:
+    """Soak; gives the exit code: 1 when something grew, or a process was replaced."""
+    with TemporaryDirectory(prefix="bench-") as folder:
+        fleet = write_fleet(Path(folder), count=3)
+        running = start(Ours(), places, fleet)
+        with running.tree:
+            running.wait()
+            pids = running.tree.processes()
+            served, seconds, rounds = _load(running, limit_s, requests)
+            replaced = set(pids) - set(running.tree.processes())
+    print(f"{served} requests in {seconds:.0f} s, {len(rounds)} looks at every process\n")
+    print("| process | PSS MiB, first | last | descriptors | |\n|---|---|---|---|---|")
+    judged = verdicts(rounds)
+    for one in judged:
+        fds = str(one.fds_low) if one.fds_low == one.fds_high else f"{one.fds_low}-{one.fds_high}"
+        word = "flat" if one.is_flat else "grew"
+        print(f"| {one.name} | {one.first_mib:.2f} | {one.last_mib:.2f} | {fds} | {word} |")
+    if replaced:
+        print(f"\nprocesses ended in between: {sorted(replaced)}")
+    return 0 if not replaced and all(one.is_flat for one in judged) else 1
+
+
+def _load(running: Running, limit_s: float, requests: int) -> tuple[int, float, list[list[Sample]]]:
+    began_s, served, rounds = time.monotonic(), 0, [_look(running)]
+    ports = [app.port for app in running.fleet.apps]
+    while time.monotonic() - began_s < limit_s and served < requests:
+        for port in ports:
+            result = wrk.load(port, seconds=min(_SLICE_S, limit_s / 20))
+            if result.errors:
+                raise RuntimeError(f"requests failed on port {port}: {result}")
+            served += result.requests
+        for status_port, path in running.contender.more_pages(running.fleet) * _POLLS:
+            ask(status_port, path)
+        time.sleep(_QUIET_S)
+        rounds.append(_look(running))
+        print(f"{served} requests, {running.tree.pss_mib():.1f} MiB", file=sys.stderr, flush=True)
+    return served, time.monotonic() - began_s, rounds
+
+
+def _look(running: Running) -> list[Sample]:
+    return [
+        Sample(pid, processes.name_of(pid), processes.pss_mib([pid]), processes.fd_count(pid))
+        for pid in running.tree.processes()
+    ]
