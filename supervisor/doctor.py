@@ -42,13 +42,13 @@ class Finding:
 
 def examine(config: Config) -> Iterator[Finding]:
     """Look at everything, in the order in which things go wrong."""
-    own_pid, running = _ask(config.state_dir)
+    running = _ask(config.state_dir)
     yield _python()
     yield packages()
     yield from _configuration(config)
     yield _looked("state folder", lambda: _state_dir(config.state_dir))
-    yield running
-    yield from _ports(config, None, own_pid)
+    yield running[1]
+    yield from _ports(config, None, running)
     yield _looked("disk", lambda: _disk(config.state_dir))
     yield _files(config)
     yield clock(time.time)
@@ -56,11 +56,15 @@ def examine(config: Config) -> Iterator[Finding]:
 
 def examine_ports(config: Config, names: Collection[str]) -> Iterator[Finding]:
     """Look at the ports of the named apps, or at all there are."""
-    yield from _ports(config, names or None, _ask(config.state_dir)[0])
+    yield from _ports(config, names or None, _ask(config.state_dir))
 
 
-def _ports(config: Config, names: Collection[str] | None, own_pid: int | None) -> Iterator[Finding]:
-    owner = _owner(config.state_dir) if own_pid is None else None
+def _ports(
+    config: Config, names: Collection[str] | None, running: tuple[int | None, Finding]
+) -> Iterator[Finding]:
+    own_pid, found = running
+    untold = own_pid is None and found.status is not Status.PASS  # one runs, and may hold them
+    owner = _owner(config.state_dir) if untold else None
     for name, address in _addresses(config):
         if names is None or name in names:
             topic = f"port of {name}"

@@ -338,6 +338,25 @@ def test_a_port_that_is_taken(project: Project) -> None:
     assert says(found) == ("pass", f"127.0.0.1:{port} is free", None)
 
 
+def test_a_port_that_is_taken_after_a_crash(project: Project) -> None:
+    """What holds it now is not the supervisor, though it is of the same user."""
+    port = project.app("coach")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    running.kill()
+    eventually(lambda: not project.processes())
+    with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
+        assert holder.stdout.readline() == "listening\n"
+        found = examined(project)
+        assert says(found["running"]) == (
+            "pass",
+            "no supervisor runs with this state folder",
+            None,
+        )
+        assert found["port of coach"]["status"] == "fail"
+        assert f"kill {holder.pid}" in found["port of coach"]["hint"]
+
+
 def test_connections_in_time_wait_are_told_apart(project: Project) -> None:
     """They block nothing, whether the port is free or held."""
     port = project.app("coach")
