@@ -49,6 +49,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path.startswith("/sleep/"):
         time.sleep(float(path.removeprefix("/sleep/")))
     body = f"{path}\n".encode()
+    if path.startswith("/size/"):
+        body = b"x" * int(path.removeprefix("/size/"))
     if path == "/upload":
         received = environ["wsgi.input"].read()
         body = f"{len(received)} {hashlib.sha256(received).hexdigest()}\n".encode()
