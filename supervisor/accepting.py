@@ -27,6 +27,7 @@ class Listening:
     channel_class = ServerChannel
     draining = False
     paused = False
+    full = False  # at its own limit of connections, and none of them is idle
     settled = False  # see `polling`: `accepting` is set from outside
     # set by `listen_on`
     name: str
@@ -59,7 +60,7 @@ class Listening:
         """Say whether to accept the next connection; else the kernel keeps it."""
         return (
             self.accepting
-            and not self.paused
+            and not (self.paused or self.full)
             and self.has_room(self)
             and (not self._rests_until or time.monotonic() >= self._rests_until)
         )

@@ -30,6 +30,7 @@ class Pool(ThreadedTaskDispatcher):
         self._tally = tally
         self._elastic = Elastic(minimum=threads, maximum=max_threads)
         self._cpu = _CpuUse()
+        self._told_short = False
         self.set_thread_count(threads)
 
     @property
@@ -67,6 +68,17 @@ class Pool(ThreadedTaskDispatcher):
             answered=answered,
             cpu_share=cpu_share,
         )
+
+    def start_new_thread(self, target: Any, thread_no: int) -> None:
+        """Start a thread, if the machine has one left; else the pool stays smaller for now."""
+        try:
+            super().start_new_thread(target, thread_no)
+        except RuntimeError as error:
+            self.threads.discard(thread_no)
+            self.active_count -= 1  # waitress is about to count it
+            if not self._told_short:
+                self._told_short = True
+                self.logger.warning("cannot start a thread more: %s", error)
 
     def head_wait_s(self, now: float) -> float:
         """Give how long the first request of the queue has waited; 0 without one."""

@@ -32,6 +32,8 @@ CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open 
 _OWN_FILES = 64  # open files that are no connections, beside three for each listener
 _TURN_S = 5.0  # the loop looks up at least this often; everything urgent wakes it
 _DRAIN_TURN_S = 0.02
+_CROWDED_TURN_S = 0.1
+_IDLE_MIN_S = 1.0  # a client that has just connected is about to ask: it isn't in the way
 _NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -55,6 +57,7 @@ class Server:
         self._listeners: list[Listening] = []
         self._drain: _Drain | None = None
         self._full = False  # at the limit of connections, and none of them is idle
+        self._crowded = False  # that, or a listener is at its own limit
         self._turned_at = time.monotonic()
 
     def add(
@@ -167,21 +170,25 @@ class Server:
             due_s = listener.tend(now)
             if due_s is not None:
                 wait_s = min(wait_s, due_s)
-        if self._full:
+        if self._crowded:
             self._make_room()
-        return wait_s
+        return min(wait_s, _CROWDED_TURN_S) if self._crowded else wait_s
 
     def _channels(self) -> list[ServerChannel]:
         return [channel for listener in self._listeners for channel in listener.channels()]
 
     def _make_room(self) -> None:
         """Close the longest idle connection when there are too many."""
-        self._full = False
+        now = time.monotonic()
+        self._crowded = False
         for listener in self._listeners:
             if listener.connections_max is not None:
-                _close_longest_idle(listener.channels(), listener.connections_max)
+                listener.full = _is_full(listener.channels(), listener.connections_max, now)
+                self._crowded |= listener.full
+        self._full = False
         if sum(len(one.active_channels) for one in self._listeners) >= self._limit():
-            self._full = not _close_longest_idle(self._channels(), self._limit())
+            self._full = _is_full(self._channels(), self._limit(), now)
+            self._crowded |= self._full
 
     def _limit(self) -> int:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -197,12 +204,18 @@ class Server:
         return len(listener.active_channels) < self._limit() // len(self._listeners)
 
 
-def _close_longest_idle(channels: list[ServerChannel], limit: int) -> bool:
-    """Close one connection if there are more than ``limit``; say whether one could be closed."""
-    idle = [channel for channel in channels if not channel.requests and not channel.will_close]
-    if len(channels) > limit and idle:
+def _is_full(channels: list[ServerChannel], limit: int, now: float) -> bool:
+    """Close the longest idle of more than ``limit`` connections; say whether none could be."""
+    if len(channels) < limit:
+        return False
+    idle = [
+        channel
+        for channel in channels
+        if not (channel.requests or channel.will_close or channel.waits_since > now - _IDLE_MIN_S)
+    ]
+    if idle and len(channels) > limit:
         min(idle, key=lambda channel: channel.waits_since).let_go()
-    return bool(idle)
+    return not idle
 
 
 class _Drain:

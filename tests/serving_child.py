@@ -4,9 +4,12 @@ Argument: a JSON object with `threads`, `max_threads`, `files` (that the app has
 `options` of waitress. Commands: ``drain TIMEOUT_S IDLE_S``, ``release`` (the requests of
 ``/hold``), ``count`` (connections and held requests), ``step SECONDS`` (the wall clock alone),
 ``wait SECONDS`` (time goes by at once), ``figures``, ``pause``, ``resume``, ``age`` (of the loop),
-``stall SECONDS`` (the loop, which a thread watches), ``cpu`` (seconds used).
+``stall SECONDS`` (the loop, which a thread watches),
+``beat SECONDS`` (a thread wakes the loop after these), ``cpu`` (seconds used),
+``threads off`` or ``on`` (no thread can be started).
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +26,7 @@ from supervisor.serving import Server
 _OPEN_FILES = 1024  # as systemd and most shells give it
 _released = threading.Event()
 _held: list[int] = []
+_eaten: list[int] = []
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -37,9 +41,16 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         _held.append(1)
         _released.wait(30)
         _held.pop()
+    if path == "/eat":
+        _eat_files()
+    if path == "/free":
+        while _eaten:
+            os.close(_eaten.pop())
     if path.startswith("/sleep/"):
         time.sleep(float(path.removeprefix("/sleep/")))
     body = f"{path}\n".encode()
+    if path.startswith("/size/"):
+        body = b"x" * int(path.removeprefix("/size/"))
     if path == "/upload":
         received = environ["wsgi.input"].read()
         body = f"{len(received)} {hashlib.sha256(received).hexdigest()}\n".encode()
@@ -51,6 +62,12 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/half":
         return _half()
     return [body]
+
+
+def _eat_files() -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            _eaten.append(os.open(os.devnull, os.O_RDONLY))
 
 
 def _endless() -> Iterator[bytes]:
@@ -105,6 +122,16 @@ def main() -> None:
             figures = server.figures(time.monotonic())["app"].to_json()
             _say(age_s=server.loop_age_s(time.monotonic()), figures=figures)
 
+        def beat(after_s: float) -> None:
+            time.sleep(after_s)
+            before_s = server.loop_age_s(time.monotonic())
+            server.wake()
+            deadline = time.monotonic() + 10
+            while (after := server.loop_age_s(time.monotonic())) >= before_s:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            _say(before_s=before_s, after_s=after)
+
         def obey() -> None:
             lines = os.read(0, 4096).decode().splitlines()
             if not lines:
@@ -131,6 +158,11 @@ def main() -> None:
                         _say(age_s=server.loop_age_s(time.monotonic()))
                     case ["cpu"]:
                         _say(cpu_s=time.process_time())
+                    case ["threads", "off" | "on" as whether]:
+                        threading.stack_size(1 << 62 if whether == "off" else 0)
+                        _say(done=True)
+                    case ["beat", seconds]:
+                        threading.Thread(target=beat, args=(float(seconds),)).start()
                     case ["stall", seconds]:
                         threading.Thread(target=tell_age, args=(float(seconds) * 0.6,)).start()
                         time.sleep(float(seconds))

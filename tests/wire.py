@@ -16,7 +16,7 @@ class Wire:
     def __init__(
         self, port: int = 0, *, host: str = "127.0.0.1", path: str = "", timeout_s: float = 20.0
     ) -> None:
-        self._opened_at = time.monotonic()
+        self._opened_at = self._sent_at = time.monotonic()
         if path:
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.socket.settimeout(timeout_s)
@@ -45,6 +45,7 @@ class Wire:
 
     def send(self, data: bytes | str) -> "Wire":
         """Send ``data`` completely."""
+        self._sent_at = time.monotonic()
         self.socket.sendall(data.encode() if isinstance(data, str) else data)
         return self
 
@@ -53,8 +54,11 @@ class Wire:
         lines = [f"GET {path} HTTP/1.1", "Host: example.test", *headers, "", ""]
         return self.send("\r\n".join(lines))
 
-    def answer(self, method: str = "GET") -> Answer:
-        """Read one answer to a request of ``method``; leaves what comes after it unread."""
+    def answer(self, method: str = "GET", *, since_sent: bool = False) -> Answer:
+        """Read one answer to a request of ``method``; leaves what comes after it unread.
+
+        Its seconds count from the opening of the connection, or from the last time it sent.
+        """
         first = self._line()
         headers: dict[str, str] = {}
         while line := self._line():
@@ -70,7 +74,8 @@ class Wire:
             body = self._exactly(int(headers["content-length"]))
         else:
             body = self._stream.read()
-        return Answer(status, headers, body, time.monotonic() - self._opened_at)
+        since = self._sent_at if since_sent else self._opened_at
+        return Answer(status, headers, body, time.monotonic() - since)
 
     def rest(self) -> bytes:
         """Read until the server closes the connection."""
