@@ -6,6 +6,7 @@ from lifeworld import NOW, REPORT, middle
 
 from supervisor.life import (
     Action,
+    Beat,
     Bound,
     Elapsed,
     Exited,
@@ -20,7 +21,7 @@ from supervisor.life import (
     WorkerLife,
 )
 from supervisor.lifecycle import step
-from supervisor.model import Exit
+from supervisor.model import BEAT_S, Exit
 from supervisor.restart import FAILURES_MAX
 
 IMPORT_S = 10.0
@@ -66,6 +67,14 @@ class OneLife:
         """Let all that import be ready."""
         self.now += later_s
         return self.take(*(Ready(w.number) for w in self.life.of(Phase.IMPORTING)))
+
+    def beat(self, *, later_s: float = 0.0) -> None:
+        """Let time go by, in which all that serve or wait show a sign of life."""
+        end = self.now + later_s
+        while self.now < end:
+            self.now = min(self.now + BEAT_S, end)
+            for worker in self.life.of(Phase.READY, Phase.PAUSED):
+                assert self.take(Beat(worker.number, loop_age_s=0.0)) == []
 
     def fail(self, *, times: int = 1) -> "OneLife":
         """Let the import fail and its worker end, again and again, at the times that are due."""
