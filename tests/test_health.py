@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from supervisor import health
 from supervisor.events import Event, EventKind
+from supervisor.figures import Figures
 from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
-from supervisor.life import Life
+from supervisor.life import Life, Limits, Phase, Refusal, WorkerLife
 from supervisor.model import AppState, Cause, Serving, Status
+from supervisor.restart import History
 
 NOW = 1000.0
 WALL = "2026-03-01T12:00:00Z"
@@ -23,15 +25,30 @@ CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
 
 def make_life(state: AppState, **fields: Any) -> Life:
     """Give a life in ``state`` since 5 seconds."""
-    pid = 4711 if state in (AppState.STARTING, AppState.READY) else None
-    life = Life(since=NOW - 5, import_timeout_s=10, state=state, generation=3, pid=pid)
+    life = Life(
+        since=NOW - 5, limits=Limits(import_timeout_s=10), state=state, generation=3, current=3
+    )
+    phase = {AppState.STARTING: Phase.IMPORTING, AppState.READY: Phase.READY}.get(state)
+    if phase is not None:
+        life = replace(life, workers=(make_worker(1, phase=phase),))
     return replace(life, **fields)
 
 
+def make_worker(number: int, *, phase: Phase = Phase.READY, **fields: Any) -> WorkerLife:
+    """Give a worker of generation 3, whose pid is 4710 and its number."""
+    known = {"generation": 3, "since": NOW - 5, "pid": 4710 + number, "phase": phase}
+    return WorkerLife(number=number, **{**known, **fields})
+
+
 def make_facts(
-    state: AppState, *, name: str = "coach", stand_in: bool = False, **fields: Any
-) -> Any:
-    """Give the facts of an app whose life is in ``state``."""
+    state: AppState,
+    *,
+    name: str = "coach",
+    stand_in: bool = False,
+    facts: dict[str, Any] | None = None,
+    **fields: Any,
+) -> AppFacts:
+    """Give the facts of an app whose life is in ``state``; ``fields`` are those of the life."""
     return AppFacts(
         name=name,
         port=5001,
@@ -40,6 +57,7 @@ def make_facts(
         life=make_life(state, **fields),
         since_wall=WALL,
         stand_in_answers=stand_in,
+        **(facts or {}),
     )
 
 
@@ -92,7 +110,7 @@ def test_nothing_at_all_passes() -> None:
 )
 def test_the_status_of_an_app(state: AppState, status: Status) -> None:
     """Only a ready app passes; one that an operator stopped is a warning."""
-    assert health.app_status(make_facts(state)) is status
+    assert health.app_status(make_facts(state), NOW) is status
     assert whole(make_facts(state))["status"] == status
 
 
@@ -151,6 +169,22 @@ APP_FIELDS = {
     "reason": TEXT_OR_NULL,
     "hint": TEXT_OR_NULL,
     "retry_in_s": (int, float, type(None)),
+    "refusal": (dict, type(None)),
+    "stale": bool,
+    "memory_mb": (int, float, type(None)),
+}
+REQUESTS_FIELDS = {
+    "total": int,
+    "by_class": dict,
+    "rejected": int,
+    "in_flight": int,
+    "queue": int,
+    "oldest_s": (int, float, type(None)),
+    "threads": int,
+    "busy": int,
+    "max_threads": int,
+    "connections": int,
+    "latency_ms": dict,
 }
 EVENT_FIELDS = {"time": str, "age_s": NUMBER, "app": TEXT_OR_NULL, "kind": str, "text": str}
 
@@ -173,6 +207,7 @@ def test_the_fields_of_the_documents(state: AppState) -> None:
     document = whole(facts, checks=(CheckFacts(name="disk", reason=None),), events=(make_event(1),))
     assert_fields(document, WHOLE_FIELDS)
     assert_fields(document["apps"]["coach"], APP_FIELDS)
+    assert_fields(document["apps"]["coach"]["requests"], REQUESTS_FIELDS)
     assert_fields(document["events"][0], EVENT_FIELDS)
 
 
@@ -194,6 +229,84 @@ def test_the_document_of_a_failing_app() -> None:
     assert (app["reason"], app["hint"]) == (CAUSE.reason, CAUSE.hint)
     assert (app["pid"], app["workers"]) == (None, [])
     assert app["retry_in_s"] == pytest.approx(42.25, abs=0.1)
+
+
+WORSE = Cause(reason="the worker ended: exit code 3", hint="look")
+OFTEN = History(restarts=(NOW - 3, NOW - 2, NOW - 1))
+BUSY = Figures(threads=32, max_threads=32, busy=32, queue=5, queue_wait_s=1.5)
+CONCERNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "a worker is missing": ({"cause": WORSE}, {}, WORSE.reason),
+    "foreign listener": ({}, {"foreign": CAUSE}, CAUSE.reason),
+    "refused": (
+        {"refusal": Refusal(cause=CAUSE, at=NOW - 7)},
+        {},
+        f"reload refused, what ran goes on: {CAUSE.reason}",
+    ),
+    "saturated": ({}, {"figures": BUSY}, "all 32 threads are busy and 5 requests wait"),
+    "stale": ({}, {"stale": True}, "the code on disk is not the code that runs"),
+    "restarts": ({"history": OFTEN}, {}, "its worker ended 3 times in the last minute"),
+}
+
+
+@pytest.mark.parametrize("name", CONCERNS)
+def test_an_app_that_serves_but_is_not_well_warns(name: str) -> None:
+    """What is not as it should be makes it `warn`, with a reason and a hint; it is still ready."""
+    life, facts, reason = CONCERNS[name]
+    document = whole(make_facts(AppState.READY, facts=facts, **life))
+    app = document["apps"]["coach"]
+    assert (document["status"], app["status"], app["state"]) == ("warn", "warn", "ready")
+    assert app["reason"] == reason
+    assert app["hint"]
+    assert health.not_ready(document) == {}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        Figures(),
+        replace(BUSY, queue=0),
+        replace(BUSY, queue_wait_s=0.9),
+        replace(BUSY, busy=31),
+        replace(BUSY, max_threads=64),
+    ],
+)
+def test_what_is_not_saturated(figures: Figures) -> None:
+    """A burst, a pool that may grow, or one without a queue is nothing to warn of."""
+    assert not health.is_saturated(figures)
+
+
+def test_a_refusal_has_its_age() -> None:
+    """The refusal of the last reload is there for programs, beside the reason."""
+    refusal = Refusal(cause=CAUSE, at=NOW - 7)
+    app = whole(make_facts(AppState.READY, refusal=refusal))["apps"]["coach"]
+    assert app["refusal"] == {"reason": CAUSE.reason, "age_s": 7.0}
+
+
+def test_the_workers_are_listed_with_what_they_do() -> None:
+    """Each forked worker has its pid, generation and state; a stuck one is called so."""
+    workers = (
+        make_worker(1, phase=Phase.DRAINING, generation=2),
+        make_worker(2, stuck=True),
+        make_worker(3),
+        make_worker(4, pid=None, phase=Phase.IMPORTING),
+    )
+    app = whole(make_facts(AppState.READY, workers=workers))["apps"]["coach"]
+    assert app["workers"] == [
+        {"pid": 4711, "generation": 2, "state": "draining"},
+        {"pid": 4712, "generation": 3, "state": "stuck"},
+        {"pid": 4713, "generation": 3, "state": "ready"},
+    ]
+
+
+def test_the_figures_of_an_app() -> None:
+    """What the workers count and measure is in the document, latencies in milliseconds."""
+    figures = replace(BUSY, total=7, oldest_s=2.34, in_flight=37, connections=40)
+    facts = {"figures": figures, "latency_ms": (1.26, None), "memory_mb": 31.27}
+    app = whole(make_facts(AppState.READY, facts=facts))["apps"]["coach"]
+    wanted = {"total": 7, "in_flight": 37, "queue": 5, "oldest_s": 2.3, "connections": 40}
+    assert {name: app["requests"][name] for name in wanted} == wanted
+    assert app["requests"]["latency_ms"] == {"p50": 1.3, "p99": None}
+    assert app["memory_mb"] == 31.3
 
 
 def test_ages_are_seconds_since() -> None:

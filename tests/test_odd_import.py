@@ -9,12 +9,13 @@ import time
 
 import pytest
 from harness import GOOD_APP, Poller, Project, ask, eventually
+from lifeworld import NOW, REPORT
 from observing import assert_all_answered, events, is_alive, refused_with, rss_mib
+from onelife import OneLife
 
-from supervisor import lifecycle
-from supervisor.life import Life
+from supervisor.life import Bound, Elapsed, Exited, FilesChanged, ImportFailed, Phase, Spawn
 from supervisor.logs import LINES_PER_S_MAX
-from supervisor.model import AppState, Exit, ImportReport
+from supervisor.model import AppState, Exit
 
 EMOJI = "\N{SNAKE} grüße \N{CHECK MARK}"
 ASCII_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -25,16 +26,6 @@ def for_ever():
         time.sleep(0.05)
 threading.Thread(target=for_ever).start()
 """
-REPORT = ImportReport(
-    type="KeyError",
-    message="'port'",
-    file="coach.py",
-    line=1,
-    missing_module=None,
-    hint=None,
-    traceback="",
-    seconds=0.1,
-)
 
 
 def test_an_emoji_is_printed_in_an_ascii_locale(project: Project) -> None:
@@ -182,25 +173,15 @@ raise RuntimeError("\N{CYRILLIC SMALL LETTER DE}" * 25_000)
 @pytest.mark.parametrize("failures", [5, 9])
 def test_a_repair_is_not_lost_while_the_failed_worker_ends(failures: int) -> None:
     """Files that change between the report of a failed import and the worker's end count."""
-    now = 100.0
-    life, _ = lifecycle.step(Life(since=0, import_timeout_s=9), lifecycle.Bound(), now, lambda: 0.5)
-    for _ in range(failures):
-        life, _ = lifecycle.step(life, lifecycle.Spawned(7), now, lambda: 0.5)
-        failed = lifecycle.ImportFailed(life.generation, REPORT)
-        life, _ = lifecycle.step(life, failed, now, lambda: 0.5)
-        exited = lifecycle.Exited(life.generation, Exit(code=1))
-        life, _ = lifecycle.step(life, exited, now, lambda: 0.5)
-        if life.retry_at is not None:
-            now = life.retry_at
-            life, _ = lifecycle.step(life, lifecycle.Elapsed(), now, lambda: 0.5)
-    life, _ = lifecycle.step(life, lifecycle.Spawned(7), now, lambda: 0.5)
-    failed = lifecycle.ImportFailed(life.generation, REPORT)
-    life, _ = lifecycle.step(life, failed, now, lambda: 0.5)
-    life, _ = lifecycle.step(life, lifecycle.FilesChanged(), now + 1, lambda: 0.5)
-    exited = lifecycle.Exited(life.generation, Exit(code=1))
-    life, actions = lifecycle.step(life, exited, now + 2, lambda: 0.5)
-    assert life.state is AppState.STARTING
-    assert actions == (lifecycle.Spawn(life.generation),)
+    one = OneLife()
+    one.take(Bound())
+    one.fail(times=failures)
+    number = one.numbers(Phase.IMPORTING)[0]
+    one.take(ImportFailed(number, REPORT))
+    one.take(FilesChanged(), later_s=1)
+    actions = one.take(Exited(number, Exit(code=1)), later_s=1)
+    assert one.life.state is AppState.STARTING
+    assert actions == [Spawn(number + 1, one.life.current)]
 
 
 def test_an_import_that_writes_sources_does_not_run_wild(project: Project) -> None:
@@ -226,21 +207,16 @@ raise RuntimeError("never ready")
 
 def test_changes_without_end_count_as_failing() -> None:
     """A life whose files change with every attempt ends up being tried slowly, and for ever."""
-    now, life = 0.0, Life(since=0, import_timeout_s=9)
-    life, actions = lifecycle.step(life, lifecycle.Bound(), now, lambda: 0.5)
-    starts = [now] * len(actions)
-    while now < 600:
-        life, _ = lifecycle.step(life, lifecycle.Spawned(7), now, lambda: 0.5)
-        failed = lifecycle.ImportFailed(life.generation, REPORT)
-        life, _ = lifecycle.step(life, failed, now, lambda: 0.5)
-        exited = lifecycle.Exited(life.generation, Exit(code=1))
-        life, actions = lifecycle.step(life, exited, now, lambda: 0.5)
+    one = OneLife()
+    actions = one.take(Bound())
+    starts = [one.now]
+    while one.now < NOW + 600:
+        number = one.numbers(Phase.IMPORTING)[0]
+        actions = one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
         told = False
-        while not actions:
-            now += 0.5  # the files are looked at as often, and told once for each worker
-            event = lifecycle.Elapsed() if told else lifecycle.FilesChanged()
+        while not actions:  # the files are looked at as often, and told once for each worker
+            actions = one.take(Elapsed() if told else FilesChanged(), later_s=0.5)
             told = True
-            life, actions = lifecycle.step(life, event, now, lambda: 0.5)
-        starts.append(now)
+        starts.append(one.now)
     assert len(starts) < 600 / 60 * 60  # one a second would be wild
     assert max(b - a for a, b in itertools.pairwise(starts)) <= 61
