@@ -1,4 +1,7 @@
-"""What a new configuration changes: which apps come, go, move, or have to be reloaded."""
+"""What a new configuration changes: which processes come, go, move, or have to be reloaded.
+
+A process is an app, or several that share one.
+"""
 
 from dataclasses import dataclass
 
@@ -11,10 +14,10 @@ _FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Names of apps, in the order of the new configuration; ``fixed`` are key paths.
+    """Names of processes, in the order of the new configuration; ``fixed`` are key paths.
 
-    ``moved`` apps have another address, ``changed`` ones anything else. What is ``fixed`` takes
-    effect when the supervisor is started anew.
+    ``moved`` ones have other addresses or apps, ``changed`` ones anything else. What is ``fixed``
+    takes effect when the supervisor is started anew.
     """
 
     added: tuple[str, ...] = ()
@@ -43,15 +46,20 @@ class Changes:
 
 def compare(old: Config, new: Config) -> Changes:
     """Say what ``new`` changes; nothing is touched that is the same in both."""
-    before = {name for name, app in old.apps.items() if app.enabled}
-    after = [name for name, app in new.apps.items() if app.enabled]
-    both = [name for name in after if name in before]
-    moved = tuple(name for name in both if old.address(name) != new.address(name))
+    before, after = old.processes(), new.processes()
+    both = [process for process in after if process in before]
+    moved = tuple(
+        process for process in both if _addresses(old, process) != _addresses(new, process)
+    )
     return Changes(
-        added=tuple(name for name in after if name not in before),
-        removed=tuple(name for name in old.apps if name in before and name not in after),
+        added=tuple(process for process in after if process not in before),
+        removed=tuple(process for process in before if process not in after),
         moved=moved,
-        changed=tuple(name for name in both if name not in moved and _differs(old, new, name)),
+        changed=tuple(
+            process
+            for process in both
+            if process not in moved and any(_differs(old, new, name) for name in after[process])
+        ),
         status_moved=old.status_address != new.status_address,
         fixed=tuple(
             f"supervisor.{field.name}"
@@ -60,6 +68,12 @@ def compare(old: Config, new: Config) -> Changes:
             and getattr(old.supervisor, field.name) != getattr(new.supervisor, field.name)
         ),
     )
+
+
+def _addresses(config: Config, process: str) -> dict[str, object]:
+    """Give where the apps of a process listen, and who binds."""
+    names = config.processes()[process]
+    return {name: (config.address(name), config.apps[name].bind) for name in names}
 
 
 def _differs(old: Config, new: Config, name: str) -> bool:

@@ -1,7 +1,7 @@
 """What operators may ask the running supervisor for: the methods of the control socket."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from supervisor import health, logbook
@@ -9,7 +9,7 @@ from supervisor.changes import Changes
 from supervisor.control import Method, RequestError
 from supervisor.errors import ConfigError
 from supervisor.events import EventLog
-from supervisor.life import Refusal, ReloadAsked, RestartAsked, StartAsked, StopAsked
+from supervisor.life import Life, Refusal, ReloadAsked, RestartAsked, StartAsked, StopAsked
 from supervisor.logbook import LogBook
 from supervisor.model import AppState
 from supervisor.service import Service
@@ -22,6 +22,7 @@ _ENDED = (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED, AppState.BLOCKED)
 
 Params = dict[str, Any]
 Outcome = dict[str, Any]
+Act = Callable[[Service, str], Awaitable[Outcome]]
 
 
 class Supervised(Protocol):
@@ -38,7 +39,10 @@ class Supervised(Protocol):
         """Give the health document."""
 
     def services(self) -> dict[str, Service]:
-        """Give the apps' services by name."""
+        """Give the services by app."""
+
+    def processes(self) -> dict[str, Service]:
+        """Give the services by process."""
 
     async def reconfigure(self, *, by: str) -> Changes:
         """Read the configuration anew and change what it changes; raises `ConfigError`."""
@@ -80,15 +84,15 @@ class Commands:
     async def logs(self, params: Params) -> dict[str, Any]:
         """Give log lines: of ``app`` or of all, above number ``after``, at most ``newest``."""
         app = params.get("app")
-        if app is not None:
-            self._service(app)
+        # what a process prints that several share stands under the name of the process
+        apps = None if app is None else {app, self._service(app).name}
         now = self._supervised.now()
         since_s = params.get("max_age_s")
         if since_s is not None and not isinstance(since_s, int | float):
             raise RequestError("bad_params", '"max_age_s" has to be a number of seconds')
         book = self._supervised.log_book
         lines = book.lines(
-            app=app,
+            apps=apps,
             after=_whole(params, "after", 0),
             newest=min(_whole(params, "newest", _LINES_MAX), _LINES_MAX),
             since_s=None if since_s is None else now - since_s,
@@ -105,7 +109,7 @@ class Commands:
 
     async def restart(self, params: Params) -> Outcome:
         """End the workers of apps and start them anew."""
-        return await self._each(params, self._restart)
+        return await self._each_process(params, self._restart)
 
     async def reload(self, params: Params) -> Outcome:
         """Bring up the code on disk beside what runs, and let it take over if it can.
@@ -114,13 +118,13 @@ class Commands:
         reloaded.
         """
         if "apps" in params:
-            return await self._each(params, self._reload)
+            return await self._each_process(params, self._reload)
         try:
             changes = await self._supervised.reconfigure(by="an operator")
         except ConfigError as error:
             hint = "nothing has changed; see: flask-supervisor config check"
             raise RequestError("bad_config", str(error), hint) from error
-        services = self._supervised.services()
+        services = self._supervised.processes()
         touched = {name: services[name] for name in (*changes.added, *changes.moved)}
         changed = {name: services[name] for name in changes.changed}
         stale = {
@@ -129,9 +133,9 @@ class Commands:
             if name in services and name not in changed | touched
         }
         waits = [
-            *(self._until_it_serves(service, 1) for service in touched.values()),
+            *(self._until_it_serves(service, None, 1) for service in touched.values()),
             *(self._until_reloaded(s, s.life.current, s.life.refusal) for s in changed.values()),
-            *(self._reload(service) for service in stale.values()),
+            *(self._reload(service, None) for service in stale.values()),
         ]
         outcomes = dict(
             zip([*touched, *changed, *stale], await asyncio.gather(*waits), strict=True)
@@ -140,15 +144,26 @@ class Commands:
             outcomes[name] = {"ok": True, "state": "removed", "reason": "removed", "hint": None}
         return {"apps": outcomes, "configuration": str(changes)}
 
-    async def _each(self, params: Params, act: Callable[[Service], Any]) -> Outcome:
+    async def _each(self, params: Params, act: Act) -> Outcome:
+        """Act on each named app, one after the other asked, all waited for together."""
         names = params.get("apps")
         if not isinstance(names, list) or not names:
             raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
-        services = self._supervised.services()
-        chosen = list(services) if names == ["all"] else names
-        found = list({service.name: service for service in map(self._service, chosen)}.values())
-        outcomes = await asyncio.gather(*(act(service) for service in found))
-        return {"apps": dict(zip([s.name for s in found], outcomes, strict=True))}
+        chosen = list(self._supervised.services()) if names == ["all"] else names
+        found = {name: self._service(name) for name in chosen}
+        outcomes = await asyncio.gather(*(act(service, name) for name, service in found.items()))
+        return {"apps": dict(zip(found, outcomes, strict=True))}
+
+    async def _each_process(self, params: Params, act: Act) -> Outcome:
+        """Act on each process of the named apps, once, whichever of its apps are named."""
+        shared: dict[Service, asyncio.Task[Outcome]] = {}
+
+        async def once(service: Service, name: str) -> Outcome:
+            if service not in shared:
+                shared[service] = asyncio.ensure_future(act(service, name))
+            return await shared[service]
+
+        return await self._each(params, once)
 
     def _service(self, name: object) -> Service:
         services = self._supervised.services()
@@ -163,25 +178,25 @@ class Commands:
             )
         raise RequestError("unknown_app", f"there is no app {name!r}; known: {', '.join(services)}")
 
-    async def _start(self, service: Service) -> Outcome:
-        if service.life.state is AppState.READY:
-            return _done(service, "it serves already")
-        service.on_operator(StartAsked())
-        return await self._until_it_serves(service, service.life.generation)
+    async def _start(self, service: Service, name: str) -> Outcome:
+        if self._state(service, name) is AppState.READY:
+            return _done(service, name, "it serves already")
+        service.on_operator(StartAsked(), app=name)
+        return await self._until_it_serves(service, name, service.life.current)
 
-    async def _restart(self, service: Service) -> Outcome:
+    async def _restart(self, service: Service, name: str) -> Outcome:
         before = service.life.generation
-        service.on_operator(RestartAsked())
-        return await self._until_it_serves(service, before + 1)
+        service.on_operator(RestartAsked(), app=name)
+        return await self._until_it_serves(service, name, before + 1)
 
-    async def _reload(self, service: Service) -> Outcome:
+    async def _reload(self, service: Service, name: str | None) -> Outcome:
         state = service.life.state
         if state is AppState.STOPPED:
-            return _failed(service, "it is stopped: start it instead")
+            return _failed(service, name, "it is stopped: start it instead")
         current, refusal = service.life.current, service.life.refusal
-        service.on_operator(ReloadAsked())
+        service.on_operator(ReloadAsked(), app=name)
         if state is not AppState.READY:
-            return await self._until_it_serves(service, current + 1)
+            return await self._until_it_serves(service, name, current + 1)
         return await self._until_reloaded(service, current, refusal)
 
     async def _until_reloaded(
@@ -198,48 +213,67 @@ class Commands:
                 reason = f"refused, what runs goes on: {cause.reason}"
                 return {"ok": False, "state": str(life.state), "reason": reason, "hint": cause.hint}
             if life.state is AppState.READY and life.current > current and life.candidate is None:
-                return _done(service, f"ready, as pid {life.pid}")
+                return _done(service, None, f"ready, as pid {life.pid}")
             if life.state in _ENDED:
-                return _failed(service, None)
+                return _failed(service, None, None)
             await asyncio.sleep(_POLL_S)
-        return _failed(service, f"no outcome within {limit_s:g} s")
+        return _failed(service, None, f"no outcome within {limit_s:g} s")
 
-    async def _stop(self, service: Service) -> Outcome:
-        service.on_operator(StopAsked())
+    async def _stop(self, service: Service, name: str) -> Outcome:
+        if service.shared and not service.members[name].port.owned:
+            others = ", ".join(service.members)
+            return _failed(
+                service, name, f"it binds its port itself: stop all of its process ({others})"
+            )
+        service.on_operator(StopAsked(), app=name)
         deadline = self._supervised.now() + service.life.limits.stop_timeout_s + _MARGIN_S
-        while service.workers and self._supervised.now() < deadline:
-            if service.life.state is not AppState.STOPPED:
-                return _failed(service, "it has been started again meanwhile")
+        while self._supervised.now() < deadline:
+            if self._state(service, name) is not AppState.STOPPED:
+                return _failed(service, name, "it has been started again meanwhile")
+            if not service.workers or not service.life.stopped:  # its mates serve on
+                return _done(service, name, "stopped")
             await asyncio.sleep(_POLL_S)
-        if service.workers:
-            return _failed(service, "its worker has not ended yet")
-        return _done(service, "stopped")
+        return _failed(service, name, "its worker has not ended yet")
 
-    async def _until_it_serves(self, service: Service, generation: int) -> Outcome:
+    async def _until_it_serves(
+        self, service: Service, name: str | None, generation: int
+    ) -> Outcome:
         """Wait for the outcome of the attempt with ``generation``, or a later one."""
-        life = service.life
-        limit_s = life.limits.import_timeout_s + life.limits.stop_timeout_s + _MARGIN_S
+        limits = service.life.limits
+        limit_s = limits.import_timeout_s + limits.stop_timeout_s + _MARGIN_S
         deadline = self._supervised.now() + limit_s
         while self._supervised.now() < deadline:
-            life = service.life
-            if life.state is AppState.READY and life.current >= generation:
-                return _done(service, f"ready, as pid {life.pid}")
-            if life.state in _ENDED:
-                return _failed(service, None)
+            state = self._state(service, name)
+            if state is AppState.READY and service.life.current >= generation:
+                return _done(service, name, f"ready, as pid {service.life.pid}")
+            if state in _ENDED:
+                return _failed(service, name, None)
             await asyncio.sleep(_POLL_S)
-        return _failed(service, f"no outcome within {limit_s:g} s")
+        return _failed(service, name, f"no outcome within {limit_s:g} s")
+
+    @staticmethod
+    def _state(service: Service, name: str | None) -> AppState:
+        return _view(service, name).state
 
 
-def _done(service: Service, text: str) -> Outcome:
-    return {"ok": True, "state": str(service.life.state), "reason": text, "hint": None}
+def _view(service: Service, name: str | None) -> Life:
+    """Give the life of an app, or of its whole process."""
+    if name is None:
+        return service.life
+    return service.members[name].view(service.life)
 
 
-def _failed(service: Service, text: str | None) -> Outcome:
-    cause = service.life.cause
+def _done(service: Service, name: str | None, text: str) -> Outcome:
+    return {"ok": True, "state": str(_view(service, name).state), "reason": text, "hint": None}
+
+
+def _failed(service: Service, name: str | None, text: str | None) -> Outcome:
+    life = _view(service, name)
+    cause = life.cause
     return {
         "ok": False,
-        "state": str(service.life.state),
-        "reason": text or (cause.reason if cause else f"it is {service.life.state}"),
+        "state": str(life.state),
+        "reason": text or (cause.reason if cause else f"it is {life.state}"),
         "hint": cause.hint if cause and not text else None,
     }
 

@@ -332,6 +332,7 @@ def _cross_check(raw: Raw) -> Iterator[Problem]:
     tables = {name: app for name, app in apps.items() if isinstance(app, dict)}
     yield from _check_ports(raw, tables)
     yield from _check_threads(tables)
+    yield from _check_processes(tables)
     for name, app in tables.items():
         yield from _check_requires(f"apps.{name}.requires", app.get("requires"))
 
@@ -366,6 +367,52 @@ def _check_waitress(raw: Raw, is_hidden: Callable[[str], bool]) -> Iterator[Prob
         options = app.get("waitress") if isinstance(app, dict) else None
         if isinstance(options, dict):
             yield from checked_options(options, f"apps.{name}.waitress", is_hidden=is_hidden)
+
+
+_SAME = {"path": ".", "python": None}  # keys that the apps of one process have in common
+
+
+def _check_processes(apps: dict[str, Raw]) -> Iterator[Problem]:
+    """Give what keeps apps from sharing a process."""
+    shared: dict[str, list[str]] = {}
+    for name, app in apps.items():
+        process = app.get("process")
+        if isinstance(process, str) and app.get("enabled") is not False:
+            shared.setdefault(process, []).append(name)
+        if app.get("bind") == "app" and str(app.get("host", "")).startswith("unix:"):
+            yield Problem(f"apps.{name}.host", ': an app with bind = "app" has a TCP port')
+        if app.get("bind") == "app" and app.get("workers", 1) != 1:
+            yield Problem(
+                f"apps.{name}.workers", ': only one process can bind a port: bind = "app"'
+            )
+    for process, names in shared.items():
+        if process in RESERVED_NAMES or (process in apps and process not in names):
+            text = f" = {shown(process)}: is the name of something else"
+            yield Problem(f"apps.{names[0]}.process", text)
+        yield from _check_mates(names, apps)
+
+
+def _check_mates(names: list[str], apps: dict[str, Raw]) -> Iterator[Problem]:
+    first, *others = names
+    for name in others:
+        for key, default in _SAME.items():
+            ours, theirs = apps[name].get(key, default), apps[first].get(key, default)
+            if ours != theirs:
+                text = f" = {shown(ours)}: apps of one process have the same, and {first} has"
+                yield Problem(f"apps.{name}.{key}", f"{text} {shown(theirs)}")
+        for variable, value in _env(apps[name]).items():
+            if variable in (known := _env(apps[first])) and known[variable] != value:
+                text = f": apps of one process share their environment, and {first} sets another"
+                yield Problem(f"apps.{name}.env.{variable}", f"{text} value")
+    for name in names if others else ():
+        if apps[name].get("workers", 1) != 1:
+            text = ": apps that share a process have one worker, since they share its memory"
+            yield Problem(f"apps.{name}.workers", text)
+
+
+def _env(app: Raw) -> Raw:
+    env = app.get("env")
+    return env if isinstance(env, dict) else {}
 
 
 def _check_ports(raw: Raw, apps: dict[str, Raw]) -> Iterator[Problem]:

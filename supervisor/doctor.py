@@ -252,7 +252,7 @@ def _port(topic: str, address: Address, own_pid: int | None, owner: str | None) 
 
 def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Finding:
     holders = sockdiag.find_holders(port)
-    others = [holder for holder in holders if holder.pid != own_pid or own_pid is None]
+    others = [holder for holder in holders if not _is_of(holder.pid, own_pid)]
     if holders and not others:
         return _ok(topic, f"port {port} is held by the supervisor, pid {own_pid}")
     text = in_use_by(port, others)
@@ -263,6 +263,19 @@ def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Find
     text += time_wait_note(port)
     hint = f"free it with: {sockdiag.next_command(others, port)}"
     return Finding(topic=topic, status=Status.FAIL, text=text, hint=hint)
+
+
+def _is_of(pid: int | None, own_pid: int | None) -> bool:
+    """Say whether a process is the supervisor, or one of its workers: they may bind ports too."""
+    while pid is not None and own_pid is not None and pid > 1:
+        if pid == own_pid:
+            return True
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
 
 
 def _disk(path: Path) -> Finding:

@@ -8,8 +8,9 @@ from supervisor.changes import Changes
 from supervisor.channel import Message
 from supervisor.life import Limits
 from supervisor.listeners import Address
+from supervisor.port import Port
 from supervisor.service import Service, WorkerMain
-from supervisor.settings import AppSettings, Config
+from supervisor.settings import Config
 from supervisor.workers import Host
 
 STATUS = "status"
@@ -19,8 +20,8 @@ _STATUS_START_TIMEOUT_S = 30.0
 class Mains(Protocol):
     """Gives the functions that workers are."""
 
-    def app_main(self, name: str) -> WorkerMain:
-        """Give the worker of an app."""
+    def app_main(self, process: str) -> WorkerMain:
+        """Give the worker of a process."""
 
     def status_main(self) -> WorkerMain:
         """Give the status worker."""
@@ -30,7 +31,7 @@ class Mains(Protocol):
 
 
 class Fleet:
-    """The services of the apps by name, the status service, and those that are about to go."""
+    """The services by process, the status service, and those that are about to go."""
 
     def __init__(self, host: Host, mains: Mains, config: Config, *, reload_on_change: bool) -> None:
         self._host = host
@@ -39,34 +40,44 @@ class Fleet:
         self._reload_on_change = reload_on_change
         self._retiring: dict[Service, Callable[[], None] | None] = {}
         self.status = self._make_status()
-        self.apps: dict[str, Service] = {}
-        for name, app in config.apps.items():
-            if app.enabled:
-                self.apps[name] = self._make_app(name)
+        self.services: dict[str, Service] = {}
+        for process in config.processes():
+            self._add(process)
+
+    @property
+    def apps(self) -> dict[str, Service]:
+        """The services by app, in the order of the configuration."""
+        of = {name: s for s in self.services.values() for name in s.members}
+        return {name: of[name] for name in self._config.apps if name in of}
 
     def all(self) -> list[Service]:
-        """Give the services that have a port now, status last."""
-        return [*self.apps.values(), self.status]
+        """Give the services that run now, status last."""
+        return [*self.services.values(), self.status]
+
+    def ports(self) -> list[Port]:
+        """Give the ports of all apps, the status port last."""
+        return [member.port for service in self.all() for member in service.members.values()]
 
     def configure(self, config: Config, changes: Changes) -> None:
         """Take a new configuration: make, retire and change services as ``changes`` says."""
         self._config = config
-        for name in (*changes.removed, *changes.moved):
-            wait = name in changes.moved and config.apps[name].reload == "replace"
-            then = partial(self._add, name) if wait else None
-            self._retire(self.apps.pop(name), then)
-            if name in changes.moved and not wait:
-                self._add(name)
-        for name in changes.added:
-            self._add(name)
-        self.apps = {name: self.apps[name] for name in config.apps if name in self.apps}
-        for name, service in self.apps.items():
+        for process in (*changes.removed, *changes.moved):
+            moved = process in changes.moved
+            wait = moved and limits(config, process).replace
+            then = partial(self._add, process) if wait else None
+            self._retire(self.services.pop(process), then)
+            if moved and not wait:
+                self._add(process)
+        for process in changes.added:
+            self._add(process)
+        for process, service in self.services.items():
             service.configure(
-                limits=limits(config.apps[name]),
-                control=config.apps[name].control,
+                limits=limits(config, process),
                 bind_settings=config.bind,
                 shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
             )
+            for name, member in service.members.items():
+                member.port.control = config.apps[name].control
         if changes.status_moved:
             self._retire(self.status, None)
             self.status = self._make_status()
@@ -76,13 +87,14 @@ class Fleet:
         gone = [service for service in self._retiring if not service.workers]
         for service in gone:
             then = self._retiring.pop(service)
-            service.remove()
+            for member in service.members.values():
+                member.port.remove()
             if then is not None:
                 then()
         return gone
 
     def stop(self, spared: Collection[str]) -> None:
-        """Let all workers end but those of ``spared`` apps; nothing is started any more."""
+        """Let all workers end but those of ``spared`` processes; nothing is started any more."""
         for service in [*self.all(), *self._retiring]:
             if service.name not in spared:
                 service.stop()
@@ -90,53 +102,69 @@ class Fleet:
     def close(self) -> None:
         """Close all ports."""
         for service in [*self.all(), *self._retiring]:
-            service.close()
+            for member in service.members.values():
+                member.port.close()
 
     def _retire(self, service: Service, then: Callable[[], None] | None) -> None:
         self._retiring[service] = then
         service.retire()
 
-    def _add(self, name: str) -> None:
-        if name in self._config.apps and name not in self.apps:
-            self.apps[name] = self._make_app(name)
-
-    def _make_app(self, name: str) -> Service:
-        app = self._config.apps[name]
-        return Service(
+    def _add(self, process: str) -> None:
+        names = self._config.processes().get(process)
+        if names is None or process in self.services:
+            return
+        service = Service(
             self._host,
-            name=name,
-            address=Address(*self._config.address(name)),
-            worker_main=self._mains.app_main(name),
-            limits=limits(app),
+            name=process,
+            worker_main=self._mains.app_main(process),
+            limits=limits(self._config, process),
             shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s,
-            control=app.control,
-            bind_settings=self._config.bind,
             reload_on_change=self._reload_on_change,
         )
+        for name in names:
+            app = self._config.apps[name]
+            port = Port(
+                self._host,
+                service,
+                name=name,
+                address=Address(*self._config.address(name)),
+                bind_settings=self._config.bind,
+                control=app.control,
+                owned=app.bind == "supervisor",
+            )
+            service.add(port)
+        self.services[process] = service
 
     def _make_status(self) -> Service:
         shutdown_s = self._config.supervisor.shutdown_timeout_s
-        return Service(
+        service = Service(
             self._host,
             name=STATUS,
-            address=Address(*self._config.status_address),
             worker_main=self._mains.status_main(),
             limits=Limits(import_timeout_s=_STATUS_START_TIMEOUT_S, stop_timeout_s=shutdown_s),
             shutdown_timeout_s=shutdown_s,
-            bind_settings=self._config.bind,
             other_message=self._mains.on_files,
         )
+        address = Address(*self._config.status_address)
+        service.add(
+            Port(self._host, service, name=STATUS, address=address, bind_settings=self._config.bind)
+        )
+        return service
 
 
-def limits(app: AppSettings) -> Limits:
-    """Give what the configuration says about an app's life."""
+def limits(config: Config, process: str) -> Limits:
+    """Give what the configuration says about the life of a process: of several apps, the sum."""
+    apps = [config.apps[name] for name in config.processes()[process]]
+    memory = [app.max_memory_mb for app in apps if app.max_memory_mb is not None]
+    requests = [app.max_requests for app in apps if app.max_requests is not None]
+    request_s = [app.request_timeout_s for app in apps if app.request_timeout_s is not None]
     return Limits(
-        import_timeout_s=app.import_timeout_s,
-        stop_timeout_s=app.stop_timeout_s,
-        hang_timeout_s=app.hang_timeout_s,
-        request_timeout_s=app.request_timeout_s,
-        max_memory_mb=app.max_memory_mb,
-        max_requests=app.max_requests,
-        workers=app.workers,
-        replace=app.reload == "replace",
+        import_timeout_s=sum(app.import_timeout_s for app in apps),
+        stop_timeout_s=max(app.stop_timeout_s for app in apps),
+        hang_timeout_s=min(app.hang_timeout_s for app in apps),
+        request_timeout_s=min(request_s, default=None),
+        max_memory_mb=min(memory, default=None),
+        max_requests=min(requests, default=None),
+        workers=apps[0].workers,
+        replace=any(app.reload == "replace" or app.bind == "app" for app in apps),
     )

@@ -6,7 +6,7 @@ gives it a part of our connections. Only a look at the kernel's tables shows tha
 
 from supervisor import sockdiag
 from supervisor.events import EventKind
-from supervisor.service import Service
+from supervisor.port import Port
 from supervisor.workers import Host
 
 INTERVAL_S = 5.0  # one look costs 0.04 ms a port
@@ -14,38 +14,38 @@ _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
 class ForeignListeners:
-    """Looks at the ports of services, and tells each who else listens there."""
+    """Looks at ports, and tells each who else listens there."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._known: dict[str, frozenset[int]] = {}
         self._works = True
 
-    def look(self, services: list[Service]) -> None:
+    def look(self, ports: list[Port]) -> None:
         """Look once at every port that is ours; never waits."""
-        for service in services:
-            if self._works and service.listener is not None and service.address.port is not None:
-                self._look_at(service)
+        for port in ports:
+            if self._works and port.listener is not None and port.address.port is not None:
+                self._look_at(port)
 
-    def _look_at(self, service: Service) -> None:
-        assert service.listener is not None
-        assert service.address.port is not None
-        own = service.listener_inode
+    def _look_at(self, port: Port) -> None:
+        assert port.listener is not None
+        assert port.address.port is not None
+        own = port.inode
         try:
-            found = sockdiag.listeners(service.address.port)
+            found = sockdiag.listeners(port.address.port)
         except OSError as error:
             self._works = False
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
             self._host.tell(EventKind.FOREIGN, text, app=None, problem=True)
             return
-        address = service.listener.getsockname()[0]
+        address = port.listener.getsockname()[0]
         others = frozenset(s.inode for s in found if s.inode != own and _meet(s.address, address))
-        before = self._known.get(service.name, frozenset())
-        self._known[service.name] = others
+        before = self._known.get(port.name, frozenset())
+        self._known[port.name] = others
         if others and others != before:
-            self._host.find_holders(service.address.port, service.on_foreign)
+            self._host.find_holders(port.address.port, port.on_foreign)
         elif before and not others:
-            service.on_foreign(None)
+            port.on_foreign(None)
 
 
 def _meet(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
@@ -96,19 +96,31 @@ def app_search_path(path: Path) -> list[str]:
 
 
 def import_app(
-    target: str, path: Path, *, timeout_s: float, hide: Hide = str
+    target: str,
+    path: Path,
+    *,
+    timeout_s: float | None,
+    after_import: Sequence[str] = (),
+    prepared: bool = False,
+    hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Give the app that ``target`` names, or a report of why there is none.
 
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. After
-    ``timeout_s`` seconds an import that still runs Python code is interrupted. ``hide`` is applied
-    to the texts of the report before any of them is cut.
+    ``timeout_s`` seconds an import that still runs Python code is interrupted; None, in another
+    thread than the main one: never. The functions ``after_import`` are called afterwards.
+    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` is applied to
+    the texts of the report before any of them is cut.
     """
     started = time.monotonic()
     try:
         with _time_limit(timeout_s):
-            prepare(path)
-            return _load(target), None
+            if not prepared:
+                prepare(path)
+            app = _load(target)
+            for function in after_import:
+                _call_after_import(function)
+            return app, None
     except BaseException as error:  # noqa: BLE001 - this is the import boundary: all is reported
         seconds = time.monotonic() - started
         return None, explain(error, target=target, path=path, seconds=seconds, hide=hide)
@@ -117,14 +129,18 @@ def import_app(
 class _time_limit:
     """Raises `ImportTimeout` in the main thread when the block takes longer."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float | None) -> None:
         self._timeout_s = timeout_s
 
     def __enter__(self) -> None:
+        if self._timeout_s is None:
+            return
         signal.signal(signal.SIGALRM, self._expired)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s, _ALARM_AGAIN_S)
 
     def __exit__(self, *_: object) -> None:
+        if self._timeout_s is None:
+            return
         if signal.getitimer(signal.ITIMER_REAL)[1] == _ALARM_AGAIN_S:  # not one of the app's own
             signal.setitimer(signal.ITIMER_REAL, 0)
         if signal.getsignal(signal.SIGALRM) == self._expired:
@@ -148,6 +164,30 @@ def _load(target: str) -> WsgiApp:
             "let the target name the Flask object, or the function that makes it with ()",
         )
     return found  # type: ignore[no-any-return]
+
+
+def _call_after_import(function: str) -> None:
+    """Call ``"module:function"``, which the app wants to be called when it is there."""
+    module_name, _, names = function.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for name in names.split("."):
+        found = _attribute(found, name)
+    if not callable(found):
+        raise TargetError(f"{function} of after_import is {_a(found)}: it can't be called")
+    found()
+
+
+def purge(before: Collection[str], path: Path) -> None:
+    """Forget the modules of the app that a failed import has left, so that the next begins anew.
+
+    ``before`` are the names of the modules that there were. What lies outside of ``path`` stays:
+    libraries mostly can't be imported twice.
+    """
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name not in before and isinstance(file, str) and _is_own(file, path):
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def _attribute(owner: object, name: str) -> object:

@@ -8,8 +8,8 @@ from supervisor.channel import Message
 from supervisor.events import EventKind
 from supervisor.life import STUCK_AFTER_S
 from supervisor.model import Exit
+from supervisor.port import Port
 from supervisor.process import kill_group
-from supervisor.service import Service
 from supervisor.workers import Host, Worker
 
 STAND_IN = "stand-in"  # the name of its worker
@@ -44,18 +44,18 @@ class StandInKeeper:
         """The pid of the stand-in, if there is one."""
         return self._worker.child.pid if self._worker and self._worker.child else None
 
-    def set(self, wanted: list[Service], all_services: list[Service], picture: Any) -> None:
-        """Answer the ports of exactly ``wanted``, with the reasons in ``picture``."""
-        for service in wanted:
-            if service.name not in self._wanted:
-                text = f"until it serves, {service.address.url} is answered with 503 and the reason"
-                self._host.tell(EventKind.STAND_IN, text, app=service.name)
-        self._wanted = [service.name for service in wanted]
+    def set(self, wanted: list[Port], all_ports: list[Port], picture: Any) -> None:
+        """Answer exactly the ports ``wanted``, with the reasons in ``picture``."""
+        for port in wanted:
+            if port.name not in self._wanted:
+                text = f"until it serves, {port.address.url} is answered with 503 and the reason"
+                self._host.tell(EventKind.STAND_IN, text, app=port.name)
+        self._wanted = [port.name for port in wanted]
         self._picture = picture
         if self._worker is not None and not set(self._wanted) <= self._held:
             self._dismiss()  # a port was bound after it was forked
         if self._wanted and self._worker is None:
-            self._start(all_services)
+            self._start(all_ports)
         elif self._worker is not None and not self._wanted:
             self._dismiss()
         elif self._ready:
@@ -101,10 +101,10 @@ class StandInKeeper:
         if self._worker is not None:
             self._dismiss()
 
-    def _start(self, services: list[Service]) -> None:
+    def _start(self, ports: list[Port]) -> None:
         if self._host.now() < self._start_at:
             return
-        held = {s.name: (s.listener, s.control) for s in services if s.listener is not None}
+        held = {p.name: (p.listener, p.control) for p in ports if p.listener is not None}
         worker = Worker(self._host, STAND_IN, self)
         keep = [listener.fileno() for listener, _ in held.values()]
         try:

@@ -160,6 +160,13 @@ class ReloadAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadRefused:
+    """A reload was asked for, and a try beforehand has shown that it would fail."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed:
     """Time went by; acts only if a deadline of the life has been reached."""
 
@@ -225,6 +232,7 @@ AppEvent = (
     | StopAsked
     | RestartAsked
     | ReloadAsked
+    | ReloadRefused
     | Elapsed
 )
 WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | Exited

@@ -33,7 +33,9 @@ from supervisor.life import (
     Limits,
     Pending,
     Phase,
+    Refusal,
     ReloadAsked,
+    ReloadRefused,
     RestartAsked,
     StartAsked,
     StopAsked,
@@ -198,6 +200,11 @@ def _reload(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
     return each(life, newer, lambda life, worker: kill(life, worker, now))
 
 
+def _reload_refused(life: Life, event: AppEvent, now: float, _rng: Rng) -> Step:
+    assert isinstance(event, ReloadRefused)
+    return replace(life, refusal=Refusal(cause=event.cause, at=now)), ()
+
+
 def _reload_unserved(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
     """Nobody serves: the code on disk is tried at once."""
     return _restart(life, _event, now, rng)
@@ -248,6 +255,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.READY, StopAsked): _stop,
     (AppState.READY, RestartAsked): _restart,
     (AppState.READY, ReloadAsked): _reload,
+    (AppState.READY, ReloadRefused): _reload_refused,
     (AppState.READY, Elapsed): _elapsed,
     (AppState.BACKOFF, FilesChanged): _files_changed,
     (AppState.BACKOFF, StartAsked): _restart,

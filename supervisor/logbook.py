@@ -1,7 +1,7 @@
 """The newest log lines of every app, kept in memory within bounds."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -71,18 +71,16 @@ class LogBook:
     def lines(
         self,
         *,
-        app: str | None = None,
+        apps: Collection[str] | None = None,
         after: int = 0,
         newest: int | None = None,
         since_s: float | None = None,
     ) -> list[Line]:
-        """Give lines in order: of ``app`` or of all, with numbers above ``after``.
+        """Give lines in order: of ``apps`` or of all, with numbers above ``after``.
 
         ``newest`` limits their count, ``since_s`` is a monotonic time before which none count.
         """
-        shelves: Iterable[_Shelf] = self._shelves.values()
-        if app is not None:
-            shelves = [self._shelves[app]] if app in self._shelves else []
+        shelves = [shelf for name, shelf in self._shelves.items() if apps is None or name in apps]
         found = [
             line
             for line in chain.from_iterable(shelf.lines for shelf in shelves)

@@ -18,6 +18,7 @@ from typing import Any
 from supervisor import __version__, control, foreign, health
 from supervisor.changes import Changes
 from supervisor.channel import Message
+from supervisor.checking import check_app
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
@@ -26,7 +27,7 @@ from supervisor.events import Event, EventKind, EventLog
 from supervisor.fleet import STATUS, Fleet
 from supervisor.health import CheckFacts, SupervisorFacts
 from supervisor.keeper import STAND_IN, StandInKeeper
-from supervisor.life import ReloadAsked, wants_stand_in
+from supervisor.life import ReloadAsked
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
 from supervisor.memory import KillCounter
@@ -45,19 +46,20 @@ from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
 from supervisor.service import Service, WorkerMain
 from supervisor.settings import Config
+from supervisor.staffing import worker_of
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
 from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
-from supervisor.worker import AppWorker
 from supervisor.workers import Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
+_TRY_MARGIN_S = 5.0
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
 
@@ -197,8 +199,12 @@ class Supervisor:
 
     def _outliving(self) -> set[str]:
         """Give the names of workers that serve on until the next main process is there."""
-        apps = {name for name, app in self.config.apps.items() if self._unit.outlives(app)}
-        return {*apps, STATUS, STAND_IN}
+        outliving = {
+            process
+            for process, names in self.config.processes().items()
+            if self._unit.outlives([self.config.apps[name] for name in names])
+        }
+        return {*outliving, STATUS, STAND_IN}
 
     async def _until_no_workers(self, limit_s: float, spared: Collection[str] = ()) -> None:
         deadline = self.now() + limit_s
@@ -244,7 +250,8 @@ class Supervisor:
         self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
     ) -> Child:
         """Fork a worker and listen to it."""
-        main = self._unit.worker_main(run, self.config.apps.get(owner.name), self.config)
+        apps = [self.config.apps[one] for one in self.config.processes().get(owner.name, [])]
+        main = self._unit.worker_main(run, apps, self.config)
         child = fork_child(main, name=name, keep=[*keep, *self._unit.kept])
         self._workers[child.pid] = owner
         self._loop.add_reader(child.channel, owner.on_messages)
@@ -302,6 +309,24 @@ class Supervisor:
             cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
         tell(Cause(**cause))
 
+    def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+        """Import an app in a throw-away child, and call ``tell`` with the reason of a failure."""
+        self._run_task(self._try_import(app, tell))
+
+    async def _try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+        timeout_s = self.config.apps[app].import_timeout_s + _TRY_MARGIN_S
+        try:
+            finding = await run_in_child(
+                check_app, self.config, app, timeout_s=timeout_s, quiet=True
+            )
+        except (TaskFailed, OSError) as error:
+            finding = {
+                "ok": False,
+                "reason": f"its import could not be tried: {error}",
+                "hint": None,
+            }
+        tell(None, None) if finding["ok"] else tell(finding["reason"], finding["hint"])
+
     def print_output(self, app: str, pid: int, lines: list[str]) -> None:
         """Pass on what a worker printed."""
         for line in lines:
@@ -314,8 +339,12 @@ class Supervisor:
     # ---- what commands ask for (commands.Supervised)
 
     def services(self) -> dict[str, Service]:
-        """Give the apps' services by name."""
+        """Give the services by app."""
         return self._fleet.apps
+
+    def processes(self) -> dict[str, Service]:
+        """Give the services by process."""
+        return self._fleet.services
 
     async def reconfigure(self, *, by: str) -> Changes:
         """Read the configuration anew and change what it changes; raises `ConfigError`."""
@@ -334,53 +363,33 @@ class Supervisor:
         self._fleet.configure(config, changes)
         self._make_data_dirs()
         self._stand_in.renew()  # it knows the ports as they were
-        for name in changes.changed:
-            self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
+        for process in changes.changed:
+            self._fleet.services[process].on_operator(ReloadAsked(), by="the new configuration")
         self._on_time()
 
     # ---- what workers are
 
-    def app_main(self, name: str) -> WorkerMain:
-        """Give the worker of an app; it takes the configuration as it is when it starts."""
-        return partial(self._run_app, name)
+    def app_main(self, process: str) -> WorkerMain:
+        """Give the worker of a process; it takes the configuration as it is when it starts."""
+        return partial(self._run_app, process)
 
     def _run_app(
-        self, name: str, connection: socket.socket, listener: socket.socket, number: int
+        self, process: str, connection: socket.socket, held: dict[str, socket.socket], number: int
     ) -> int:
-        app = self.config.apps[name]
-        environment = {
-            "FLASK_SUPERVISOR_DATA_DIR": str(self._state.data_dir(name)),
-            **self.config.app_environment(name),
-        }
-        if app.control:
-            environment[SOCKET_VARIABLE] = str(self._state.control_socket)
-        else:
+        if not any(self.config.apps[name].control for name in self.config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
-        pinned = app.workers > 1 if app.pin is None else app.pin
-        worker = AppWorker(
-            name=name,
-            target=app.target,
-            path=self.config.app_path(name),
-            listener=listener,
-            threads=app.threads,
-            max_threads=app.max_threads,
-            import_timeout_s=app.import_timeout_s,
-            shutdown_timeout_s=self.config.supervisor.shutdown_timeout_s,
-            environment=environment,
-            before_start=app.before_start,
-            options=app.waitress,
-            core=number if pinned else None,
-            secrets=frozenset(self.config.app_secrets(name)),
-        )
+        worker = worker_of(self.config, self._state, process, held, number)
         return worker.run(connection)
 
     def status_main(self) -> WorkerMain:
         """Give the status worker."""
         return self._run_status
 
-    def _run_status(self, connection: socket.socket, listener: socket.socket, _number: int) -> int:
+    def _run_status(
+        self, connection: socket.socket, held: dict[str, socket.socket], _number: int
+    ) -> int:
         timeout_s = self.config.supervisor.shutdown_timeout_s
-        return run_status(connection, listener, shutdown_timeout_s=timeout_s)
+        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
 
     def _run_stand_in(
         self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
@@ -412,12 +421,12 @@ class Supervisor:
 
     def on_files(self, message: Message) -> None:
         """Take what the status worker says of an app's files."""
-        service = self._fleet.apps.get(message["key"].partition(":")[0])
+        service = self._fleet.services.get(message["key"].partition(":")[0])
         if service is not None:
             service.on_files(message["key"], message["generation"], changed=message["changed"])
 
     def _on_time(self) -> None:
-        for service in [self._fleet.status, *self._fleet.apps.values()]:
+        for service in [self._fleet.status, *self._fleet.services.values()]:
             service.on_time()
         self.changed()
 
@@ -427,9 +436,13 @@ class Supervisor:
         now = self.now()
         if self._fleet.retired():
             self._stand_in.renew()  # it holds their ports too
-        services = self._fleet.all()
-        wanted = [service for service in services if wants_stand_in(service.life, now)]
-        self._stand_in.set(wanted, services, self._stand_in_picture())
+        wanted = [
+            member.port
+            for service in self._fleet.all()
+            for member in service.members.values()
+            if member.wants_stand_in(service.life, now)
+        ]
+        self._stand_in.set(wanted, self._fleet.ports(), self._stand_in_picture())
         self._unit.settled(self._stand_in_picture()["apps"])
         self._push()
         self._set_timer(now)
@@ -453,7 +466,7 @@ class Supervisor:
         self._unit.cycle_completed(self.now())
 
     def _look_for_ever(self) -> None:
-        self._foreign.look(self._fleet.all())
+        self._foreign.look(self._fleet.ports())
         self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
 
     def _push(self) -> None:
@@ -465,7 +478,8 @@ class Supervisor:
         worker.send({"type": "picture", "picture": self.picture(), "looks": self._looks()})
 
     def _looks(self) -> dict[str, Any]:
-        return {key: look for s in self._fleet.apps.values() for key, look in s.looks().items()}
+        services = self._fleet.services.values()
+        return {key: look for service in services for key, look in service.looks().items()}
 
     async def _watch_without_status(self) -> None:
         """Look at files from here while the status worker, which does it otherwise, can't."""
@@ -482,7 +496,7 @@ class Supervisor:
                     self.on_files({"key": key, "generation": generation, "changed": True})
 
     async def looks_now(self) -> set[str]:
-        """Give the names of the apps whose files are not what they imported."""
+        """Give the names of the processes whose files are not what they imported."""
         found = await run_in_child(changed, self._looks(), timeout_s=_WATCH_TIMEOUT_S, quiet=True)
         return {key.partition(":")[0] for key in found}
 
@@ -490,7 +504,10 @@ class Supervisor:
 
     def picture(self) -> dict[str, Any]:
         """Give the health document."""
-        apps = [app_facts(service, self._stand_in) for service in self._fleet.apps.values()]
+        apps = [
+            app_facts(service, service.members[name], self._stand_in)
+            for name, service in self._fleet.apps.items()
+        ]
         return health.document(
             self._facts, apps, self._checks(), self.event_log.last(health.EVENTS_SHOWN), self.now()
         )
@@ -511,5 +528,9 @@ class Supervisor:
     def _stand_in_picture(self) -> dict[str, Any]:
         """Give what the stand-in shows: the apps, and the status server as one of them."""
         now = self.now()
-        facts = {s.name: app_facts(s, self._stand_in) for s in self._fleet.all()}
-        return {"apps": {name: health.app_document(one, now) for name, one in facts.items()}}
+        facts = [
+            app_facts(service, member, self._stand_in)
+            for service in self._fleet.all()
+            for member in service.members.values()
+        ]
+        return {"apps": {one.name: health.app_document(one, now) for one in facts}}

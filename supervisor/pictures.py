@@ -2,22 +2,24 @@
 
 from supervisor.health import AppFacts
 from supervisor.keeper import StandInKeeper
+from supervisor.member import Member
 from supervisor.service import Service
 
 
-def app_facts(service: Service, stand_in: StandInKeeper) -> AppFacts:
+def app_facts(service: Service, member: Member, stand_in: StandInKeeper) -> AppFacts:
     """Give the facts of one app, or of the status server."""
+    port = member.port
     return AppFacts(
-        name=service.name,
-        port=service.address.port,
-        address=service.address.public,
-        control=service.control,
-        life=service.life,
+        name=member.name,
+        port=port.address.port,
+        address=port.address.public,
+        control=port.control,
+        life=member.view(service.life),
         since_wall=service.since_wall,
-        stand_in_answers=stand_in.answers(service.name),
-        foreign=service.foreign,
+        stand_in_answers=stand_in.answers(member.name),
+        foreign=port.foreign,
         stale=service.stale,
-        figures=service.counting.total,
-        latency_ms=(service.counting.latency_ms(0.5), service.counting.latency_ms(0.99)),
-        memory_mb=service.counting.memory_mb,
+        figures=port.counting.total,
+        latency_ms=(port.counting.latency_ms(0.5), port.counting.latency_ms(0.99)),
+        memory_mb=port.counting.memory_mb,
     )

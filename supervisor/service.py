@@ -1,32 +1,33 @@
-"""One port and the app behind it: owns the listener and the workers, follows the life's table.
+"""One process and the apps in it, mostly one: owns the workers, follows the life's table.
 
 A service never waits: the loop calls it when something happened (`on_message`, `on_exit`,
 `on_time` ...), it lets `lifecycle.step` decide, and carries out what that says.
 """
 
-import os
 import random
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from supervisor import life as lives
-from supervisor import lifecycle, listeners
+from supervisor import lifecycle
 from supervisor.channel import Message
 from supervisor.counting import Counting
 from supervisor.events import EventKind
 from supervisor.figures import Figures, merged
 from supervisor.generations import DRAIN_MARGIN_S
 from supervisor.life import Life, Limits, Phase
+from supervisor.member import Member
 from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.port import Port
 from supervisor.process import kill_group
 from supervisor.restart import STABLE_S
 from supervisor.settings import BindSettings
 from supervisor.workers import Host, Worker
 
-WorkerMain = Callable[[socket.socket, socket.socket, int], int]
-"""The function that is a worker: takes its channel, the listener and its number; gives the exit
-code."""
+WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int], int]
+"""The function that is a worker: takes its channel, the listeners by app and its number; gives the
+exit code."""
 
 RELOAD_IDLE_S = 5.0  # when another worker serves, idle connections are kept this long
 SHUTDOWN_IDLE_S = 0.3  # else; at once would lose one in eight requests of a client that paces them
@@ -43,43 +44,46 @@ _WORDS: dict[type[Operation], str] = {
 
 
 class Service:
-    """One port with its app; made once, lives as long as the configuration has it."""
+    """One process with its apps; made once, lives as long as the configuration has it.
+
+    An app alone gives the process its name.
+    """
 
     def __init__(
         self,
         host: Host,
         *,
         name: str,
-        address: listeners.Address,
-        bind_settings: BindSettings,
         worker_main: WorkerMain,
         limits: Limits,
         shutdown_timeout_s: float,
-        control: bool = False,
         reload_on_change: bool = False,
         other_message: Callable[[Message], None] | None = None,
     ) -> None:
         self._host = host
         self.name = name
-        self.address = address
-        self.control = control
+        self.members: dict[str, Member] = {}
         self.life = Life(since=host.now(), limits=limits)
         self.since_wall = host.wall()
-        self.listener: socket.socket | None = None
-        self.foreign: Cause | None = None  # who listens on the port beside us
         self.workers: dict[int, Worker] = {}  # by number
-        self.counting = Counting()
+        self.memory = Counting()
         self._watch: list[Any] | None = None  # what the newest import depended on
-        self._bind_settings = bind_settings
         self._worker_main = worker_main
         self._shutdown_timeout_s = shutdown_timeout_s
         self._reload_on_change = reload_on_change
         self._other_message = other_message
-        self._failed_binds = 0
-        self._bind_at: float | None = host.now()
         self._told_cause: Cause | None = None
         self._told_wait: AppState | None = None
         self._stopping = False
+
+    def add(self, port: Port) -> None:
+        """Let the app of ``port`` live in this process; before anything else is done with it."""
+        self.members[port.name] = Member(port, self._host.now())
+
+    @property
+    def shared(self) -> bool:
+        """Whether several apps share the process."""
+        return len(self.members) > 1
 
     @property
     def worker(self) -> Worker | None:
@@ -109,30 +113,49 @@ class Service:
             found[f"{self.name}:serving"] = self._look(
                 serving.generation, serving.watch, _SLOW_LOOK_S
             )
+        for member in self.members.values():
+            if member.missing and member.watch is not None and serving is not None:
+                key = f"{self.name}:{member.name}"
+                found[key] = self._look(member.attempt, member.watch, _QUICK_LOOK_S)
         return found
 
     def _look(self, generation: int, watch: list[Any], every_s: float) -> dict[str, Any]:
         return {"app": self.name, "generation": generation, "watch": watch, "every_s": every_s}
-
-    @property
-    def listener_inode(self) -> int | None:
-        """The inode of the listener's socket, by which the kernel's tables name it."""
-        return None if self.listener is None else os.fstat(self.listener.fileno()).st_ino
 
     # ---- what happens to a service
 
     def on_time(self) -> None:
         """Do what is due now."""
         now = self._host.now()
-        if self._bind_at is not None and now >= self._bind_at:
-            self._try_bind(now)
+        for member in self.members.values():
+            member.port.on_time(now)
         self._step(lives.Elapsed())
+        self._try_members(now)
 
     def next_wakeup(self) -> float | None:
         """Give the time at which `on_time` is wanted next, or None."""
-        wakeup = lives.next_wakeup(self.life, self._host.now())
-        times = [time for time in (wakeup, self._bind_at) if time is not None]
-        return min(times, default=None)
+        now = self._host.now()
+        times = [lives.next_wakeup(self.life, now)]
+        times += [member.next_wakeup(self.life, now) for member in self.members.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def on_port(self, port: Port) -> None:
+        """Take note that a port has been bound, or could not be."""
+        if self._stopping:
+            return
+        ports = [member.port for member in self.members.values()]
+        bound = [one for one in ports if one.bound]
+        if not bound:
+            assert port.cause is not None
+            if not self.life.bound:
+                self._step(lives.BindFailed(port.cause))
+        elif not self.life.bound and all(one.tried for one in ports):
+            self._step(lives.Bound())
+        elif self.life.bound and port.bound and self.life.state is not AppState.STOPPED:
+            text = "its process is reloaded, since it has got its port only now"
+            self._host.tell(EventKind.BOUND, text, app=port.name)
+            self._step(lives.ReloadAsked())
+        self._host.changed()
 
     def on_message(self, worker: Worker, message: Message) -> None:
         """Take a message of this service's worker."""
@@ -142,6 +165,11 @@ class Service:
                 return  # nothing that has to be told at once
             case {"type": "importing", "watch": watch}:
                 self._watch = worker.watch = watch
+            case {"type": "member_failed", "app": name, "report": report, "watch": watch}:
+                shown = ImportReport.from_json(self._host.hide.everywhere(report))
+                self._member_failed(worker, self.members[name], shown, watch)
+            case {"type": "member_ready", "app": name}:
+                self._member_ready(worker, self.members[name])
             case {"type": "import_failed", "report": report, "watch": watch}:
                 self._watch = watch
                 # a worker knows its own secrets only
@@ -155,34 +183,67 @@ class Service:
 
     def _on_beat(self, worker: Worker, message: Message) -> None:
         try:
-            figures = merged(Figures.from_json(one) for one in message["figures"].values())
+            figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
+            whole = merged(figures.values())
             memory_mb, loop_age_s = float(message["memory_mb"]), float(message["loop_age_s"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # the app has written into the channel: then this worker will seem stuck
-        self.counting.report(worker.number, figures, memory_mb, self._host.now())
+        now = self._host.now()
+        self.memory.report(worker.number, whole, memory_mb, now)
+        for name, one in figures.items():
+            if name in self.members:
+                self.members[name].port.counting.report(worker.number, one, memory_mb, now)
         self._step(
             lives.Beat(
                 worker.number,
                 loop_age_s=loop_age_s,
-                oldest_request_s=figures.oldest_s,
+                oldest_request_s=whole.oldest_s,
                 memory_mb=memory_mb,
-                requests=figures.total,
+                requests=whole.total,
             )
         )
 
     def _ready(self, worker: Worker) -> None:
         before = self.life.current
+        if lost := self._lost(worker):
+            self._step(lives.ImportFailed(worker.number, worker.failed[lost]))
+            assert worker.child is not None
+            kill_group(worker.child.pid)
+            return
         self._step(lives.Ready(worker.number))
         if worker.number not in {w.number for w in self.life.of(Phase.READY)}:
             return  # it came too late
+        if self.shared:
+            self._open(worker)
         took = self._host.now() - worker.started_at
         what = "ready" if before in (0, self.life.current) else "ready, with what is on disk now,"
-        self._tell(EventKind.READY, f"{what} on {self.address.url}, after {took:.2f} s")
+        for member in self.members.values():
+            if not member.missing and member.port.bound:
+                text = f"{what} on {member.port.address.url}, after {took:.2f} s"
+                self._host.tell(EventKind.READY, text, app=member.name)
+
+    def _lost(self, worker: Worker) -> str | None:
+        """Give an app that serves now, and would not any more in a candidate's process."""
+        if self.life.candidate != worker.generation:
+            return None
+        serve = (n for n in worker.failed if not self.members[n].missing)
+        return next(serve, None)
+
+    def _open(self, worker: Worker) -> None:
+        """Let a process that several apps share serve those that it could import."""
+        now = self._host.now()
+        for name, member in self.members.items():
+            if name not in worker.failed:
+                member.serve(now)
+            if member.stopped:
+                worker.send({"type": "close", "app": name})
+        worker.send({"type": "resume"})
 
     def on_exit(self, worker: Worker, exit_: Exit) -> None:
         """Take note that a worker of this service has been reaped."""
         del self.workers[worker.number]
-        self.counting.end(worker.number)
+        for counting in (self.memory, *(m.port.counting for m in self.members.values())):
+            counting.end(worker.number)
         if self._stopping:
             return
         known = self.life.worker(worker.number)
@@ -210,62 +271,164 @@ class Service:
                 if worker.generation == generation:
                     worker.stale = changed
             self._host.changed()
+        elif not key.endswith(":newest"):
+            member = self.members.get(key.partition(":")[2])
+            if member is not None and changed and generation == member.attempt:
+                text = "its files have changed: trying them at once"
+                self._host.tell(EventKind.FILES_CHANGED, text, app=member.name)
+                self._try_member(member)
         elif changed and generation == self.life.generation:
             if self.life.state is AppState.READY and not self._reload_on_change:
                 return  # it has been repaired meanwhile
             self._tell(EventKind.FILES_CHANGED, "its files have changed: trying them at once")
-            self._step(lives.FilesChanged())
-
-    def on_holders(self, cause: Cause) -> None:
-        """Learn who holds the port."""
-        if self.life.state is AppState.BLOCKED and not self._stopping and cause != self.life.cause:
-            self._tell(EventKind.BIND_FAILED, f"{cause.reason} ({cause.hint})", problem=True)
-            self._step(lives.BindFailed(cause))
-
-    def on_foreign(self, cause: Cause | None) -> None:
-        """Learn who else listens on the port, or that nobody does any more."""
-        port = self.address.port
-        if cause is None or port is None:
-            self.foreign = None
-            self._tell(EventKind.FOREIGN, f"port {port} is ours alone again")
-        else:
-            holder = cause.reason.removeprefix(f"port {port} is in use by ")
-            text = f"port {port} has another listener, which takes a part of the requests: {holder}"
-            self.foreign = Cause(reason=text, hint=cause.hint)
-            self._tell(EventKind.FOREIGN, f"{text} ({cause.hint})", problem=True)
-        self._host.changed()
+            if self.life.state is AppState.READY and self.life.limits.replace:
+                self._reload()
+            else:
+                self._step(lives.FilesChanged())
 
     # ---- what an operator asks for
 
-    def on_operator(self, event: Operation, *, by: str = "an operator") -> None:
-        """Start, stop, restart or reload the app; `life` tells how it goes."""
-        self._tell(EventKind.OPERATOR, f"{by} asked to {_WORDS[type(event)]} it")
+    def on_operator(
+        self, event: Operation, *, app: str | None = None, by: str = "an operator"
+    ) -> None:
+        """Start, stop, restart or reload; `life` tells how it goes.
+
+        ``app``: of several that share the process, only this one is stopped or started.
+        """
+        self._host.tell(
+            EventKind.OPERATOR, f"{by} asked to {_WORDS[type(event)]} it", app=app or self.name
+        )
         self._told_cause = self._told_wait = None
-        if self.life.state is AppState.BLOCKED and not isinstance(event, lives.StopAsked):
-            self._try_bind(self._host.now())  # its port may be free by now
+        if app is not None and self.shared and self._on_member(self.members[app], event):
+            return
+        blocked = self.life.state is AppState.BLOCKED
+        if blocked and not isinstance(event, lives.StopAsked):
+            for member in self.members.values():  # its port may be free by now
+                member.port.try_bind(self._host.now())
+            return
+        if isinstance(event, lives.ReloadAsked):
+            self._reload()
             return
         self._step(event)
 
+    def _reload(self) -> None:
+        """Reload; what has to be stopped for that, only if the new code can be imported."""
+        left = [m.name for m in self.members.values() if not m.missing]
+        ready = self.life.state is AppState.READY
+        if not (self.life.limits.replace and ready):
+            self._step(lives.ReloadAsked())
+            return
+
+        def tried(reason: str | None, hint: str | None) -> None:
+            if self._stopping or self.life.state is not AppState.READY:
+                return  # something else has happened meanwhile
+            if reason is not None:
+                self._step(lives.ReloadRefused(Cause(reason=reason, hint=hint)))
+            elif left:
+                self._host.try_import(left.pop(0), tried)
+            else:
+                self._step(lives.ReloadAsked())
+
+        tried(None, None)
+
+    def _on_member(self, member: Member, event: Operation) -> bool:
+        """Stop or start one of several apps; gives whether that was all there is to do."""
+        now, worker = self._host.now(), self.worker
+        if isinstance(event, lives.StopAsked):
+            member.set_stopped(True, now)
+            if all(one.stopped for one in self.members.values()):
+                return False
+            if worker is not None:
+                worker.send({"type": "close", "app": member.name})
+        elif isinstance(event, lives.StartAsked):
+            member.set_stopped(False, now)
+            if self.life.stopped or worker is None:
+                return False
+            worker.send({"type": "open", "app": member.name})
+            if member.failure is not None:
+                self._try_member(member)
+        else:
+            for one in self.members.values():
+                one.set_stopped(False, now)
+            return False
+        self._host.changed()
+        return True
+
     def configure(
-        self,
-        *,
-        limits: Limits,
-        control: bool,
-        bind_settings: BindSettings,
-        shutdown_timeout_s: float,
+        self, *, limits: Limits, bind_settings: BindSettings, shutdown_timeout_s: float
     ) -> None:
         """Take new settings; workers that run keep theirs until they are replaced."""
         self.life = lifecycle.with_limits(self.life, limits)
-        self.control = control
-        self._bind_settings = bind_settings
+        for member in self.members.values():
+            member.port.bind_settings = bind_settings
         self._shutdown_timeout_s = shutdown_timeout_s
+
+    # ---- members of a shared process
+
+    def _member_failed(
+        self, worker: Worker, member: Member, report: ImportReport, watch: list[Any]
+    ) -> None:
+        worker.failed[member.name] = report
+        if self.life.candidate == worker.generation:
+            return  # decided when all are imported
+        told = member.failure
+        member.watch = watch
+        member.fail(report, self._host.now(), random.random)
+        if told != report.cause:
+            hint = f"; {report.hint}" if report.hint else ""
+            text = f"{report.cause.reason}{hint}"
+            self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
+            assert worker.child is not None
+            lines = report.traceback.splitlines()
+            self._host.print_output(member.name, worker.child.pid, lines)
+
+    def _member_ready(self, worker: Worker, member: Member) -> None:
+        worker.failed.pop(member.name, None)
+        member.serve(self._host.now())
+        text = f"ready on {member.port.address.url}, in the process of the others"
+        self._host.tell(EventKind.READY, text, app=member.name)
+
+    def _try_members(self, now: float) -> None:
+        for member in self.members.values():
+            if self.worker is None or not member.missing:
+                continue
+            if member.trying_until is not None and now >= member.trying_until:
+                reason = "its import inside of the running process takes too long"
+                member.fail(_report(reason), now, random.random)
+            if member.is_due(now) and not member.stopped:
+                self._try_member(member)
+
+    def _try_member(self, member: Member) -> None:
+        """Import a missing member in a throw-away child, then, if that works, in the worker."""
+        worker = self.worker
+        if worker is None or member.trying_until is not None:
+            return
+        limit_s = 2 * self.life.limits.import_timeout_s
+        member.try_again(self._host.now(), limit_s)
+        self._host.changed()
+        attempt = member.attempt
+
+        def tried(reason: str | None, hint: str | None) -> None:
+            if attempt != member.attempt or worker is not self.worker:
+                return  # overtaken by something else
+            if reason is None:
+                worker.send({"type": "import", "app": member.name})
+                return
+            member.fail(_report(reason, hint), self._host.now(), random.random)
+            self._host.changed()
+
+        if member.port.owned:
+            self._host.try_import(member.name, tried)
+        else:
+            tried(None, None)  # two can't bind its port
 
     # ---- the end
 
     def stop(self) -> None:
         """Let the workers finish their requests and end; nothing is started any more."""
         self._stopping = True
-        self._bind_at = None
+        for member in self.members.values():
+            member.port.give_up()
         for worker in list(self.workers.values()):
             known = self.life.worker(worker.number)
             if known is not None and known.phase in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
@@ -279,61 +442,13 @@ class Service:
         self.stop()
         self._host.end_by(list(self.workers.values()), self._shutdown_timeout_s + DRAIN_MARGIN_S)
 
-    def close(self) -> None:
-        """Close the port; systemd, if it started us, keeps it for the next main process."""
-        if self.listener is not None:
-            self._host.sockets.release(self.listener)
-            self.listener = None
-
-    def remove(self) -> None:
-        """Close the port for good: it is in the configuration no more."""
-        if self.listener is not None:
-            self._host.sockets.remove(self.listener, self.address)
-            self.listener = None
-
     # ---- how it is done
-
-    def _try_bind(self, now: float) -> None:
-        try:
-            self.listener = self._host.sockets.bind(self.address)
-        except listeners.BindError as error:
-            self._bind_failed(error, now)
-            return
-        self._bind_at = None
-        if self._failed_binds:
-            self._tell(
-                EventKind.BOUND, f"bound {self.address.public}, at attempt {self._failed_binds + 1}"
-            )
-        self._failed_binds = 0
-        self._step(lives.Bound())
-
-    def _bind_failed(self, error: listeners.BindError, now: float) -> None:
-        self._failed_binds += 1
-        settings = self._bind_settings
-        delay_s = listeners.retry_delay_s(
-            self._failed_binds,
-            attempts=settings.attempts,
-            first_delay_s=settings.first_delay_s,
-            factor=settings.factor,
-            max_delay_s=settings.max_delay_s,
-        )
-        self._bind_at = now + delay_s
-        if self._failed_binds <= settings.attempts:  # then it goes on like that: said once
-            last = self._failed_binds == settings.attempts
-            pace = f"it is tried again {'every' if last else 'in'} {delay_s:g} s"
-            text = f"{error.reason} (attempt {self._failed_binds}); {pace}"
-            self._tell(EventKind.BIND_FAILED, text, problem=True)
-        known = self.life.cause
-        if not (error.in_use and known is not None and known.hint):  # the holder named already
-            self._step(lives.BindFailed(Cause(reason=error.reason, hint=error.hint)))
-        if error.in_use and self.address.port is not None:
-            self._host.find_holders(self.address.port, self.on_holders)
 
     def _import_failed(self, worker: Worker, report: ImportReport) -> None:
         self._step(lives.ImportFailed(worker.number, report))
         cause = report.cause
-        if cause == self._told_cause:
-            return  # the same as at the last attempt: said already
+        if cause == self._told_cause or self.shared:
+            return  # the same as at the last attempt, or told of each member: said already
         self._told_cause, self._told_wait = cause, None
         hint = f"; {cause.hint}" if cause.hint else ""
         refused = "reload refused, what runs goes on: " if self._refused(cause) else ""
@@ -401,12 +516,17 @@ class Service:
     def _spawn(self, action: lives.Spawn) -> None:
         if self.life.worker(action.number) is None:
             return  # given up by now: the one before it could not be forked
-        assert self.listener is not None
-        listener, number = self.listener, action.number
+        number = action.number
+        held = {
+            name: member.port.listener
+            for name, member in self.members.items()
+            if member.port.listener is not None
+        }
         worker = Worker(self._host, self.name, self, number=number, generation=action.generation)
         try:
             pid = worker.start(
-                lambda channel: self._worker_main(channel, listener, number), [listener.fileno()]
+                lambda channel: self._worker_main(channel, held, number),
+                [listener.fileno() for listener in held.values()],
             )
         except OSError as error:
             cause = Cause(
@@ -421,3 +541,17 @@ class Service:
 
     def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
         self._host.tell(kind, text, app=self.name, problem=problem)
+
+
+def _report(reason: str, hint: str | None = None) -> ImportReport:
+    """Make a report of an attempt that gave none."""
+    return ImportReport(
+        type=reason,
+        message="",
+        file=None,
+        line=None,
+        missing_module=None,
+        hint=hint,
+        traceback="",
+        seconds=0.0,
+    )

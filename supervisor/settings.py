@@ -201,7 +201,7 @@ class AppSettings:
     import_timeout_s: Seconds = 120.0
     stop_timeout_s: Seconds = 10.0
     include: list[Below] | None = _planned()
-    process: Name | None = _planned()
+    process: Name | None = None
     workers: Workers = 1
     hang_timeout_s: Seconds = 30.0
     request_timeout_s: Seconds | None = None
@@ -210,14 +210,14 @@ class AppSettings:
     pin: bool | None = None
     reload: Literal["overlap", "replace"] = "overlap"
     before_start: list[Command] = attrs.field(factory=list)
-    after_import: list[Function] = _planned(factory=list)
+    after_import: list[Function] = attrs.field(factory=list)
     health_path: UrlPath | None = _planned()
     smoke: list[UrlPath] = _planned(factory=list)
     known_good_after_s: Seconds = _planned(60.0)
     deploy_watch_s: Seconds = _planned(10.0)
     python: Text | None = _planned()
     writable: list[Text] = attrs.field(factory=list)
-    bind: Literal["supervisor", "app"] = _planned("supervisor")
+    bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = attrs.field(factory=list)
 
 
@@ -271,6 +271,14 @@ class Config:
     def state_dir(self) -> Path:
         """The state folder, absolute."""
         return self.resolve(self.supervisor.state_dir)
+
+    def processes(self) -> dict[str, list[str]]:
+        """Give the names of the apps of each process; an app alone gives it its name."""
+        found: dict[str, list[str]] = {}
+        for name, app in self.apps.items():
+            if app.enabled:
+                found.setdefault(app.process or name, []).append(name)
+        return found
 
     def app_path(self, name: str) -> Path:
         """Give the folder of an app's code, absolute."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from supervisor import handover
 from supervisor.handover import Terms
@@ -46,7 +46,10 @@ class Unit:
         if self._predecessor.pids:
             pids = ", ".join(map(str, self._predecessor.pids))
             self._tell(f"an earlier main process left workers, which end now: pid {pids}")
-            grace_s = max(self._terms(app, config).grace_s for app in [None, *config.apps.values()])
+            grace_s = max(
+                self._terms(apps, config).grace_s
+                for apps in [[], *([a] for a in config.apps.values())]
+            )
             asyncio.get_running_loop().call_later(grace_s, self._end_rest)
 
     def _end_rest(self) -> None:
@@ -90,17 +93,18 @@ class Unit:
         """The descriptors that a worker needs in order to outlive the main process."""
         return [self._log_fd] if self._hands_over else []
 
-    def outlives(self, app: AppSettings | None) -> bool:
-        """Say whether a worker of ``app`` (None: one of the supervisor's own) may outlive this."""
-        if not self._hands_over:
-            return False
-        return app is None or (app.reload == "overlap" and app.bind == "supervisor")
+    def outlives(self, apps: Sequence[AppSettings]) -> bool:
+        """Say whether a worker of ``apps`` (none: one of the supervisor's own) may outlive this."""
+        overlap = all(app.reload == "overlap" and app.bind == "supervisor" for app in apps)
+        return self._hands_over and overlap
 
-    def worker_main(self, run: WorkerMain, app: AppSettings | None, config: Config) -> WorkerMain:
+    def worker_main(
+        self, run: WorkerMain, apps: Sequence[AppSettings], config: Config
+    ) -> WorkerMain:
         """Give what a worker runs: ``run``, with what it needs to outlive this process."""
-        if not self.outlives(app):
+        if not self.outlives(apps):
             return run
-        terms = self._terms(app, config)
+        terms = self._terms(apps, config)
 
         def main(connection: socket.socket) -> int:
             handover.allow(terms)
@@ -108,10 +112,11 @@ class Unit:
 
         return main
 
-    def _terms(self, app: AppSettings | None, config: Config) -> Terms:
+    def _terms(self, apps: Sequence[AppSettings], config: Config) -> Terms:
+        shutdown_s = config.supervisor.shutdown_timeout_s
         return Terms(
-            drain_s=config.supervisor.shutdown_timeout_s if app is None else app.stop_timeout_s,
-            stuck_s=_STUCK_S if app is None else app.hang_timeout_s,
+            drain_s=max((app.stop_timeout_s for app in apps), default=shutdown_s),
+            stuck_s=max((app.hang_timeout_s for app in apps), default=_STUCK_S),
             log_fd=self._log_fd,
         )
 

@@ -1,93 +1,54 @@
-"""The life of a worker process: import one app, serve it, drain, end.
+"""The life of a worker process: import its app, serve it, drain, end.
 
 Runs in a forked child. Tells the main process ``importing``, then ``import_failed`` with the
-report or ``ready``; is told ``drain``. When the main process is gone, so is the worker.
+report or ``ready``, then beats; is told ``drain``. When the main process is gone, so is the
+worker, unless it may cover for the next one.
 """
 
 import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from supervisor import handover
 from supervisor.beats import Beats, pin
-from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
-from supervisor.importing import import_app
-from supervisor.redaction import Redaction
+from supervisor.hosting import SEND_TIMEOUT_S, Hosted, Hosting
 from supervisor.serving import Server
-from supervisor.watching import Watch, beyond_tree, fingerprint
 
-_SEND_TIMEOUT_S = 10.0
 IDLE_S = 0.3  # keep-alive clients get this long for one more request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppWorker:
-    """What a worker has to know; ``listener`` is inherited and never closed by it."""
+    """What a worker has to know; ``listeners`` are inherited, by app, and never closed by it."""
 
-    name: str
-    target: str
+    apps: list[Hosted]
     path: Path
-    listener: socket.socket
-    threads: int
-    max_threads: int
-    import_timeout_s: float
+    listeners: dict[str, socket.socket]
     shutdown_timeout_s: float
-    environment: dict[str, str] = field(repr=False)
-    before_start: list[list[str]]
-    options: dict[str, Any]
     core: int | None = None
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
 
     def run(self, connection: socket.socket) -> int:
         """Be the worker; gives the exit code."""
-        os.environ.update(self.environment)
-        time.tzset()  # the environment of the app may set TZ
         if self.core is not None:
             pin(self.core)
         channel = Channel(connection)
-        report = run_before_start(self.before_start, self.path, timeout_s=self.import_timeout_s)
-        sources = Watch(trees=(str(self.path),))
-        watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
-        channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
-        app = None
-        if report is None:
-            app, report = import_app(
-                self.target,
-                self.path,
-                timeout_s=self.import_timeout_s,
-                hide=Redaction(self.secrets),
-            )
-        if app is None:
-            assert report is not None
-            beyond = _beyond(self.path, report.missing_module)
-            message = {
-                "type": "import_failed",
-                "report": report.to_json(),
-                "watch": [
-                    *watched,
-                    {"watch": beyond.to_json(), "fingerprint": fingerprint(beyond)},
-                ],
-            }
-            channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
+        hosting = Hosting(self.apps, self.path, self.listeners, channel)
+        if not hosting.import_all():
             return 1
-        server = Server()
-        server.add(
-            self.listener,
-            app,
-            name=self.name,
-            threads=self.threads,
-            max_threads=self.max_threads,
-            options=self.options,
+        if hosting.shared:  # whether it may serve depends on what could be imported
+            hosting.server.pause()
+        serve(
+            hosting.server,
+            channel,
+            shutdown_timeout_s=self.shutdown_timeout_s,
+            on_message=hosting.on_message,
         )
-        serve(server, channel, shutdown_timeout_s=self.shutdown_timeout_s)
         return 0
 
 
@@ -132,18 +93,10 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)
-    channel.send_all({"type": "ready"}, timeout_s=_SEND_TIMEOUT_S)
+    channel.send_all({"type": "ready"}, timeout_s=SEND_TIMEOUT_S)
     beats = Beats(server, channel, heir)
     beats.start()
     cut_off = server.run()
     beats.beat()
     if cut_off:
         sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")
-
-
-def _beyond(path: Path, missing: str | None) -> Watch:
-    """Watch what lies elsewhere, and where the missing module would come."""
-    parent = sys.modules.get((missing or "").rpartition(".")[0])
-    folders = [*sys.path, *getattr(parent, "__path__", [])]
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return beyond_tree(path, folders, [file for file in files if file])

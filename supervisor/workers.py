@@ -9,7 +9,7 @@ from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.events import EventKind
 from supervisor.logs import LineRate, OutputLines
-from supervisor.model import Cause, Exit
+from supervisor.model import Cause, Exit, ImportReport
 from supervisor.process import Child, kill_group
 from supervisor.redaction import Redaction
 from supervisor.socketstore import SocketStore
@@ -52,6 +52,12 @@ class Host(Protocol):
     def pause_output(self, worker: "Worker", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
+    def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+        """Import an app in a throw-away child, without waiting, and call ``tell``.
+
+        It gets the reason and hint of a failure, or None and None.
+        """
+
     def end_by(self, workers: "list[Worker]", limit_s: float) -> None:
         """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
 
@@ -86,6 +92,7 @@ class Worker:
         self.started_at = host.now()
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since
+        self.failed: dict[str, ImportReport] = {}  # the apps that are missing in it
         self.reads_output = True
         self._printed_this_s = LineRate()
         self.child: Child | None = None

@@ -115,6 +115,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         reload = "replace"
         before_start = [["true"]]
         writable = ["data"]
+        process = "field"
+        after_import = ["a:b"]
+        bind = "supervisor"
         """,
     )
     assert [attrs.astuple(getattr(loaded, name)) for name in ("supervisor", "bind", "status")] == [
@@ -146,6 +149,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "reload": "replace",
         "before_start": [["true"]],
         "writable": ["data"],
+        "process": "field",
+        "after_import": ["a:b"],
+        "bind": "supervisor",
         "requires": [],
     }
 

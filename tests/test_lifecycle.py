@@ -23,7 +23,9 @@ from supervisor.life import (
     Pause,
     Phase,
     Ready,
+    Refusal,
     ReloadAsked,
+    ReloadRefused,
     RestartAsked,
     Spawn,
     Spawned,
@@ -94,6 +96,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (R, StopAsked(), 1, X, [Drain(1, False)]),
     (R, RestartAsked(), 1, S, [Drain(1, False)]),
     (R, ReloadAsked(), 1, R, [NEXT[R]]),
+    (R, ReloadRefused(IN_USE), 1, R, []),
     (R, Elapsed(), 6, R, []),
     (W, FilesChanged(), 0, S, [NEXT[W]]),
     (W, StartAsked(), 0, S, [NEXT[W]]),
@@ -125,6 +128,7 @@ APP_EVENTS = [
     StopAsked(),
     RestartAsked(),
     ReloadAsked(),
+    ReloadRefused(IN_USE),
     Elapsed(),
 ]
 
@@ -142,6 +146,14 @@ def test_the_table_of_an_app(
     assert one.life.state is state
     assert one.take(event, later_s=later_s) == actions
     assert one.life.state is expected
+
+
+def test_a_reload_that_was_tried_beforehand_is_refused_visibly() -> None:
+    """What runs goes on, and the refusal stands until the next success."""
+    one = OneLife().up()
+    one.take(ReloadRefused(IN_USE))
+    assert one.life.refusal == Refusal(cause=IN_USE, at=one.now)
+    assert one.life.state is R
 
 
 def test_a_stopped_app_may_still_wait_for_its_port() -> None:

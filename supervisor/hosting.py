@@ -1,0 +1,214 @@
+"""The apps in a worker: imports each in isolation, serves those that could be imported.
+
+Mostly there is one. Where several share the process, one that fails spares the others, and may
+be imported later, when it has been repaired, without disturbing them. Needs the standard library
+and waitress alone.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supervisor.beforestart import run_before_start
+from supervisor.channel import Channel, Message
+from supervisor.errors import ChannelClosed
+from supervisor.importing import explain, import_app, purge
+from supervisor.model import ImportReport
+from supervisor.ownport import run_on_own_port
+from supervisor.redaction import Redaction
+from supervisor.serving import Listener, Server
+from supervisor.watching import Watch, beyond_tree, fingerprint
+
+SEND_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """What a worker has to know of one app; ``own_port`` is the port that it binds itself."""
+
+    name: str
+    target: str
+    threads: int
+    max_threads: int
+    options: dict[str, Any]
+    import_timeout_s: float
+    before_start: list[list[str]]
+    after_import: list[str]
+    own_port: int | None = None
+    environment: dict[str, str] = field(repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
+
+
+class Hosting:
+    """The apps of one worker, in the folder ``path``; ``listeners`` are inherited."""
+
+    def __init__(
+        self,
+        apps: list[Hosted],
+        path: Path,
+        listeners: dict[str, socket.socket],
+        channel: Channel,
+    ) -> None:
+        self.server = Server()
+        self._apps = {app.name: app for app in apps}
+        self._path = path
+        self._sockets = listeners
+        self._channel = channel
+        self._served: dict[str, Listener] = {}
+        self._watch: list[dict[str, Any]] = []
+        self._prepared = False
+        self._later: deque[Callable[[], None]] = deque()  # for the loop's thread
+        self._wakes, self._woken = socket.socketpair()
+        self._woken.setblocking(False)
+        self.server.watch(self._woken.fileno(), self._do_later)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several apps share this worker."""
+        return len(self._apps) > 1
+
+    def import_all(self) -> bool:
+        """Import every app, and tell of those that fail; gives whether there is one to serve."""
+        sources = Watch(trees=(str(self._path),))
+        self._watch = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
+        self._tell({"type": "importing", "watch": self._watch})
+        reports = {}
+        for app in self._apps.values():
+            report = self._bring_up(app, timeout_s=app.import_timeout_s)
+            if report is not None:
+                reports[app.name] = report
+                if self.shared:
+                    self._tell(self._failure("member_failed", report, app=app.name))
+        if len(reports) < len(self._apps):
+            return True
+        self._tell(self._failure("import_failed", next(iter(reports.values()))))
+        return False
+
+    def on_message(self, message: Message) -> None:
+        """Do what the main process says about one app; in the loop's thread."""
+        match message:
+            case {"type": "import", "app": name}:
+                thread = threading.Thread(
+                    target=self._import_later, args=[self._apps[name]], daemon=True
+                )
+                thread.start()
+            case {"type": "close", "app": name} if name in self._served:
+                self._served[name].accepting = False
+                self._served[name].draining = True
+            case {"type": "open", "app": name} if name in self._served:
+                self._served[name].accepting = True
+                self._served[name].draining = False
+
+    def _import_later(self, app: Hosted) -> None:
+        """Import an app beside those that serve; in a thread of its own."""
+        report = self._bring_up(app, timeout_s=None)
+        if report is not None:
+            self._tell_from_thread(self._failure("member_failed", report, app=app.name))
+
+    def _bring_up(self, app: Hosted, *, timeout_s: float | None) -> ImportReport | None:
+        """Import an app and serve it; gives a report of why not."""
+        os.environ.update(app.environment)
+        time.tzset()  # the environment of the app may set TZ
+        report = run_before_start(app.before_start, self._path, timeout_s=app.import_timeout_s)
+        if report is not None:
+            return report
+        before = set(sys.modules)
+        wsgi_app, report = import_app(
+            app.target,
+            self._path,
+            timeout_s=timeout_s,
+            after_import=app.after_import,
+            prepared=self._prepared,
+            hide=Redaction(app.secrets),
+        )
+        self._prepared = True
+        if wsgi_app is None:
+            if self.shared:
+                purge(before, self._path)
+            return report
+        if app.own_port is not None:
+            return self._run_on_own_port(app, wsgi_app)
+        if timeout_s is not None:
+            self._serve(app, wsgi_app)
+        else:
+            self._in_loop(lambda: self._serve(app, wsgi_app, joins=True))
+        return None
+
+    def _serve(self, app: Hosted, wsgi_app: Any, *, joins: bool = False) -> None:
+        if app.name in self._sockets:  # else its port isn't bound yet
+            self._served[app.name] = self.server.add(
+                self._sockets[app.name],
+                wsgi_app,
+                name=app.name,
+                threads=app.threads,
+                max_threads=app.max_threads,
+                options=app.options,
+            )
+        if joins:
+            self._tell({"type": "member_ready", "app": app.name})
+
+    def _run_on_own_port(self, app: Hosted, run: Any) -> ImportReport | None:
+        assert app.own_port is not None
+        later = threading.current_thread() is not threading.main_thread()
+
+        def ended(report: ImportReport) -> None:
+            self._tell_from_thread(self._failure("member_failed", report, app=app.name))
+            if not self.shared:
+                os._exit(1)
+
+        report = run_on_own_port(
+            run,
+            name=app.name,
+            target=app.target,
+            port=app.own_port,
+            timeout_s=app.import_timeout_s,
+            explain=lambda error: explain(
+                error,
+                target=app.target,
+                path=self._path,
+                seconds=0.0,
+                hide=Redaction(app.secrets),
+            ),
+            ended=ended,
+        )
+        if report is None and later:
+            self._tell_from_thread({"type": "member_ready", "app": app.name})
+        return report
+
+    def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
+        beyond = _beyond(self._path, report.missing_module)
+        watch = {"watch": beyond.to_json(), "fingerprint": fingerprint(beyond)}
+        return {"type": kind, "report": report.to_json(), "watch": [*self._watch, watch], **more}
+
+    def _tell(self, message: Message) -> None:
+        self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
+
+    def _tell_from_thread(self, message: Message) -> None:
+        try:
+            self._tell(message)
+        except ChannelClosed:
+            return  # the loop notices too, and ends this worker
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        self._later.append(call)
+        self._wakes.send(b"1")
+
+    def _do_later(self) -> None:
+        self._woken.recv(100)
+        while self._later:
+            self._later.popleft()()
+
+
+def _beyond(path: Path, missing: str | None) -> Watch:
+    """Watch what lies elsewhere, and where the missing module would come."""
+    parent = sys.modules.get((missing or "").rpartition(".")[0])
+    folders = [*sys.path, *getattr(parent, "__path__", [])]
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return beyond_tree(path, folders, [file for file in files if file])

@@ -1,0 +1,48 @@
+"""Turns the configuration of a process into the worker that it is."""
+
+import socket
+
+from supervisor.client import SOCKET_VARIABLE
+from supervisor.hosting import Hosted
+from supervisor.settings import Config
+from supervisor.statedir import StateDir
+from supervisor.worker import AppWorker
+
+DATA_VARIABLE = "FLASK_SUPERVISOR_DATA_DIR"
+
+
+def worker_of(
+    config: Config, state: StateDir, process: str, held: dict[str, socket.socket], number: int
+) -> AppWorker:
+    """Give the worker ``number`` of a process, which inherits the listeners ``held``, by app."""
+    names = config.processes()[process]
+    first = config.apps[names[0]]
+    pinned = first.workers > 1 if first.pin is None else first.pin
+    return AppWorker(
+        apps=[hosted(config, state, name) for name in names],
+        path=config.app_path(names[0]),
+        listeners=held,
+        shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
+        core=number if pinned else None,
+    )
+
+
+def hosted(config: Config, state: StateDir, name: str) -> Hosted:
+    """Give what a worker has to know of one app."""
+    app = config.apps[name]
+    environment = {DATA_VARIABLE: str(state.data_dir(name)), **config.app_environment(name)}
+    if app.control:
+        environment[SOCKET_VARIABLE] = str(state.control_socket)
+    return Hosted(
+        name=name,
+        target=app.target,
+        threads=app.threads,
+        max_threads=app.max_threads,
+        options=app.waitress,
+        import_timeout_s=app.import_timeout_s,
+        before_start=app.before_start,
+        after_import=app.after_import,
+        own_port=app.port if app.bind == "app" else None,
+        environment=environment,
+        secrets=frozenset(config.app_secrets(name)),
+    )
