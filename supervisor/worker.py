@@ -52,6 +52,7 @@ class AppWorker:
         if self.core is not None:
             pin(self.core)
         channel = Channel(connection)
+        deadline = time.monotonic() + self.import_timeout_s
         report = run_before_start(self.before_start, self.path, timeout_s=self.import_timeout_s)
         sources = Watch(trees=(str(self.path),))
         watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
@@ -61,7 +62,7 @@ class AppWorker:
             app, report = import_app(
                 self.target,
                 self.path,
-                timeout_s=self.import_timeout_s,
+                timeout_s=max(0.1, round(deadline - time.monotonic(), 1)),
                 hide=Redaction(self.secrets),
             )
         if app is None:

@@ -65,3 +65,10 @@ def test_the_report_has_the_whole_command_for_the_log_alone(tmp_path: Path) -> N
     assert report is not None
     assert "hunter2" not in report.message
     assert "hunter2" in report.traceback
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    """It is not the command that is missing then."""
+    assert run(tmp_path / "gone", ["true"]) == (
+        "true could not be started: the app's `path` doesn't exist"
+    )
