@@ -1,7 +1,5 @@
 """All services of a configuration: made from it, and changed when it changes."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from supervisor.changes import Changes
@@ -37,7 +35,7 @@ class Fleet:
         self._mains = mains
         self._config = config
         self._reload_on_change = reload_on_change
-        self._retiring: dict[Service, Callable[[], None] | None] = {}
+        self._retiring: list[Service] = []
         self.status = self._make_status()
         self.apps: dict[str, Service] = {}
         for name, app in config.apps.items():
@@ -52,14 +50,13 @@ class Fleet:
         """Take a new configuration: make, retire and change services as ``changes`` says."""
         self._config = config
         for name in (*changes.removed, *changes.moved):
-            wait = name in changes.moved and config.apps[name].reload == "replace"
-            then = partial(self._add, name) if wait else None
-            self._retire(self.apps.pop(name), then)
-            if name in changes.moved and not wait:
-                self._add(name)
-        for name in changes.added:
+            if name in self.apps:  # else it has been retired, and waits to come back
+                self._retire(self.apps.pop(name))
+        if changes.status_moved:
+            self._retire(self.status)
+            self.status = self._make_status()
+        for name in (*changes.added, *changes.moved):  # all ports that they may want are free now
             self._add(name)
-        self.apps = {name: self.apps[name] for name in config.apps if name in self.apps}
         for name, service in self.apps.items():
             service.configure(
                 limits=limits(config.apps[name]),
@@ -67,18 +64,15 @@ class Fleet:
                 bind_settings=config.bind,
                 shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
             )
-        if changes.status_moved:
-            self._retire(self.status, None)
-            self.status = self._make_status()
 
     def retired(self) -> list[Service]:
-        """Close those that have no worker any more, and give them."""
+        """Give those that have no worker any more; what had to wait for their end is started."""
         gone = [service for service in self._retiring if not service.workers]
         for service in gone:
-            then = self._retiring.pop(service)
-            service.close()
-            if then is not None:
-                then()
+            self._retiring.remove(service)
+        for service in gone:
+            if service.name not in self.apps:
+                self._add(service.name)
         return gone
 
     def stop(self) -> None:
@@ -91,13 +85,21 @@ class Fleet:
         for service in [*self.all(), *self._retiring]:
             service.close()
 
-    def _retire(self, service: Service, then: Callable[[], None] | None) -> None:
-        self._retiring[service] = then
+    def _retire(self, service: Service) -> None:
+        self._retiring.append(service)
         service.retire()
 
     def _add(self, name: str) -> None:
-        if name in self._config.apps and name not in self.apps:
-            self.apps[name] = self._make_app(name)
+        """Start an app, if the configuration has it; one that can't run twice may have to wait."""
+        app = self._config.apps.get(name)
+        if app is None or not app.enabled:
+            return
+        runs = any(service.name == name and service.workers for service in self._retiring)
+        if runs and app.reload == "replace":
+            return  # `retired` starts it
+        apps = {**self.apps, name: self._make_app(name)}
+        self.apps = {name: apps[name] for name in self._config.apps if name in apps}
+        self.apps[name].on_time()
 
     def _make_app(self, name: str) -> Service:
         app = self._config.apps[name]

@@ -6,6 +6,7 @@ may block runs in a worker or in a throw-away child.
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -135,7 +136,7 @@ class Supervisor:
         return 0
 
     def _make_data_dirs(self) -> None:
-        for name in self._fleet.apps:
+        for name in (name for name, app in self.config.apps.items() if app.enabled):
             try:
                 self._state.make_data_dir(name)
             except OSError as error:
@@ -321,12 +322,13 @@ class Supervisor:
             scrub_environment(new.sources.variables)
             self._secrets |= new.secret_values()  # workers that know the old ones still run
             self.hide = Redaction(self._secrets)
-            self._fleet.configure(new, changes)
             self._make_data_dirs()
+            self._fleet.configure(new, changes)
             self._stand_in.renew()  # it knows the ports as they were
             self.tell(EventKind.CONFIGURATION, f"the configuration: {changes}", app=None)
             for name in changes.changed:
-                self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
+                if name in self._fleet.apps:  # else it is about to be started anyway
+                    self._fleet.apps[name].on_operator(ReloadAsked(), by="the new configuration")
             self._on_time()
             return changes
 
@@ -350,7 +352,7 @@ class Supervisor:
         return partial(self._run_app, name)
 
     def _run_app(
-        self, name: str, connection: socket.socket, listener: socket.socket, number: int
+        self, name: str, connection: socket.socket, listener: socket.socket, place: int
     ) -> int:
         app = self.config.apps[name]
         environment = {
@@ -361,7 +363,6 @@ class Supervisor:
             environment[SOCKET_VARIABLE] = str(self._state.control_socket)
         else:
             os.environ.pop(SOCKET_VARIABLE, None)
-        pinned = app.workers > 1 if app.pin is None else app.pin
         worker = AppWorker(
             name=name,
             target=app.target,
@@ -374,16 +375,21 @@ class Supervisor:
             environment=environment,
             before_start=app.before_start,
             options=app.waitress,
-            core=number if pinned else None,
+            core=self._first_core(name) + place if app.is_pinned else None,
             secrets=frozenset(self.config.app_secrets(name)),
         )
         return worker.run(connection)
+
+    def _first_core(self, name: str) -> int:
+        """Give the core of an app's first worker: after those of the apps before it."""
+        apps = [app for app in self.config.apps.items() if app[1].enabled and app[1].is_pinned]
+        return sum(app.workers for _, app in itertools.takewhile(lambda a: a[0] != name, apps))
 
     def status_main(self) -> WorkerMain:
         """Give the status worker."""
         return self._run_status
 
-    def _run_status(self, connection: socket.socket, listener: socket.socket, _number: int) -> int:
+    def _run_status(self, connection: socket.socket, listener: socket.socket, _place: int) -> int:
         timeout_s = self.config.supervisor.shutdown_timeout_s
         return run_status(connection, listener, shutdown_timeout_s=timeout_s)
 
@@ -448,16 +454,16 @@ class Supervisor:
             self._timer = self._loop.call_later(max(0.0, at - now), self._on_time)
 
     def _push_for_ever(self) -> None:
+        self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)  # first: whatever fails below
         self._on_time()  # hangs are looked for, and the picture is pushed
         for worker in self._workers.values():
             worker.on_tick()
         self._stand_in.on_tick()
         self._log.flush()
-        self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
 
     def _look_for_ever(self) -> None:
-        self._foreign.look(self._fleet.all())
         self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
+        self._foreign.look(self._fleet.all())
 
     def _push(self) -> None:
         worker = self._fleet.status.worker

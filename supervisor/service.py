@@ -4,6 +4,7 @@ A service never waits: the loop calls it when something happened (`on_message`, 
 `on_time` ...), it lets `lifecycle.step` decide, and carries out what that says.
 """
 
+import itertools
 import os
 import random
 import socket
@@ -25,8 +26,8 @@ from supervisor.settings import BindSettings
 from supervisor.workers import Host, Worker
 
 WorkerMain = Callable[[socket.socket, socket.socket, int], int]
-"""The function that is a worker: takes its channel, the listener and its number; gives the exit
-code."""
+"""The function that is a worker: takes its channel, the listener and its place among the workers of
+its generation, from 0; gives the exit code."""
 
 RELOAD_IDLE_S = 5.0  # when another worker serves, idle connections are kept this long
 SHUTDOWN_IDLE_S = 0.3  # else; at once would lose one in eight requests of a client that paces them
@@ -274,10 +275,16 @@ class Service:
                 kill_group(worker.child.pid)
 
     def retire(self) -> None:
-        """Let the workers end, each within its own limit: the configuration has no such port."""
+        """Close the port at once and let the workers end: the configuration has no such port.
+
+        Another app may have it from now on. Requests in flight are finished within their limit.
+        """
         self._shutdown_timeout_s = self.life.limits.stop_timeout_s
         self.stop()
         self._host.end_by(list(self.workers.values()), self._shutdown_timeout_s + DRAIN_MARGIN_S)
+        if self.listener is not None:
+            listeners.shut_down(self.listener)
+            self.listener = None
 
     def close(self) -> None:
         """Close the port."""
@@ -397,10 +404,13 @@ class Service:
             return  # given up by now: the one before it could not be forked
         assert self.listener is not None
         listener, number = self.listener, action.number
-        worker = Worker(self._host, self.name, self, number=number, generation=action.generation)
+        place = self._free_place(action.generation)
+        worker = Worker(
+            self._host, self.name, self, number=number, generation=action.generation, place=place
+        )
         try:
             pid = worker.start(
-                lambda channel: self._worker_main(channel, listener, number), [listener.fileno()]
+                lambda channel: self._worker_main(channel, listener, place), [listener.fileno()]
             )
         except OSError as error:
             cause = Cause(
@@ -412,6 +422,11 @@ class Service:
             return
         self.workers[number] = worker
         self._step(lives.Spawned(number, pid))
+
+    def _free_place(self, generation: int) -> int:
+        """Give the lowest place in a generation: that of a worker that ended is taken again."""
+        taken = {w.place for w in self.workers.values() if w.generation == generation}
+        return next(place for place in itertools.count() if place not in taken)
 
     def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
         self._host.tell(kind, text, app=self.name, problem=problem)

@@ -201,6 +201,11 @@ class AppSettings:
     bind: Literal["supervisor", "app"] = _planned("supervisor")
     requires: list[Requirement] = _planned(factory=list)
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether each worker is kept on one core."""
+        return self.workers > 1 if self.pin is None else self.pin
+
 
 @attrs.frozen
 class Sources:

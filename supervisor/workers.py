@@ -73,6 +73,7 @@ class Worker:
         *,
         number: int = 0,
         generation: int = 0,
+        place: int = 0,
     ) -> None:
         self._host = host
         self._name = name
@@ -80,6 +81,7 @@ class Worker:
         self._lines = OutputLines(host.hide)
         self.number = number
         self.generation = generation
+        self.place = place  # among the workers of its generation
         self.started_at = host.now()
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since
