@@ -21,7 +21,7 @@ from supervisor.errors import ChannelClosed
 from supervisor.importing import import_app
 from supervisor.redaction import Redaction
 from supervisor.serving import Server
-from supervisor.watching import Watch, beyond_tree, fingerprint
+from supervisor.watching import Watch, beyond_tree, fingerprint, look
 
 _SEND_TIMEOUT_S = 10.0
 IDLE_S = 0.3  # keep-alive clients get this long for one more request
@@ -55,7 +55,12 @@ class AppWorker:
         deadline = time.monotonic() + self.import_timeout_s
         report = run_before_start(self.before_start, self.path, timeout_s=self.import_timeout_s)
         sources = Watch(trees=(str(self.path),))
-        watched = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
+        found, lately = look(sources)
+        if lately:
+            # Python takes a cached file as good by size and whole second: an edit of the same size
+            # in the same second would be served as it was before.
+            sys.dont_write_bytecode = True
+        watched = [{"watch": sources.to_json(), "fingerprint": found}]
         channel.send_all({"type": "importing", "watch": watched}, timeout_s=_SEND_TIMEOUT_S)
         app = None
         if report is None:
