@@ -75,6 +75,8 @@ class Listening:
         try:
             return super().accept()  # type: ignore[misc]
         except OSError as error:
+            if error.errno == errno.EINVAL:  # shut down: see `handle_close`
+                return None
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             self._rests_until = time.monotonic() + _REST_S
@@ -82,6 +84,10 @@ class Listening:
                 "cannot accept a connection: too many open files; trying again in %g s", _REST_S
             )
             return None
+
+    def handle_close(self) -> None:
+        """Accept nobody more: the listener's owner has shut it down, see `listeners.shut_down`."""
+        self.accepting = False
 
     def add_task(self, channel: ServerChannel) -> None:
         """Let the first request of ``channel`` be answered, or turned away in a full house."""

@@ -41,7 +41,9 @@ def _run(command: list[str], path: Path, left_s: float, timeout_s: float) -> str
         )
     except subprocess.TimeoutExpired:
         return f"took longer than {timeout_s:g} s (import_timeout_s)"
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.filename == path:
+            return "could not be started: the app's `path` doesn't exist"
         return "is not installed, or not on the PATH of the service"
     except OSError as error:
         return f"could not be started: {error.strerror}"

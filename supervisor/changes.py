@@ -10,6 +10,7 @@ import attrs
 from supervisor.settings import Config
 
 _FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once, at the start
+_TAKEN = ("shutdown_timeout_s",)  # of [supervisor]: in effect at once, as all of [bind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Changes:
     """Names of processes, in the order of the new configuration; ``fixed`` are key paths.
 
     ``moved`` ones have other addresses or apps, ``changed`` ones anything else. What is ``fixed``
-    takes effect when the supervisor is started anew.
+    takes effect when the supervisor is started anew, what is ``taken`` at once and for all apps.
     """
 
     added: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class Changes:
     changed: tuple[str, ...] = ()
     status_moved: bool = False
     fixed: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [
@@ -35,6 +37,7 @@ class Changes:
                 ("removed", self.removed),
                 ("on another port", self.moved),
                 ("changed", self.changed),
+                ("in effect now", self.taken),
                 ("in effect after a restart of the supervisor", self.fixed),
             )
             if names
@@ -61,11 +64,10 @@ def compare(old: Config, new: Config) -> Changes:
             if process not in moved and any(_differs(old, new, name) for name in after[process])
         ),
         status_moved=old.status_address != new.status_address,
-        fixed=tuple(
-            f"supervisor.{field.name}"
-            for field in attrs.fields(type(old.supervisor))
-            if field.name in _FIXED
-            and getattr(old.supervisor, field.name) != getattr(new.supervisor, field.name)
+        fixed=_keys("supervisor", old.supervisor, new.supervisor, _FIXED),
+        taken=(
+            *_keys("supervisor", old.supervisor, new.supervisor, _TAKEN),
+            *_keys("bind", old.bind, new.bind),
         ),
     )
 
@@ -74,6 +76,14 @@ def _addresses(config: Config, process: str) -> dict[str, object]:
     """Give where the apps of a process listen, and who binds."""
     names = config.processes()[process]
     return {name: (config.address(name), config.apps[name].bind) for name in names}
+
+
+def _keys(
+    section: str, old: attrs.AttrsInstance, new: attrs.AttrsInstance, among: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Give the paths of the keys with another value, of some or of all keys of a section."""
+    names = among or [field.name for field in attrs.fields(type(old))]
+    return tuple(f"{section}.{n}" for n in names if getattr(old, n) != getattr(new, n))
 
 
 def _differs(old: Config, new: Config, name: str) -> bool:

@@ -51,6 +51,20 @@ def check_app(config: Config, name: str) -> Finding:
     }
 
 
+def read_app(config: Config, name: str) -> Finding:
+    """Read one app's files without running them: for an app that can't be imported twice at a time.
+
+    The finding has ``ok``, ``reason`` and ``hint``.
+    """
+    missing = [one for one in _read(config, name) if one["kind"] in _MISSING]
+    if not missing:
+        return {"ok": True, "reason": None, "hint": None}
+    first, *others = missing
+    place = f" ({first['file']}, line {first['line']})" if first["file"] and first["line"] else ""
+    hint = f"and {len(others)} more, see: flask-supervisor check {name}" if others else None
+    return {"ok": False, "reason": f"{first['detail']}{place}", "hint": hint}
+
+
 def check_requires(config: Config, name: str | None, path: Path | None = None) -> list[Finding]:
     """Look at what an app requires (None: what all do), each in a child of its own.
 

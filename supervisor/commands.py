@@ -9,9 +9,10 @@ from supervisor.changes import Changes
 from supervisor.control import Method, RequestError
 from supervisor.errors import ConfigError
 from supervisor.events import EventLog
-from supervisor.life import Life, Refusal, ReloadAsked, RestartAsked, StartAsked, StopAsked
+from supervisor.life import Life, ReloadAsked, RestartAsked, StartAsked, StopAsked
 from supervisor.logbook import LogBook
 from supervisor.model import AppState
+from supervisor.process import TaskFailed
 from supervisor.service import Service
 from supervisor.settings import Config
 
@@ -119,30 +120,32 @@ class Commands:
         """
         if "apps" in params:
             return await self._each_process(params, self._reload)
+        lives = {name: service.life for name, service in self._supervised.processes().items()}
         try:
             changes = await self._supervised.reconfigure(by="an operator")
         except ConfigError as error:
             hint = "nothing has changed; see: flask-supervisor config check"
             raise RequestError("bad_config", str(error), hint) from error
         services = self._supervised.processes()
-        touched = {name: services[name] for name in (*changes.added, *changes.moved)}
-        changed = {name: services[name] for name in changes.changed}
-        stale = {
-            name: services[name]
-            for name in await self._supervised.looks_now()
-            if name in services and name not in changed | touched
+        before = {n: lives[n] for n in changes.changed if n in lives and n in services}
+        come = [n for n in (*changes.added, *changes.moved, *changes.changed) if n not in before]
+        stale = [n for n in await self._stale() if n not in before and n not in come]
+        waits = {
+            **{name: self._until_it_came(name) for name in come},
+            **{name: self._until_reloaded(services[name], life) for name, life in before.items()},
+            **{name: self._reload(services[name], None) for name in stale if name in services},
         }
-        waits = [
-            *(self._until_it_serves(service, None, 1) for service in touched.values()),
-            *(self._until_reloaded(s, s.life.current, s.life.refusal) for s in changed.values()),
-            *(self._reload(service, None) for service in stale.values()),
-        ]
-        outcomes = dict(
-            zip([*touched, *changed, *stale], await asyncio.gather(*waits), strict=True)
-        )
+        outcomes = dict(zip(waits, await asyncio.gather(*waits.values()), strict=True))
         for name in changes.removed:
             outcomes[name] = {"ok": True, "state": "removed", "reason": "removed", "hint": None}
         return {"apps": outcomes, "configuration": str(changes)}
+
+    async def _stale(self) -> set[str]:
+        try:
+            return await self._supervised.looks_now()
+        except (TaskFailed, OSError) as error:
+            reason = f"the files of the apps could not be looked at: {error}"
+            raise RequestError("failed", reason, "reload the apps by their names") from error
 
     async def _each(self, params: Params, act: Act) -> Outcome:
         """Act on each named app, one after the other asked, all waited for together."""
@@ -193,31 +196,45 @@ class Commands:
         state = service.life.state
         if state is AppState.STOPPED:
             return _failed(service, name, "it is stopped: start it instead")
-        current, refusal = service.life.current, service.life.refusal
+        before = service.life
         service.on_operator(ReloadAsked(), app=name)
         if state is not AppState.READY:
-            return await self._until_it_serves(service, name, current + 1)
-        return await self._until_reloaded(service, current, refusal)
+            return await self._until_it_serves(service, name, before.current + 1)
+        return await self._until_reloaded(service, before)
 
-    async def _until_reloaded(
-        self, service: Service, current: int, refusal: Refusal | None
-    ) -> Outcome:
-        """Wait until a newer generation than ``current`` serves, or is refused."""
+    async def _until_reloaded(self, service: Service, before: Life) -> Outcome:
+        """Wait until a newer generation than that of ``before`` serves, or is refused."""
+        if before.stopped:
+            return _done(service, None, "it is stopped: it starts with what is new")
         limits = service.life.limits
         limit_s = limits.import_timeout_s + 2 * limits.stop_timeout_s + _MARGIN_S
         deadline = self._supervised.now() + limit_s
         while self._supervised.now() < deadline:
             life = service.life
-            if life.refusal is not None and life.refusal is not refusal:
+            if life.refusal is not None and life.refusal is not before.refusal:
                 cause = life.refusal.cause
                 reason = f"refused, what runs goes on: {cause.reason}"
                 return {"ok": False, "state": str(life.state), "reason": reason, "hint": cause.hint}
-            if life.state is AppState.READY and life.current > current and life.candidate is None:
+            if (
+                life.state is AppState.READY
+                and life.current > before.current
+                and life.candidate is None
+            ):
                 return _done(service, None, f"ready, as pid {life.pid}")
             if life.state in _ENDED:
                 return _failed(service, None, None)
             await asyncio.sleep(_POLL_S)
         return _failed(service, None, f"no outcome within {limit_s:g} s")
+
+    async def _until_it_came(self, process: str) -> Outcome:
+        """Wait for a process that a new configuration brings; see `fleet.Fleet.retired`."""
+        deadline = self._supervised.now() + _MARGIN_S
+        while process not in self._supervised.processes():
+            if self._supervised.now() > deadline:
+                reason = "it waits until the one before it has ended: it can't run twice"
+                return {"ok": False, "state": "starting", "reason": reason, "hint": None}
+            await asyncio.sleep(_POLL_S)
+        return await self._until_it_serves(self._supervised.processes()[process], None, 1)
 
     async def _stop(self, service: Service, name: str) -> Outcome:
         if service.shared and not service.members[name].port.owned:

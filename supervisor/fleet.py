@@ -1,7 +1,6 @@
 """All services of a configuration: made from it, and changed when it changes."""
 
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from typing import Protocol
 
 from supervisor.changes import Changes
@@ -38,11 +37,11 @@ class Fleet:
         self._mains = mains
         self._config = config
         self._reload_on_change = reload_on_change
-        self._retiring: dict[Service, Callable[[], None] | None] = {}
+        self._retiring: list[Service] = []
         self.status = self._make_status()
         self.services: dict[str, Service] = {}
-        for process in config.processes():
-            self._add(process)
+        for process, names in config.processes().items():
+            self._make(process, names)
 
     @property
     def apps(self) -> dict[str, Service]:
@@ -62,13 +61,12 @@ class Fleet:
         """Take a new configuration: make, retire and change services as ``changes`` says."""
         self._config = config
         for process in (*changes.removed, *changes.moved):
-            moved = process in changes.moved
-            wait = moved and limits(config, process).replace
-            then = partial(self._add, process) if wait else None
-            self._retire(self.services.pop(process), then)
-            if moved and not wait:
-                self._add(process)
-        for process in changes.added:
+            if process in self.services:  # else it has been retired, and waits to come back
+                self._retire(self.services.pop(process))
+        if changes.status_moved:
+            self._retire(self.status)
+            self.status = self._make_status()
+        for process in (*changes.added, *changes.moved):  # the ports that they want are free now
             self._add(process)
         for process, service in self.services.items():
             service.configure(
@@ -78,19 +76,15 @@ class Fleet:
             )
             for name, member in service.members.items():
                 member.port.control = config.apps[name].control
-        if changes.status_moved:
-            self._retire(self.status, None)
-            self.status = self._make_status()
 
     def retired(self) -> list[Service]:
-        """Close those that have no worker any more, and give them."""
+        """Give those that have no worker any more; what had to wait for their end is started."""
         gone = [service for service in self._retiring if not service.workers]
         for service in gone:
-            then = self._retiring.pop(service)
-            for member in service.members.values():
-                member.port.remove()
-            if then is not None:
-                then()
+            self._retiring.remove(service)
+        for service in gone:
+            if service.name not in self.services:
+                self._add(service.name)
         return gone
 
     def stop(self, spared: Collection[str]) -> None:
@@ -105,14 +99,24 @@ class Fleet:
             for member in service.members.values():
                 member.port.close()
 
-    def _retire(self, service: Service, then: Callable[[], None] | None) -> None:
-        self._retiring[service] = then
+    def _retire(self, service: Service) -> None:
+        self._retiring.append(service)
         service.retire()
 
     def _add(self, process: str) -> None:
+        """Start a process, if the configuration has it.
+
+        One that can't run twice may have to wait: `retired` starts it then.
+        """
         names = self._config.processes().get(process)
         if names is None or process in self.services:
             return
+        runs = any(service.name == process and service.workers for service in self._retiring)
+        if runs and limits(self._config, process).replace:
+            return
+        self._make(process, names)
+
+    def _make(self, process: str, names: list[str]) -> None:
         service = Service(
             self._host,
             name=process,

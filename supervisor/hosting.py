@@ -24,7 +24,7 @@ from supervisor.model import ImportReport
 from supervisor.ownport import run_on_own_port
 from supervisor.redaction import Redaction
 from supervisor.serving import Listener, Server
-from supervisor.watching import Watch, beyond_tree, fingerprint
+from supervisor.watching import Watch, beyond_tree, fingerprint, look
 
 SEND_TIMEOUT_S = 10.0
 
@@ -77,11 +77,16 @@ class Hosting:
     def import_all(self) -> bool:
         """Import every app, and tell of those that fail; gives whether there is one to serve."""
         sources = Watch(trees=(str(self._path),))
-        self._watch = [{"watch": sources.to_json(), "fingerprint": fingerprint(sources)}]
+        found, lately = look(sources)
+        if lately:
+            # Python takes a cached file as good by size and whole second: an edit of the same size
+            # in the same second would be served as it was before.
+            sys.dont_write_bytecode = True
+        self._watch = [{"watch": sources.to_json(), "fingerprint": found}]
         self._tell({"type": "importing", "watch": self._watch})
         reports = {}
         for app in self._apps.values():
-            report = self._bring_up(app, timeout_s=app.import_timeout_s)
+            report = self._bring_up(app)
             if report is not None:
                 reports[app.name] = report
                 if self.shared:
@@ -108,22 +113,27 @@ class Hosting:
 
     def _import_later(self, app: Hosted) -> None:
         """Import an app beside those that serve; in a thread of its own."""
-        report = self._bring_up(app, timeout_s=None)
+        report = self._bring_up(app, later=True)
         if report is not None:
             self._tell_from_thread(self._failure("member_failed", report, app=app.name))
 
-    def _bring_up(self, app: Hosted, *, timeout_s: float | None) -> ImportReport | None:
-        """Import an app and serve it; gives a report of why not."""
+    def _bring_up(self, app: Hosted, *, later: bool = False) -> ImportReport | None:
+        """Import an app and serve it; gives a report of why not.
+
+        ``later``: in a thread beside those that serve, where an import can't be interrupted.
+        """
         os.environ.update(app.environment)
         time.tzset()  # the environment of the app may set TZ
+        deadline = time.monotonic() + app.import_timeout_s
         report = run_before_start(app.before_start, self._path, timeout_s=app.import_timeout_s)
         if report is not None:
             return report
+        left_s = max(0.1, round(deadline - time.monotonic(), 1))
         before = set(sys.modules)
         wsgi_app, report = import_app(
             app.target,
             self._path,
-            timeout_s=timeout_s,
+            timeout_s=None if later else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
             hide=Redaction(app.secrets),
@@ -135,10 +145,10 @@ class Hosting:
             return report
         if app.own_port is not None:
             return self._run_on_own_port(app, wsgi_app)
-        if timeout_s is not None:
-            self._serve(app, wsgi_app)
-        else:
+        if later:
             self._in_loop(lambda: self._serve(app, wsgi_app, joins=True))
+        else:
+            self._serve(app, wsgi_app)
         return None
 
     def _serve(self, app: Hosted, wsgi_app: Any, *, joins: bool = False) -> None:

@@ -157,6 +157,17 @@ def close(listener: socket.socket) -> None:
     listener.close()
 
 
+def shut_down(listener: socket.socket) -> None:
+    """Close ``listener`` for all processes that hold it, as `close` does for this one.
+
+    From now on clients are refused, and the address can be bound again; those that no worker has
+    accepted yet are cut off. Connections that are open stay so.
+    """
+    with contextlib.suppress(OSError):  # ENOTCONN: shut down already
+        listener.shutdown(socket.SHUT_RDWR)
+    close(listener)
+
+
 def _bind_unix(path: Path) -> socket.socket:
     address = Address(f"unix:{path}", None)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ from typing import Any
 from supervisor import __version__, control, foreign, health
 from supervisor.changes import Changes
 from supervisor.channel import Message
-from supervisor.checking import check_app
+from supervisor.checking import check_app, read_app
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
@@ -139,7 +139,7 @@ class Supervisor:
         return 0
 
     def _make_data_dirs(self) -> None:
-        for name in self._fleet.apps:
+        for name in (name for name, app in self.config.apps.items() if app.enabled):
             try:
                 self._state.make_data_dir(name)
             except OSError as error:
@@ -310,15 +310,19 @@ class Supervisor:
         tell(Cause(**cause))
 
     def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
-        """Import an app in a throw-away child, and call ``tell`` with the reason of a failure."""
+        """Import an app in a throw-away child, and call ``tell`` with the reason of a failure.
+
+        Of one that can't run twice only the files are read.
+        """
         self._run_task(self._try_import(app, tell))
 
     async def _try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
-        timeout_s = self.config.apps[app].import_timeout_s + _TRY_MARGIN_S
+        settings = self.config.apps[app]
+        once = settings.reload == "replace" or settings.bind == "app"
+        look = read_app if once else check_app
+        timeout_s = settings.import_timeout_s + _TRY_MARGIN_S
         try:
-            finding = await run_in_child(
-                check_app, self.config, app, timeout_s=timeout_s, quiet=True
-            )
+            finding = await run_in_child(look, self.config, app, timeout_s=timeout_s, quiet=True)
         except (TaskFailed, OSError) as error:
             finding = {
                 "ok": False,
@@ -360,11 +364,12 @@ class Supervisor:
         scrub_environment(config.sources.variables)
         self._secrets |= config.secret_values()  # workers that know the old ones still run
         self.hide = Redaction(self._secrets)
-        self._fleet.configure(config, changes)
         self._make_data_dirs()
+        self._fleet.configure(config, changes)
         self._stand_in.renew()  # it knows the ports as they were
         for process in changes.changed:
-            self._fleet.services[process].on_operator(ReloadAsked(), by="the new configuration")
+            if process in self._fleet.services:  # else it is about to be started anyway
+                self._fleet.services[process].on_operator(ReloadAsked(), by="the new configuration")
         self._on_time()
 
     # ---- what workers are
@@ -374,11 +379,11 @@ class Supervisor:
         return partial(self._run_app, process)
 
     def _run_app(
-        self, process: str, connection: socket.socket, held: dict[str, socket.socket], number: int
+        self, process: str, connection: socket.socket, held: dict[str, socket.socket], place: int
     ) -> int:
         if not any(self.config.apps[name].control for name in self.config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
-        worker = worker_of(self.config, self._state, process, held, number)
+        worker = worker_of(self.config, self._state, process, held, place)
         return worker.run(connection)
 
     def status_main(self) -> WorkerMain:
@@ -457,17 +462,17 @@ class Supervisor:
             self._timer = self._loop.call_later(max(0.0, at - now), self._on_time)
 
     def _push_for_ever(self) -> None:
+        self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)  # first: whatever fails below
         self._on_time()  # hangs are looked for, and the picture is pushed
         for worker in self._workers.values():
             worker.on_tick()
         self._stand_in.on_tick()
         self._log.flush()
-        self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)
         self._unit.cycle_completed(self.now())
 
     def _look_for_ever(self) -> None:
-        self._foreign.look(self._fleet.ports())
         self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
+        self._foreign.look(self._fleet.ports())
 
     def _push(self) -> None:
         worker = self._fleet.status.worker

@@ -4,6 +4,7 @@ A service never waits: the loop calls it when something happened (`on_message`, 
 `on_time` ...), it lets `lifecycle.step` decide, and carries out what that says.
 """
 
+import itertools
 import random
 import socket
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from supervisor.settings import BindSettings
 from supervisor.workers import Host, Worker
 
 WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int], int]
-"""The function that is a worker: takes its channel, the listeners by app and its number; gives the
-exit code."""
+"""The function that is a worker: takes its channel, the listeners by app, and its place among the
+workers of its generation, from 0; gives the exit code."""
 
 RELOAD_IDLE_S = 5.0  # when another worker serves, idle connections are kept this long
 SHUTDOWN_IDLE_S = 0.3  # else; at once would lose one in eight requests of a client that paces them
@@ -437,10 +438,15 @@ class Service:
                 kill_group(worker.child.pid)
 
     def retire(self) -> None:
-        """Let the workers end, each within its own limit: the configuration has no such port."""
+        """Close the port at once and let the workers end: the configuration has no such port.
+
+        Another app may have it from now on. Requests in flight are finished within their limit.
+        """
         self._shutdown_timeout_s = self.life.limits.stop_timeout_s
         self.stop()
         self._host.end_by(list(self.workers.values()), self._shutdown_timeout_s + DRAIN_MARGIN_S)
+        for member in self.members.values():
+            member.port.remove()
 
     # ---- how it is done
 
@@ -516,16 +522,18 @@ class Service:
     def _spawn(self, action: lives.Spawn) -> None:
         if self.life.worker(action.number) is None:
             return  # given up by now: the one before it could not be forked
-        number = action.number
+        number, place = action.number, self._free_place(action.generation)
         held = {
             name: member.port.listener
             for name, member in self.members.items()
             if member.port.listener is not None
         }
-        worker = Worker(self._host, self.name, self, number=number, generation=action.generation)
+        worker = Worker(
+            self._host, self.name, self, number=number, generation=action.generation, place=place
+        )
         try:
             pid = worker.start(
-                lambda channel: self._worker_main(channel, held, number),
+                lambda channel: self._worker_main(channel, held, place),
                 [listener.fileno() for listener in held.values()],
             )
         except OSError as error:
@@ -538,6 +546,11 @@ class Service:
             return
         self.workers[number] = worker
         self._step(lives.Spawned(number, pid))
+
+    def _free_place(self, generation: int) -> int:
+        """Give the lowest place in a generation: that of a worker that ended is taken again."""
+        taken = {w.place for w in self.workers.values() if w.generation == generation}
+        return next(place for place in itertools.count() if place not in taken)
 
     def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
         self._host.tell(kind, text, app=self.name, problem=problem)

@@ -220,6 +220,11 @@ class AppSettings:
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = attrs.field(factory=list)
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether each worker is kept on one core."""
+        return self.workers > 1 if self.pin is None else self.pin
+
 
 @attrs.frozen
 class Sources:

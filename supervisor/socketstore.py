@@ -76,7 +76,7 @@ class SocketStore:
     def remove(self, listener: socket.socket, address: Address) -> None:
         """Close ``listener`` for good: its address is in the configuration no more."""
         self._say(name_of(address), None)
-        listeners.close(listener)
+        listeners.shut_down(listener)
 
     def flush(self) -> None:
         """Say again what systemd could not take before."""

@@ -1,5 +1,6 @@
 """Turns the configuration of a process into the worker that it is."""
 
+import itertools
 import socket
 
 from supervisor.client import SOCKET_VARIABLE
@@ -12,19 +13,27 @@ DATA_VARIABLE = "FLASK_SUPERVISOR_DATA_DIR"
 
 
 def worker_of(
-    config: Config, state: StateDir, process: str, held: dict[str, socket.socket], number: int
+    config: Config, state: StateDir, process: str, held: dict[str, socket.socket], place: int
 ) -> AppWorker:
-    """Give the worker ``number`` of a process, which inherits the listeners ``held``, by app."""
+    """Give the worker of a process, which inherits the listeners ``held``, by app.
+
+    ``place`` is its place among the workers of its generation, from 0.
+    """
     names = config.processes()[process]
-    first = config.apps[names[0]]
-    pinned = first.workers > 1 if first.pin is None else first.pin
     return AppWorker(
         apps=[hosted(config, state, name) for name in names],
         path=config.app_path(names[0]),
         listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
-        core=number if pinned else None,
+        core=_first_core(config, process) + place if config.apps[names[0]].is_pinned else None,
     )
+
+
+def _first_core(config: Config, process: str) -> int:
+    """Give the core of the first worker of a process: after those of the processes before it."""
+    firsts = {one: config.apps[names[0]] for one, names in config.processes().items()}
+    before = itertools.takewhile(lambda one: one != process, firsts)
+    return sum(firsts[one].workers for one in before if firsts[one].is_pinned)
 
 
 def hosted(config: Config, state: StateDir, name: str) -> Hosted:

@@ -8,6 +8,7 @@ an app may write data and logs beside them.
 import hashlib
 import os
 import sysconfig
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Self
 _SOURCES = (".py", ".pyi", ".so", ".pth")
 _TEMPLATES = "templates"  # what lies in such a folder counts too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+LATELY_S = 2.0  # a file that changed within this time may change again in the same second
 ENTRIES_MAX = 20_000  # a larger tree is watched in part only: the watch must stay cheap
 
 
@@ -42,10 +44,20 @@ def fingerprint(watch: Watch) -> str:
 
     Blocks on the disk; missing files and folders are part of the digest.
     """
+    return look(watch)[0]
+
+
+def look(watch: Watch) -> tuple[str, bool]:
+    """Give the fingerprint, and whether a watched file has changed in the last `LATELY_S`.
+
+    By the wall clock, which is what files are stamped with; what is stamped in the future counts.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for line in _lines(watch):
+    newest_ns = 0
+    for line, changed_ns in _lines(watch):
         digest.update(line.encode("utf-8", "surrogateescape") + b"\0")
-    return digest.hexdigest()
+        newest_ns = max(newest_ns, changed_ns)
+    return digest.hexdigest(), newest_ns > time.time_ns() - LATELY_S * 1e9
 
 
 def differs(look: dict[str, Any]) -> bool:
@@ -61,23 +73,26 @@ def changed(looks: dict[str, Any]) -> list[str]:
     return [key for key, look in looks.items() if differs(look)]
 
 
-def _lines(watch: Watch) -> Iterator[str]:
+_Line = tuple[str, int]  # of the digest, and when its file changed: nanoseconds, wall clock
+
+
+def _lines(watch: Watch) -> Iterator[_Line]:
     for tree in watch.trees:
         left = [ENTRIES_MAX]
         yield from _tree_lines(tree, left, top=True)
     for folder in watch.folders:
-        yield f"{folder}: {' '.join(sorted(_names(folder)))}"
+        yield f"{folder}: {' '.join(sorted(_names(folder)))}", 0
     for file in watch.files:
         yield _file_line(file)
 
 
-def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[str]:
+def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[_Line]:
     folders = []
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        yield f"{folder}: {error.errno}"
+        yield f"{folder}: {error.errno}", 0
         return
     in_templates = f"{os.sep}{_TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
     if not top and any(entry.name == "pyvenv.cfg" for entry in found):
@@ -93,16 +108,16 @@ def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[
         elif entry.name.endswith(_SOURCES) or in_templates:
             yield _file_line(entry.path)
     for path in folders:
-        yield f"{path}/"  # an empty folder is a namespace package too
+        yield f"{path}/", 0  # an empty folder is a namespace package too
         yield from _tree_lines(path, left)
 
 
-def _file_line(path: str) -> str:
+def _file_line(path: str) -> _Line:
     try:
         found = os.stat(path)
     except OSError as error:
-        return f"{path}: {error.errno}"
-    return f"{path}: {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+        return f"{path}: {error.errno}", 0
+    return f"{path}: {found.st_size} {found.st_mtime_ns} {found.st_ino}", found.st_mtime_ns
 
 
 def _names(folder: str) -> list[str]:

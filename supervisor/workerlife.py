@@ -83,7 +83,9 @@ def _ready(life: Life, worker: WorkerLife, _event: WorkerEvent, now: float, _rng
     life = with_worker(life, serves)
     if worker.generation not in (life.current, life.candidate):
         return kill(life, serves, now)  # it started before a reload that has been quicker
-    if worker.generation != life.candidate or life.of(Phase.IMPORTING, generation=life.candidate):
+    if worker.generation == life.current:
+        return replace(life, refusal=None), ()  # what is on disk serves
+    if life.of(Phase.IMPORTING, generation=life.candidate):
         return life, ()
     return take_over(life, now)
 

@@ -82,6 +82,7 @@ class Worker:
         *,
         number: int = 0,
         generation: int = 0,
+        place: int = 0,
     ) -> None:
         self._host = host
         self.name = name
@@ -89,6 +90,7 @@ class Worker:
         self._lines = OutputLines(host.hide)
         self.number = number
         self.generation = generation
+        self.place = place  # among the workers of its generation
         self.started_at = host.now()
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since

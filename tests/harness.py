@@ -183,16 +183,21 @@ class Project:
         env: dict[str, str] | None = None,
         wait: bool = True,
         prefix: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> "Running":
         """Start a supervisor; by default wait until its status port answers.
 
-        ``prefix`` is a command that runs it, in place of itself: ``unshare --net``.
+        ``prefix`` is a command that runs it, in place of itself: ``unshare --net``. ``arguments``
+        are more of them for ``run``.
         """
         self.write()
         log = self.folder / f"log-{len(self.started)}"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "supervisor", "run", "--config", str(self.config)],
+                [
+                    *(*prefix, sys.executable, "-m", "supervisor", "run"),
+                    *(*arguments, "--config", str(self.config)),
+                ],
                 stdout=stream,
                 stderr=stream,
                 stdin=subprocess.DEVNULL,
