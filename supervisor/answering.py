@@ -27,7 +27,7 @@ class Tally:
         self._latency_sum_s = 0.0
         self._rejected = 0
         self.total = 0  # answers, but for the 503s of a full house
-        self.serving: dict[Task, float] = {}  # since when its request is complete
+        self.serving: dict[object, float] = {}  # by thread: since when its request is complete
 
     def answered(self, status: str, latency_s: float) -> None:
         """Count an answer."""
@@ -79,7 +79,6 @@ class _CountedTask(Task):
         channel = self.channel
         tally: Tally = channel.server.tally
         since = channel.heard_at
-        tally.serving[self] = since
         try:
             super().service()
         except ClientDisconnected:
@@ -91,8 +90,6 @@ class _CountedTask(Task):
             raise
         else:
             tally.answered(self.status, time.monotonic() - since)
-        finally:
-            del tally.serving[self]
 
 
 class _AppTask(_CountedTask, WSGITask):
@@ -211,6 +208,15 @@ class ServerChannel(HTTPChannel):
                 self.service()  # waits for nothing: the answer fits into the buffer
             self.full_house = None
         return taken
+
+    def service(self) -> None:
+        """Answer the first of the requests; the thread is busy until all of this is done."""
+        serving, key = self.server.tally.serving, object()  # another may have the next one soon
+        serving[key] = self.heard_at
+        try:
+            super().service()
+        finally:
+            del serving[key]
 
     def write_soon(self, data: bytes) -> int:
         """Send, with the header that was held back for it."""

@@ -44,8 +44,8 @@ class Elastic:
 def resized(elastic: Elastic, load: Load, now: float) -> tuple[Elastic, int]:
     """Give how many threads the pool should have, and what to remember for the next time."""
     if _wants_more(elastic, load, now):
-        more = min(load.queue, max(1, load.threads), elastic.maximum - load.threads)
-        wanted = load.threads + more
+        missing = load.busy + load.queue - load.threads
+        wanted = min(load.threads + missing, max(1, 2 * load.threads), elastic.maximum)
         return replace(elastic, grown_at=now, peak=0, peak_since=now), wanted
     if load.threads <= elastic.minimum:
         return elastic, load.threads
@@ -59,8 +59,8 @@ def resized(elastic: Elastic, load: Load, now: float) -> tuple[Elastic, int]:
 
 
 def _wants_more(elastic: Elastic, load: Load, now: float) -> bool:
-    if not load.queue or load.threads >= elastic.maximum:
-        return False
+    if load.busy + load.queue <= load.threads or load.threads >= elastic.maximum:
+        return False  # on a busy machine, an idle thread may take a moment to begin
     if load.threads == 0:
         return True
     if load.head_wait_s < GROW_AFTER_S or now - elastic.grown_at < GROW_AFTER_S:

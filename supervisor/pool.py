@@ -30,6 +30,7 @@ class Pool(ThreadedTaskDispatcher):
         self._tally = tally
         self._elastic = Elastic(minimum=threads, maximum=max_threads)
         self._cpu = _CpuUse()
+        self._looked_at = float("-inf")
         self._told_short = False
         self.set_thread_count(threads)
 
@@ -46,6 +47,9 @@ class Pool(ThreadedTaskDispatcher):
                 return None
             if size and self.head_wait_s(now) < GROW_AFTER_S:
                 return GROW_AFTER_S
+        elif now - self._looked_at < GROW_AFTER_S:
+            return GROW_AFTER_S if queue and size < self._elastic.maximum else None
+        self._looked_at = now
         load = self._load(now, size, queue)
         self._elastic, wanted = resized(self._elastic, load, now)
         if wanted != size:

@@ -148,6 +148,7 @@ def run_stand_in(
     ports: dict[str, Listener] = {}
     for name, (listener, control) in listeners.items():
         app = stand_in.app_for(name, control=control)
+        # a thread that comes with the first request: most ports never need one
         ports[name] = server.add(
             listener, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
         )

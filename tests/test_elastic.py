@@ -28,6 +28,8 @@ POOL = Elastic(minimum=4, maximum=32)
         (replace(STUCK, queue=100), 8, "at most twice as many at a time"),
         (replace(STUCK, queue=0, head_wait_s=0.0), 4, "nobody waits"),
         (replace(STUCK, head_wait_s=0.019), 4, "not long enough"),
+        (replace(STUCK, threads=7), 7, "idle threads are about to take what waits"),
+        (replace(STUCK, threads=6), 7, "one of them finds no thread"),
         (replace(STUCK, threads=32, busy=32), 32, "the limit is reached"),
         (replace(STUCK, threads=30, busy=30, queue=9), 32, "no more than the limit"),
         (replace(STUCK, threads=0, busy=0, queue=1, head_wait_s=0.0), 1, "there is none"),
@@ -104,7 +106,7 @@ def test_a_pool_keeps_its_limits(
         assert minimum <= wanted <= minimum + more
         assert wanted >= min(threads, busy + load.queue)
         if wanted > threads:
-            assert load.queue
+            assert wanted <= busy + load.queue
         threads = wanted
 
 
