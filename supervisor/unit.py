@@ -1,6 +1,7 @@
 """The main process as the service of a systemd unit; in the foreground all of it does nothing."""
 
 import asyncio
+import faulthandler
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,8 @@ class Unit:
         self._notify = NotifySocket(handed.notify_address)
         self.sockets = SocketStore(handed.sockets, self._notify, tell)
         self.notifier = Notifier(self._notify, handed.watchdog_s)
+        if handed.watchdog_s is not None:
+            faulthandler.enable()  # systemd aborts a process that is stuck: this prints where
         self._cgroup = own_cgroup() if handed.is_main else None
         self._predecessor = Predecessor(self._cgroup)
         self._hands_over = self.sockets.keeps and self._cgroup is not None
