@@ -92,7 +92,7 @@ class Handover:
         self._terms = terms
         self._timer = KillTimer()
         self._lock = threading.Lock()
-        self._orphaned = False
+        self._orphaned = self._leaving = False
         # Its output is a pipe to the main process. With a reading end of its own, a print in the
         # moment before it knows that nobody reads does no harm.
         self._output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -105,13 +105,23 @@ class Handover:
             if not self._orphaned:
                 self._timer.set(self._terms.stuck_s + self._terms.grace_s)
 
-    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
-        """Go on for `LINGER_S`, then call ``drain`` with its limits, timeout and idle seconds."""
+    def orphaned(self) -> bool:
+        """Let the grace begin, whoever notices first; gives whether it had not begun before."""
         with self._lock:
-            if self._orphaned:
-                return
-            self._orphaned = True
-            self._timer.set(self._terms.grace_s)
+            first, self._orphaned = not self._orphaned, True
+            if first:
+                self._timer.set(self._terms.grace_s)
+        return first
+
+    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
+        """Go on for `LINGER_S`, then call ``drain`` with its limits, timeout and idle seconds.
+
+        For the server's loop, where the end may show more than once: only the first call counts.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        self.orphaned()
         self._redirect_output()
         end = threading.Timer(LINGER_S, drain, [self._terms.drain_s, IDLE_S])
         end.daemon = True

@@ -48,7 +48,7 @@ def app(environ, start_response):
 def run(connection):
     if allowed:
         handover.allow(Terms(drain_s=drain_s, stuck_s=stuck_s, log_fd=log))
-    server = Server(threads=4)
+    server = Server()
     server.add(listener, app)
     serve(server, Channel(connection), shutdown_timeout_s=1)
     return 0
@@ -223,20 +223,21 @@ def test_a_worker_that_may_not_linger_makes_no_promise() -> None:
         assert told(forked) is True
 
 
-def test_the_end_of_the_main_process_is_noticed_once(tmp_path: Path) -> None:
-    """Whoever notices first begins the drain; to notice again, and beats, change nothing."""
+def test_the_grace_begins_once(tmp_path: Path) -> None:
+    """Whoever notices the end first starts the grace; to notice again changes nothing."""
 
     def run(connection: socket.socket) -> int:
         drains: list[tuple[float, float]] = []
         heir = Handover(Terms(drain_s=0.5, stuck_s=60.0, log_fd=2))
+        firsts = [heir.orphaned(), heir.orphaned()]
         for _ in range(2):
             heir.main_is_gone(lambda timeout_s, idle_s: drains.append((timeout_s, idle_s)))
         heir.alive()
         eventually(lambda: drains)
-        tell(connection, drains)
+        tell(connection, [firsts, drains])
         time.sleep(600)  # the timer of the grace goes on all the same
         return 0
 
     with child(run) as forked:
-        assert told(forked) == [[0.5, handover.IDLE_S]]
+        assert told(forked) == [[True, False], [[0.5, handover.IDLE_S]]]
         assert exit_code_of(forked) == -signal.SIGKILL
