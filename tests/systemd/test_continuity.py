@@ -32,16 +32,24 @@ def check(met: dict[str, Any], what: str) -> None:
     """Say what the clients met, and demand that it is nothing bad."""
     sys.stderr.write(
         f"\n{what}: {met['answers']} answers, {met['refused']} refused, {len(met['lost'])} lost, "
-        f"median {met['median_ms']} ms, worst {met['worst']}, {met['statuses']}\n"
+        f"median {met['median_ms']} ms, worst {met['worst_ms']}, {met['statuses']}\n"
     )
     assert met["answers"] >= 30
     assert (met["refused"], met["lost"]) == (0, [])
     assert {status.split()[1] for status in met["statuses"]} == {"200"}
 
 
+def warm_up() -> None:
+    """Let the workers answer their first requests, which take longest, before it counts."""
+    for port, path in ((5000, "/static/favicon.svg"), (5001, "/"), (6000, "/livez")):
+        for _ in range(20):
+            assert ask(port, path).status == 200
+
+
 def test_kill_9_of_the_main_process(machine: Machine) -> None:
     """The next main process takes over the sockets; clients don't notice that there was a crash."""
     before = main_pid()
+    warm_up()
     with machine.load() as met:
         pause(BEFORE_S)
         after = kill_main()
@@ -54,6 +62,7 @@ def test_kill_9_of_the_main_process(machine: Machine) -> None:
 def test_restart(machine: Machine) -> None:
     """A plain restart hands over as a crash does."""
     before = main_pid()
+    warm_up()
     with machine.load() as met:
         pause(BEFORE_S)
         systemctl("restart", UNIT)
