@@ -64,7 +64,7 @@ if ! "$root/venv/bin/python" -c 'import pip' 2>/dev/null; then
     "$python" -m venv --clear "$root/venv" # also one that a new Python has left behind
 fi
 work=$(mktemp -d)
-trap 'rm -rf "$work" "$root/.apps-new" "$root/.apps-old"' EXIT
+trap 'rm -rf "$work"' EXIT
 # A copy, because a build leaves its litter beside the sources, as root.
 mkdir "$work/source"
 for name in pyproject.toml README.md LICENSE supervisor apps config systemd; do
@@ -80,11 +80,18 @@ ln -sfn "$root/venv/bin/flask-supervisor" /usr/local/bin/flask-supervisor
 apps=$root/apps
 shipped=$apps/.shipped # the checksums of what this script has put there
 if [ ! -d "$apps" ] || (cd "$apps" && sha256sum --check --status .shipped 2>/dev/null); then
-    cp -R "$work/source/apps" "$root/.apps-new"
     mkdir -p "$apps"
-    [ ! -d "$apps/apps" ] || mv "$apps/apps" "$root/.apps-old"
-    mv "$root/.apps-new" "$apps/apps"
-    (cd "$apps" && find apps -type f -exec sha256sum {} + >"$shipped")
+    (cd "$work/source" && find apps -type f -exec sha256sum {} +) >"$work/shipped"
+    # File by file, each by a rename: the apps that run now read them all the while.
+    sed 's/^[^ ]*  //' "$work/shipped" | while read -r file; do
+        mkdir -p "$apps/$(dirname "$file")"
+        cp "$work/source/$file" "$apps/$file.new"
+        mv -f "$apps/$file.new" "$apps/$file"
+    done
+    [ ! -f "$shipped" ] || sed 's/^[^ ]*  //' "$shipped" | while read -r file; do
+        [ -f "$work/source/$file" ] || rm -f "$apps/$file"
+    done
+    mv "$work/shipped" "$shipped"
 elif [ -f "$shipped" ]; then
     say "the apps in $apps are not the example apps any more: left as they are"
 fi

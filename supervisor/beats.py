@@ -38,6 +38,8 @@ class Beats(threading.Thread):
                 self._heir.alive()
             self._server.wake()  # so that an idle loop has turned before the next beat
             time.sleep(BEAT_S)
+        if self._heir is not None:
+            self._heir.orphaned()  # even if the loop is stuck
 
     def beat(self) -> bool:
         """Say now how the server is; gives whether anybody can hear it.

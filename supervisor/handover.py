@@ -19,6 +19,9 @@ from dataclasses import dataclass
 
 LINGER_S = 2.0  # the next main process is serving by then
 IDLE_S = 5.0  # keep-alive clients get this long for one more request
+# The supervisor's own workers know no news of a main process that is gone, and must not be
+# answering any more when what they know is older than status.STALE_S.
+OWN_LINGER_S, OWN_IDLE_S = 1.5, 0.3
 _MARGIN_S = 3.0  # from the end of the drain to the end of the process: threads, exit handlers
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CLOCK_MONOTONIC = 1  # time.h
@@ -71,17 +74,20 @@ class Terms:
     """How long a worker may outlive its main process, and where its output goes then.
 
     ``stuck_s`` is how long it may show no sign of life while there still is a main process, which
-    otherwise decides about that. ``log_fd`` is an inherited copy of the main process's log.
+    otherwise decides about that. It goes on accepting for ``linger_s``, and keeps connections that
+    are idle for ``idle_s`` after that. ``log_fd`` is an inherited copy of the main process's log.
     """
 
     drain_s: float
     stuck_s: float
     log_fd: int
+    linger_s: float = LINGER_S
+    idle_s: float = IDLE_S
 
     @property
     def grace_s(self) -> float:
         """The longest that a worker lives after its main process, stuck ones aside."""
-        return LINGER_S + self.drain_s + _MARGIN_S
+        return self.linger_s + self.drain_s + _MARGIN_S
 
 
 class Handover:
@@ -92,7 +98,7 @@ class Handover:
         self._terms = terms
         self._timer = KillTimer()
         self._lock = threading.Lock()
-        self._orphaned = False
+        self._orphaned = self._leaving = False
         # Its output is a pipe to the main process. With a reading end of its own, a print in the
         # moment before it knows that nobody reads does no harm.
         self._output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -105,20 +111,31 @@ class Handover:
             if not self._orphaned:
                 self._timer.set(self._terms.stuck_s + self._terms.grace_s)
 
-    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
-        """Go on for `LINGER_S`, then call ``drain`` with its limits, timeout and idle seconds."""
+    def orphaned(self) -> bool:
+        """Let the grace begin, whoever notices first; gives whether it had not begun before."""
         with self._lock:
-            if self._orphaned:
-                return
-            self._orphaned = True
-            self._timer.set(self._terms.grace_s)
+            first, self._orphaned = not self._orphaned, True
+            if first:
+                self._timer.set(self._terms.grace_s)
+        return first
+
+    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
+        """Go on for a moment, then call ``drain`` with its limits, timeout and idle seconds.
+
+        For the server's loop, where the end may show more than once: only the first call counts.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        self.orphaned()
         self._redirect_output()
-        end = threading.Timer(LINGER_S, drain, [self._terms.drain_s, IDLE_S])
+        limits = (self._terms.drain_s, self._terms.idle_s)
+        end = threading.Timer(self._terms.linger_s, drain, limits)
         end.daemon = True
         try:
             end.start()
         except RuntimeError:  # no thread to be had
-            drain(self._terms.drain_s, IDLE_S)
+            drain(*limits)
 
     def _redirect_output(self) -> None:
         """Send output to the log of the main process that was, first what it has not read."""

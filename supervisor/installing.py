@@ -25,6 +25,7 @@ from supervisor.unitfile import (
     FOLDER,
     INSTALLATION,
     RESTART_STEPS,
+    SOCKET,
     STATE_DIR,
     UNIT,
     Files,
@@ -144,7 +145,9 @@ def remove() -> Iterator[str]:
         systemctl("disable", "--now", UNIT)
         systemctl("kill", "--signal=KILL", UNIT)  # what a main process that was stuck left
         yield f"{UNIT}: stopped and disabled"
-    for path in (FOLDER / UNIT, INSTALLATION, RESTART_STEPS):
+    if (FOLDER / SOCKET).exists():
+        systemctl("disable", "--now", SOCKET)
+    for path in (FOLDER / UNIT, INSTALLATION, RESTART_STEPS, FOLDER / SOCKET):
         if path.exists():
             path.unlink()
             yield f"{path}: removed"

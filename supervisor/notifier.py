@@ -87,6 +87,8 @@ def told(environ: Mapping[str, str]) -> Iterator[None]:
         yield
     except SupervisorError as error:
         if address:
-            NotifySocket(address).status(f"cannot start: {error.message}")
+            notify = NotifySocket(address)
+            notify.status(f"cannot start: {error.message}")
+            notify.close()
             time.sleep(_HOLD_S)
         raise

@@ -19,7 +19,7 @@ HINT = (
     "`writable` of this app, then: sudo flask-supervisor service install"
 )
 # As Python prints an OSError: [Errno 30] Read-only file system: '/srv/x'
-_PRINTED = re.compile(r"\[Errno (\d+)\] [^:'\"]*: (?P<quote>['\"])(/[^'\"]*)(?P=quote)")
+_PRINTED = re.compile(r"\[Errno (\d+)\] [^:'\"]*: (['\"])(/.*?)\2")
 
 
 def hint(error: OSError, environ: Mapping[str, str]) -> str | None:

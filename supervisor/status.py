@@ -6,6 +6,7 @@ news: the main process is stuck or gone.
 """
 
 import json
+import select
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ STALE_S = 3.0  # pushes come every second; this long without one and something i
 _FIRST_LOOK_S = 0.5
 _THREADS = 4
 _SEND_TIMEOUT_S = 1.0
+_FIRST_PICTURE_S = 1.0  # it is on its way when this worker starts
 
 Picture = dict[str, Any]
 
@@ -212,6 +214,27 @@ class FileWatch(threading.Thread):
                 self._tell(name, look["generation"], truth)
 
 
+def _hear_first(channel: Channel, tell: Callable[[Message], None]) -> bool:
+    """Take the first picture before anybody is answered: clients wait in the kernel's queue.
+
+    Gives False when this worker is to end instead of serving.
+    """
+    deadline = time.monotonic() + _FIRST_PICTURE_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        if select.select([channel], [], [], left_s)[0]:
+            try:
+                messages = channel.receive()
+            except ChannelClosed:
+                return False
+            for message in messages:
+                if message["type"] != "picture":
+                    return False
+                tell(message)
+            if messages:
+                break
+    return True
+
+
 def run_status(
     connection: socket.socket, listener: socket.socket, *, shutdown_timeout_s: float
 ) -> int:
@@ -237,5 +260,7 @@ def run_status(
     server = Server()
     server.add(listener, create_app(copy), name="status", threads=_THREADS)
     watch.start()
+    if not _hear_first(channel, tell):
+        return 0
     serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=tell)
     return 0

@@ -1,12 +1,13 @@
 """The main process as the service of a systemd unit; in the foreground all of it does nothing."""
 
 import asyncio
+import faulthandler
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from supervisor import handover
-from supervisor.handover import Terms
+from supervisor.handover import OWN_IDLE_S, OWN_LINGER_S, Terms
 from supervisor.notifier import Documents, Notifier
 from supervisor.predecessor import Predecessor, own_cgroup
 from supervisor.process import TaskFailed, run_in_child
@@ -34,6 +35,8 @@ class Unit:
         self._notify = NotifySocket(handed.notify_address)
         self.sockets = SocketStore(handed.sockets, self._notify, tell)
         self.notifier = Notifier(self._notify, handed.watchdog_s)
+        if handed.watchdog_s is not None:
+            faulthandler.enable()  # systemd aborts a process that is stuck: this prints where
         self._cgroup = own_cgroup() if handed.is_main else None
         self._predecessor = Predecessor(self._cgroup)
         self._hands_over = self.sockets.keeps and self._cgroup is not None
@@ -113,11 +116,18 @@ class Unit:
         return main
 
     def _terms(self, apps: Sequence[AppSettings], config: Config) -> Terms:
-        shutdown_s = config.supervisor.shutdown_timeout_s
+        if apps:
+            return Terms(
+                drain_s=max(app.stop_timeout_s for app in apps),
+                stuck_s=max(app.hang_timeout_s for app in apps),
+                log_fd=self._log_fd,
+            )
         return Terms(
-            drain_s=max((app.stop_timeout_s for app in apps), default=shutdown_s),
-            stuck_s=max((app.hang_timeout_s for app in apps), default=_STUCK_S),
+            drain_s=config.supervisor.shutdown_timeout_s,
+            stuck_s=_STUCK_S,
             log_fd=self._log_fd,
+            linger_s=OWN_LINGER_S,
+            idle_s=OWN_IDLE_S,
         )
 
 

@@ -12,6 +12,7 @@ from supervisor.errors import SupervisorError
 from supervisor.settings import Config
 
 UNIT = "flask-supervisor.service"
+SOCKET = "flask-supervisor.socket"  # for those who want it: no installation writes it
 FOLDER = Path("/etc/systemd/system")
 DROP_INS = FOLDER / f"{UNIT}.d"
 INSTALLATION = DROP_INS / "10-installation.conf"

@@ -1,0 +1,104 @@
+"""The end: nothing is left, whoever is stuck; and the watchdog ends what would never end."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness import ask, eventually
+from machine import (
+    PORTS,
+    TROUBLE,
+    UNIT,
+    Machine,
+    health,
+    journal,
+    kill_main,
+    main_pid,
+    pause,
+    properties,
+    refused,
+    signal_main,
+    systemctl,
+    unit_pids,
+    write_app,
+    write_config,
+)
+
+# Leaves a process that has left everything: its session, its parent, its output.
+DAEMON = """
+import subprocess, sys
+from flask import Flask
+app = Flask(__name__)
+subprocess.Popen(
+    ["setsid", "--fork", "sleep", "600"],
+    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+).wait()
+"""
+STOP_S = 8.0  # shutdown_timeout_s is 1; the rest is a busy machine
+
+
+def stop_and_look() -> None:
+    """Stop the service; nothing may be left of it, and the ports are free."""
+    began = time.monotonic()
+    systemctl("stop", UNIT)
+    assert time.monotonic() - began < STOP_S
+    assert unit_pids() == []
+    assert properties()["ActiveState"] == "inactive"
+    for port in PORTS:
+        assert refused(port)
+
+
+def test_stop_with_stuck_workers(machine: Machine) -> None:
+    """A worker that holds the GIL, one under SIGSTOP, and a daemon of an app: all are ended."""
+    for name in ("gil", "stopped"):
+        write_app(name, TROUBLE)
+    write_app("daemon", DAEMON)
+    write_config({"gil": {"port": 5000}, "stopped": {"port": 5001}, "daemon": {"port": 5002}})
+    machine.restart()
+    eventually(lambda: health()["status"] == "pass")
+    for port, path in ((5000, "/gil"), (5001, "/stop")):
+        with pytest.raises(OSError):
+            ask(port, path, timeout_s=0.3)
+    commands = [Path(f"/proc/{pid}/comm").read_text() for pid in unit_pids()]
+    assert "sleep\n" in commands
+    stop_and_look()
+
+
+def test_stop_right_after_a_crash(machine: Machine) -> None:
+    """The workers of a main process that has just died are ended too."""
+    kill_main()
+    stop_and_look()
+
+
+def test_a_main_process_that_stops_turning(machine: Machine) -> None:
+    """Under SIGSTOP: /livez says so within 4 s, the watchdog acts, and no port ever refuses."""
+    machine.override("WatchdogSec=6s")
+    machine.restart()
+    eventually(lambda: health()["status"] == "pass")
+    before = main_pid()
+    with machine.load("http://127.0.0.1:5001/", "http://127.0.0.1:6000/livez", rate=60) as met:
+        stopped = time.monotonic()
+        signal_main(signal.SIGSTOP)
+        eventually(lambda: ask(6000, "/livez").status == 503, timeout_s=10)
+        assert time.monotonic() - stopped < 4.5
+        eventually(lambda: main_pid() not in (0, before), timeout_s=30)
+        eventually(lambda: ask(6000, "/livez").status == 200, timeout_s=30)
+        pause(3)
+    assert (met["refused"], met["lost"]) == (0, [])
+    assert properties()["NRestarts"] == "1"
+    assert "Fatal Python error: Aborted" in journal()  # and where it was
+
+
+def test_a_busy_machine_is_no_reason(machine: Machine) -> None:
+    """As long as the main loop turns, however slowly, the watchdog is content."""
+    machine.override("WatchdogSec=2s")
+    machine.restart()
+    before = main_pid()
+    for _ in range(3):
+        os.kill(before, signal.SIGSTOP)
+        pause(0.5)
+        os.kill(before, signal.SIGCONT)
+        pause(1.2)
+    assert main_pid() == before

@@ -1,0 +1,173 @@
+"""From a fresh machine to a running service, again, and for another user."""
+
+import os
+import re
+from pathlib import Path
+
+from harness import ask, eventually
+from machine import (
+    APPS,
+    COMMAND,
+    CONFIG,
+    DROP_INS,
+    PORTS,
+    STATE,
+    SYSTEM,
+    UNIT,
+    Machine,
+    give,
+    health,
+    journal,
+    main_pid,
+    make_user,
+    properties,
+    run,
+    systemctl,
+    unit_pids,
+    write_app,
+    write_config,
+)
+
+
+def test_the_one_command(machine: Machine) -> None:
+    """It prints where the apps are, and they are there, as a user of their own."""
+    for port in PORTS:
+        assert re.search(rf"http://\S+:{port}$", machine.output, re.MULTILINE), machine.output
+    assert "read_only" not in machine.output
+    assert "note:" not in machine.output
+    assert ask(5000).status == 200
+    assert "coach" in ask(5000).text
+    assert ask(5001).status == 200
+    owner = {Path(f"/proc/{pid}").owner() for pid in unit_pids()}
+    assert owner == {"flask-supervisor"}
+    assert f'path = "{APPS}"' in CONFIG.read_text()
+    assert f'state_dir = "{STATE}"' in CONFIG.read_text()
+    assert (STATE / "data" / "coach").is_dir()
+    assert run("/usr/local/bin/flask-supervisor", "status").returncode == 0
+
+
+def test_status_has_the_words(machine: Machine) -> None:
+    """`systemctl status` says how it is, and the unit starts at the next boot."""
+    text = systemctl("status", "--no-pager", UNIT)
+    assert 'Status: "2 of 2 apps ready"' in text
+    assert "; enabled" in text
+    assert "Active: active (running)" in text
+    link = SYSTEM / "multi-user.target.wants" / UNIT
+    assert link.resolve() == SYSTEM / UNIT
+
+
+def test_the_log_is_in_the_journal(machine: Machine) -> None:
+    """Lines carry their priority, and no second time of their own."""
+    lines = run(
+        "journalctl", "-q", "-u", UNIT, "-o", "json", "--output-fields=PRIORITY,MESSAGE"
+    ).stdout.splitlines()
+    ready = [line for line in lines if "ready on http" in line]
+    assert ready
+    assert all('"PRIORITY":"6"' in line and "timestamp" not in line for line in ready)
+
+
+def files() -> dict[Path, tuple[str, float]]:
+    """Give the content and age of everything that an installation writes."""
+    found = [SYSTEM / UNIT, *DROP_INS.iterdir(), CONFIG]
+    return {file: (file.read_text(), file.stat().st_mtime) for file in found}
+
+
+def test_twice_is_once(machine: Machine) -> None:
+    """Installing again writes nothing, and leaves a service that runs."""
+    before = files()
+    done = machine.command("service", "install")
+    assert done.returncode == 0, done.stderr
+    assert "written" not in done.stdout
+    assert files() == before
+    assert properties()["ActiveState"] == "active"
+    eventually(lambda: health()["status"] == "pass")
+    for line in machine.command("doctor").stdout.splitlines():
+        assert "  service  " not in line or line.startswith("ok"), line
+
+
+def test_systemd_knows_every_key(machine: Machine) -> None:
+    """`systemd-analyze verify` has nothing to say about what is installed."""
+    done = run("systemd-analyze", "verify", SYSTEM / UNIT)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_needed_is_said(machine: Machine) -> None:
+    """Whoever isn't root is told to use sudo; an unknown user is no surprise later."""
+    words = ["setpriv", "--reuid=65534", "--clear-groups", str(COMMAND)]
+    done = run(*words, "service", "install", "--config", str(CONFIG))
+    assert done.returncode == 1
+    assert "only root may" in done.stderr
+    assert "sudo /opt/flask-supervisor/venv/bin/flask-supervisor service install" in done.stderr
+    done = machine.command("service", "install", "--user", "nobody-here")
+    assert done.returncode == 1
+    assert "there is no user nobody-here" in done.stderr
+
+
+def test_apps_in_a_persons_folder(machine: Machine) -> None:
+    """The system user can't read pi's folder, which is said before; as pi it works."""
+    home = make_user("pi")
+    write_app("field", folder=home)
+    config = home / "supervisor.toml"
+    app = {"port": 5002, "path": str(home / "field")}
+    write_config({"field": app}, config, state_dir=str(home / "state"), status_port=6001)
+    give(home, "pi")
+    before = main_pid()
+
+    done = machine.command("service", "install", config=config)
+    assert done.returncode == 1
+    assert "its user flask-supervisor may not read /home/pi, which belongs to pi" in done.stderr
+    assert "--user pi" in done.stderr
+    assert main_pid() == before
+
+    systemctl("stop", UNIT)  # it has another state folder
+    done = machine.command("service", "install", "--user", "pi", config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ask(5002).text == "field\n"
+    assert health(6001)["status"] == "pass"
+    assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
+    drop_in = (DROP_INS / "10-installation.conf").read_text()
+    assert "# Relaxed: /home/pi lies in a home folder." in drop_in
+    again = machine.command("service", "install", config=config)
+    assert again.returncode == 0, again.stderr  # it goes on as pi
+    assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
+
+    systemctl("stop", UNIT)
+    done = machine.command("service", "install", "--user", "flask-supervisor")
+    assert done.returncode == 0, done.stderr
+
+
+def test_who_may_replace_what(machine: Machine) -> None:
+    """Code that belongs to somebody else is served, with a note on what doesn't work."""
+    write_app("foreign", folder=Path("/srv"))
+    write_config({"foreign": {"port": 5002, "path": "/srv/foreign"}})
+    done = machine.command("service", "install")
+    assert done.returncode == 0, done.stderr
+    assert "can't change it" in done.stdout
+    assert "sudo chown -R flask-supervisor: /srv/foreign" in done.stdout
+    assert ask(5002).text == "foreign\n"
+
+
+def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
+    """A service that can't get the state folder is not even tried; the copy is named."""
+    systemctl("stop", UNIT)
+    by_hand = f"exec {COMMAND} run --config {CONFIG}"
+    systemctl_run = run("systemd-run", "--unit=by-hand", "--collect", "sh", "-c", by_hand)
+    assert systemctl_run.returncode == 0, systemctl_run.stderr
+    eventually(lambda: ask(6000, "/livez").status == 200)
+    done = machine.command("service", "install")
+    pid = properties("by-hand.service")["MainPID"]
+    assert done.returncode == 1
+    assert f"a copy runs by hand as pid {pid}" in done.stderr
+    systemctl("stop", "by-hand.service")
+    for path in STATE.rglob("*"):  # that copy was root's
+        os.chown(path, STATE.stat().st_uid, STATE.stat().st_gid, follow_symlinks=False)
+
+
+def test_an_invalid_configuration_is_told_and_does_not_keep_it_busy(machine: Machine) -> None:
+    """`systemctl status` says what is wrong; it is tried again, but not all the time."""
+    systemctl("stop", UNIT)
+    CONFIG.write_text("[apps.coach]\nprot = 5001\n")
+    systemctl("start", "--no-block", UNIT)
+    eventually(lambda: "prot: unknown key" in properties()["StatusText"])
+    eventually(lambda: int(properties()["NRestarts"]) >= 1)
+    assert "unknown key" in journal()

@@ -1,0 +1,44 @@
+"""The last test of all: what is installed goes, data stays until it is to go too."""
+
+import pwd
+
+import pytest
+from machine import (
+    CONFIG,
+    DROP_INS,
+    PORTS,
+    STATE,
+    SYSTEM,
+    UNIT,
+    Machine,
+    properties,
+    refused,
+    run,
+    unit_pids,
+)
+
+
+def test_only_data_stays(machine: Machine) -> None:
+    """Unit, drop-ins, links, processes and ports are gone; data and configuration are not."""
+    done = machine.command("service", "uninstall")
+    assert done.returncode == 0, done.stderr
+    assert unit_pids() == []
+    assert all(refused(port) for port in PORTS)
+    assert not (SYSTEM / UNIT).exists()
+    assert not DROP_INS.exists()
+    assert list(SYSTEM.rglob("*flask-supervisor*")) == []
+    assert properties()["LoadState"] == "not-found"
+    assert "flask-supervisor" not in run("systemctl", "list-units", "--all", "--no-legend").stdout
+    assert (STATE / "data" / "coach").is_dir()
+    assert CONFIG.exists()
+    again = machine.command("service", "uninstall")
+    assert (again.returncode, again.stdout) == (
+        0,
+        "nothing to do: the service is not installed\n",
+    )
+
+    done = machine.command("service", "uninstall", "--delete-data")
+    assert done.returncode == 0, done.stderr
+    assert not STATE.exists()
+    with pytest.raises(KeyError):
+        pwd.getpwnam("flask-supervisor")
