@@ -4,6 +4,7 @@ An import is done as a worker would do it, but the apps get an empty data folder
 since a check must not change live data.
 """
 
+import json
 import os
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from supervisor.checks import Surroundings, describe, run_check
 from supervisor.importing import app_search_path, import_app
+from supervisor.model import ImportReport
 from supervisor.process import TaskFailed, call_in_child
 from supervisor.redaction import Redaction
 from supervisor.settings import Config, Requirement
@@ -40,8 +42,11 @@ def check_app(config: Config, name: str) -> Finding:
     and under ``missing`` and ``notes`` what reading its files has found.
     """
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as data_dir:
-        finding = _try_import(config, name, data_dir)
-    found = _read(config, name)
+        if config.apps[name].python is None:
+            finding = _try_import(config, name, data_dir)
+            found = _read(config, name)
+        else:
+            finding, found = _try_elsewhere(config, name, data_dir)
     if finding["ok"]:  # then whatever seems to be missing at the start is not needed
         return {**finding, "missing": [], "notes": [f for f in found if f["kind"] in _NOTES]}
     return {
@@ -142,15 +147,72 @@ def _import(
     started = time.monotonic()
     _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
     seconds = round(time.monotonic() - started, 3)
+    return _finding(None if report is None else report.to_json(), seconds)
+
+
+def _finding(report: dict[str, Any] | None, seconds: float) -> Finding:
     if report is None:
         return {"ok": True, "seconds": seconds, "reason": None, "hint": None, "report": None}
+    cause = ImportReport.from_json(report).cause
     return {
         "ok": False,
         "seconds": seconds,
-        "reason": report.cause.reason,
-        "hint": report.cause.hint,
-        "report": report.to_json(),
+        "reason": cause.reason,
+        "hint": cause.hint,
+        "report": report,
     }
+
+
+def _try_elsewhere(
+    config: Config, name: str, data_dir: str
+) -> tuple[Finding, list[dict[str, Any]]]:
+    """Import an app, and read its files, on the interpreter of its own virtual environment."""
+    app = config.apps[name]
+    assert app.python is not None
+    task = {
+        "do": "check",
+        "name": f"fs-{name}",
+        "target": app.target,
+        "path": str(config.app_path(name)),
+        "environment": {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
+        "timeout_s": app.import_timeout_s,
+        "secrets": sorted(config.app_secrets(name)),
+    }
+    timeout_s = app.import_timeout_s + _READ_TIMEOUT_S
+    failure = {"ok": False, "seconds": None, "report": None}
+    try:
+        answer = call_in_child(_elsewhere, config.resolve(app.python), task, timeout_s=timeout_s)
+    except TaskFailed as error:
+        reason = f"the process ended while it imported the app: {error}"
+        hint = "look for os._exit, a crashing C extension, or lack of memory"
+        return {**failure, "reason": reason, "hint": hint}, []
+    if "reason" in answer:
+        return {**failure, **answer}, []
+    return _finding(answer["report"], answer["seconds"]), answer["survey"]
+
+
+def _elsewhere(python: Path, task: dict[str, Any]) -> dict[str, Any]:
+    """Do ``task`` on another interpreter; for a child."""
+    import subprocess
+
+    from supervisor import interpreter
+
+    try:
+        interpreter.examine(python)
+    except interpreter.InterpreterError as error:
+        return {"reason": error.reason, "hint": error.hint}
+    read_end, write_end = os.pipe()
+    fd = interpreter.memory_file({**task, "result": write_end})
+    process = subprocess.Popen(interpreter.arguments(python, fd), pass_fds=(fd, write_end))
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as stream:
+        text = stream.read()
+    code = process.wait()
+    if not text:
+        reason = f"the process ended while it imported the app (exit code {code})"
+        return {"reason": reason, "hint": "look for os._exit, or a crashing C extension"}
+    answer: dict[str, Any] = json.loads(text)
+    return answer
 
 
 def _read(config: Config, name: str) -> list[dict[str, Any]]:

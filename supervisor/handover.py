@@ -156,6 +156,11 @@ def allow(terms: Terms) -> None:
     _terms = terms
 
 
+def allowed() -> Terms | None:
+    """Give the terms that `allow` has set."""
+    return _terms
+
+
 def begin() -> Handover | None:
     """Make the promise, if it is allowed and possible; None: this worker dies with its main.
 

@@ -12,9 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
@@ -44,6 +44,15 @@ class Hosted:
     own_port: int | None = None
     environment: dict[str, str] = field(repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
+
+    def to_json(self) -> dict[str, Any]:
+        """Give a JSON object that `from_json` reads."""
+        return {**asdict(self), "secrets": sorted(self.secrets)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(**{**fields, "secrets": frozenset(fields["secrets"])})
 
 
 class Hosting:

@@ -24,13 +24,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from supervisor.ending import CLEANUP_S, end
 from supervisor.model import Exit
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _NAME_MAX = 15  # prctl(2): a longer name is cut
-CLEANUP_S = 2.0  # threads and atexit handlers of a child get this long at its end
 _FAILED = 70  # sysexits.h EX_SOFTWARE: the child's own code failed, see its output
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
@@ -298,7 +298,7 @@ def _be_child(
             code = run()
         except BaseException:  # noqa: BLE001 - the last boundary of this process: reported
             _report()
-        _end(code)
+        end(code)
     finally:
         os._exit(code)  # even if reporting failed: the parent's code must not go on here
 
@@ -360,25 +360,6 @@ def _close_others(keep: set[int]) -> None:
         if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):  # the one that listed the folder is closed already
                 os.close(fd)
-
-
-def _end(code: int) -> NoReturn:
-    """Give threads and atexit handlers `CLEANUP_S`, flush, and end."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # it ends already
-    limit = threading.Timer(CLEANUP_S, os._exit, [code])
-    limit.daemon = True
-    with contextlib.suppress(RuntimeError):  # no thread to be had: then there is no limit
-        limit.start()
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # joins non-daemon threads
-        atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001 - foreign handlers; the process ends either way
-        traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)
 
 
 def _prctl(option: int, value: int) -> None:

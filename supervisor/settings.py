@@ -215,7 +215,7 @@ class AppSettings:
     smoke: list[UrlPath] = _planned(factory=list)
     known_good_after_s: Seconds = _planned(60.0)
     deploy_watch_s: Seconds = _planned(10.0)
-    python: Text | None = _planned()
+    python: Text | None = None
     writable: list[Text] = attrs.field(factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = attrs.field(factory=list)

@@ -4,6 +4,7 @@ import itertools
 import socket
 
 from supervisor.client import SOCKET_VARIABLE
+from supervisor.elsewhere import ForeignWorker
 from supervisor.hosting import Hosted
 from supervisor.settings import Config
 from supervisor.statedir import StateDir
@@ -14,19 +15,23 @@ DATA_VARIABLE = "FLASK_SUPERVISOR_DATA_DIR"
 
 def worker_of(
     config: Config, state: StateDir, process: str, held: dict[str, socket.socket], place: int
-) -> AppWorker:
+) -> AppWorker | ForeignWorker:
     """Give the worker of a process, which inherits the listeners ``held``, by app.
 
     ``place`` is its place among the workers of its generation, from 0.
     """
     names = config.processes()[process]
-    return AppWorker(
+    worker = AppWorker(
         apps=[hosted(config, state, name) for name in names],
         path=config.app_path(names[0]),
         listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
         core=_first_core(config, process) + place if config.apps[names[0]].is_pinned else None,
     )
+    python = config.apps[names[0]].python
+    if python is None:
+        return worker
+    return ForeignWorker(python=config.resolve(python), worker=worker, name=f"fs-{process}")
 
 
 def _first_core(config: Config, process: str) -> int:

@@ -41,7 +41,7 @@ DECISIONS = {
     "rollout",
 }
 # What edges use to write files that last: knows of no policy.
-TOOLS = {"durable"}
+TOOLS = {"durable", "ending"}
 # Edges: each owns one kind of IO, and knows of no other edge.
 EDGES = {
     "config",
@@ -59,6 +59,7 @@ EDGES = {
     "memory",
     "beforestart",
     "ownport",
+    "interpreter",
     "systemd",
     "handover",
     "predecessor",
@@ -80,6 +81,9 @@ COMPOSITION = {
     "port",
     "member",
     "staffing",
+    "boot",
+    "execution",
+    "elsewhere",
     "hosting",
     "checking",
     "counting",

@@ -116,6 +116,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         before_start = [["true"]]
         writable = ["data"]
         process = "field"
+        python = "/opt/x/bin/python"
         after_import = ["a:b"]
         bind = "supervisor"
         """,
@@ -150,6 +151,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "before_start": [["true"]],
         "writable": ["data"],
         "process": "field",
+        "python": "/opt/x/bin/python",
         "after_import": ["a:b"],
         "bind": "supervisor",
         "requires": [],

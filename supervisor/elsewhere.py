@@ -1,0 +1,72 @@
+"""A worker on the interpreter of its app's own virtual environment."""
+
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from supervisor import handover, interpreter
+from supervisor.channel import Channel
+from supervisor.hosting import SEND_TIMEOUT_S
+from supervisor.model import ImportReport
+from supervisor.watching import Watch, fingerprint
+from supervisor.worker import AppWorker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignWorker:
+    """The same worker, on the interpreter ``python`` of the app's own virtual environment."""
+
+    python: Path
+    worker: AppWorker
+    name: str
+
+    def run(self, connection: socket.socket) -> int:
+        """Become that interpreter; gives the exit code where that can't be."""
+        worker = self.worker
+        terms = handover.allowed()
+        sockets = {name: one.fileno() for name, one in worker.listeners.items()}
+        task = {
+            "do": "serve",
+            "name": self.name,
+            "apps": [app.to_json() for app in worker.apps],
+            "path": str(worker.path),
+            "listeners": sockets,
+            "shutdown_timeout_s": worker.shutdown_timeout_s,
+            "core": worker.core,
+            "channel": connection.fileno(),
+            "terms": None if terms is None else asdict(terms),
+        }
+        try:
+            interpreter.examine(self.python)
+            fd = interpreter.memory_file(task)
+            for kept in (fd, connection.fileno(), *sockets.values()):
+                os.set_inheritable(kept, True)
+            if terms is not None:
+                os.set_inheritable(terms.log_fd, True)
+            command = interpreter.arguments(self.python, fd)
+            os.execv(command[0], command)
+        except interpreter.InterpreterError as error:
+            self._tell(connection, error.reason, error.hint)
+        except OSError as error:
+            reason = f"cannot start the interpreter {self.python.name}: {error.strerror}"
+            self._tell(connection, reason, "correct `python` in the app's section")
+        return 1
+
+    def _tell(self, connection: socket.socket, reason: str, hint: str) -> None:
+        report = ImportReport(
+            type="InterpreterError",
+            message=reason,
+            file=None,
+            line=None,
+            missing_module=None,
+            hint=hint,
+            traceback="",
+            seconds=0.0,
+        )
+        watch = Watch(trees=(str(self.worker.path),), files=(str(self.python),))
+        watched = [{"watch": watch.to_json(), "fingerprint": fingerprint(watch)}]
+        channel = Channel(connection)
+        message = {"type": "import_failed", "report": report.to_json(), "watch": watched}
+        for one in ({"type": "importing", "watch": watched}, message):
+            channel.send_all(one, timeout_s=SEND_TIMEOUT_S)
