@@ -62,6 +62,7 @@ COMPOSITION = {
     "effective",
     "foreign",
     "output",
+    "releasing",
     "conflict",
     "control",
     "keeper",
