@@ -56,15 +56,22 @@ class Limits:
     ratio_max: int = RATIO_MAX
 
 
-def unpack(source: Path, target: Path, *, limits: Limits | None = None) -> None:
+def unpack(
+    source: Path,
+    target: Path,
+    *,
+    limits: Limits | None = None,
+    only: Collection[str] | None = None,
+) -> None:
     """Put what is in ``source`` into the empty folder ``target``; raises `ArchiveError`.
 
-    What is in ``target`` after an error is of no use. Blocks on the disk.
+    Of a folder, which may be somebody's whole project, ``only`` these names are taken. What is in
+    ``target`` after an error is of no use. Blocks on the disk.
     """
     name = source.name
     try:
         if source.is_dir():
-            _unpack_folder(source, _Writer(name, target, limits or Limits(), None))
+            _unpack_folder(source, _Writer(name, target, limits or Limits(), None), only)
             return
         with source.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -202,9 +209,9 @@ class _Writer:
 # ---- folders
 
 
-def _unpack_folder(source: Path, writer: _Writer) -> None:
+def _unpack_folder(source: Path, writer: _Writer, only: Collection[str] | None) -> None:
     root = Path(os.path.realpath(source))
-    for path, entry in _walk(root, ""):
+    for path, entry in _walk(root, "", only):
         if entry.is_symlink():
             leads_to = os.readlink(entry.path)
             if link_stays_inside(path, leads_to):
@@ -221,7 +228,9 @@ def _unpack_folder(source: Path, writer: _Writer) -> None:
     writer.finish()
 
 
-def _walk(folder: Path, path: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+def _walk(
+    folder: Path, path: str, only: Collection[str] | None = None
+) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     """Give all that lies in a folder, without what never belongs to a deploy."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
@@ -232,6 +241,8 @@ def _walk(folder: Path, path: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         if entry.name in (".git", "__pycache__", "node_modules") or entry.name.startswith(
             ".flask-supervisor"
         ):
+            continue
+        if only is not None and entry.name not in only:
             continue
         yield inner, entry
         if entry.is_dir(follow_symlinks=False):

@@ -6,6 +6,7 @@ Runs in workers too, so it needs the standard library alone.
 """
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -42,7 +43,9 @@ _EXCLUDED = frozenset(
 # Databases and logs change while an app runs: they are its data, whatever folder they lie in.
 _DATA = (".db", ".sqlite", ".sqlite3", "-wal", "-shm", "-journal", ".log", ".pid", ".sock")
 _COMPILED = (".pyc", ".pyo")
-_MODULES = (".py", ".so", ".pyd")
+_MODULES = (".py", ".so")
+_LOOKED_AT = 1000  # entries of a folder, to see whether it is a package
+_OWN = str(Path(__file__).resolve().parent) + os.sep  # in a checkout, this may lie below `path`
 
 
 class TreeError(SupervisorError):
@@ -135,8 +138,23 @@ def _is_candidate(root: Path, name: str) -> bool:
     if name in _EXCLUDED:
         return False
     if (root / name).is_dir():
-        return name.isidentifier() or name in BESIDE
+        return name in BESIDE or (name.isidentifier() and _has_modules(root / name, 2))
     return name.endswith(_MODULES) and name.partition(".")[0].isidentifier()
+
+
+def _has_modules(folder: Path, depth: int) -> bool:
+    """Say whether a folder can be a package, without reading through one full of uploads."""
+    folders = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in itertools.islice(entries, _LOOKED_AT):
+                if entry.name.endswith(_MODULES):
+                    return True
+                if depth and entry.name.isidentifier() and entry.is_dir():
+                    folders.append(Path(entry.path))
+    except OSError:
+        return True  # whoever includes it hears why it can't be read
+    return any(_has_modules(inner, depth - 1) for inner in folders)
 
 
 def imported(root: Path, module_files: Iterable[str]) -> list[str]:
@@ -147,6 +165,8 @@ def imported(root: Path, module_files: Iterable[str]) -> list[str]:
     root = Path(os.path.realpath(root))
     names = set()
     for file in module_files:
+        if os.path.realpath(file).startswith(_OWN):
+            continue
         # a module may have been found by way of a link: to the folder, or in it
         for path in {Path(file).absolute(), Path(os.path.realpath(file))}:
             if path.is_relative_to(root) and path != root:

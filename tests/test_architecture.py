@@ -100,6 +100,7 @@ COMPOSITION = {
     "effective",
     "foreign",
     "output",
+    "releasing",
     "conflict",
     "control",
     "keeper",

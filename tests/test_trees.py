@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from harness import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,9 +223,16 @@ def test_data_and_caches_change_nothing(tmp_path: Path) -> None:
 
 def test_what_an_import_may_need(tmp_path: Path) -> None:
     """Modules and folders that can be packages; nothing hidden, and no plain files."""
-    write(tmp_path, "app.py", "fast.cpython-311-x.so", "pkg/x", "templates/a", "not-a-name/x")
+    write(tmp_path, "app.py", "fast.cpython-311-x.so", "pkg/x.py", "templates/a")
+    write(tmp_path, "not-a-name/x.py", "space/inner/deep/x.py", "uploads/a.jpg", "far/a/b/c/x.py")
     write(tmp_path, ".git/x", "data.csv", "README.md", "node_modules/x", "my-script.py")
-    assert candidates(tmp_path) == ["app.py", "fast.cpython-311-x.so", "pkg", "templates"]
+    assert candidates(tmp_path) == [
+        "app.py",
+        "fast.cpython-311-x.so",
+        "pkg",
+        "space",
+        "templates",
+    ]
     assert candidates(tmp_path / "missing") == []
 
 
@@ -236,6 +244,8 @@ def test_what_was_imported(tmp_path: Path) -> None:
     found = imported(tmp_path, [*(str(tmp_path / file) for file in files), "/usr/lib/os.py"])
     assert found == ["app.py", "pkg", "static"]
     assert imported(tmp_path, ["/usr/lib/os.py"]) == []
+    own = [str(REPOSITORY / "supervisor/client.py"), str(REPOSITORY / "apps/coach/__init__.py")]
+    assert imported(REPOSITORY, own) == ["apps"]  # the supervisor itself is nobody's release
 
 
 # ---- manifests
