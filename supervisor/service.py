@@ -129,6 +129,10 @@ class Service:
             self._try_bind(now)
         self._step(lives.Elapsed())
 
+    def forgive(self, pause_s: float) -> None:
+        """Count nothing against the workers for ``pause_s`` seconds in which nobody listened."""
+        self.life = lifecycle.forgiven(self.life, pause_s)
+
     def next_wakeup(self) -> float | None:
         """Give the time at which `on_time` is wanted next, or None."""
         wakeup = lives.next_wakeup(self.life, self._host.now())
