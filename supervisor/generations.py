@@ -26,6 +26,7 @@ from supervisor.restart import STABLE_S, Rng
 IMPORT_KILL_AFTER_S = 1.0  # a worker ends an endless import itself; after this it is killed
 DRAIN_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 EXIT_GRACE_S = 3.0  # from the report of a failed import to the kill (threads, atexit handlers)
+RECYCLE_MIN_S = 5.0  # a worker that is too large sooner is what the app is: no endless imports
 RECYCLE_AGAIN_S = 60.0  # after a refused replacement of a worker that is too old or too large
 DRAINING_MAX = 2  # so many generations may drain at a time: each costs memory
 _JITTER = 0.1  # of max_requests, so that workers don't all end together

@@ -95,6 +95,10 @@ class StandInKeeper:
         assert self._worker.child is not None
         kill_group(self._worker.child.pid)
 
+    def forgive(self, pause_s: float) -> None:
+        """Count nothing against the stand-in for ``pause_s`` seconds in which nobody listened."""
+        self._heard_at += pause_s
+
     def stop(self) -> None:
         """Let the stand-in end; none is started any more."""
         self._wanted = []

@@ -77,6 +77,22 @@ def with_limits(life: Life, limits: Limits) -> Life:
     return replace(life, limits=limits)
 
 
+def forgiven(life: Life, pause_s: float) -> Life:
+    """Give the life after a pause in which nobody listened to its workers, or all stood still.
+
+    They could not show a sign of life, nor meet a deadline: none of them is to blame.
+    """
+    workers = tuple(
+        replace(
+            worker,
+            alive_at=worker.alive_at + pause_s,
+            kill_at=None if worker.kill_at is None else worker.kill_at + pause_s,
+        )
+        for worker in life.workers
+    )
+    return replace(life, workers=workers)
+
+
 def _settled(before: Life, life: Life, now: float) -> Life:
     """Bring what is derived from the workers up to date."""
     if life is before:

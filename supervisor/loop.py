@@ -60,6 +60,7 @@ OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
 _TRY_MARGIN_S = 5.0
+_PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
 
@@ -89,6 +90,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = time.monotonic()
         self._stop_signals = 0
         self._stopped = asyncio.Event()
         self._unit = Unit(self._tell_of_unit)
@@ -431,6 +433,13 @@ class Supervisor:
             service.on_files(message["key"], message["generation"], changed=message["changed"])
 
     def _on_time(self) -> None:
+        now = self.now()
+        pause_s = now - self._looked_at - PUSH_INTERVAL_S
+        self._looked_at = now
+        if pause_s > _PAUSE_S:
+            self._stand_in.forgive(pause_s)
+            for service in self._fleet.all():
+                service.forgive(pause_s)
         for service in [self._fleet.status, *self._fleet.services.values()]:
             service.on_time()
         self.changed()

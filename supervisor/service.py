@@ -133,6 +133,10 @@ class Service:
         self._step(lives.Elapsed())
         self._try_members(now)
 
+    def forgive(self, pause_s: float) -> None:
+        """Count nothing against the workers for ``pause_s`` seconds in which nobody listened."""
+        self.life = lifecycle.forgiven(self.life, pause_s)
+
     def next_wakeup(self) -> float | None:
         """Give the time at which `on_time` is wanted next, or None."""
         now = self._host.now()

@@ -76,6 +76,8 @@ Host = Annotated[
     Rule('a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"', _is_host),
 ]
 Seconds = Annotated[float, Rule("a number of seconds above 0", lambda v: 0 < v < float("inf"))]
+# Less than three beats, and workers that are well would be killed.
+HangTimeout = Annotated[float, _between(7, 86_400, "a number of seconds")]
 Factor = Annotated[float, _between(1, 10, "a number")]
 Percent = Annotated[float, _between(0, 100, "a percentage")]
 Celsius = Annotated[float, _between(0, 150, "a temperature")]
@@ -203,7 +205,7 @@ class AppSettings:
     include: list[Below] | None = _planned()
     process: Name | None = None
     workers: Workers = 1
-    hang_timeout_s: Seconds = 30.0
+    hang_timeout_s: HangTimeout = 30.0
     request_timeout_s: Seconds | None = None
     max_memory_mb: Count | None = None
     max_requests: Count | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from supervisor.generations import (
     EXIT_GRACE_S,
+    RECYCLE_MIN_S,
     Step,
     each,
     end_all,
@@ -112,7 +113,8 @@ def _beat(life: Life, worker: WorkerLife, event: WorkerEvent, now: float, rng: R
     stuck = worker.stuck and now - alive_at > STUCK_AFTER_S
     life = with_worker(life, replace(worker, alive_at=alive_at, stuck=stuck))
     cause = _too_much(life, worker, event)
-    may = life.candidate is None and life.pending is None and now >= life.recycle_at
+    not_before = max(life.recycle_at, worker.since + RECYCLE_MIN_S)
+    may = life.candidate is None and life.pending is None and now >= not_before
     if cause is None or not may or worker.phase is not Phase.READY:
         return life, ()
     life, actions = reload(life, now, rng)

@@ -1,9 +1,12 @@
 """The commands before an import: in order, in the app's folder, within the time; else a report."""
 
+import contextlib
 import sys
 from pathlib import Path
 
 import pytest
+from harness import GOOD_APP, Project, eventually
+from observing import refused_with
 
 from supervisor.beforestart import run_before_start
 
@@ -72,3 +75,54 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     assert run(tmp_path / "gone", ["true"]) == (
         "true could not be started: the app's `path` doesn't exist"
     )
+
+
+# ---- in a worker
+
+MIGRATED = GOOD_APP.format(text="coach") + "\nversion = open('version').read()\n"
+
+
+def test_commands_run_before_each_import(project: Project) -> None:
+    """With the app's environment; what they print is the app's output."""
+    say = ["sh", "-c", "echo migrating $WHAT; echo $WHAT >> version"]
+    project.app("coach", MIGRATED, before_start=[say], env={"WHAT": "teams"})
+    running = project.start()
+    running.wait_for("coach", state="ready")
+    assert "migrating teams" in running.log
+    assert project.command("reload", "coach").returncode == 0
+    assert project.file("coach", "version").read_text() == "teams\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["sh", "-c", "exit 3"], "BeforeStartFailed: sh ended with exit code 3"),
+        (["no-such-command"], "BeforeStartFailed: no-such-command is not installed"),
+        (["sleep", "600"], "BeforeStartFailed: sleep took longer than 1 s (import_timeout_s)"),
+    ],
+)
+def test_a_command_that_fails_is_a_failed_start(
+    project: Project, command: list[str], reason: str
+) -> None:
+    """The port says why; with a reload it is refused, and what runs goes on."""
+    project.app("coach", before_start=[command], import_timeout_s=1)
+    project.app("other")
+    running = project.start()
+    assert reason in refused_with(project.port("coach"), reason)["detail"]
+    running.wait_for("other", state="ready")
+    project.apps["other"] |= {"before_start": [command], "import_timeout_s": 1}
+    result = project.command("reload")
+    assert result.returncode == 1
+    assert reason in result.stderr
+    assert running.wait_for("other", state="ready", status="warn")["refusal"]["reason"].startswith(
+        reason
+    )
+    eventually(lambda: b"sleep" not in b"".join(_commands(project)))
+
+
+def _commands(project: Project) -> list[bytes]:
+    found = []
+    for pid in project.processes():
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/comm").read_bytes())
+    return found

@@ -257,6 +257,7 @@ MISTAKES = {
         ("threads", "0", "a whole number from 1 to 256"),
         ("env", '"A=5"', "a table"),
         ("import_timeout_s", "-1", SECONDS),
+        ("hang_timeout_s", "6", "a number of seconds from 7 to 86400"),
     ],
 }
 

@@ -9,6 +9,7 @@ from supervisor.generations import (
     DRAINING_MAX,
     IMPORT_KILL_AFTER_S,
     RECYCLE_AGAIN_S,
+    RECYCLE_MIN_S,
 )
 from supervisor.life import (
     STUCK_AFTER_S,
@@ -33,7 +34,7 @@ from supervisor.life import (
     next_wakeup,
     wants_stand_in,
 )
-from supervisor.lifecycle import step
+from supervisor.lifecycle import forgiven, step
 from supervisor.model import AppState, Exit
 from supervisor.restart import CHANGES_MAX, DELAYS_S, FAILED_DELAY_S, RESTARTS_MAX, STABLE_S
 
@@ -369,6 +370,8 @@ def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
 ) -> None:
     """Nobody is killed: a new generation takes over, and people are told why."""
     one = OneLife(**limits).up()
+    assert one.take(Beat(1, loop_age_s=0, **figures)) == []  # type: ignore[arg-type]  # too soon
+    one.now += RECYCLE_MIN_S
     assert one.take(Beat(1, loop_age_s=0, **WELL)) == []  # type: ignore[arg-type]
     noted, spawned = one.take(Beat(1, loop_age_s=0, **{**WELL, **figures}))  # type: ignore[arg-type]
     assert isinstance(noted, Note)
@@ -380,14 +383,15 @@ def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
 def test_without_limits_nothing_is_too_much() -> None:
     """Slow is not dead, and large is the app's own business."""
     one = OneLife().up()
-    assert one.take(Beat(1, loop_age_s=0, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)) == []
+    beat = Beat(1, loop_age_s=0, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
+    assert one.take(beat, later_s=RECYCLE_MIN_S) == []
 
 
 def test_a_refused_replacement_is_tried_again_after_a_while() -> None:
     """The files may be broken for long: not every beat starts an import."""
     one = OneLife(max_memory_mb=100).up()
     large = Beat(1, loop_age_s=0, memory_mb=200)
-    one.take(large)
+    one.take(large, later_s=RECYCLE_MIN_S)
     one.take(ImportFailed(2, REPORT), Exited(2, Exit(code=1)))
     assert one.take(large, later_s=RECYCLE_AGAIN_S - 1) == []
     assert Spawn(3, 3) in one.take(large, later_s=1)
@@ -441,3 +445,13 @@ def test_failures_wait_longer_and_longer_but_never_more_than_a_minute() -> None:
     assert waits[:6] == sorted(waits[:6])
     assert max(waits) <= FAILED_DELAY_S
     assert waits[-1] == FAILED_DELAY_S
+
+
+def test_a_pause_of_everybody_is_forgiven() -> None:
+    """What nobody could hear, or do, in that time doesn't count against a worker."""
+    one = OneLife().up()
+    one.take(ReloadAsked())
+    one.life = forgiven(one.life, 100)
+    assert one.take(Elapsed(), later_s=100) == []
+    assert one.life.state is AppState.READY
+    assert one.take(Elapsed(), later_s=HANG_S + 1) == [Kill(1), Kill(2)]
