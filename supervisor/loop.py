@@ -484,12 +484,13 @@ class Supervisor:
         self._foreign.look(self._fleet.ports())
 
     def _push(self) -> None:
-        worker = self._fleet.status.worker
-        if worker is None or worker.channel is None:
-            return
-        if worker.channel.unsent:
-            return  # it isn't reading: it gets the next picture
-        worker.send({"type": "picture", "picture": self.picture(), "looks": self._looks()})
+        """Send the picture to the status worker, to one that starts too: it answers by it."""
+        found = self._fleet.status.workers.values()
+        workers = [w for w in found if w.channel and not w.channel.unsent]  # others get the next
+        if workers:
+            message = {"type": "picture", "picture": self.picture(), "looks": self._looks()}
+            for worker in workers:
+                worker.send(message)
 
     def _looks(self) -> dict[str, Any]:
         services = self._fleet.services.values()

@@ -190,6 +190,47 @@ def test_these_tests_would_see_a_mistake(tmp_path: Path) -> None:
     assert "RestartStep" in analyze("verify", str(unit)).stderr
 
 
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root folder with the systemd of Debian 13, which is that of Raspberry Pi OS 13."""
+    root = tmp_path_factory.mktemp("trixie")
+    words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", "--include=systemd"]
+    words += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "trixie", str(root)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (root / "run").mkdir(exist_ok=True)
+    for name in ("true", "kill"):  # what the units start has to be there
+        (root / "usr" / "bin" / name).write_text("#!/bin/sh\n")
+        (root / "usr" / "bin" / name).chmod(0o755)
+    return root
+
+
+@pytest.mark.root
+@pytest.mark.debian("mmdebstrap")
+@pytest.mark.timeout(320)
+def test_a_newer_systemd_finds_nothing_either(newer: Path) -> None:
+    """systemd 257 knows every key, those of the drop-in for 254 and later too."""
+    folder = newer / "units"
+    for path, text in unitfile.files(config(), replace(MACHINE, systemd_version=257)).items():
+        target = folder / path.relative_to(FOLDER)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    (folder / unitfile.SOCKET).write_text(unitfile.shipped(unitfile.SOCKET), encoding="utf-8")
+    assert (folder / DROP_INS.name / RESTART_STEPS.name).exists()
+    chroot = ["chroot", str(newer), "systemd-analyze"]
+    done = subprocess.run(
+        [*chroot, "verify", f"/units/{UNIT}", f"/units/{unitfile.SOCKET}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    words = ["security", "--offline=yes", "--no-pager", "--threshold=18", f"/units/{UNIT}"]
+    done = subprocess.run([*chroot, *words], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
+
+
 @needs_systemd
 def test_the_sandbox_is_tight() -> None:
     """`systemd-analyze security` rates the unit at 1.8 or less: "OK"."""

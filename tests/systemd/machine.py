@@ -212,6 +212,11 @@ class Machine:
         systemctl("restart", UNIT)
         self.wait()
 
+    def start_anew(self) -> None:
+        """Stop and start the service: quicker, for nothing is handed over."""
+        systemctl("stop", UNIT)
+        systemctl("start", UNIT)
+
     def command(self, *words: str, config: Path = CONFIG) -> "subprocess.CompletedProcess[str]":
         """Run a command of the installation."""
         return run(COMMAND, *words, "--config", config)

@@ -25,7 +25,7 @@ from machine import (
     write_config,
 )
 
-BEFORE_S, AFTER_S = 0.5, 4.0  # the old workers serve on for 2 s, then say goodbye to their clients
+BEFORE_S, AFTER_S = 0.3, 3.0  # the old workers serve on for 2 s, then say goodbye to their clients
 
 
 def check(met: dict[str, Any], what: str) -> None:
@@ -118,7 +118,7 @@ def test_stuck_orphans_are_ended(machine: Machine) -> None:
     for name in paths:
         write_app(name, TROUBLE)
     write_config({"gil": {"port": 5000}, "stopped": {"port": 5001}})
-    machine.restart()
+    machine.start_anew()
     stuck = []
     for name, path in paths.items():
         app = health()["apps"][name]

@@ -83,7 +83,7 @@ def test_an_address_that_comes_late(machine: Machine) -> None:
     """Wi-Fi that isn't up at boot: the unit is ready, and the app serves when the address is."""
     write_app("late")
     write_config({"late": {"port": 5001, "host": "192.0.2.7"}})
-    machine.restart()
+    machine.start_anew()
     assert "no network interface has this address yet" in properties()["StatusText"]
     assert run("ip", "address", "add", "192.0.2.7/32", "dev", "lo").returncode == 0
     try:
@@ -133,7 +133,7 @@ def test_the_sandbox(machine: Machine) -> None:
     shutil.chown(folder, "flask-supervisor")
     write_app("writer", WRITER)
     write_config({"writer": {"port": 5001}})
-    machine.restart()
+    machine.start_anew()
     answer = ask(5001).json
     assert answer["status"] == 503
     assert "Read-only file system" in answer["detail"]
