@@ -30,7 +30,12 @@ class ForeignWorker:
             "do": "serve",
             "name": self.name,
             "apps": [app.to_json() for app in worker.apps],
-            "path": str(worker.path),
+            "code": {
+                "path": str(worker.code.path),
+                "release": None if worker.code.release is None else str(worker.code.release),
+                "include": list(worker.code.include),
+                "skip": list(worker.code.skip),
+            },
             "listeners": sockets,
             "shutdown_timeout_s": worker.shutdown_timeout_s,
             "core": worker.core,
@@ -64,7 +69,7 @@ class ForeignWorker:
             traceback="",
             seconds=0.0,
         )
-        watch = Watch(trees=(str(self.worker.path),), files=(str(self.python),))
+        watch = Watch(trees=(str(self.worker.code.path),), files=(str(self.python),))
         watched = [{"watch": watch.to_json(), "fingerprint": fingerprint(watch)}]
         channel = Channel(connection)
         message = {"type": "import_failed", "report": report.to_json(), "watch": watched}

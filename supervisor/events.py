@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     REPLACED = "replaced"
     STUCK = "stuck"
     CONFIGURATION = "configuration"
+    RELEASE = "release"
     HAND_OVER = "hand_over"
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from supervisor import handover
 from supervisor.ending import end
 from supervisor.handover import Terms
-from supervisor.hosting import Hosted
+from supervisor.hosting import Code, Hosted
 from supervisor.importing import app_search_path, import_app
 from supervisor.redaction import Redaction
 from supervisor.tracing import survey
@@ -42,12 +42,22 @@ def _serve(task: dict[str, Any]) -> int:
         handover.allow(Terms(**task["terms"]))
     worker = AppWorker(
         apps=[Hosted.from_json(app) for app in task["apps"]],
-        path=Path(task["path"]),
+        code=Code(**_paths(task["code"])),
         listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
         shutdown_timeout_s=task["shutdown_timeout_s"],
         core=task["core"],
     )
     return worker.run(socket.socket(fileno=task["channel"]))
+
+
+def _paths(code: dict[str, Any]) -> dict[str, Any]:
+    release = code["release"]
+    return {
+        "path": Path(code["path"]),
+        "release": None if release is None else Path(release),
+        "include": tuple(code["include"]),
+        "skip": tuple(code["skip"]),
+    }
 
 
 def _check(task: dict[str, Any]) -> int:

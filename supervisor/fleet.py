@@ -1,10 +1,11 @@
 """All services of a configuration: made from it, and changed when it changes."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from supervisor.changes import Changes
 from supervisor.channel import Message
+from supervisor.keeping import Keeper
 from supervisor.life import Limits
 from supervisor.listeners import Address
 from supervisor.port import Port
@@ -27,6 +28,9 @@ class Mains(Protocol):
 
     def on_files(self, message: Message) -> None:
         """Take what the status worker says of files."""
+
+    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> Keeper:
+        """Make the keeper of an app that has a process of its own."""
 
 
 class Fleet:
@@ -117,9 +121,13 @@ class Fleet:
         self._make(process, names)
 
     def _make(self, process: str, names: list[str]) -> None:
+        keeper = None
+        if len(names) == 1:
+            keeper = self._mains.keeper(process, lambda found: self._on_known_good(process, found))
         service = Service(
             self._host,
             name=process,
+            keeper=keeper,
             worker_main=self._mains.app_main(process),
             limits=limits(self._config, process),
             shutdown_timeout_s=self._config.supervisor.shutdown_timeout_s,
@@ -138,6 +146,11 @@ class Fleet:
             )
             service.add(port)
         self.services[process] = service
+
+    def _on_known_good(self, process: str, found: bool) -> None:
+        service = self.services.get(process)
+        if service is not None:
+            service.on_known_good(available=found)
 
     def _make_status(self) -> Service:
         shutdown_s = self._config.supervisor.shutdown_timeout_s

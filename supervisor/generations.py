@@ -20,7 +20,7 @@ from supervisor.life import (
     Spawn,
     WorkerLife,
 )
-from supervisor.model import Cause
+from supervisor.model import Cause, Source
 from supervisor.restart import STABLE_S, Rng
 
 IMPORT_KILL_AFTER_S = 1.0  # a worker ends an endless import itself; after this it is killed
@@ -28,6 +28,7 @@ DRAIN_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 EXIT_GRACE_S = 3.0  # from the report of a failed import to the kill (threads, atexit handlers)
 RECYCLE_MIN_S = 5.0  # a worker that is too large sooner is what the app is: no endless imports
 RECYCLE_AGAIN_S = 60.0  # after a refused replacement of a worker that is too old or too large
+RETRY_LIVE_S = 60.0  # while the last known good release serves; a change is seen at once
 DRAINING_MAX = 2  # so many generations may drain at a time: each costs memory
 _JITTER = 0.1  # of max_requests, so that workers don't all end together
 
@@ -56,7 +57,7 @@ def each(
     return life, actions
 
 
-def start(life: Life, now: float, rng: Rng) -> Step:
+def start(life: Life, now: float, rng: Rng, source: Source = Source.LIVE) -> Step:
     """Start a new generation that is to serve; no worker serves now."""
     if life.limits.replace and life.workers:  # they are about to end
         return replace(life, pending=Pending.START, retry_at=None), ()
@@ -69,6 +70,8 @@ def start(life: Life, now: float, rng: Rng) -> Step:
         pending=None,
         probation_until=None,
         retry_at=None,
+        retry_live_at=None,
+        source=source,
     )
     return _spawn(life, generation, life.limits.workers, now, rng)
 
@@ -77,7 +80,7 @@ def fill_up(life: Life, now: float, rng: Rng) -> Step:
     """Start the workers that the current generation lacks; a new one, if none is left."""
     at_work = life.of(Phase.READY, Phase.IMPORTING, generation=life.current)
     if not at_work:
-        return start(life, now, rng)
+        return start(life, now, rng, life.source)
     life = replace(life, retry_at=None)
     return _spawn(life, life.current, life.limits.workers - len(at_work), now, rng)
 
@@ -89,7 +92,9 @@ def start_candidate(life: Life, now: float, rng: Rng) -> Step:
     if len(draining) >= DRAINING_MAX:
         return replace(life, pending=Pending.RELOAD), drained
     generation = life.generation + 1
-    life = replace(life, generation=generation, candidate=generation, pending=None)
+    life = replace(
+        life, generation=generation, candidate=generation, pending=None, retry_live_at=None
+    )
     life, spawned = _spawn(life, generation, life.limits.workers, now, rng)
     return life, drained + spawned
 
@@ -103,12 +108,13 @@ def _spawn(life: Life, generation: int, count: int, now: float, rng: Rng) -> Ste
             generation=generation,
             since=now,
             kill_at=now + limits.import_timeout_s + IMPORT_KILL_AFTER_S,
+            source=Source.LIVE if generation == life.candidate else life.source,
             max_requests=most and max(1, round(most * (1 + _JITTER * (2 * rng() - 1)))),
         )
         for i in range(1, count + 1)
     )
     life = replace(life, workers=life.workers + new, last_number=life.last_number + len(new))
-    return life, tuple(Spawn(worker.number, generation) for worker in new)
+    return life, tuple(Spawn(worker.number, generation, worker.source) for worker in new)
 
 
 def take_over(life: Life, now: float) -> Step:
@@ -124,7 +130,15 @@ def promote(life: Life, now: float) -> Step:
     """Make the candidate the current generation; what the old one still imports is given up."""
     assert life.candidate is not None
     unfinished = life.of(Phase.IMPORTING, generation=life.current)
-    life = replace(life, current=life.candidate, candidate=None, since=now, retry_at=None)
+    life = replace(
+        life,
+        current=life.candidate,
+        candidate=None,
+        since=now,
+        retry_at=None,
+        retry_live_at=None,
+        source=Source.LIVE,
+    )
     return each(life, unfinished, lambda life, worker: kill(life, worker, now))
 
 
@@ -149,6 +163,8 @@ def roll_back(life: Life, cause: Cause, now: float) -> Step:
     life = replace(
         life,
         current=max(worker.generation for worker in paused),
+        source=paused[0].source,
+        retry_live_at=now + RETRY_LIVE_S if paused[0].source is Source.KNOWN_GOOD else None,
         probation_until=None,
         since=now,
         refusal=Refusal(cause=cause, at=now),
@@ -166,6 +182,8 @@ def refuse(life: Life, cause: Cause, now: float) -> Step:
     """Give the candidate up: what serves goes on."""
     generation = life.candidate
     assert generation is not None
+    if life.source is Source.KNOWN_GOOD:
+        life = replace(life, broken=cause, retry_live_at=now + RETRY_LIVE_S)
     life = replace(
         life,
         candidate=None,
@@ -197,7 +215,7 @@ def drain(life: Life, worker: WorkerLife, now: float, *, replaced: bool = True) 
 
 def end_all(life: Life, now: float) -> Step:
     """End every worker: those that serve finish what they do."""
-    life = replace(life, candidate=None, probation_until=None, retry_at=None)
+    life = replace(life, candidate=None, probation_until=None, retry_at=None, retry_live_at=None)
     life, drained = each(
         life,
         life.of(Phase.READY, Phase.PAUSED),

@@ -11,7 +11,7 @@ from typing import Any
 from supervisor.events import Event
 from supervisor.figures import Figures
 from supervisor.life import Life, Refusal, WorkerLife
-from supervisor.model import AppState, Cause, Serving, Status
+from supervisor.model import AppState, Cause, Serving, Source, Status
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20
@@ -32,6 +32,7 @@ class AppFacts:
     stand_in_answers: bool
     foreign: Cause | None = None  # who listens on its port beside us
     stale: bool = False  # the code that serves is not the code on disk
+    version: dict[str, Any] | None = None  # of the code that serves
     figures: Figures = field(default_factory=Figures)
     latency_ms: tuple[float | None, float | None] = (None, None)  # of the last minute: p50, p99
     memory_mb: float | None = None
@@ -72,6 +73,9 @@ def app_status(facts: AppFacts, now: float) -> Status:
 def _concern(facts: AppFacts, now: float) -> Cause | None:
     """Give what is not as it should be with an app that serves, the worst first."""
     life = facts.life
+    if life.source is Source.KNOWN_GOOD:
+        why = life.broken or Cause(reason="the live code ended again and again")
+        return Cause(reason=f"the last known good release serves: {why.reason}", hint=why.hint)
     if life.cause is not None:  # it lacks a worker
         return life.cause
     if facts.foreign is not None:
@@ -106,7 +110,8 @@ def is_saturated(figures: Figures) -> bool:
 def serving(facts: AppFacts) -> Serving:
     """Say what answers an app's port."""
     if facts.life.state is AppState.READY:
-        return Serving.APP
+        known_good = facts.life.source is Source.KNOWN_GOOD
+        return Serving.LAST_KNOWN_GOOD if known_good else Serving.APP
     return Serving.STAND_IN if facts.stand_in_answers else Serving.NOTHING
 
 
@@ -131,6 +136,7 @@ def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
         "hint": cause.hint if cause else None,
         "refusal": _refusal_document(life.refusal, now),
         "stale": facts.stale,
+        "release": facts.version,
         "retry_in_s": retry_in_s,
         "requests": _requests_document(facts),
         "memory_mb": None if facts.memory_mb is None else round(facts.memory_mb, 1),

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from supervisor import trees
 from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
@@ -55,19 +56,39 @@ class Hosted:
         return cls(**{**fields, "secrets": frozenset(fields["secrets"])})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Where the code of a worker lies: in the folder ``path``, which it works in, or in a release.
+
+    ``include`` is what the configuration says belongs to it, ``skip`` are folders that never do.
+    """
+
+    path: Path
+    release: Path | None = None
+    include: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder that is searched for modules first."""
+        return self.release or self.path
+
+
 class Hosting:
-    """The apps of one worker, in the folder ``path``; ``listeners`` are inherited."""
+    """The apps of one worker, which have the same ``code``; ``listeners`` are inherited."""
 
     def __init__(
         self,
         apps: list[Hosted],
-        path: Path,
+        code: Code,
         listeners: dict[str, socket.socket],
         channel: Channel,
     ) -> None:
         self.server = Server()
         self._apps = {app.name: app for app in apps}
-        self._path = path
+        self._code = code
+        self._path = code.root
+        self._before: dict[str, str] = {}
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
@@ -87,6 +108,11 @@ class Hosting:
         """Import every app, and tell of those that fail; gives whether there is one to serve."""
         sources = Watch(trees=(str(self._path),))
         found, lately = look(sources)
+        if not self.shared and self._code.release is None:
+            include = self._code.include or trees.candidates(self._path)
+            self._before = trees.fingerprints(self._path, include, skip=self._code.skip)
+        if self._code.release is not None:
+            sys.dont_write_bytecode = True  # a release stays as it is
         if lately:
             # Python takes a cached file as good by size and whole second: an edit of the same size
             # in the same second would be served as it was before.
@@ -105,6 +131,12 @@ class Hosting:
         self._tell(self._failure("import_failed", next(iter(reports.values()))))
         return False
 
+    def facts(self) -> Message:
+        """Give what is worth knowing of the code: its fingerprints before, what was imported."""
+        files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        imported = trees.imported(self._path, [file for file in files if file])
+        return {"before": self._before, "imported": imported}
+
     def on_message(self, message: Message) -> None:
         """Do what the main process says about one app; in the loop's thread."""
         match message:
@@ -113,6 +145,8 @@ class Hosting:
                     target=self._import_later, args=[self._apps[name]], daemon=True
                 )
                 thread.start()
+            case {"type": "tell_code"}:
+                self._tell({"type": "code", **self.facts()})
             case {"type": "close", "app": name} if name in self._served:
                 self._served[name].accepting = False
                 self._served[name].draining = True
@@ -145,6 +179,7 @@ class Hosting:
             timeout_s=None if later else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
+            working_folder=self._code.path,
             hide=Redaction(app.secrets),
         )
         self._prepared = True

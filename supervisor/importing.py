@@ -74,16 +74,17 @@ class TargetError(Exception):
         self.hint = hint
 
 
-def prepare(path: Path) -> None:
-    """Make ``path`` the first folder of the search path and the working folder.
+def prepare(path: Path, working_folder: Path | None = None) -> None:
+    """Make ``path`` the first folder of the search path and, by default, the working folder.
 
     Raises `TargetError` when it isn't a folder that can be entered.
     """
+    folder = working_folder or path
     try:
-        os.chdir(path)
+        os.chdir(folder)
     except OSError as error:
         raise TargetError(
-            f"the app's folder {path.name}/ can't be entered: {error.strerror}",
+            f"the app's folder {folder.name}/ can't be entered: {error.strerror}",
             "correct `path` in its section of the configuration",
         ) from error
     sys.path[:] = app_search_path(path)
@@ -102,6 +103,7 @@ def import_app(
     timeout_s: float | None,
     after_import: Sequence[str] = (),
     prepared: bool = False,
+    working_folder: Path | None = None,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Give the app that ``target`` names, or a report of why there is none.
@@ -109,14 +111,14 @@ def import_app(
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. After
     ``timeout_s`` seconds an import that still runs Python code is interrupted; None, in another
     thread than the main one: never. The functions ``after_import`` are called afterwards.
-    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` is applied to
-    the texts of the report before any of them is cut.
+    ``prepared``: another app of the same ``path`` has been imported before. ``working_folder``:
+    where it is not ``path``. ``hide`` is applied to the texts of the report before any is cut.
     """
     started = time.monotonic()
     try:
         with _time_limit(timeout_s):
             if not prepared:
-                prepare(path)
+                prepare(path, working_folder)
             app = _load(target)
             for function in after_import:
                 _call_after_import(function)

@@ -9,7 +9,7 @@ paused, so that they can go on if the new ones crash; then they drain.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport
+from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport, Source
 from supervisor.restart import History
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
@@ -38,6 +38,7 @@ class WorkerLife:
     generation: int
     since: float
     phase: Phase = Phase.IMPORTING
+    source: Source = Source.LIVE
     pid: int | None = None
     kill_at: float | None = None
     alive_at: float = 0.0
@@ -94,6 +95,10 @@ class Life:
     unserved_since: float | None = None  # nobody serves since then, though the port is bound
     retry_at: float | None = None
     recycle_at: float = 0.0  # not before this is a worker replaced for its size or age
+    source: Source = Source.LIVE  # of the current generation
+    known_good: bool = False  # there is a release to fall back on
+    broken: Cause | None = None  # why the live code can't be imported
+    retry_live_at: float | None = None  # while the last known good release serves
     cause: Cause | None = None  # why it doesn't serve, or not with all its workers
     refusal: Refusal | None = None
     history: History = field(default_factory=History)
@@ -167,6 +172,13 @@ class ReloadRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownGood:
+    """There is a release to fall back on, or there is none (any more)."""
+
+    available: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed:
     """Time went by; acts only if a deadline of the life has been reached."""
 
@@ -233,6 +245,7 @@ AppEvent = (
     | RestartAsked
     | ReloadAsked
     | ReloadRefused
+    | KnownGood
     | Elapsed
 )
 WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | Exited
@@ -248,6 +261,7 @@ class Spawn:
 
     number: int
     generation: int
+    source: Source = Source.LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +314,8 @@ def next_wakeup(life: Life, now: float) -> float | None:
     times = [worker.kill_at for worker in life.workers if worker.kill_at is not None]
     if life.probation_until is not None:
         times.append(life.probation_until)
-    if life.retry_at is not None and life.candidate is None:
-        times.append(life.retry_at)
+    if life.candidate is None:
+        times += [t for t in (life.retry_at, life.retry_live_at) if t is not None]
     if life.unserved_since is not None and not wants_stand_in(life, now):
         times.append(life.unserved_since + STAND_IN_AFTER_S)
     return min(times, default=None)

@@ -20,6 +20,7 @@ from supervisor.generations import (
     fill_up,
     kill,
     start,
+    start_candidate,
 )
 from supervisor.life import (
     STAND_IN_AFTER_S,
@@ -28,6 +29,7 @@ from supervisor.life import (
     Bound,
     Elapsed,
     FilesChanged,
+    KnownGood,
     Life,
     LifeEvent,
     Limits,
@@ -238,10 +240,24 @@ def _elapsed(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
         if life.worker(worker.number) is worker:  # not one that another's end has touched
             life, more = workerlife.elapsed(life, worker, now)
             actions += more
+    if _wants_live(life, now):
+        life, spawned = start_candidate(life, now, rng)
+        return life, actions + spawned
     if life.retry_at is None or now < life.retry_at or life.candidate is not None:
         return life, actions
     life, spawned = fill_up(life, now, rng)
     return life, actions + spawned
+
+
+def _wants_live(life: Life, now: float) -> bool:
+    """Say whether the live code is to be tried again, while a release serves in its place."""
+    due = life.retry_live_at is not None and now >= life.retry_live_at
+    return due and life.candidate is None and life.pending is None and not life.stopped
+
+
+def _known_good(life: Life, event: AppEvent, now: float, rng: Rng) -> Step:
+    assert isinstance(event, KnownGood)
+    return workerlife.known_good(life, now, rng, available=event.available)
 
 
 def _nothing(life: Life, _event: AppEvent, _now: float, _rng: Rng) -> Step:
@@ -260,6 +276,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.BLOCKED, RestartAsked): _nothing,
     (AppState.BLOCKED, ReloadAsked): _nothing,
     (AppState.BLOCKED, ReloadRefused): _nothing,
+    (AppState.BLOCKED, KnownGood): _known_good,
     (AppState.BLOCKED, Elapsed): _nothing,
     (AppState.STARTING, FilesChanged): _changed_while_starting,
     (AppState.STARTING, StartAsked): _nothing,
@@ -267,6 +284,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.STARTING, RestartAsked): _restart,
     (AppState.STARTING, ReloadAsked): _reload_unserved,
     (AppState.STARTING, ReloadRefused): _nothing,
+    (AppState.STARTING, KnownGood): _known_good,
     (AppState.STARTING, Elapsed): _elapsed,
     (AppState.READY, FilesChanged): _changed_while_ready,
     (AppState.READY, StartAsked): _nothing,
@@ -274,6 +292,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.READY, RestartAsked): _restart,
     (AppState.READY, ReloadAsked): _reload,
     (AppState.READY, ReloadRefused): _reload_refused,
+    (AppState.READY, KnownGood): _known_good,
     (AppState.READY, Elapsed): _elapsed,
     (AppState.BACKOFF, FilesChanged): _files_changed,
     (AppState.BACKOFF, StartAsked): _restart,
@@ -281,6 +300,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.BACKOFF, RestartAsked): _restart,
     (AppState.BACKOFF, ReloadAsked): _reload_unserved,
     (AppState.BACKOFF, ReloadRefused): _nothing,
+    (AppState.BACKOFF, KnownGood): _known_good,
     (AppState.BACKOFF, Elapsed): _elapsed,
     (AppState.FAILED, FilesChanged): _files_changed,
     (AppState.FAILED, StartAsked): _restart,
@@ -288,6 +308,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.FAILED, RestartAsked): _restart,
     (AppState.FAILED, ReloadAsked): _reload_unserved,
     (AppState.FAILED, ReloadRefused): _nothing,
+    (AppState.FAILED, KnownGood): _known_good,
     (AppState.FAILED, Elapsed): _elapsed,
     (AppState.STOPPED, Bound): _bound,
     (AppState.STOPPED, BindFailed): _nothing,
@@ -297,5 +318,6 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.STOPPED, RestartAsked): _start_stopped,
     (AppState.STOPPED, ReloadAsked): _nothing,
     (AppState.STOPPED, ReloadRefused): _nothing,
+    (AppState.STOPPED, KnownGood): _known_good,
     (AppState.STOPPED, Elapsed): _elapsed,
 }

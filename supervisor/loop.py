@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from supervisor import __version__, control, foreign, health
+from supervisor import __version__, control, filework, foreign, health
 from supervisor.changes import Changes
 from supervisor.channel import Message
-from supervisor.checking import check_app, read_app
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
@@ -27,11 +27,12 @@ from supervisor.events import Event, EventKind, EventLog
 from supervisor.fleet import STATUS, Fleet
 from supervisor.health import CheckFacts, SupervisorFacts
 from supervisor.keeper import STAND_IN, StandInKeeper
+from supervisor.keeping import Keeper
 from supervisor.life import ReloadAsked
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
 from supervisor.memory import KillCounter
-from supervisor.model import AppState, Cause, Exit
+from supervisor.model import SWAP_FOLDER, AppState, Cause, Exit
 from supervisor.pictures import app_facts
 from supervisor.process import (
     Child,
@@ -46,7 +47,7 @@ from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
 from supervisor.service import Service, WorkerMain
 from supervisor.settings import Config
-from supervisor.staffing import worker_of
+from supervisor.staffing import code_of, worker_of
 from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
 from supervisor.status import run_status
@@ -60,6 +61,8 @@ OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
 _TRY_MARGIN_S = 5.0
+_FILES_TIMEOUT_S = 300.0  # an SD card may be slow
+_TIDY_AFTER_S = 3.0  # the apps come first
 _PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
@@ -129,16 +132,47 @@ class Supervisor:
         self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
         warm_up()
         await server.start()
+        await self._recover()
         self._on_time()
         self.sockets.discard_rest()
         self._unit.begin(self.config)
         self._push_for_ever()
         self._look_for_ever()
+        self._loop.call_later(_TIDY_AFTER_S, self._tidy)
         self._run_task(self._watch_without_status())
         await self._stopped.wait()
         server.stop()
         await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0
+
+    async def _recover(self) -> None:
+        """Bring the apps' files in order, if a deploy was cut off: before any app is started."""
+        paths = {self.config.app_path(name) for name in self.config.apps}
+        cut_off = [path for path in paths if os.path.lexists(path / SWAP_FOLDER)]
+        if not cut_off:
+            return
+        try:
+            found = await run_in_child(filework.recover, cut_off, timeout_s=_FILES_TIMEOUT_S)
+        except (TaskFailed, OSError) as error:
+            found = {"undone": [], "problems": [str(error)]}
+        for path in found["undone"]:
+            text = f"a deploy was cut off: the files in {path} are as they were before it"
+            self.tell(EventKind.RELEASE, text, app=None, problem=True)
+        for problem in found["problems"]:
+            text = f"the files of an app could not be brought in order: {problem}"
+            self.tell(EventKind.RELEASE, text, app=None, problem=True)
+
+    def _tidy(self) -> None:
+        """Put the state folder in order, and keep the configuration: it has come up."""
+        text = b"" if self.config.fallback else self.config.text
+        self.work(filework.tidy, self._state.path, text, self.wall(), tell=self._tidied)
+
+    def _tidied(self, answer: dict[str, Any]) -> None:
+        if not answer["ok"]:
+            text = f"the state folder could not be put in order: {answer['reason']}"
+            self.tell(EventKind.RELEASE, text, app=None, problem=True)
+        for name in answer.get("aside", ()):
+            self.tell(EventKind.RELEASE, str(name), app=None, problem=True)
 
     def _make_data_dirs(self) -> None:
         for name in (name for name, app in self.config.apps.items() if app.enabled):
@@ -311,6 +345,30 @@ class Supervisor:
             cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
         tell(Cause(**cause))
 
+    def work(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Do work with files in a child, without waiting, and call ``tell`` with its answer."""
+        self._run_task(self._work(function, arguments, tell))
+
+    async def _work(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        try:
+            answer = await run_in_child(
+                filework.answer, function, *arguments, timeout_s=_FILES_TIMEOUT_S
+            )
+        except (TaskFailed, OSError) as error:
+            reason = f"the work with its files failed: {error}"
+            answer = {"ok": False, "reason": reason, "hint": None}
+        tell(answer)
+
     def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
         """Import an app in a throw-away child, and call ``tell`` with the reason of a failure.
 
@@ -321,7 +379,7 @@ class Supervisor:
     async def _try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
         settings = self.config.apps[app]
         once = settings.reload == "replace" or settings.bind == "app"
-        look = read_app if once else check_app
+        look = partial(filework.try_import, once=once)
         timeout_s = settings.import_timeout_s + _TRY_MARGIN_S
         try:
             finding = await run_in_child(look, self.config, app, timeout_s=timeout_s, quiet=True)
@@ -373,6 +431,7 @@ class Supervisor:
             if process in self._fleet.services:  # else it is about to be started anyway
                 self._fleet.services[process].on_operator(ReloadAsked(), by="the new configuration")
         self._on_time()
+        self._loop.call_later(_TIDY_AFTER_S, self._tidy)
 
     # ---- what workers are
 
@@ -381,19 +440,38 @@ class Supervisor:
         return partial(self._run_app, process)
 
     def _run_app(
-        self, process: str, connection: socket.socket, held: dict[str, socket.socket], place: int
+        self,
+        process: str,
+        connection: socket.socket,
+        held: dict[str, socket.socket],
+        place: int,
+        release: Path | None,
     ) -> int:
         if not any(self.config.apps[name].control for name in self.config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
-        worker = worker_of(self.config, self._state, process, held, place)
+        worker = worker_of(self.config, self._state, process, held, place, release)
         return worker.run(connection)
+
+    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> Keeper:
+        """Make the keeper of an app that has a process of its own."""
+        return Keeper(
+            self,
+            app,
+            code=lambda imported: code_of(self.config, self._state, app, imported),
+            known_good_after_s=lambda: self.config.apps[app].known_good_after_s,
+            tell_known_good=tell_known_good,
+        )
 
     def status_main(self) -> WorkerMain:
         """Give the status worker."""
         return self._run_status
 
     def _run_status(
-        self, connection: socket.socket, held: dict[str, socket.socket], _number: int
+        self,
+        connection: socket.socket,
+        held: dict[str, socket.socket],
+        _place: int,
+        _release: Path | None,
     ) -> int:
         timeout_s = self.config.supervisor.shutdown_timeout_s
         return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)

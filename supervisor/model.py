@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 BEAT_S = 2.0  # a worker says this often how it is
+SWAP_FOLDER = ".flask-supervisor-swap"  # in an app's folder, while a version is put in place
 
 
 class AppState(StrEnum):
@@ -26,6 +27,13 @@ class Serving(StrEnum):
     LAST_KNOWN_GOOD = "last-known-good"
     STAND_IN = "stand-in"
     NOTHING = "nothing"
+
+
+class Source(StrEnum):
+    """Which code a worker runs."""
+
+    LIVE = "live"  # what lies in the app's folder
+    KNOWN_GOOD = "known-good"  # the last release that has proven good
 
 
 class Status(StrEnum):

@@ -3,6 +3,7 @@
 from supervisor.health import AppFacts
 from supervisor.keeper import StandInKeeper
 from supervisor.member import Member
+from supervisor.model import AppState
 from supervisor.service import Service
 
 
@@ -19,6 +20,7 @@ def app_facts(service: Service, member: Member, stand_in: StandInKeeper) -> AppF
         stand_in_answers=stand_in.answers(member.name),
         foreign=port.foreign,
         stale=service.stale,
+        version=service.keeper.version if service.life.state is AppState.READY else None,
         figures=port.counting.total,
         latency_ms=(port.counting.latency_ms(0.5), port.counting.latency_ms(0.99)),
         memory_mb=port.counting.memory_mb,

@@ -8,6 +8,7 @@ import itertools
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from supervisor import life as lives
@@ -17,18 +18,20 @@ from supervisor.counting import Counting
 from supervisor.events import EventKind
 from supervisor.figures import Figures, merged
 from supervisor.generations import DRAIN_MARGIN_S
+from supervisor.keeping import Keeper, NoKeeper
 from supervisor.life import Life, Limits, Phase
 from supervisor.member import Member
-from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.model import AppState, Cause, Exit, ImportReport, Source
 from supervisor.port import Port
 from supervisor.process import kill_group
 from supervisor.restart import STABLE_S
 from supervisor.settings import BindSettings
 from supervisor.workers import Host, Worker
 
-WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int], int]
-"""The function that is a worker: takes its channel, the listeners by app, and its place among the
-workers of its generation, from 0; gives the exit code."""
+WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
+"""The function that is a worker: takes its channel, the listeners by app, its place among the
+workers of its generation, from 0, and the release that it runs (None: the live code); gives the
+exit code."""
 
 RELOAD_IDLE_S = 5.0  # when another worker serves, idle connections are kept this long
 SHUTDOWN_IDLE_S = 0.3  # else; at once would lose one in eight requests of a client that paces them
@@ -60,6 +63,7 @@ class Service:
         shutdown_timeout_s: float,
         reload_on_change: bool = False,
         other_message: Callable[[Message], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._host = host
         self.name = name
@@ -68,6 +72,7 @@ class Service:
         self.since_wall = host.wall()
         self.workers: dict[int, Worker] = {}  # by number
         self.memory = Counting()
+        self.keeper = keeper or NoKeeper()
         self._watch: list[Any] | None = None  # what the newest import depended on
         self._worker_main = worker_main
         self._shutdown_timeout_s = shutdown_timeout_s
@@ -100,7 +105,7 @@ class Service:
     def looks(self) -> dict[str, Any]:
         """Give what to look at: by a key, the files, and how often; see `status.FileWatch`."""
         found = {}
-        waits_for_repair = self.life.state in (
+        waits_for_repair = self.life.source is Source.KNOWN_GOOD or self.life.state in (
             AppState.STARTING,
             AppState.BACKOFF,
             AppState.FAILED,
@@ -132,6 +137,7 @@ class Service:
             member.port.on_time(now)
         self._step(lives.Elapsed())
         self._try_members(now)
+        self.keeper.on_time(self.life, self.worker, now)
 
     def forgive(self, pause_s: float) -> None:
         """Count nothing against the workers for ``pause_s`` seconds in which nobody listened."""
@@ -169,22 +175,32 @@ class Service:
                 self._on_beat(worker, message)
                 return  # nothing that has to be told at once
             case {"type": "importing", "watch": watch}:
-                self._watch = worker.watch = watch
+                worker.watch = watch
+                if self._is_live(worker):
+                    self._watch = watch
             case {"type": "member_failed", "app": name, "report": report, "watch": watch}:
                 shown = ImportReport.from_json(self._host.hide.everywhere(report))
                 self._member_failed(worker, self.members[name], shown, watch)
             case {"type": "member_ready", "app": name}:
                 self._member_ready(worker, self.members[name])
             case {"type": "import_failed", "report": report, "watch": watch}:
-                self._watch = watch
+                if self._is_live(worker):
+                    self._watch = watch
                 # a worker knows its own secrets only
                 shown = ImportReport.from_json(self._host.hide.everywhere(report))
                 self._import_failed(worker, shown)
             case {"type": "ready"}:
+                worker.facts = message
                 self._ready(worker)
+            case {"type": "code"}:
+                self.keeper.keep(message)
             case _ if self._other_message is not None:
                 self._other_message(message)
         self._host.changed()
+
+    def _is_live(self, worker: Worker) -> bool:
+        known = self.life.worker(worker.number)
+        return known is not None and known.source is Source.LIVE
 
     def _on_beat(self, worker: Worker, message: Message) -> None:
         try:
@@ -222,6 +238,8 @@ class Service:
             self._open(worker)
         took = self._host.now() - worker.started_at
         what = "ready" if before in (0, self.life.current) else "ready, with what is on disk now,"
+        if self.life.source is Source.KNOWN_GOOD:
+            what = "ready, with the last known good release,"
         for member in self.members.values():
             if not member.missing and member.port.bound:
                 text = f"{what} on {member.port.address.url}, after {took:.2f} s"
@@ -267,6 +285,11 @@ class Service:
             text = worker.verdict.reason if worker.verdict else f"the worker ended: {exit_}"
             self._tell(EventKind.EXITED, text, problem=True)
 
+    def on_known_good(self, *, available: bool) -> None:
+        """Learn whether there is a release to fall back on."""
+        if not self._stopping:
+            self._step(lives.KnownGood(available=available))
+
     def on_files(self, key: str, generation: int, *, changed: bool) -> None:
         """Learn that the files of a generation are not, or again, what it imported."""
         if self._stopping:
@@ -283,7 +306,8 @@ class Service:
                 self._host.tell(EventKind.FILES_CHANGED, text, app=member.name)
                 self._try_member(member)
         elif changed and generation == self.life.generation:
-            if self.life.state is AppState.READY and not self._reload_on_change:
+            waits = self.life.source is Source.KNOWN_GOOD or self._reload_on_change
+            if self.life.state is AppState.READY and not waits:
                 return  # it has been repaired meanwhile
             self._tell(EventKind.FILES_CHANGED, "its files have changed: trying them at once")
             if self.life.state is AppState.READY and self.life.limits.replace:
@@ -477,6 +501,7 @@ class Service:
         if self.life is not before and (actions or not isinstance(event, lives.Beat)):
             self._tell_wait(before)
             self._tell_refusal(before, event)
+            self.keeper.on_change(before, self.life)
             self._host.changed()
         for action in actions:
             self._act(action)
@@ -527,6 +552,7 @@ class Service:
         if self.life.worker(action.number) is None:
             return  # given up by now: the one before it could not be forked
         number, place = action.number, self._free_place(action.generation)
+        release = self.keeper.release_for(action.source)
         held = {
             name: member.port.listener
             for name, member in self.members.items()
@@ -537,7 +563,7 @@ class Service:
         )
         try:
             pid = worker.start(
-                lambda channel: self._worker_main(channel, held, place),
+                lambda channel: self._worker_main(channel, held, place, release),
                 [listener.fileno() for listener in held.values()],
             )
         except OSError as error:

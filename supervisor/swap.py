@@ -22,8 +22,9 @@ from typing import Any
 from supervisor import durable
 from supervisor.errors import SupervisorError
 from supervisor.manifest import is_safe_path
+from supervisor.model import SWAP_FOLDER
 
-WORK = ".flask-supervisor-swap"
+WORK = SWAP_FOLDER
 _JOURNAL = "journal.json"
 _CACHE = "__pycache__"
 

@@ -11,13 +11,12 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from supervisor import handover
 from supervisor.beats import Beats, pin
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
-from supervisor.hosting import SEND_TIMEOUT_S, Hosted, Hosting
+from supervisor.hosting import SEND_TIMEOUT_S, Code, Hosted, Hosting
 from supervisor.serving import Server
 
 IDLE_S = 0.3  # keep-alive clients get this long for one more request
@@ -28,7 +27,7 @@ class AppWorker:
     """What a worker has to know; ``listeners`` are inherited, by app, and never closed by it."""
 
     apps: list[Hosted]
-    path: Path
+    code: Code
     listeners: dict[str, socket.socket]
     shutdown_timeout_s: float
     core: int | None = None
@@ -38,7 +37,7 @@ class AppWorker:
         if self.core is not None:
             pin(self.core)
         channel = Channel(connection)
-        hosting = Hosting(self.apps, self.path, self.listeners, channel)
+        hosting = Hosting(self.apps, self.code, self.listeners, channel)
         if not hosting.import_all():
             return 1
         if hosting.shared:  # whether it may serve depends on what could be imported
@@ -48,6 +47,7 @@ class AppWorker:
             channel,
             shutdown_timeout_s=self.shutdown_timeout_s,
             on_message=hosting.on_message,
+            facts=hosting.facts(),
         )
         return 0
 
@@ -58,8 +58,9 @@ def serve(
     *,
     shutdown_timeout_s: float,
     on_message: Callable[[Message], None] | None = None,
+    facts: Message | None = None,
 ) -> None:
-    """Report ``ready`` and serve until told to drain, by message, SIGTERM or SIGINT.
+    """Report ``ready``, with ``facts``, and serve until told to drain: by message or signal.
 
     Any other message goes to ``on_message``, in the thread that runs the server's loop.
     """
@@ -93,7 +94,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)
-    channel.send_all({"type": "ready"}, timeout_s=SEND_TIMEOUT_S)
+    channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
     beats = Beats(server, channel, heir)
     beats.start()
     cut_off = server.run()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from supervisor.generations import (
     EXIT_GRACE_S,
     RECYCLE_MIN_S,
+    RETRY_LIVE_S,
     Step,
     each,
     end_all,
@@ -36,7 +37,7 @@ from supervisor.life import (
     WorkerEvent,
     WorkerLife,
 )
-from supervisor.model import Cause
+from supervisor.model import Cause, Source
 from supervisor.restart import STABLE_S, Rng
 
 Handler = Callable[[Life, WorkerLife, WorkerEvent, float, Rng], Step]
@@ -74,7 +75,18 @@ def import_lost(life: Life, worker: WorkerLife, cause: Cause, now: float) -> Ste
         return refuse(life, cause, now)
     if worker.generation != life.current:
         return life, ()
-    life = replace(life, cause=cause)
+    if worker.source is Source.LIVE:
+        life = replace(life, cause=cause, broken=cause)
+    elif life.of(Phase.READY, generation=life.current):
+        life = replace(life, cause=cause)
+    else:
+        life = replace(
+            life,
+            known_good=False,
+            source=Source.LIVE,
+            retry_live_at=None,
+            cause=life.broken or cause,
+        )
     others = life.of(Phase.IMPORTING, generation=worker.generation)
     return each(life, others, lambda life, other: kill(life, other, now, cause))
 
@@ -84,8 +96,11 @@ def _ready(life: Life, worker: WorkerLife, _event: WorkerEvent, now: float, _rng
     life = with_worker(life, serves)
     if worker.generation not in (life.current, life.candidate):
         return kill(life, serves, now)  # it started before a reload that has been quicker
+    if worker.generation == life.current and worker.source is Source.LIVE:
+        return replace(life, refusal=None, broken=None), ()  # what is on disk serves
     if worker.generation == life.current:
-        return replace(life, refusal=None), ()  # what is on disk serves
+        again_at = None if life.limits.replace else now + RETRY_LIVE_S
+        return replace(life, retry_live_at=again_at), ()
     if life.of(Phase.IMPORTING, generation=life.candidate):
         return life, ()
     return take_over(life, now)
@@ -209,10 +224,27 @@ def _again(life: Life, now: float, rng: Rng) -> Step:
     if life.retry_at is not None:
         return life, ()
     life = replace(life, restarts=life.restarts + 1, pending=None)
+    if _falls_back(life):
+        return start(life, now, rng, Source.KNOWN_GOOD)
     delay_s = life.history.delay_s(rng)
     if delay_s == 0:
         return fill_up(life, now, rng)
     return replace(life, retry_at=now + delay_s), ()
+
+
+def _falls_back(life: Life) -> bool:
+    """Say whether the last known good release is to serve, since the live code can't."""
+    hopeless = life.broken is not None or life.history.failed
+    at_work = life.of(Phase.READY, Phase.IMPORTING, generation=life.current)
+    return life.known_good and life.source is Source.LIVE and hopeless and not at_work
+
+
+def known_good(life: Life, now: float, rng: Rng, *, available: bool) -> Step:
+    """Take note of a release to fall back on; use it at once when the app waits for a repair."""
+    life = replace(life, known_good=available)
+    if life.retry_at is None or life.stopped or not _falls_back(life):
+        return life, ()
+    return start(life, now, rng, Source.KNOWN_GOOD)
 
 
 # ---- time

@@ -95,6 +95,7 @@ class Worker:
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since
         self.failed: dict[str, ImportReport] = {}  # the apps that are missing in it
+        self.facts: Message = {}  # what it told of its code when it was ready
         self.reads_output = True
         self._printed_this_s = LineRate()
         self.child: Child | None = None

@@ -35,7 +35,7 @@ from supervisor.life import (
     wants_stand_in,
 )
 from supervisor.lifecycle import step
-from supervisor.model import AppState, Cause, Exit, ImportReport
+from supervisor.model import AppState, Cause, Exit, ImportReport, Source
 from supervisor.restart import FAILED_DELAY_S
 
 NOW = 1000.0
@@ -205,6 +205,9 @@ def check_life(life: Life, now: float) -> None:
         unserved_s = now - life.unserved_since
         assert wants_stand_in(life, now) or unserved_s < STAND_IN_AFTER_S + ROUNDING_S
         assert not wants_stand_in(life, now) or life.stopped or unserved_s > 1 - ROUNDING_S
+    assert life.retry_live_at is None or life.source is Source.KNOWN_GOOD
+    serving_sources = {w.source for w in life.of(Phase.READY, generation=life.current)}
+    assert serving_sources <= {life.source}
     if life.state in (AppState.BACKOFF, AppState.FAILED):
         assert life.cause is not None, "a port that isn't served has a reason"
         if life.retry_at is not None:

@@ -83,6 +83,8 @@ COMPOSITION = {
     "staffing",
     "boot",
     "execution",
+    "keeping",
+    "filework",
     "elsewhere",
     "hosting",
     "checking",

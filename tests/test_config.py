@@ -116,6 +116,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         before_start = [["true"]]
         writable = ["data"]
         process = "field"
+        include = ["teams"]
+        known_good_after_s = 5
         python = "/opt/x/bin/python"
         after_import = ["a:b"]
         bind = "supervisor"
@@ -151,6 +153,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "before_start": [["true"]],
         "writable": ["data"],
         "process": "field",
+        "include": ["teams"],
+        "known_good_after_s": 5.0,
         "python": "/opt/x/bin/python",
         "after_import": ["a:b"],
         "bind": "supervisor",

@@ -20,6 +20,7 @@ from supervisor.life import (
     FilesChanged,
     ImportFailed,
     Kill,
+    KnownGood,
     Pause,
     Phase,
     Ready,
@@ -37,7 +38,7 @@ from supervisor.life import (
     wants_stand_in,
 )
 from supervisor.lifecycle import IllegalTransition, step
-from supervisor.model import AppState
+from supervisor.model import AppState, Source
 from supervisor.restart import FAILED_DELAY_S, STABLE_S
 
 B, S, R, W, F, X = (
@@ -84,6 +85,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (B, RestartAsked(), 0, B, []),
     (B, ReloadAsked(), 0, B, []),
     (B, ReloadRefused(IN_USE), 0, B, []),
+    (B, KnownGood(available=True), 0, B, []),
     (B, Elapsed(), 999, B, []),
     (S, FilesChanged(), 1, S, [Kill(1)]),
     (S, StartAsked(), 1, S, []),
@@ -91,6 +93,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (S, RestartAsked(), 1, S, [Kill(1)]),
     (S, ReloadAsked(), 1, S, [Kill(1)]),
     (S, ReloadRefused(IN_USE), 0, S, []),
+    (S, KnownGood(available=True), 0, S, []),
     (S, Elapsed(), LATE_S - 0.1, S, []),
     (S, Elapsed(), LATE_S, S, [Kill(1)]),
     (R, FilesChanged(), 1, R, [NEXT[R]]),
@@ -99,6 +102,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (R, RestartAsked(), 1, S, [Drain(1, False)]),
     (R, ReloadAsked(), 1, R, [NEXT[R]]),
     (R, ReloadRefused(IN_USE), 1, R, []),
+    (R, KnownGood(available=True), 0, R, []),
     (R, Elapsed(), 6, R, []),
     (W, FilesChanged(), 0, S, [NEXT[W]]),
     (W, StartAsked(), 0, S, [NEXT[W]]),
@@ -106,6 +110,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (W, RestartAsked(), 0, S, [NEXT[W]]),
     (W, ReloadAsked(), 0, S, [NEXT[W]]),
     (W, ReloadRefused(IN_USE), 0, W, []),
+    (W, KnownGood(available=True), 0, S, [Spawn(3, 3, Source.KNOWN_GOOD)]),
     (W, Elapsed(), 0.4, W, []),
     (W, Elapsed(), 0.5, S, [NEXT[W]]),
     (W, Elapsed(), 999, S, [NEXT[W]]),
@@ -115,6 +120,8 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (F, RestartAsked(), 0, S, [NEXT[F]]),
     (F, ReloadAsked(), 0, S, [NEXT[F]]),
     (F, ReloadRefused(IN_USE), 0, F, []),
+    (F, KnownGood(available=False), 0, F, []),
+    (F, KnownGood(available=True), 0, S, [Spawn(7, 7, Source.KNOWN_GOOD)]),
     (F, Elapsed(), FAILED_DELAY_S - 0.1, F, []),
     (F, Elapsed(), FAILED_DELAY_S, S, [NEXT[F]]),
     (X, FilesChanged(), 0, X, []),
@@ -123,6 +130,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (X, RestartAsked(), 0, S, [NEXT[X]]),
     (X, ReloadAsked(), 0, X, []),
     (X, ReloadRefused(IN_USE), 0, X, []),
+    (X, KnownGood(available=True), 0, X, []),
     (X, Elapsed(), 999, X, []),
 ]
 APP_EVENTS = [
@@ -134,6 +142,7 @@ APP_EVENTS = [
     RestartAsked(),
     ReloadAsked(),
     ReloadRefused(IN_USE),
+    KnownGood(available=True),
     Elapsed(),
 ]
 

@@ -8,6 +8,7 @@ from supervisor.life import (
     BindFailed,
     Bound,
     FilesChanged,
+    KnownGood,
     Limits,
     Phase,
     ReloadAsked,
@@ -15,7 +16,7 @@ from supervisor.life import (
     StartAsked,
     StopAsked,
 )
-from supervisor.model import AppState
+from supervisor.model import AppState, Source
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
 KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze"]
@@ -33,7 +34,10 @@ LIMITS = st.builds(
     replace=st.booleans(),
 )
 WISH = st.sampled_from(
-    [StartAsked(), StopAsked(), RestartAsked(), ReloadAsked(), ReloadAsked(), FilesChanged()]
+    [
+        *(StartAsked(), StopAsked(), RestartAsked(), ReloadAsked(), ReloadAsked(), FilesChanged()),
+        *(KnownGood(available=True), KnownGood(available=True), KnownGood(available=False)),
+    ]
 )
 WELL = Behaviour("ok", first_s=0.2, then_s=10_000.0)
 
@@ -66,4 +70,5 @@ def test_what_always_holds(
     assert life.state is AppState.READY
     assert len(life.of(Phase.READY, generation=life.current)) == limits.workers
     assert len(life.workers) == limits.workers, "nobody is left of those before"
-    assert life.candidate is life.pending is life.cause is life.retry_at is None
+    assert life.candidate is life.pending is life.cause is life.retry_at is life.broken is None
+    assert life.source is Source.LIVE

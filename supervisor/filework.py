@@ -1,0 +1,89 @@
+"""What throw-away children do with the files of apps.
+
+Everything it needs is loaded in the child only: the main process starts sooner without it, and
+stays smaller.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor.settings import Config
+
+Answer = dict[str, Any]
+Code = dict[str, Any]
+"""The fields of a `releasing.Code`."""
+
+
+def answer(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call ``function`` and give its answer with ``ok``, else ``reason`` and ``hint``."""
+    from supervisor import releasing
+
+    return releasing.answer(function, *arguments)
+
+
+def try_import(config: Config, app: str, *, once: bool) -> Answer:
+    """Import an app, or only read its files if it can't run twice; see `checking`."""
+    from supervisor.checking import check_app, read_app
+
+    return (read_app if once else check_app)(config, app)
+
+
+def describe(code: Code, before: dict[str, str] | None) -> Answer:
+    """Say which version of an app the live files are."""
+    from supervisor import releasing
+
+    return releasing.describe(releasing.Code(**code), before)
+
+
+def keep_good(
+    code: Code, before: dict[str, str] | None, created: str, in_use: list[Path]
+) -> Answer:
+    """Keep the files of an app that has proven good."""
+    from supervisor import releasing
+
+    return releasing.keep_good(releasing.Code(**code), before, created, in_use)
+
+
+def find_good(code: Code) -> Answer:
+    """Give the newest good release whose files are as they were kept.
+
+    ``name`` is null where there is none; ``faults`` are those that are damaged.
+    """
+    from supervisor import releasing
+
+    store, faults = releasing.Code(**code).store, []
+    for release in store.good(code["app"]):
+        wrong = store.faults(release)
+        if wrong:
+            faults.append(f"{release.name} ({wrong[0]})")
+            continue
+        git = release.git or {}
+        return {
+            "name": release.name,
+            "path": str(release.files),
+            "digest": release.digest,
+            "commit": git.get("commit"),
+            "dirty": git.get("dirty"),
+            "faults": faults,
+        }
+    return {"name": None, "faults": faults}
+
+
+def recover(paths: list[Path]) -> Answer:
+    """Bring the folders of apps in order, if a deploy was cut off."""
+    from supervisor import releasing
+
+    return releasing.recover(paths)
+
+
+def tidy(state_dir: Path, config_text: bytes, wall: str) -> Answer:
+    """Put the stores in order, and keep the configuration, which has come up."""
+    from supervisor.confighistory import ConfigHistory
+    from supervisor.releases import Releases
+    from supervisor.statedir import StateDir
+
+    aside = Releases(StateDir(state_dir).releases).tidy()
+    if config_text:
+        ConfigHistory(StateDir(state_dir).config_history).keep(config_text)
+    return {"aside": aside}
