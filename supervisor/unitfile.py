@@ -100,7 +100,9 @@ def installation(config: Config, machine: Machine) -> str:
 
 def exec_start(config: Config, machine: Machine) -> str:
     """Give the command line of the service."""
-    return _command_line([*machine.command, "run", "--config", str(config.file)])
+    return _command_line(
+        [*machine.command, "run", "--last-good-config", "--config", str(config.file)]
+    )
 
 
 def writable_folders(config: Config) -> list[Path]:

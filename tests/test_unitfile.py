@@ -48,7 +48,7 @@ def test_the_usual_drop_in() -> None:
     assert drop_in(config()) == [
         "[Service]",
         "ExecStart=",
-        "ExecStart=/bin/true run --config /etc/flask-supervisor/supervisor.toml",
+        "ExecStart=/bin/true run --last-good-config --config /etc/flask-supervisor/supervisor.toml",
         "User=flask-supervisor",
         "Group=flask-supervisor",
         "ReadWritePaths=-/opt/flask-supervisor/apps",
@@ -113,7 +113,10 @@ def test_odd_paths_are_quoted() -> None:
         app={"path": "/srv/my apps", "writable": ["/srv/50%"]},
     )
     lines = drop_in(found)
-    assert r'ExecStart=/bin/true run --config "/srv/a \"b\"/100%%/$$x.toml"' in lines
+    assert (
+        r'ExecStart=/bin/true run --last-good-config --config "/srv/a \"b\"/100%%/$$x.toml"'
+        in lines
+    )
     assert 'ReadWritePaths=-"/srv/my apps"' in lines
     assert "ReadWritePaths=-/srv/50%%" in lines
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from harness import ask, eventually
@@ -163,10 +164,11 @@ def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
         os.chown(path, STATE.stat().st_uid, STATE.stat().st_gid, follow_symlinks=False)
 
 
-def test_an_invalid_configuration_is_told_and_does_not_keep_it_busy(machine: Machine) -> None:
-    """`systemctl status` says what is wrong; it is tried again, but not all the time."""
+def test_an_invalid_configuration(machine: Machine) -> None:
+    """Where none has worked before, the reason is told, and it is tried again, not all the time."""
     systemctl("stop", UNIT)
-    CONFIG.write_text("[apps.coach]\nprot = 5001\n")
+    shutil.rmtree(STATE / "config", ignore_errors=True)
+    CONFIG.write_text(CONFIG.read_text().replace("port = 5001", "prot = 5001"))
     systemctl("start", "--no-block", UNIT)
     eventually(lambda: "prot: unknown key" in properties()["StatusText"])
     eventually(lambda: int(properties()["NRestarts"]) >= 1)
