@@ -297,3 +297,14 @@ def test_the_user_of_an_installation_is_known(
     file.write_text(unitfile.installation(config(), replace(MACHINE, user="pi")))
     assert installing.installed_user() == "pi"
     assert installing.installed_start() == unitfile.exec_start(config(), MACHINE)
+
+
+@pytest.mark.parametrize("file", ["/etc/flask-supervisor/supervisor.toml", '/srv/a "b"/5%/$x.toml'])
+def test_the_configuration_of_an_installation_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """An upgrade keeps the configuration, whatever lies in the current folder."""
+    monkeypatch.setattr(installing, "INSTALLATION", tmp_path / "drop-in")
+    assert installing.installed_config() is None
+    (tmp_path / "drop-in").write_text(unitfile.installation(config(file=file), MACHINE))
+    assert installing.installed_config() == Path(file)

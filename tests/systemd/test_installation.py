@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from harness import ask, eventually
+from harness import REPOSITORY, ask, eventually
 from machine import (
     APPS,
     COMMAND,
@@ -82,6 +82,9 @@ def test_twice_is_once(machine: Machine) -> None:
     assert files() == before
     assert properties()["ActiveState"] == "active"
     eventually(lambda: health()["status"] == "pass")
+    other = run(COMMAND, "service", "install", cwd=REPOSITORY)  # which has a configuration too
+    assert other.returncode == 0, other.stderr
+    assert files() == before
     for line in machine.command("doctor").stdout.splitlines():
         assert "  service  " not in line or line.startswith("ok"), line
 
