@@ -81,6 +81,7 @@ def test_what_lies_in_the_state_folder_is_writable_anyway() -> None:
         (config(app={"path": "/home/pi/field"}), MACHINE),
         (config(file="/home/pi/supervisor.toml"), MACHINE),
         (config(app={"writable": ["/root/x"]}), MACHINE),
+        (config(app={"python": "/home/pi/field/.venv/bin/python"}), MACHINE),
         (config(), replace(MACHINE, code=(Path("/opt/v"), Path("/home/pi/.pyenv")))),
     ],
 )
