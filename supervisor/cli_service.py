@@ -33,11 +33,12 @@ def install(config_file: str | None, user: str | None) -> None:
     """Install the service, start it, and wait until its ports answer.
 
     Doing it again brings everything up to date; no client of a running service is refused. The
-    service runs this installation of flask-supervisor, with this configuration.
+    service runs this installation of flask-supervisor, with the configuration given, or with the
+    one it has.
     """
     from supervisor import installing, preflight
 
-    config = load(config_file)
+    config = _load(config_file)
     preflight.require("install the service")
     for line in installing.make_user(user or installing.installed_user()):
         click.echo(line)
@@ -53,6 +54,17 @@ def install(config_file: str | None, user: str | None) -> None:
         click.secho(f"note: {note}", fg="yellow")
     installing.start()
     _print_outcome(config)
+
+
+def _load(given: str | None) -> Config:
+    """Load the given configuration, else that of the service, else the one that is found.
+
+    Which one lies in the current folder must not change what a service runs.
+    """
+    from supervisor import installing
+
+    installed = installing.installed_config()
+    return load(given or (str(installed) if installed else None))
 
 
 def _user(given: str | None) -> str:
@@ -133,7 +145,7 @@ def show(config_file: str | None, user: str | None) -> None:
     """Print the unit and its drop-ins as `install` would write them."""
     from supervisor import installing
 
-    config = load(config_file)
+    config = _load(config_file)
     try:
         machine = installing.machine_for(_user(user))
     except KeyError as error:

@@ -8,6 +8,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -188,6 +189,14 @@ def installed_user() -> str | None:
 def installed_start() -> str | None:
     """Give the command line of the installed unit, None where none is installed."""
     return _installed("ExecStart")
+
+
+def installed_config() -> Path | None:
+    """Give the configuration file of the installed unit, None where none is installed."""
+    words = shlex.split((installed_start() or "").replace("$$", "$").replace("%%", "%"))
+    with contextlib.suppress(ValueError, IndexError):
+        return Path(words[words.index("--config") + 1])
+    return None
 
 
 def _installed(key: str) -> str | None:

@@ -77,6 +77,11 @@ def _as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[s
     apps = {name: config.app_path(name) for name, app in config.apps.items() if app.enabled}
     needed = [(path, "the service") for path in (config.file, Path(sys.executable), Path(code))]
     needed += [(path, f"app {name}") for name, path in apps.items()]
+    needed += [
+        (config.resolve(python), f"app {name}")
+        for name in apps
+        if (python := config.apps[name].python)
+    ]
     for path, what in needed:
         barrier = _barrier(path) or _barrier(path.resolve())
         if barrier is not None:

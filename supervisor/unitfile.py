@@ -100,7 +100,9 @@ def installation(config: Config, machine: Machine) -> str:
 
 def exec_start(config: Config, machine: Machine) -> str:
     """Give the command line of the service."""
-    return _command_line([*machine.command, "run", "--config", str(config.file)])
+    return _command_line(
+        [*machine.command, "run", "--last-good-config", "--config", str(config.file)]
+    )
 
 
 def writable_folders(config: Config) -> list[Path]:
@@ -124,6 +126,7 @@ def _writable_lines(config: Config) -> Iterable[str]:
 
 def _home_lines(config: Config, machine: Machine) -> Iterable[str]:
     needed = [config.file.parent, *machine.code, *writable_folders(config)]
+    needed += [config.resolve(app.python) for app in config.apps.values() if app.python]
     inside = [one for one in needed if any(home in [one, *one.parents] for home in _HOMES)]
     if inside:
         yield f"# Relaxed: {inside[0]} lies in a home folder."

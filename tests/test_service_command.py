@@ -35,7 +35,7 @@ def test_show_prints_what_would_be_written(project: Project) -> None:
     assert unitfile.shipped() in done.stdout
     assert f"# {unitfile.INSTALLATION}" in done.stdout
     assert "ReadWritePaths=-/srv/photos" in done.stdout
-    assert f"run --config {project.config}" in done.stdout
+    assert f"run --last-good-config --config {project.config}" in done.stdout
 
 
 def test_show_for_an_unknown_user(project: Project) -> None:
@@ -162,4 +162,4 @@ def test_the_script_of_the_readme_is_there() -> None:
     """The one command is executable, and the README and the guide name it."""
     assert os.access(REPOSITORY / "install.sh", os.X_OK)
     for page in ("README.md", "docs/raspberry-pi.md"):
-        assert "./install.sh" in (REPOSITORY / page).read_text(encoding="utf-8")
+        assert "/install.sh" in (REPOSITORY / page).read_text(encoding="utf-8")

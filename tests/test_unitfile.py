@@ -48,7 +48,7 @@ def test_the_usual_drop_in() -> None:
     assert drop_in(config()) == [
         "[Service]",
         "ExecStart=",
-        "ExecStart=/bin/true run --config /etc/flask-supervisor/supervisor.toml",
+        "ExecStart=/bin/true run --last-good-config --config /etc/flask-supervisor/supervisor.toml",
         "User=flask-supervisor",
         "Group=flask-supervisor",
         "ReadWritePaths=-/opt/flask-supervisor/apps",
@@ -81,6 +81,7 @@ def test_what_lies_in_the_state_folder_is_writable_anyway() -> None:
         (config(app={"path": "/home/pi/field"}), MACHINE),
         (config(file="/home/pi/supervisor.toml"), MACHINE),
         (config(app={"writable": ["/root/x"]}), MACHINE),
+        (config(app={"python": "/home/pi/field/.venv/bin/python"}), MACHINE),
         (config(), replace(MACHINE, code=(Path("/opt/v"), Path("/home/pi/.pyenv")))),
     ],
 )
@@ -113,7 +114,10 @@ def test_odd_paths_are_quoted() -> None:
         app={"path": "/srv/my apps", "writable": ["/srv/50%"]},
     )
     lines = drop_in(found)
-    assert r'ExecStart=/bin/true run --config "/srv/a \"b\"/100%%/$$x.toml"' in lines
+    assert (
+        r'ExecStart=/bin/true run --last-good-config --config "/srv/a \"b\"/100%%/$$x.toml"'
+        in lines
+    )
     assert 'ReadWritePaths=-"/srv/my apps"' in lines
     assert "ReadWritePaths=-/srv/50%%" in lines
 
@@ -294,3 +298,14 @@ def test_the_user_of_an_installation_is_known(
     file.write_text(unitfile.installation(config(), replace(MACHINE, user="pi")))
     assert installing.installed_user() == "pi"
     assert installing.installed_start() == unitfile.exec_start(config(), MACHINE)
+
+
+@pytest.mark.parametrize("file", ["/etc/flask-supervisor/supervisor.toml", '/srv/a "b"/5%/$x.toml'])
+def test_the_configuration_of_an_installation_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """An upgrade keeps the configuration, whatever lies in the current folder."""
+    monkeypatch.setattr(installing, "INSTALLATION", tmp_path / "drop-in")
+    assert installing.installed_config() is None
+    (tmp_path / "drop-in").write_text(unitfile.installation(config(file=file), MACHINE))
+    assert installing.installed_config() == Path(file)

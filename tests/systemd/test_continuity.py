@@ -119,6 +119,7 @@ def test_stuck_orphans_are_ended(machine: Machine) -> None:
         write_app(name, TROUBLE)
     write_config({"gil": {"port": 5000}, "stopped": {"port": 5001}})
     machine.start_anew()
+    eventually(lambda: health()["status"] == "pass")
     stuck = []
     for name, path in paths.items():
         app = health()["apps"][name]

@@ -82,7 +82,7 @@ def test_a_main_process_that_stops_turning(machine: Machine) -> None:
         stopped = time.monotonic()
         signal_main(signal.SIGSTOP)
         eventually(lambda: ask(6000, "/livez").status == 503, timeout_s=10)
-        assert time.monotonic() - stopped < 4.5
+        assert time.monotonic() - stopped < 6  # 4 s, on a busy machine
         eventually(lambda: main_pid() not in (0, before), timeout_s=30)
         eventually(lambda: ask(6000, "/livez").status == 200, timeout_s=30)
         pause(1)

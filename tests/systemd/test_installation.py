@@ -2,9 +2,10 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
-from harness import ask, eventually
+from harness import REPOSITORY, ask, eventually
 from machine import (
     APPS,
     COMMAND,
@@ -81,6 +82,9 @@ def test_twice_is_once(machine: Machine) -> None:
     assert files() == before
     assert properties()["ActiveState"] == "active"
     eventually(lambda: health()["status"] == "pass")
+    other = run(COMMAND, "service", "install", cwd=REPOSITORY)  # which has a configuration too
+    assert other.returncode == 0, other.stderr
+    assert files() == before
     for line in machine.command("doctor").stdout.splitlines():
         assert "  service  " not in line or line.startswith("ok"), line
 
@@ -163,10 +167,11 @@ def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
         os.chown(path, STATE.stat().st_uid, STATE.stat().st_gid, follow_symlinks=False)
 
 
-def test_an_invalid_configuration_is_told_and_does_not_keep_it_busy(machine: Machine) -> None:
-    """`systemctl status` says what is wrong; it is tried again, but not all the time."""
+def test_an_invalid_configuration(machine: Machine) -> None:
+    """Where none has worked before, the reason is told, and it is tried again, not all the time."""
     systemctl("stop", UNIT)
-    CONFIG.write_text("[apps.coach]\nprot = 5001\n")
+    shutil.rmtree(STATE / "config", ignore_errors=True)
+    CONFIG.write_text(CONFIG.read_text().replace("port = 5001", "prot = 5001"))
     systemctl("start", "--no-block", UNIT)
     eventually(lambda: "prot: unknown key" in properties()["StatusText"])
     eventually(lambda: int(properties()["NRestarts"]) >= 1)

@@ -30,8 +30,8 @@ def test_ports_come_and_go_between_runs(machine: Machine) -> None:
         write_app(name)
     write_config({"one": {"port": 5001}, "two": {"port": 5003, "host": "127.0.0.1"}})
     machine.restart()
-    assert ask(5001).text == "one\n"
-    assert ask(5003).text == "two\n"
+    eventually(lambda: ask(5001, timeout_s=30).text == "one\n")
+    eventually(lambda: ask(5003, timeout_s=30).text == "two\n")
     assert properties()["NFileDescriptorStore"] == "3"
     assert refused(5000)
     write_config({"one": {"port": 5001}, "two": {"host": f"unix:{STATE}/two.sock"}})
@@ -53,7 +53,7 @@ def test_a_stop_drops_what_was_kept(machine: Machine) -> None:
     assert properties()["NFileDescriptorStore"] == "0"
     assert refused(5001)
     systemctl("start", UNIT)
-    assert ask(5001).status == 200
+    eventually(lambda: ask(5001).status == 200)
 
 
 def test_socket_activation(machine: Machine) -> None:
@@ -77,14 +77,14 @@ def test_socket_activation(machine: Machine) -> None:
     systemctl("start", SOCKET)
     try:
         assert main_pid() == 0
-        assert ask(5001, timeout_s=30).text == "more\n"
+        eventually(lambda: ask(5001, timeout_s=30).text == "more\n")
         assert main_pid() != 0
         eventually(lambda: health()["status"] == "pass")
-        assert ask(5002).text == "more\n"
+        eventually(lambda: ask(5002, timeout_s=30).text == "more\n")
         assert "no app listens at ('0.0.0.0', 5000)" in journal()
         assert properties()["NFileDescriptorStore"] == "1"  # systemd has the others anyway
         machine.restart()
-        assert ask(5001).text == "more\n"
+        eventually(lambda: ask(5001, timeout_s=30).text == "more\n")
         eventually(lambda: health()["status"] == "pass")
     finally:
         systemctl("stop", SOCKET, UNIT)
