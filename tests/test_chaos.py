@@ -1,0 +1,97 @@
+"""Troubles at random, under load: in the end all is well, nothing leaked, nobody was refused."""
+
+import json
+import os
+import random
+import time
+from typing import Any
+
+import pytest
+from chaos import Chaos
+from harness import Poller, Project, Running, ask, eventually
+from load import FULL, pollers
+from observing import fd_count, named
+from operating_case import call, wait_until_ready
+
+SECONDS = 60 if FULL else 12
+SEED = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+NAMES = ("admin", "coach", "field")
+
+
+def events(running: Running) -> list[dict[str, Any]]:
+    """Give all events that are still known."""
+    found: list[dict[str, Any]] = call(running, "events")["events"]
+    return found
+
+
+def assert_explained(poller: Poller) -> None:
+    """Every answer came from the app, or was a 503 with a reason; nothing was refused."""
+    assert not poller.refused
+    for answer in poller.answers:
+        assert answer.status in (200, 503), answer
+        if answer.status == 503:
+            problem = json.loads(answer.body)
+            assert problem["detail"], answer
+            assert answer.headers["retry-after"]
+
+
+def settled_descriptors(running: Running) -> int:
+    """Give the number of descriptors of the main process when nothing is under way."""
+    pid = running.process.pid
+    smallest = fd_count(pid)
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        smallest = min(smallest, fd_count(pid))
+        eventually(lambda: ask(running.project.status_port, "/livez").status == 200)
+    return smallest
+
+
+@pytest.mark.timeout(300)
+def test_chaos(project: Project) -> None:
+    """Kills, stops, reloads, breaks and repairs, port holders: see `chaos.Chaos`."""
+    print(f"to have the same again: CHAOS_SEED={SEED}")  # shown when the test fails
+    for name in NAMES:
+        limits = {"import_timeout_s": 2, "stop_timeout_s": 1, "hang_timeout_s": 8}
+        project.app(name, workers=2 if name == "field" else 1, **limits)
+    project.bind = {"first_delay_s": 0.2, "max_delay_s": 1}
+    running = project.start()
+    wait_until_ready(running, *NAMES)
+    before = settled_descriptors(running)
+    chaos = Chaos(running, SEED)
+    with (
+        pollers(project.port("admin"), count=2) as one,
+        pollers(project.port("coach"), count=2) as two,
+        pollers(project.port("field"), count=2) as three,
+    ):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            chaos.step()
+        print("\n".join(chaos.done))
+        chaos.calm()
+        for name in NAMES:
+            running.wait_for(name, state="ready", serving="app", timeout_s=90)
+    for poller in (*one, *two, *three):
+        assert_explained(poller)
+        assert poller.answers
+    happened = events(running)
+    failed = sum(len(poller.failed) for poller in (*one, *two, *three))
+    ended = [event for event in happened if event["kind"] == "exited"]
+    assert failed <= 2 * max(1, len(ended)) * len(one), "more requests were lost than workers died"
+    assert call(running, "reload", apps=["all"], timeout_s=90)
+    for name in NAMES:
+        found = running.wait_for(name, status="pass", timeout_s=90)
+        assert {worker["state"] for worker in found["workers"]} <= {"ready", "paused", "draining"}
+    count = {"fs-field": 2}
+    eventually(
+        lambda: all(
+            len(named(project, f"fs-{name}")) == count.get(f"fs-{name}", 1) for name in NAMES
+        ),
+        timeout_s=30,
+        what="no worker is left over",
+    )
+    eventually(lambda: not named(project, "fs-stand-in"), timeout_s=30)
+    eventually(lambda: settled_descriptors(running) <= before, timeout_s=30, what="no descriptor")
+    assert "Traceback" not in "".join(
+        line for line in running.log.splitlines() if '"output": true' not in line
+    )
+    assert running.stop() == 0
