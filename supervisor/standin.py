@@ -211,7 +211,7 @@ def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:
         "type": "about:blank",
         "title": _title(name, app),
         "status": 503,
-        "detail": app.get("reason"),
+        "detail": app.get("reason") or _title(name, app),
         "instance": path,
         "app": name,
         "state": app["state"],

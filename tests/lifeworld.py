@@ -66,7 +66,7 @@ class Behaviour:
     """What a worker does: ``first_s`` until its import ends, ``then_s`` until what comes after.
 
     Kinds: ok, import_failure, crash (while importing), endless (an import), no_fork, freeze (shows
-    no sign of life after being ready).
+    no sign of life after being ready), greedy (is too large when it is ready).
     """
 
     kind: str
@@ -113,7 +113,8 @@ class World:
             if worker is None or worker.phase not in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
                 continue
             if behaviour.kind != "freeze" or self.now - worker.since < behaviour.then_s:
-                self.step(Beat(number, loop_age_s=0.0))
+                memory_mb = 1000.0 if behaviour.kind == "greedy" else 10.0
+                self.step(Beat(number, loop_age_s=0.0, memory_mb=memory_mb))
 
     def step(self, event: LifeEvent) -> None:
         """Take one step, check it, and carry out its actions."""
@@ -146,7 +147,7 @@ class World:
         self.step(Spawned(number, next(self._order)))
         ends_s = behaviour.first_s + behaviour.then_s
         match behaviour.kind:
-            case "ok":
+            case "ok" | "greedy":
                 self.plan(behaviour.first_s, Ready(number))
                 self.plan(ends_s, Exited(number, Exit(code=0)))
             case "freeze":

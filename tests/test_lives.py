@@ -19,7 +19,7 @@ from supervisor.life import (
 from supervisor.model import AppState, Source
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
-KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze"]
+KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze", "greedy"]
 BEHAVIOUR = st.builds(
     Behaviour,
     kind=st.sampled_from(KINDS),
@@ -32,6 +32,7 @@ LIMITS = st.builds(
     import_timeout_s=st.sampled_from([2.0, 10.0]),
     workers=st.integers(1, 3),
     replace=st.booleans(),
+    max_memory_mb=st.sampled_from([None, 100]),
 )
 WISH = st.sampled_from(
     [

@@ -1,0 +1,147 @@
+"""Random troubles for a running supervisor, one after the other; the same for the same seed."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+from harness import GOOD_APP, Project, Running, ask, eventually, process_in_test
+from observing import snapshot
+from operating_case import HOLDER, call
+
+BREAKS = [
+    "import no_such_module_at_all\n",
+    "def broken(:\n",
+    "raise SystemExit(3)\n",
+    "import os\nos._exit(9)\n",
+    "import time\ntime.sleep(600)\n",
+    GOOD_APP.format(text="crashes")
+    + "import os, threading\nthreading.Timer(0.4, os._exit, [3]).start()\n",
+]
+
+
+class Chaos:
+    """Does `step` after `step` to the apps of ``running``; ``done`` says what was done."""
+
+    def __init__(self, running: Running, seed: int) -> None:
+        self._running = running
+        self._project: Project = running.project
+        self._rng = random.Random(seed)
+        self._began = time.monotonic()
+        self.done: list[str] = []
+        self._stopped: set[int] = set()  # by SIGSTOP
+        self._version = 0
+        self._deeds: list[tuple[int, Callable[[str], None]]] = [
+            (5, self._kill),
+            (2, self._freeze),
+            (3, self._reload),
+            (2, self._restart),
+            (2, self._stop_and_start),
+            (4, self._break),
+            (4, self._repair),
+            (1, self._kill_stand_in),
+            (1, self._hang_up),
+            (1, self._move_onto_a_taken_port),
+        ]
+
+    def step(self) -> None:
+        """Do one thing to one app, and wait for a moment."""
+        assert self._running.process.poll() is None, self._running.process.returncode
+        weights = [weight for weight, _ in self._deeds]
+        deed = self._rng.choices([deed for _, deed in self._deeds], weights)[0]
+        name = self._rng.choice([*self._project.apps])
+        at_s = time.monotonic() - self._began
+        self.done.append(f"{at_s:6.2f} s: {deed.__name__.strip('_')} {name}")
+        deed(name)
+        until = time.monotonic() + self._rng.uniform(0.0, 0.6)
+        eventually(lambda: time.monotonic() >= until)
+
+    def calm(self) -> None:
+        """Undo what doesn't heal by itself: frozen workers, broken files, stopped apps."""
+        for pid in self._stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        for name in self._project.apps:
+            self._repair(name)
+        call(self._running, "start", apps=["all"], timeout_s=90)
+
+    def _pids(self, name: str) -> list[int]:
+        return [worker["pid"] for worker in snapshot(self._running)["apps"][name]["workers"]]
+
+    def _state(self, name: str) -> str | None:
+        app = snapshot(self._running)["apps"].get(name)
+        return app and str(app["state"])
+
+    def _kill(self, name: str) -> None:
+        for pid in self._pids(name)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, self._rng.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
+
+    def _freeze(self, name: str) -> None:
+        """Stop a worker; half of the time it is thawed soon, else it hangs."""
+        for pid in self._pids(name)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                if self._rng.random() < 0.5:
+                    os.kill(pid, signal.SIGCONT)
+                else:
+                    self._stopped.add(pid)
+
+    def _reload(self, name: str) -> None:
+        self._ask("reload", [name] if self._rng.random() < 0.7 else ["all"])
+
+    def _restart(self, name: str) -> None:
+        self._ask("restart", [name])
+
+    def _stop_and_start(self, name: str) -> None:
+        self._ask("stop", [name])
+        self._ask("start", [name])
+
+    def _ask(self, method: str, names: list[str]) -> None:
+        with contextlib.suppress(AssertionError):  # no outcome yet: an app that hangs
+            call(self._running, method, apps=names, timeout_s=3)
+
+    def _break(self, name: str) -> None:
+        self._write(name, self._rng.choice(BREAKS))
+        if self._rng.random() < 0.7:
+            self._reload(name)
+
+    def _repair(self, name: str) -> None:
+        self._version += 1
+        self._write(name, GOOD_APP.format(text=f"{name} {self._version}"))
+
+    def _write(self, name: str, source: str) -> None:
+        new = self._project.file(name, f"{name}.py.new")
+        new.write_text(source)
+        new.rename(self._project.file(name))
+
+    def _kill_stand_in(self, _name: str) -> None:
+        for pid in self._project.processes():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/comm") as stream:
+                    is_stand_in = stream.read().strip() == "fs-stand-in"
+                if is_stand_in:
+                    os.kill(pid, signal.SIGKILL)
+
+    def _hang_up(self, name: str) -> None:
+        """Let the configuration be read anew, with a change to one app."""
+        self._version += 1
+        self._project.apps[name]["env"] = {"VERSION": str(self._version)}
+        self._project.write()
+        self._running.process.send_signal(signal.SIGHUP)
+
+    def _move_onto_a_taken_port(self, _name: str) -> None:
+        """Add an app whose port another process holds, and let it have the port later."""
+        port = self._project.app("late")
+        with process_in_test(self._project, HOLDER, f"127.0.0.1:{port}") as holder:
+            assert holder.stdout.readline() == "listening\n"
+            self._project.write()
+            self._running.process.send_signal(signal.SIGHUP)
+            eventually(lambda: self._state("late") == "blocked", timeout_s=30)
+        eventually(lambda: ask(port).status == 200, timeout_s=60)
+        del self._project.apps["late"]
+        self._project.write()
+        self._running.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "late" not in snapshot(self._running)["apps"])
