@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     STUCK = "stuck"
     CONFIGURATION = "configuration"
     HAND_OVER = "hand_over"
+    DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

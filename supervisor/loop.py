@@ -44,6 +44,7 @@ from supervisor.process import (
 )
 from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
+from supervisor.release_commands import ENDING_WITH_CLIENT, ReleaseCommands
 from supervisor.service import Service, WorkerMain
 from supervisor.settings import Config
 from supervisor.staffing import worker_of
@@ -60,6 +61,7 @@ OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
 _HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
 _TRY_MARGIN_S = 5.0
+_UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 _PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
@@ -122,7 +124,10 @@ class Supervisor:
         scrub_environment(self.config.sources.variables)
         self._handle_signals()
         listener = control.listen(self._state.control_socket)
-        server = control.ControlServer(listener, Commands(self).methods())
+        asked = Commands(self)
+        releases = ReleaseCommands(self, asked)
+        methods = {**asked.methods(), **releases.methods()}
+        server = control.ControlServer(listener, methods, ENDING_WITH_CLIENT)
         self._make_data_dirs()
         self.tell(EventKind.STARTED, f"flask-supervisor {__version__}, pid {os.getpid()}", app=None)
         text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
@@ -136,6 +141,7 @@ class Supervisor:
         self._look_for_ever()
         self._run_task(self._watch_without_status())
         await self._stopped.wait()
+        await releases.deploying.stop(_UNDO_S)
         server.stop()
         await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0
