@@ -35,18 +35,20 @@ def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, Finding]
         yield name, check_app(config, name)
 
 
-def check_app(config: Config, name: str) -> Finding:
+def check_app(config: Config, name: str, path: Path | None = None) -> Finding:
     """Read and import one app in children; blocks up to the app's ``import_timeout_s``.
 
+    ``path`` is the folder of its code, if not the configured one.
     The finding has ``ok``, ``seconds``, ``reason``, ``hint``, the ``report`` of a failed import,
     and under ``missing`` and ``notes`` what reading its files has found.
     """
+    path = path or config.app_path(name)
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as data_dir:
         if config.apps[name].python is None:
-            finding = _try_import(config, name, data_dir)
-            found = _read(config, name)
+            finding = _try_import(config, name, path, data_dir)
+            found = _read(config, name, path)
         else:
-            finding, found = _try_elsewhere(config, name, data_dir)
+            finding, found = _try_elsewhere(config, name, path, data_dir)
     if finding["ok"]:  # then whatever seems to be missing at the start is not needed
         return {**finding, "missing": [], "notes": [f for f in found if f["kind"] in _NOTES]}
     return {
@@ -56,12 +58,13 @@ def check_app(config: Config, name: str) -> Finding:
     }
 
 
-def read_app(config: Config, name: str) -> Finding:
+def read_app(config: Config, name: str, path: Path | None = None) -> Finding:
     """Read one app's files without running them: for an app that can't be imported twice at a time.
 
     The finding has ``ok``, ``reason`` and ``hint``.
     """
-    missing = [one for one in _read(config, name) if one["kind"] in _MISSING]
+    found = _read(config, name, path or config.app_path(name))
+    missing = [one for one in found if one["kind"] in _MISSING]
     if not missing:
         return {"ok": True, "reason": None, "hint": None}
     first, *others = missing
@@ -119,10 +122,9 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
     return {"reason": cause.reason, "hint": cause.hint} if cause else {"reason": None, "hint": None}
 
 
-def _try_import(config: Config, name: str, data_dir: str) -> Finding:
+def _try_import(config: Config, name: str, path: Path, data_dir: str) -> Finding:
     app = config.apps[name]
     environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
-    path = config.app_path(name)
     try:
         finding: Finding = call_in_child(
             _import,
@@ -164,7 +166,7 @@ def _finding(report: dict[str, Any] | None, seconds: float) -> Finding:
 
 
 def _try_elsewhere(
-    config: Config, name: str, data_dir: str
+    config: Config, name: str, path: Path, data_dir: str
 ) -> tuple[Finding, list[dict[str, Any]]]:
     """Import an app, and read its files, on the interpreter of its own virtual environment."""
     app = config.apps[name]
@@ -173,7 +175,7 @@ def _try_elsewhere(
         "do": "check",
         "name": f"fs-{name}",
         "target": app.target,
-        "path": str(config.app_path(name)),
+        "path": str(path),
         "environment": {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
         "timeout_s": app.import_timeout_s,
         "secrets": sorted(config.app_secrets(name)),
@@ -215,12 +217,12 @@ def _elsewhere(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _read(config: Config, name: str) -> list[dict[str, Any]]:
+def _read(config: Config, name: str, path: Path) -> list[dict[str, Any]]:
     """Follow the imports of an app's own files without running them."""
     app = config.apps[name]
     try:
         found: list[dict[str, Any]] = call_in_child(
-            _survey, app.target, config.app_path(name), timeout_s=_READ_TIMEOUT_S
+            _survey, app.target, path, timeout_s=_READ_TIMEOUT_S
         )
     except TaskFailed as error:
         detail = f"its files could not be read through: {error}"

@@ -17,6 +17,7 @@ from supervisor.cli_check import check
 from supervisor.cli_config import config_group
 from supervisor.cli_doctor import doctor
 from supervisor.cli_operate import events, logs, reload, restart, start, stop
+from supervisor.cli_releases import compare, deploy, releases, rollback
 from supervisor.cli_service import service_group
 from supervisor.effective import planned
 from supervisor.errors import SupervisorError
@@ -128,6 +129,10 @@ for command in (
     reload,
     logs,
     events,
+    deploy,
+    rollback,
+    releases,
+    compare,
     config_group,
     doctor,
     service_group,

@@ -86,7 +86,7 @@ class Commands:
         """Give log lines: of ``app`` or of all, above number ``after``, at most ``newest``."""
         app = params.get("app")
         # what a process prints that several share stands under the name of the process
-        apps = None if app is None else {app, self._service(app).name}
+        apps = None if app is None else {app, self.service(app).name}
         now = self._supervised.now()
         since_s = params.get("max_age_s")
         if since_s is not None and not isinstance(since_s, int | float):
@@ -119,7 +119,7 @@ class Commands:
         reloaded.
         """
         if "apps" in params:
-            return await self._each_process(params, self._reload)
+            return await self._each_process(params, self.reload_one)
         lives = {name: service.life for name, service in self._supervised.processes().items()}
         try:
             changes = await self._supervised.reconfigure(by="an operator")
@@ -133,7 +133,7 @@ class Commands:
         waits = {
             **{name: self._until_it_came(name) for name in come},
             **{name: self._until_reloaded(services[name], life) for name, life in before.items()},
-            **{name: self._reload(services[name], None) for name in stale if name in services},
+            **{name: self.reload_one(services[name], None) for name in stale if name in services},
         }
         outcomes = dict(zip(waits, await asyncio.gather(*waits.values()), strict=True))
         for name in changes.removed:
@@ -153,7 +153,7 @@ class Commands:
         if not isinstance(names, list) or not names:
             raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
         chosen = list(self._supervised.services()) if names == ["all"] else names
-        found = {name: self._service(name) for name in chosen}
+        found = {name: self.service(name) for name in chosen}
         outcomes = await asyncio.gather(*(act(service, name) for name, service in found.items()))
         return {"apps": dict(zip(found, outcomes, strict=True))}
 
@@ -168,7 +168,8 @@ class Commands:
 
         return await self._each(params, once)
 
-    def _service(self, name: object) -> Service:
+    def service(self, name: object) -> Service:
+        """Give the service of an app; raises `RequestError` where there is none."""
         services = self._supervised.services()
         if isinstance(name, str) and name in services:
             return services[name]
@@ -192,7 +193,8 @@ class Commands:
         service.on_operator(RestartAsked(), app=name)
         return await self._until_it_serves(service, name, before + 1)
 
-    async def _reload(self, service: Service, name: str | None) -> Outcome:
+    async def reload_one(self, service: Service, name: str | None) -> Outcome:
+        """Reload an app's process, and wait for the outcome."""
         state = service.life.state
         if state is AppState.STOPPED:
             return _failed(service, name, "it is stopped: start it instead")

@@ -7,9 +7,10 @@ may take, the number of clients. A client of another user is refused (SO_PEERCRE
 import asyncio
 import json
 import os
+import select
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from supervisor.errors import SupervisorError
 REQUEST_MAX = 1024 * 1024
 CLIENTS_MAX = 32
 IDLE_S = 30.0  # a client that says nothing, or doesn't read, is cut off after this
+_GONE_LOOK_S = 0.1  # between two looks whether the client is there
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -58,11 +60,20 @@ def listen(path: Path) -> socket.socket:
 
 
 class ControlServer:
-    """Answers requests with ``methods``; owns ``listener``."""
+    """Answers requests with ``methods``; owns ``listener``.
 
-    def __init__(self, listener: socket.socket, methods: Mapping[str, Method]) -> None:
+    Those named in ``ending_with_client`` are cancelled when nobody is there any more to be told.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        methods: Mapping[str, Method],
+        ending_with_client: Collection[str] = (),
+    ) -> None:
         self._listener = listener
         self._methods = methods
+        self._ending_with_client = ending_with_client
         self._clients = 0
         self._server: asyncio.Server | None = None
 
@@ -85,7 +96,7 @@ class ControlServer:
             async with asyncio.timeout(IDLE_S) as limit:
                 while line := await reader.readline():
                     limit.reschedule(None)  # a method has limits of its own
-                    answer = await self._answer(line)
+                    answer = await self._answer(line, writer)
                     limit.reschedule(asyncio.get_running_loop().time() + IDLE_S)
                     writer.write(json.dumps(answer).encode() + b"\n")
                     await writer.drain()
@@ -95,13 +106,15 @@ class ControlServer:
             self._clients -= 1
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> dict[str, Any]:
         number = None
         try:
             request = _parse(line)
             number = request.get("id")
-            method = self._method(request["method"])
-            return {"id": number, "result": await method(request.get("params", {}))}
+            answering = self._method(request["method"])(request.get("params", {}))
+            if request["method"] in self._ending_with_client:
+                answering = _while_there(writer, answering)
+            return {"id": number, "result": await answering}
         except RequestError as error:
             answer = {"code": error.code, "message": error.message, "hint": error.hint}
             return {"id": number, "error": answer}
@@ -111,6 +124,24 @@ class ControlServer:
             known = ", ".join(sorted(self._methods))
             raise RequestError("unknown_method", f"there is no method {name!r}; known: {known}")
         return self._methods[name]
+
+
+async def _while_there(writer: asyncio.StreamWriter, answering: Awaitable[Any]) -> Any:
+    """Give the answer; raises ConnectionError, and cancels it, when the client has gone.
+
+    One that has only nothing more to say (shutdown(2)) is there: it waits for the answer.
+    """
+    peer = select.poll()
+    peer.register(writer.get_extra_info("socket").fileno(), 0)  # POLLHUP is always told
+    task = asyncio.ensure_future(answering)
+    try:
+        while not (await asyncio.wait([task], timeout=_GONE_LOOK_S))[0]:
+            if peer.poll(0):
+                raise ConnectionResetError("the client has gone")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
 
 
 def _parse(line: bytes) -> dict[str, Any]:

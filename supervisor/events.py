@@ -26,6 +26,7 @@ class EventKind(StrEnum):
     CONFIGURATION = "configuration"
     RELEASE = "release"
     HAND_OVER = "hand_over"
+    DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from supervisor.fleet import STATUS, Fleet
 from supervisor.health import CheckFacts, SupervisorFacts
 from supervisor.keeper import STAND_IN, StandInKeeper
 from supervisor.keeping import Keeper
+from supervisor.later import ENDING_WITH_CLIENT, LaterReleases
 from supervisor.life import ReloadAsked
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
@@ -63,6 +64,7 @@ _WATCH_TIMEOUT_S = 10.0
 _TRY_MARGIN_S = 5.0
 _FILES_TIMEOUT_S = 300.0  # an SD card may be slow
 _TIDY_AFTER_S = 3.0  # the apps come first
+_UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 _PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
 _KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
@@ -125,7 +127,10 @@ class Supervisor:
         scrub_environment(self.config.sources.variables)
         self._handle_signals()
         listener = control.listen(self._state.control_socket)
-        server = control.ControlServer(listener, Commands(self).methods())
+        asked = Commands(self)
+        releases = LaterReleases(self, asked)
+        methods = {**asked.methods(), **releases.methods()}
+        server = control.ControlServer(listener, methods, ENDING_WITH_CLIENT)
         self._make_data_dirs()
         self.tell(EventKind.STARTED, f"flask-supervisor {__version__}, pid {os.getpid()}", app=None)
         text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
@@ -141,6 +146,7 @@ class Supervisor:
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
         self._run_task(self._watch_without_status())
         await self._stopped.wait()
+        await releases.stop(_UNDO_S)
         server.stop()
         await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0

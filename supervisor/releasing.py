@@ -16,10 +16,12 @@ from supervisor.errors import SupervisorError
 from supervisor.gitstate import git_state
 from supervisor.manifest import Manifest, compare
 from supervisor.process import TaskFailed, call_in_child
+from supervisor.redaction import Redaction
 from supervisor.releases import About, Release, ReleaseError, Releases
 from supervisor.trees import Tree, TreeError
 
 LIVE = "live"  # what a person calls the files in place
+PROVEN = "proven good"  # the note of a release that was kept for that
 _IMPORT_MARGIN_S = 2.0
 
 Document = dict[str, Any]
@@ -87,13 +89,22 @@ def fingerprints(code: Code) -> dict[str, str]:
 
 def listing(code: Code) -> Document:
     """Give the releases, newest first, and which of them the live files are."""
-    try:
-        live = trees.manifest_of(code.scan()).digest if code.include else None
-    except TreeError:
-        live = None  # what keeps it from being read is no reason to show no releases
     good = [release.digest for release in code.store.good(code.app)]
-    found = [_document(release, good, live) for release in code.store.all_of(code.app)]
-    return {"releases": found, "live": live}
+    found = []
+    seen: dict[tuple[str, ...], str | None] = {}
+    for release in code.store.all_of(code.app):
+        if release.include not in seen:
+            seen[release.include] = _live_digest(code, release.include)
+        found.append(_document(release, good, seen[release.include]))
+    return {"releases": found}
+
+
+def _live_digest(code: Code, include: Collection[str]) -> str | None:
+    """Give the digest of the live files in the places of a release; None: they can't be read."""
+    try:
+        return trees.manifest_of(code.scan(include=include)).digest
+    except TreeError:
+        return None  # is no reason to show no releases
 
 
 def _document(release: Release, good: list[str], live: str | None) -> Document:
@@ -140,7 +151,7 @@ def keep_good(
     Gives ``name``, ``digest``, ``written`` and ``git``.
     """
     tree = _as_imported(code, before)
-    kept = _keep(code, tree, "proven good", created, in_use)
+    kept = _keep(code, tree, PROVEN, created, in_use)
     code.store.mark_good(code.app, str(kept["digest"]))
     return kept
 
@@ -215,13 +226,9 @@ def stage_release(code: Code, wanted: str | None) -> Document:
 
 
 def _to_go_back_to(code: Code) -> Release:
-    try:
-        live = trees.manifest_of(code.scan()).digest
-    except TreeError:
-        live = ""  # unreadable: any release is better
     store = code.store
     for release in [*store.good(code.app), *store.all_of(code.app)]:
-        if release.digest != live:
+        if release.digest != _live_digest(code, release.include):
             return release
     raise ReleaseError(
         f"there is no release of app '{code.app}' that differs from what is in place",
@@ -249,11 +256,16 @@ def overlay(code: Code, staged: Path, include: Collection[str]) -> None:
 
 
 def try_staged(
-    code: Code, staged: Path, target: str, environment: dict[str, str], timeout_s: float
+    code: Code,
+    staged: Path,
+    target: str,
+    environment: dict[str, str],
+    timeout_s: float,
+    secrets: Collection[str] = (),
 ) -> Document:
     """Import the staged version in a child; gives ``imported``: the entries that it is made of.
 
-    Raises `ReleaseError` with the reason when it can't be imported.
+    Raises `ReleaseError` with the reason, without ``secrets``, when it can't be imported.
     """
     overlay(code, staged, code.include)
     try:
@@ -264,6 +276,7 @@ def try_staged(
             target,
             environment,
             timeout_s,
+            secrets,
             timeout_s=timeout_s + _IMPORT_MARGIN_S,
         )
     except TaskFailed as error:
@@ -274,19 +287,29 @@ def try_staged(
 
 
 def _import_staged(
-    code: Code, staged: Path, target: str, environment: dict[str, str], timeout_s: float
+    code: Code,
+    staged: Path,
+    target: str,
+    environment: dict[str, str],
+    timeout_s: float,
+    secrets: Collection[str],
 ) -> Document:
     from supervisor.importing import import_app
 
     sys.dont_write_bytecode = True  # what is staged goes into place as it is
     os.environ.update(environment)
-    _app, report = import_app(target, staged, timeout_s=timeout_s)
+    _app, report = import_app(target, staged, timeout_s=timeout_s, hide=Redaction(secrets))
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint, "imported": []}
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    found = trees.imported(staged, [file for file in files if file])
-    real = [entry for entry in found if not (staged / entry).is_symlink()]
-    return {"reason": None, "hint": None, "imported": real}
+    found = entries_of(staged, [file for file in files if file])
+    return {"reason": None, "hint": None, "imported": found}
+
+
+def entries_of(staged: Path, module_files: Collection[str]) -> list[str]:
+    """Give the entries of the staged version that modules came from; of `overlay`, none."""
+    found = trees.imported(staged, module_files)
+    return [entry for entry in found if not (staged / entry).is_symlink()]
 
 
 # ---- putting in place

@@ -8,6 +8,7 @@ import itertools
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,11 @@ class Service:
             return False
         self._host.changed()
         return True
+
+    def forget_refusal(self, before: lives.Refusal | None) -> None:
+        """Take back the newest refusal: the files that it spoke of are gone again."""
+        self.life = replace(self.life, refusal=before)
+        self._host.changed()
 
     def configure(
         self, *, limits: Limits, bind_settings: BindSettings, shutdown_timeout_s: float

@@ -213,10 +213,10 @@ class AppSettings:
     reload: Literal["overlap", "replace"] = "overlap"
     before_start: list[Command] = attrs.field(factory=list)
     after_import: list[Function] = attrs.field(factory=list)
-    health_path: UrlPath | None = _planned()
-    smoke: list[UrlPath] = _planned(factory=list)
+    health_path: UrlPath | None = None
+    smoke: list[UrlPath] = attrs.field(factory=list)
     known_good_after_s: Seconds = 60.0
-    deploy_watch_s: Seconds = _planned(10.0)
+    deploy_watch_s: Seconds = 10.0
     python: Text | None = None
     writable: list[Text] = attrs.field(factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"

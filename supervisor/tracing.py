@@ -115,6 +115,15 @@ def survey(target: str, path: Path, search_path: Sequence[str]) -> Survey:
     ``target`` is a module, or ``module:factory()``, whose factory is called at the start too.
     ``path`` is searched first, then ``search_path``. Raises nothing, whatever the files hold.
     """
+    return _follow(target, path, search_path).survey()
+
+
+def own_files(target: str, path: Path, search_path: Sequence[str]) -> list[str]:
+    """Give the files of the app that ``target`` imports, or may import later; as `survey`."""
+    return _follow(target, path, search_path).files()
+
+
+def _follow(target: str, path: Path, search_path: Sequence[str]) -> "_Tracer":
     root = os.path.abspath(path)
     folders = list(dict.fromkeys([root, *map(os.path.abspath, search_path)]))
     sources: _Sources = {}
@@ -126,7 +135,7 @@ def survey(target: str, path: Path, search_path: Sequence[str]) -> Survey:
             tracer = _Tracer(root, target, folders, sources)
             added = sorted(tracer.follow_all() - {*folders})
             if not added:
-                return tracer.survey()
+                return tracer
             folders = [*folders, *added]
 
 
@@ -166,6 +175,10 @@ class _Tracer:
                 added |= source.added_folders(name, self._root)
         self._adds_unknown = None in added
         return {folder for folder in added if folder is not None}
+
+    def files(self) -> list[str]:
+        """Give the files of the app that were followed."""
+        return sorted(file for _, file in self._sources)
 
     def survey(self) -> Survey:
         """Tell what was found, also in files that nothing imports."""

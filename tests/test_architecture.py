@@ -70,6 +70,7 @@ EDGES = {
     "confighistory",
     "gitstate",
     "checks",
+    "probing",
 }
 # Parts of one edge, which has several files: only that edge and its other parts use them.
 PARTS = {"serving": {"accepting", "answering", "polling", "pool"}}
@@ -84,6 +85,7 @@ COMPOSITION = {
     "boot",
     "execution",
     "keeping",
+    "later",
     "filework",
     "elsewhere",
     "hosting",
@@ -97,6 +99,10 @@ COMPOSITION = {
     "cli_config",
     "cli_doctor",
     "cli_operate",
+    "cli_releases",
+    "codes",
+    "deploying",
+    "release_commands",
     "commands",
     "doctor",
     "effective",

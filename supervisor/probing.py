@@ -1,0 +1,53 @@
+"""Asks an app through its own port, as a client would, whether it answers well."""
+
+import http.client
+import socket
+from collections.abc import Sequence
+
+ANSWER_S = 10.0  # an answer that takes longer is none
+_BAD = 400
+_PART = 65536
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - asked
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a port, or to the Unix socket that ``host`` names."""
+
+    def connect(self) -> None:
+        if not self.host.startswith("/"):
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host)
+
+
+def probe(host: str, port: int | None, paths: Sequence[str]) -> dict[str, str | None]:
+    """Ask for each path; gives as ``reason`` why the first bad one is bad, or None.
+
+    An answer below 400 whose body begins is good. Blocks, for `ANSWER_S` a path and a little.
+    """
+    for path in paths:
+        reason = _ask(host, port, path)
+        if reason is not None:
+            return {"reason": reason}
+    return {"reason": None}
+
+
+def _ask(host: str, port: int | None, path: str) -> str | None:
+    place = host.removeprefix("unix:")
+    connection = _Connection(_ANY.get(place, place), port, timeout=ANSWER_S)
+    headers = {"Host": "localhost", "User-Agent": "flask-supervisor"}
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.read1(_PART)
+    except TimeoutError:
+        return f"{path} doesn't answer within {ANSWER_S:g} s"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{path} doesn't answer: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    if response.status >= _BAD:
+        return f"{path} answers {response.status} {response.reason}"
+    return None
