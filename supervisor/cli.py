@@ -4,14 +4,16 @@ Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error)
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import click
 
-from supervisor import __version__, lastgood
+from supervisor import __version__
 from supervisor import config as configuration
 from supervisor.cli_check import check
 from supervisor.cli_config import config_group
@@ -30,6 +32,7 @@ from supervisor.output import (
     print_status,
 )
 from supervisor.process import open_standard_streams
+from supervisor.settings import Config
 
 _WATCH_S = 1.0
 
@@ -40,6 +43,7 @@ def main() -> None:
         click.echo("error: flask-supervisor runs on Linux only", err=True)
         sys.exit(1)
     open_standard_streams()
+    gc.enable()
     try:
         cli(prog_name="flask-supervisor")
     except SupervisorError as error:
@@ -74,13 +78,14 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
 
     SIGHUP reads the configuration anew and changes what it changes.
     """
+    gc.disable()  # until everything is loaded: see `warm_up`
     from supervisor.logs import Log
     from supervisor.loop import Supervisor
     from supervisor.notifier import told
 
     with told(dict(os.environ)):
         file = configuration.find(config_file)
-        config = (lastgood if last_good_config else configuration).load(file)
+        config = _load(file, last_good=last_good_config)
         log = Log(config.supervisor.log_format, config.supervisor.log_level)
         notes = [*config.problems, *([config.fallback.reason] if config.fallback else [])]
         notes += [f"{path} is set, but has no effect in this version" for path in planned(config)]
@@ -88,6 +93,14 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
             log.event(text, app=None, kind="config", problem=True)
         supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
         sys.exit(asyncio.run(supervisor.run()))
+
+
+def _load(file: Path, *, last_good: bool) -> Config:
+    if not last_good:
+        return configuration.load(file)
+    from supervisor import lastgood  # a person who starts it by hand needs no history
+
+    return lastgood.load(file)
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")
