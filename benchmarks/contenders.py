@@ -66,9 +66,16 @@ class Running:
         return [*((app.port, "/") for app in apps), *self.contender.more_pages(self.fleet)]
 
     def wait(self, *, broken: Sequence[int] = (), timeout_s: float = START_TIMEOUT_S) -> float:
-        """Wait until all ports answer; gives the seconds since the start."""
-        pages = self.pages(broken=broken)
-        return wait_until_all_answer(pages, timeout_s=timeout_s) - self.tree.started_s
+        """Wait until all ports answer; gives the seconds since the start.
+
+        Raises TimeoutError with the ports that don't, and the commands that have ended.
+        """
+        try:
+            answered_s = wait_until_all_answer(self.pages(broken=broken), timeout_s=timeout_s)
+        except TimeoutError as error:
+            ended = set(self.tree.pids) - set(self.tree.processes())
+            raise TimeoutError(f"{error}; {len(ended)} of its commands have ended") from error
+        return answered_s - self.tree.started_s
 
 
 class Contender(Protocol):

@@ -96,9 +96,13 @@ def idle(row: Row, places: Places, times: Times) -> Figures:
     with served(row, places) as running:
         running.wait()
         _use(running)
-        before_s, since_s = running.tree.cpu_s(), time.monotonic()
+        tree = running.tree
+        pids, before_s, since_s = set(tree.processes()), tree.cpu_s(), time.monotonic()
         time.sleep(times.idle_s)
-        used_s = running.tree.cpu_s() - before_s
+        used_s = tree.cpu_s() - before_s
+        ended = pids - set(tree.processes())
+        if ended:
+            raise RuntimeError(f"{len(ended)} processes ended while nobody asked anything")
         return {"idle_ms_per_s": used_s * 1000 / (time.monotonic() - since_s)}
 
 
