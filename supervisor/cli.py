@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed or was refused (the reason is on standard error)
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import sys
@@ -15,12 +16,6 @@ import click
 
 from supervisor import __version__
 from supervisor import config as configuration
-from supervisor.cli_check import check
-from supervisor.cli_config import config_group
-from supervisor.cli_doctor import doctor
-from supervisor.cli_operate import events, logs, reload, restart, start, stop
-from supervisor.cli_releases import compare, deploy, releases, rollback
-from supervisor.cli_service import service_group
 from supervisor.effective import planned
 from supervisor.errors import SupervisorError
 from supervisor.output import (
@@ -35,6 +30,32 @@ from supervisor.process import open_standard_streams
 from supervisor.settings import Config
 
 _WATCH_S = 1.0
+_ELSEWHERE = {
+    "cli_check": ("check",),
+    "cli_config": ("config",),
+    "cli_doctor": ("doctor",),
+    "cli_operate": ("start", "stop", "restart", "reload", "logs", "events"),
+    "cli_releases": ("deploy", "rollback", "releases", "compare"),
+    "cli_service": ("service",),
+}
+"""The other commands, by the module that has them."""
+
+
+class Commands(click.Group):
+    """Loads the module of a command when that is used: `run` starts sooner without the others."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Give the names of all commands."""
+        return sorted({*self.commands, *(name for names in _ELSEWHERE.values() for name in names)})
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Give a command, or None where there is none of that name."""
+        for module, names in _ELSEWHERE.items():
+            if name in names:
+                found = importlib.import_module(f"supervisor.{module}").COMMANDS[name]
+                assert isinstance(found, click.Command)
+                return found
+        return self.commands.get(name)
 
 
 def main() -> None:
@@ -52,6 +73,7 @@ def main() -> None:
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: flask-supervisor run --config config/supervisor.toml",
 )
@@ -132,22 +154,3 @@ def _show_status(config_file: str | None, *, as_json: bool, clear: bool) -> bool
     else:
         print_status(picture)
     return all(app["state"] == "ready" for app in picture["apps"].values())
-
-
-for command in (
-    check,
-    start,
-    stop,
-    restart,
-    reload,
-    logs,
-    events,
-    deploy,
-    rollback,
-    releases,
-    compare,
-    config_group,
-    doctor,
-    service_group,
-):
-    cli.add_command(command)

@@ -117,3 +117,6 @@ def _place(finding: dict[str, Any]) -> str:
     if finding["file"] is None:
         return "target"
     return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
+
+
+COMMANDS = {"check": check}

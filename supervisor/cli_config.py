@@ -142,3 +142,6 @@ def _document(entry: KeptConfig, present: str | None) -> dict[str, Any]:
         "came_up": entry.worked,
         "in_file": entry.digest == present,
     }
+
+
+COMMANDS = {"config": config_group}

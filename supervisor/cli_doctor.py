@@ -102,3 +102,6 @@ def _write_report(
                 archive.addfile(entry, io.BytesIO(payload))
     except OSError as error:
         raise SupervisorError(f"cannot write {file}: {error.strerror}") from error
+
+
+COMMANDS = {"doctor": doctor}

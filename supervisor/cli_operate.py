@@ -195,3 +195,13 @@ def _print_event(event: dict[str, Any]) -> None:
 def _clock(rfc3339: str) -> str:
     """Give date and time without the letters between, in UTC as in the file."""
     return rfc3339.replace("T", " ").removesuffix("Z")
+
+
+COMMANDS = {
+    "start": start,
+    "stop": stop,
+    "restart": restart,
+    "reload": reload,
+    "logs": logs,
+    "events": events,
+}

@@ -267,3 +267,6 @@ def _look(
         code = codes.known(config, codes.code_of(config, {}, app))
         return {"app": app, **function(code, *params.values())}
     return found
+
+
+COMMANDS = {"deploy": deploy, "rollback": rollback, "releases": releases, "compare": compare}

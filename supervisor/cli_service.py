@@ -153,3 +153,6 @@ def show(config_file: str | None, user: str | None) -> None:
     for path, text in unitfile.files(config, machine).items():
         click.secho(f"# {path}", fg="blue")
         click.echo(text)
+
+
+COMMANDS = {"service": service_group}

@@ -68,7 +68,10 @@ def test_every_key_of_a_requirement_has_a_row() -> None:
 def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
     """Give every command with its full name, those of groups too."""
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             found += commands(command, f"{prefix}{name} ")
         else:

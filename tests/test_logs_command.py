@@ -306,8 +306,12 @@ def test_completion_in_a_shell(project: Project, program: Path) -> None:
 def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Give the words of every command, the groups too."""
     yield words
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, (*words, name))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, (*words, name))
 
 
 @pytest.mark.parametrize("words", list(commands(cli.cli)), ids=" ".join)
