@@ -133,6 +133,7 @@ class Supervisor:
         text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
         self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
         warm_up()
+        await releases.deploying.recover()
         await server.start()
         self._on_time()
         self.sockets.discard_rest()

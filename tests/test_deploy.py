@@ -1,9 +1,6 @@
 """Deploys on real apps, under real clients: good ones, bad ones, and what is left afterwards."""
 
-import json
-import os
 import shutil
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import Poller, Project, Running, ask, eventually
-from operating_case import Following, wait_until_ready
+from operating_case import wait_until_ready
 
 APP = """
 import os
