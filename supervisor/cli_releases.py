@@ -109,21 +109,20 @@ class _Asking:
     def __init__(self, client: Client, method: str, params: dict[str, Any]) -> None:
         self._outcome: dict[str, Any] = {}
         self._error: SupervisorError | None = None
-        self._thread = threading.Thread(
-            target=self._call, args=(client, method, params), daemon=True
-        )
-        self._thread.start()
+        self._over = threading.Event()  # join() of a thread doesn't survive an interrupt
+        threading.Thread(target=self._call, args=(client, method, params), daemon=True).start()
 
     def _call(self, client: Client, method: str, params: dict[str, Any]) -> None:
         try:
             self._outcome = client.call(method, **params)
         except SupervisorError as error:
             self._error = error
+        finally:
+            self._over.set()
 
     def is_over(self, wait_s: float) -> bool:
         """Wait for the end, for a moment; says whether it has come."""
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
+        return self._over.wait(wait_s)
 
     def result(self) -> dict[str, Any]:
         """Give what was answered; raises `SupervisorError`."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supervisor import codes, releasing, rollout
-from supervisor.errors import SupervisorError
-from supervisor.events import EventKind, EventLog
+from supervisor.appwatch import GONE, AppWatch, Watcher
+from supervisor.events import EventKind
 from supervisor.model import AppState, Cause
 from supervisor.probing import ANSWER_S, probe
 from supervisor.process import TaskFailed, run_in_child
@@ -32,11 +32,10 @@ _WHOLE = (Phase.SWAPPING, Phase.FINISHING, Phase.UNDOING, Phase.RELOADING_OLD)
 Outcome = dict[str, Any]
 
 
-class Host(Protocol):
+class Host(Watcher, Protocol):
     """What a rollout needs of the supervisor."""
 
     config: Config
-    event_log: EventLog
     hide: Redaction
 
     def now(self) -> float:
@@ -47,9 +46,6 @@ class Host(Protocol):
 
     def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
         """Log and remember an event."""
-
-    def services(self) -> dict[str, Service]:
-        """Give the services by app."""
 
 
 Reload = Callable[[Service, str | None], Awaitable[Outcome]]
@@ -88,6 +84,13 @@ class Line:
     after_s: float
 
 
+def without_paths(text: str, config: Config) -> str:
+    """Give ``text`` with the folders of apps as they are configured: events are public."""
+    for name, app in config.apps.items():
+        text = text.replace(str(config.app_path(name)), app.path)
+    return text.replace(str(config.state_dir), "the state folder")
+
+
 class _NotDone(Exception):
     """An action failed; for `Deploy._do`."""
 
@@ -103,17 +106,15 @@ class Deploy:
         self._host = host
         self._reload = reload
         self._service = service
+        self._app = AppWatch(host, service, wish.app)
         self._config = host.config
         self._settings = host.config.apps[wish.app]
         self.wish = wish
         self.lines: list[Line] = []
         self._code = codes.code_of(self._config, host.services(), wish.app)
         # an app that is stopped gets its files, and is looked at when somebody starts it
-        self._is_stopped = self._state() is AppState.STOPPED
+        self._is_stopped = self._app.view().state is AppState.STOPPED
         self._paths = self._paths_to_ask()
-        self._before = service.life
-        self._watched = service.life
-        self._events_before = 0
         self._staged = Path()
         self._imported: Sequence[str] = ()
         self._expected: dict[str, str] = {}
@@ -186,7 +187,7 @@ class Deploy:
                 self._interrupt = None
                 return event
             if phase is Phase.WATCHING and not self._is_stopped:
-                died = self._died()
+                died = self._app.died()
                 if died is not None:
                     await self._drop_action()
                     return rollout.Died(died)
@@ -294,33 +295,23 @@ class Deploy:
     async def _start(self) -> None:
         """Let the app take the files that are in place now, and wait until it serves."""
         is_undo = self._rollout.phase is Phase.RELOADING_OLD
-        if is_undo and (self._supervisor_ends or self._still_runs_the_old()):
+        if is_undo and (self._supervisor_ends or self._app.runs_the_old()):
             return
-        if self._service is not self._host.services().get(self.wish.app):
-            raise _NotDone(Cause(reason="it was taken out of the configuration"))
+        if self._app.is_gone:
+            raise _NotDone(GONE)
         if self._service.life.stopped:
             return
         refusal = self._service.life.refusal
         outcome = await self._reload(self._service, None if self._is_stopped else self.wish.app)
         if not self._is_stopped:
-            life = self._view()
+            life = self._app.view()
             if not outcome["ok"] and life.refusal not in (None, refusal):
                 raise _NotDone(life.refusal.cause)
             if not outcome["ok"]:
                 raise _NotDone(Cause(reason=outcome["reason"], hint=outcome["hint"]))
             if life.state is not AppState.READY:
                 raise _NotDone(life.cause or Cause(reason=f"it is {life.state}"))
-        self._watched = self._service.life
-        self._events_before = self._host.event_log.count
-
-    def _still_runs_the_old(self) -> bool:
-        """Say whether the old version never ended; then it needn't start anew."""
-        life, before = self._service.life, self._before
-        same = (life.current, life.restarts) == (before.current, before.restarts)
-        if not same or life.state is not AppState.READY or life.candidate or life.pending:
-            return False
-        self._service.forget_refusal(before.refusal)
-        return True
+        self._app.begin()
 
     async def _probe(self) -> RolloutEvent:
         address = self._service.members[self.wish.app].port.address
@@ -330,18 +321,9 @@ class Deploy:
         )
         if found["reason"] is None:
             return rollout.Probed()
-        # if the worker has ended, that says more: `_died` is asked meanwhile
+        # if the worker has ended, that says more: `died` is asked meanwhile
         await asyncio.sleep(_AFTERMATH_S)
-        return rollout.Probed(Cause(reason=found["reason"], hint=_LOOK.format(self.wish.app)))
-
-    # ---- looking at the app
-
-    def _view(self) -> Any:
-        return self._service.members[self.wish.app].view(self._service.life)
-
-    def _state(self) -> AppState:
-        state: AppState = self._view().state
-        return state
+        return rollout.Probed(Cause(reason=found["reason"], hint=self._app.hint))
 
     def _paths_to_ask(self) -> list[str]:
         if self._is_stopped:
@@ -349,40 +331,16 @@ class Deploy:
         first = [self._settings.health_path] if self._settings.health_path else []
         return list(dict.fromkeys([*first, *self._settings.smoke]))
 
-    def _died(self) -> Cause | None:
-        """Give why the app is not any more what became ready, or None."""
-        if self._service is not self._host.services().get(self.wish.app):
-            return Cause(reason="it was taken out of the configuration")
-        view, watched = self._view(), self._watched
-        if view.refusal is not watched.refusal and view.refusal is not None:
-            return Cause(reason=view.refusal.cause.reason, hint=_LOOK.format(self.wish.app))
-        if view.state is AppState.READY and view.restarts == watched.restarts:
-            return None
-        told = self._last_told()
-        if told is None and view.cause is not None:
-            return Cause(reason=view.cause.reason, hint=view.cause.hint)
-        reason = told or f"it is {view.state}"
-        return Cause(reason=reason, hint=_LOOK.format(self.wish.app))
-
-    def _last_told(self) -> str | None:
-        """Give the first thing that went wrong with the app since it was ready."""
-        for _number, event in self._host.event_log.after(self._events_before):
-            if event.problem and event.app in (self.wish.app, self._service.name):
-                return event.text
-        return None
-
     # ---- what is said
 
     def _outcome(self) -> Outcome:
         cause = rollout.verdict(self._rollout)
         is_done = self._rollout.phase is Phase.DONE
         reason, hint = self._host.hide(cause.reason), cause.hint and self._host.hide(cause.hint)
-        self._host.tell(
-            EventKind.DEPLOY,
-            f"{reason}; {hint}" if hint else reason,
-            app=self.wish.app,
-            problem=not is_done,
-        )
+        told = without_paths(f"{reason}; {hint}" if hint else reason, self._config)
+        if self.wish.source is not None:
+            told = told.replace(str(self.wish.source), self.wish.source.name)
+        self._host.tell(EventKind.DEPLOY, told, app=self.wish.app, problem=not is_done)
         return {
             "ok": is_done,
             "app": self.wish.app,
@@ -393,62 +351,3 @@ class Deploy:
             "kept": self._kept,
             "release": self._released,
         }
-
-
-_LOOK = "look at its log: flask-supervisor logs {}"
-
-
-class Deploying:
-    """Runs deploys and rollbacks, one at a time."""
-
-    def __init__(self, host: Host, reload: Reload) -> None:
-        self._host = host
-        self._reload = reload
-        self._last: Deploy | None = None
-        self._task: asyncio.Task[Outcome] | None = None
-        self._is_ending = False
-
-    @property
-    def running(self) -> Deploy | None:
-        """The one that is under way."""
-        return self._last if self._task is not None and not self._task.done() else None
-
-    @property
-    def last(self) -> Deploy | None:
-        """The one that is under way, or was last."""
-        return self._last
-
-    async def run(self, service: Service, wish: Wish) -> Outcome:
-        """Do it, and give how it ended; whoever waits for this and is cancelled interrupts it.
-
-        Raises `SupervisorError` while another one is under way.
-        """
-        other = self.running
-        if other is not None:
-            raise SupervisorError(
-                f"{other.wish.what} is under way, since {other.seconds:.0f} s",
-                hint="one at a time: repeat it when that is over",
-            )
-        if self._is_ending:
-            raise SupervisorError("the supervisor is about to end")
-        deploy = Deploy(self._host, self._reload, service, wish)
-        self._last = deploy
-        self._task = asyncio.get_running_loop().create_task(deploy.to_end())
-        try:
-            return await asyncio.shield(self._task)
-        except asyncio.CancelledError:
-            deploy.interrupt("the command that waited for it has ended")
-            raise
-
-    async def stop(self, limit_s: float) -> None:
-        """Undo what is under way, for the supervisor ends; else the next start does."""
-        self._is_ending = True
-        deploy = self.running
-        if deploy is None or self._task is None:
-            return
-        deploy.interrupt("the supervisor was stopped", supervisor_ends=True)
-        await asyncio.wait([self._task], timeout=limit_s)
-        if not self._task.done():
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task

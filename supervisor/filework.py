@@ -70,13 +70,6 @@ def find_good(code: Code) -> Answer:
     return {"name": None, "faults": faults}
 
 
-def recover(paths: list[Path]) -> Answer:
-    """Bring the folders of apps in order, if a deploy was cut off."""
-    from supervisor import releasing
-
-    return releasing.recover(paths)
-
-
 def tidy(state_dir: Path, config_text: bytes, wall: str) -> Answer:
     """Put the stores in order, and keep the configuration, which has come up."""
     from supervisor.confighistory import ConfigHistory

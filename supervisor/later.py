@@ -3,11 +3,13 @@
 What they need takes a third of the time of a start, and mostly nobody asks.
 """
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supervisor.commands import Commands
 from supervisor.control import Method
+from supervisor.model import SWAP_FOLDER
 
 if TYPE_CHECKING:
     from supervisor.deploying import Host
@@ -31,11 +33,20 @@ class LaterReleases:
         return {f"release.{name}": partial(self._call, f"release.{name}") for name in NAMES}
 
     async def _call(self, name: str, params: dict[str, Any]) -> Any:
+        return await self._loaded().methods()[name](params)
+
+    def _loaded(self) -> "ReleaseCommands":
         if self._commands is None:
             from supervisor.release_commands import ReleaseCommands
 
             self._commands = ReleaseCommands(self._host, self._asked)
-        return await self._commands.methods()[name](params)
+        return self._commands
+
+    async def recover(self) -> None:
+        """Bring the apps' files in order, if a deploy was cut off: before any app is started."""
+        config = self._host.config
+        if any(os.path.lexists(config.app_path(name) / SWAP_FOLDER) for name in config.apps):
+            await self._loaded().deploying.recover()
 
     async def stop(self, limit_s: float) -> None:
         """Undo what is under way, within ``limit_s`` seconds."""

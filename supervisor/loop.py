@@ -33,7 +33,7 @@ from supervisor.life import ReloadAsked
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
 from supervisor.memory import KillCounter
-from supervisor.model import SWAP_FOLDER, AppState, Cause, Exit
+from supervisor.model import AppState, Cause, Exit
 from supervisor.pictures import app_facts
 from supervisor.process import (
     Child,
@@ -136,8 +136,8 @@ class Supervisor:
         text = f"its configuration is {self.config.file}"  # in the log only: port 6000 is public
         self._log.event(text, app=None, kind=str(EventKind.STARTED), problem=False)
         warm_up()
+        await releases.recover()
         await server.start()
-        await self._recover()
         self._on_time()
         self.sockets.discard_rest()
         self._unit.begin(self.config)
@@ -150,23 +150,6 @@ class Supervisor:
         server.stop()
         await self._shut_down(hand_over=await self._unit.successor_comes())
         return 0
-
-    async def _recover(self) -> None:
-        """Bring the apps' files in order, if a deploy was cut off: before any app is started."""
-        paths = {self.config.app_path(name) for name in self.config.apps}
-        cut_off = [path for path in paths if os.path.lexists(path / SWAP_FOLDER)]
-        if not cut_off:
-            return
-        try:
-            found = await run_in_child(filework.recover, cut_off, timeout_s=_FILES_TIMEOUT_S)
-        except (TaskFailed, OSError) as error:
-            found = {"undone": [], "problems": [str(error)]}
-        for path in found["undone"]:
-            text = f"a deploy was cut off: the files in {path} are as they were before it"
-            self.tell(EventKind.RELEASE, text, app=None, problem=True)
-        for problem in found["problems"]:
-            text = f"the files of an app could not be brought in order: {problem}"
-            self.tell(EventKind.RELEASE, text, app=None, problem=True)
 
     def _tidy(self) -> None:
         """Put the state folder in order, and keep the configuration: it has come up."""

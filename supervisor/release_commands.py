@@ -1,19 +1,104 @@
 """What operators may ask about releases: the ``release.*`` methods of the control socket."""
 
+import asyncio
+import contextlib
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
 from supervisor import codes, releasing
 from supervisor.control import Method, RequestError
-from supervisor.deploying import Deploy, Deploying, Host, Outcome, Wish
+from supervisor.deploying import Deploy, Host, Outcome, Reload, Wish, without_paths
 from supervisor.errors import SupervisorError
+from supervisor.events import EventKind
 from supervisor.model import AppState
 from supervisor.process import TaskFailed, run_in_child
 from supervisor.service import Service
+from supervisor.swap import WORK
 
+_RECOVER_S = 600.0
 _LOOK_S = 120.0  # hashing 100 MB on a slow SD card
 
 Params = dict[str, Any]
+
+
+class Deploying:
+    """Runs deploys and rollbacks, one at a time."""
+
+    def __init__(self, host: Host, reload: Reload) -> None:
+        self._host = host
+        self._reload = reload
+        self._last: Deploy | None = None
+        self._task: asyncio.Task[Outcome] | None = None
+        self._is_ending = False
+
+    @property
+    def running(self) -> Deploy | None:
+        """The one that is under way."""
+        return self._last if self._task is not None and not self._task.done() else None
+
+    @property
+    def last(self) -> Deploy | None:
+        """The one that is under way, or was last."""
+        return self._last
+
+    async def run(self, service: Service, wish: Wish) -> Outcome:
+        """Do it, and give how it ended; whoever waits for this and is cancelled interrupts it.
+
+        Raises `SupervisorError` while another one is under way.
+        """
+        other = self.running
+        if other is not None:
+            raise SupervisorError(
+                f"{other.wish.what} is under way, since {other.seconds:.0f} s",
+                hint="one at a time: repeat it when that is over",
+            )
+        if self._is_ending:
+            raise SupervisorError("the supervisor is about to end")
+        deploy = Deploy(self._host, self._reload, service, wish)
+        self._last = deploy
+        self._task = asyncio.get_running_loop().create_task(deploy.to_end())
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            deploy.interrupt("the command that waited for it has ended")
+            raise
+
+    async def stop(self, limit_s: float) -> None:
+        """Undo what is under way, for the supervisor ends; else the next start does."""
+        self._is_ending = True
+        deploy = self.running
+        if deploy is None or self._task is None:
+            return
+        deploy.interrupt("the supervisor was stopped", supervisor_ends=True)
+        await asyncio.wait([self._task], timeout=limit_s)
+        if not self._task.done():
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def recover(self) -> None:
+        """Put old versions back where the last supervisor ended in the middle of a deploy.
+
+        To be called before any app is started.
+        """
+        config = self._host.config
+        paths = [config.app_path(name) for name in config.apps]
+        left = [path for path in dict.fromkeys(paths) if os.path.lexists(path / WORK)]
+        if not left:
+            return
+        try:
+            found = await run_in_child(releasing.recover, left, timeout_s=_RECOVER_S)
+        except (TaskFailed, OSError) as error:
+            found = {"undone": [], "problems": [f"what a deploy has left is there: {error}"]}
+        names = {str(path): [n for n in config.apps if config.app_path(n) == path] for path in left}
+        for path in found["undone"]:
+            text = "the supervisor had ended in the middle of a deploy: the old version is back"
+            for name in names[path]:
+                self._host.tell(EventKind.DEPLOY, text, app=name)
+        for problem in found["problems"]:
+            text = without_paths(problem.replace("\n", ";"), config)
+            self._host.tell(EventKind.DEPLOY, text, app=None, problem=True)
 
 
 class Asked(Protocol):

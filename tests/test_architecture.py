@@ -100,6 +100,7 @@ COMPOSITION = {
     "cli_doctor",
     "cli_operate",
     "cli_releases",
+    "appwatch",
     "codes",
     "deploying",
     "release_commands",
