@@ -18,7 +18,7 @@ from typing import Any
 from supervisor import __version__, control, foreign, health
 from supervisor.changes import Changes
 from supervisor.channel import Message
-from supervisor.checking import check_app, read_app
+from supervisor.checking import try_app
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
 from supervisor.conflict import conflict
@@ -53,7 +53,7 @@ from supervisor.status import run_status
 from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
-from supervisor.workers import Worker
+from supervisor.workers import Trial, Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
@@ -311,27 +311,29 @@ class Supervisor:
             cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
         tell(Cause(**cause))
 
-    def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
-        """Import an app in a throw-away child, and call ``tell`` with the reason of a failure.
+    def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
+        """Import an app in a throw-away child, and call ``tell`` with the outcome.
 
         Of one that can't run twice only the files are read.
         """
-        self._run_task(self._try_import(app, tell))
+        self._run_task(self._try_import(app, watch, tell))
 
-    async def _try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+    async def _try_import(
+        self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]
+    ) -> None:
         settings = self.config.apps[app]
-        once = settings.reload == "replace" or settings.bind == "app"
-        look = read_app if once else check_app
+        look = partial(try_app, only_read=settings.reload == "replace" or settings.bind == "app")
         timeout_s = settings.import_timeout_s + _TRY_MARGIN_S
         try:
-            finding = await run_in_child(look, self.config, app, timeout_s=timeout_s, quiet=True)
+            found = await run_in_child(
+                look, self.config, app, watch or [], timeout_s=timeout_s, quiet=True
+            )
         except (TaskFailed, OSError) as error:
-            finding = {
-                "ok": False,
-                "reason": f"its import could not be tried: {error}",
-                "hint": None,
-            }
-        tell(None, None) if finding["ok"] else tell(finding["reason"], finding["hint"])
+            failed = Cause(reason=f"its import could not be tried: {error}")
+            tell(Trial(cause=failed, watch=watch))
+            return
+        cause = None if found["ok"] else Cause(reason=found["reason"], hint=found["hint"])
+        tell(Trial(cause=cause, watch=found["watch"]))
 
     def print_output(self, app: str, pid: int, lines: list[str]) -> None:
         """Pass on what a worker printed."""

@@ -49,7 +49,7 @@ class AppWorker:
             shutdown_timeout_s=self.shutdown_timeout_s,
             on_message=hosting.on_message,
         )
-        return 0
+        return 1 if hosting.gave_up else 0
 
 
 def serve(

@@ -148,6 +148,8 @@ IN_WORKERS = {
     "beats",
     "hosting",
     "ownport",
+    "conflict",
+    "sockdiag",
     "beforestart",
     "importing",
     "watching",
