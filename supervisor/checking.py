@@ -19,6 +19,7 @@ from supervisor.process import TaskFailed, call_in_child
 from supervisor.redaction import Redaction
 from supervisor.settings import Config, Requirement
 from supervisor.tracing import Kind, survey
+from supervisor.watching import renewed
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
 _NOTES = (Kind.CONDITIONAL, Kind.LATER, Kind.ASIDE, Kind.UNREAD)  # optional ones are as meant
@@ -56,6 +57,19 @@ def check_app(config: Config, name: str, path: Path | None = None) -> Finding:
         "missing": [f for f in found if f["kind"] in _MISSING],
         "notes": [f for f in found if f["kind"] in _NOTES],
     }
+
+
+def try_app(
+    config: Config, name: str, watches: list[dict[str, Any]], *, only_read: bool
+) -> Finding:
+    """See whether an app can be imported by now; blocks up to the app's ``import_timeout_s``.
+
+    The finding has ``ok``, ``reason`` and ``hint``, and under ``watch`` the given ``watches`` as
+    they were before: what changes during the attempt is a reason for another one.
+    """
+    before = renewed(watches)
+    finding = read_app(config, name) if only_read else check_app(config, name)
+    return {"watch": before, **{key: finding[key] for key in ("ok", "reason", "hint")}}
 
 
 def read_app(config: Config, name: str, path: Path | None = None) -> Finding:

@@ -1,7 +1,7 @@
 """What operators may ask the running supervisor for: the methods of the control socket."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from supervisor import health, logbook
@@ -23,7 +23,7 @@ _ENDED = (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED, AppState.BLOCKED)
 
 Params = dict[str, Any]
 Outcome = dict[str, Any]
-Act = Callable[[Service, str], Awaitable[Outcome]]
+Act = Callable[[Service, list[str]], Awaitable[Outcome]]
 
 
 class Supervised(Protocol):
@@ -102,11 +102,11 @@ class Commands:
 
     async def start(self, params: Params) -> Outcome:
         """Start apps; one that serves is left alone."""
-        return await self._each(params, self._start)
+        return await self._each_process(params, self._start)
 
     async def stop(self, params: Params) -> Outcome:
         """Stop apps until they are started again."""
-        return await self._each(params, self._stop)
+        return await self._each_process(params, self._stop)
 
     async def restart(self, params: Params) -> Outcome:
         """End the workers of apps and start them anew."""
@@ -119,7 +119,7 @@ class Commands:
         reloaded.
         """
         if "apps" in params:
-            return await self._each_process(params, self.reload_one)
+            return await self._each_process(params, self._reload)
         lives = {name: service.life for name, service in self._supervised.processes().items()}
         try:
             changes = await self._supervised.reconfigure(by="an operator")
@@ -133,7 +133,7 @@ class Commands:
         waits = {
             **{name: self._until_it_came(name) for name in come},
             **{name: self._until_reloaded(services[name], life) for name, life in before.items()},
-            **{name: self.reload_one(services[name], None) for name in stale if name in services},
+            **{name: self._reload(services[name], []) for name in stale if name in services},
         }
         outcomes = dict(zip(waits, await asyncio.gather(*waits.values()), strict=True))
         for name in changes.removed:
@@ -147,26 +147,20 @@ class Commands:
             reason = f"the files of the apps could not be looked at: {error}"
             raise RequestError("failed", reason, "reload the apps by their names") from error
 
-    async def _each(self, params: Params, act: Act) -> Outcome:
-        """Act on each named app, one after the other asked, all waited for together."""
+    async def _each_process(self, params: Params, act: Act) -> Outcome:
+        """Act on each process of the named apps, once, and wait for all of them together."""
         names = params.get("apps")
         if not isinstance(names, list) or not names:
             raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
         chosen = list(self._supervised.services()) if names == ["all"] else names
         found = {name: self.service(name) for name in chosen}
-        outcomes = await asyncio.gather(*(act(service, name) for name, service in found.items()))
-        return {"apps": dict(zip(found, outcomes, strict=True))}
-
-    async def _each_process(self, params: Params, act: Act) -> Outcome:
-        """Act on each process of the named apps, once, whichever of its apps are named."""
-        shared: dict[Service, asyncio.Task[Outcome]] = {}
-
-        async def once(service: Service, name: str) -> Outcome:
-            if service not in shared:
-                shared[service] = asyncio.ensure_future(act(service, name))
-            return await shared[service]
-
-        return await self._each(params, once)
+        of: dict[Service, list[str]] = {}
+        for name, service in found.items():
+            of.setdefault(service, []).append(name)
+        outcomes = dict(
+            zip(of, await asyncio.gather(*(act(*one) for one in of.items())), strict=True)
+        )
+        return {"apps": {name: outcomes[service] for name, service in found.items()}}
 
     def service(self, name: object) -> Service:
         """Give the service of an app; raises `RequestError` where there is none."""
@@ -182,26 +176,29 @@ class Commands:
             )
         raise RequestError("unknown_app", f"there is no app {name!r}; known: {', '.join(services)}")
 
-    async def _start(self, service: Service, name: str) -> Outcome:
-        if self._state(service, name) is AppState.READY:
-            return _done(service, name, "it serves already")
-        service.on_operator(StartAsked(), app=name)
-        return await self._until_it_serves(service, name, service.life.current)
+    async def _start(self, service: Service, names: list[str]) -> Outcome:
+        if all(self._state(service, name) is AppState.READY for name in names):
+            return _done(service, names[0], "it serves already")
+        service.on_operator(StartAsked(), apps=names)
+        return await self._until_they_serve(service, names, service.life.current)
 
-    async def _restart(self, service: Service, name: str) -> Outcome:
+    async def _restart(self, service: Service, names: list[str]) -> Outcome:
         before = service.life.generation
-        service.on_operator(RestartAsked(), app=name)
-        return await self._until_it_serves(service, name, before + 1)
+        service.on_operator(RestartAsked(), apps=names)
+        return await self._until_they_serve(service, names, before + 1)
 
     async def reload_one(self, service: Service, name: str | None) -> Outcome:
         """Reload an app's process, and wait for the outcome."""
+        return await self._reload(service, [] if name is None else [name])
+
+    async def _reload(self, service: Service, names: list[str]) -> Outcome:
         state = service.life.state
         if state is AppState.STOPPED:
-            return _failed(service, name, "it is stopped: start it instead")
+            return _failed(service, None, "it is stopped: start it instead")
         before = service.life
-        service.on_operator(ReloadAsked(), app=name)
+        service.on_operator(ReloadAsked(), apps=names)
         if state is not AppState.READY:
-            return await self._until_it_serves(service, name, before.current + 1)
+            return await self._until_they_serve(service, names or [None], before.current + 1)
         return await self._until_reloaded(service, before)
 
     async def _until_reloaded(self, service: Service, before: Life) -> Outcome:
@@ -238,21 +235,31 @@ class Commands:
             await asyncio.sleep(_POLL_S)
         return await self._until_it_serves(self._supervised.processes()[process], None, 1)
 
-    async def _stop(self, service: Service, name: str) -> Outcome:
-        if service.shared and not service.members[name].port.owned:
-            others = ", ".join(service.members)
-            return _failed(
-                service, name, f"it binds its port itself: stop all of its process ({others})"
-            )
-        service.on_operator(StopAsked(), app=name)
+    async def _stop(self, service: Service, names: list[str]) -> Outcome:
+        own = [name for name in names if not service.members[name].port.owned]
+        left = [m.name for m in service.members.values() if not (m.stopped or m.name in names)]
+        if own and left:
+            reason = f"{own[0]} binds its port itself: stop all of its process"
+            return _failed(service, own[0], f"{reason}: {', '.join(service.members)}")
+        service.on_operator(StopAsked(), apps=names)
         deadline = self._supervised.now() + service.life.limits.stop_timeout_s + _MARGIN_S
         while self._supervised.now() < deadline:
-            if self._state(service, name) is not AppState.STOPPED:
-                return _failed(service, name, "it has been started again meanwhile")
+            if any(self._state(service, name) is not AppState.STOPPED for name in names):
+                return _failed(service, names[0], "it has been started again meanwhile")
             if not service.workers or not service.life.stopped:  # its mates serve on
-                return _done(service, name, "stopped")
+                return _done(service, names[0], "stopped")
             await asyncio.sleep(_POLL_S)
-        return _failed(service, name, "its worker has not ended yet")
+        return _failed(service, names[0], "its worker has not ended yet")
+
+    async def _until_they_serve(
+        self, service: Service, names: Sequence[str | None], generation: int
+    ) -> Outcome:
+        """Wait until all apps of a process serve; gives the outcome of the first that doesn't."""
+        for name in names:
+            outcome = await self._until_it_serves(service, name, generation)
+            if not outcome["ok"]:
+                break
+        return outcome
 
     async def _until_it_serves(
         self, service: Service, name: str | None, generation: int

@@ -397,17 +397,28 @@ def _check_mates(names: list[str], apps: dict[str, Raw]) -> Iterator[Problem]:
     for name in others:
         for key, default in _SAME.items():
             ours, theirs = apps[name].get(key, default), apps[first].get(key, default)
-            if ours != theirs:
+            if _plain(ours) != _plain(theirs):
                 text = f" = {shown(ours)}: apps of one process have the same, and {first} has"
                 yield Problem(f"apps.{name}.{key}", f"{text} {shown(theirs)}")
-        for variable, value in _env(apps[name]).items():
-            if variable in (known := _env(apps[first])) and known[variable] != value:
-                text = f": apps of one process share their environment, and {first} sets another"
-                yield Problem(f"apps.{name}.env.{variable}", f"{text} value")
+    yield from _check_environment(names, apps)
     for name in names if others else ():
         if apps[name].get("workers", 1) != 1:
             text = ": apps that share a process have one worker, since they share its memory"
             yield Problem(f"apps.{name}.workers", text)
+
+
+def _check_environment(names: list[str], apps: dict[str, Raw]) -> Iterator[Problem]:
+    set_by: dict[str, str] = {}
+    for name in names:
+        for variable, value in _env(apps[name]).items():
+            other = set_by.setdefault(variable, name)
+            if _env(apps[other])[variable] != value:
+                text = f": apps of one process share their environment, and {other} sets another"
+                yield Problem(f"apps.{name}.env.{variable}", f"{text} value")
+
+
+def _plain(path: object) -> object:
+    return os.path.normpath(path) if isinstance(path, str) else path
 
 
 def _env(app: Raw) -> Raw:

@@ -118,6 +118,14 @@ class ControlServer:
         except RequestError as error:
             answer = {"code": error.code, "message": error.message, "hint": error.hint}
             return {"id": number, "error": answer}
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not look like an end
+            context = {"message": "a request could not be answered", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+            text = f"the supervisor failed to answer: {type(error).__name__}"
+            hint = "its log has the details: please report them"
+            return {"id": number, "error": {"code": "internal", "message": text, "hint": hint}}
 
     def _method(self, name: str) -> Method:
         if name not in self._methods:

@@ -22,11 +22,11 @@ def answer(function: Callable[..., Answer], *arguments: Any) -> Answer:
     return releasing.answer(function, *arguments)
 
 
-def try_import(config: Config, app: str, *, once: bool) -> Answer:
-    """Import an app, or only read its files if it can't run twice; see `checking`."""
-    from supervisor.checking import check_app, read_app
+def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Answer:
+    """Import an app, or only read its files if it can't run twice; see `checking.try_app`."""
+    from supervisor.checking import try_app
 
-    return (read_app if once else check_app)(config, app)
+    return try_app(config, app, watch, only_read=once)
 
 
 def describe(code: Code, before: dict[str, str] | None) -> Answer:

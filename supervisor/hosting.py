@@ -5,6 +5,7 @@ be imported later, when it has been repaired, without disturbing them. Needs the
 and waitress alone.
 """
 
+import errno
 import os
 import socket
 import sys
@@ -12,17 +13,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from supervisor import trees
 from supervisor.beforestart import run_before_start
 from supervisor.channel import Channel, Message
+from supervisor.conflict import conflict
 from supervisor.errors import ChannelClosed
 from supervisor.importing import explain, import_app, purge
 from supervisor.model import ImportReport
-from supervisor.ownport import run_on_own_port
+from supervisor.ownport import OwnPort
 from supervisor.redaction import Redaction
 from supervisor.serving import Listener, Server
 from supervisor.watching import Watch, beyond_tree, fingerprint, look
@@ -94,6 +96,8 @@ class Hosting:
         self._served: dict[str, Listener] = {}
         self._watch: list[dict[str, Any]] = []
         self._prepared = False
+        self._own_ports: dict[str, OwnPort] = {}
+        self.gave_up = False  # the only app serves no more
         self._later: deque[Callable[[], None]] = deque()  # for the loop's thread
         self._wakes, self._woken = socket.socketpair()
         self._woken.setblocking(False)
@@ -188,7 +192,12 @@ class Hosting:
                 purge(before, self._path)
             return report
         if app.own_port is not None:
-            return self._run_on_own_port(app, wsgi_app)
+            report = self._run_on_own_port(app, wsgi_app)
+            if report is None and later:
+                self._tell_from_thread({"type": "member_ready", "app": app.name})
+            elif report is not None and self.shared:
+                purge(before, self._path)
+            return report
         if later:
             self._in_loop(lambda: self._serve(app, wsgi_app, joins=True))
         else:
@@ -210,31 +219,32 @@ class Hosting:
 
     def _run_on_own_port(self, app: Hosted, run: Any) -> ImportReport | None:
         assert app.own_port is not None
-        later = threading.current_thread() is not threading.main_thread()
-
-        def ended(report: ImportReport) -> None:
-            self._tell_from_thread(self._failure("member_failed", report, app=app.name))
-            if not self.shared:
-                os._exit(1)
-
-        report = run_on_own_port(
-            run,
-            name=app.name,
-            target=app.target,
-            port=app.own_port,
-            timeout_s=app.import_timeout_s,
-            explain=lambda error: explain(
-                error,
+        if app.name not in self._own_ports:
+            self._own_ports[app.name] = OwnPort(
                 target=app.target,
-                path=self._path,
-                seconds=0.0,
-                hide=Redaction(app.secrets),
-            ),
-            ended=ended,
+                port=app.own_port,
+                explain=lambda error: self._explain(app, error),
+                ended=lambda report: self._own_port_ended(app, report),
+            )
+        return self._own_ports[app.name].start(run, timeout_s=app.import_timeout_s)
+
+    def _explain(self, app: Hosted, error: BaseException) -> ImportReport:
+        """Say why an app could not bind its port, or failed later; blocks."""
+        report = explain(
+            error, target=app.target, path=self._path, seconds=0.0, hide=Redaction(app.secrets)
         )
-        if report is None and later:
-            self._tell_from_thread({"type": "member_ready", "app": app.name})
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and app.own_port:
+            found = conflict(app.own_port, os.getpid())
+            report = replace(report, hint=f"{found['reason']}; {found['hint']}")
         return report
+
+    def _own_port_ended(self, app: Hosted, report: ImportReport) -> None:
+        """Tell that an app that served on a port of its own does so no more; in a thread."""
+        sys.modules.pop(app.target.partition(":")[0], None)  # it may be repaired and come again
+        self._tell_from_thread(self._failure("member_failed", report, app=app.name))
+        if not self.shared:
+            self.gave_up = True
+            self.server.drain(timeout_s=0, idle_s=0)
 
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
         beyond = _beyond(self._path, report.missing_module)

@@ -229,6 +229,14 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The worker, ready before, can't serve any more and is about to end."""
+
+    number: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The worker ended and has been reaped."""
 
@@ -248,7 +256,7 @@ AppEvent = (
     | KnownGood
     | Elapsed
 )
-WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | Exited
+WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | GaveUp | Exited
 LifeEvent = AppEvent | WorkerEvent
 
 

@@ -55,7 +55,7 @@ from supervisor.status import run_status
 from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
-from supervisor.workers import Worker
+from supervisor.workers import Trial, Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
@@ -358,27 +358,30 @@ class Supervisor:
             answer = {"ok": False, "reason": reason, "hint": None}
         tell(answer)
 
-    def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
-        """Import an app in a throw-away child, and call ``tell`` with the reason of a failure.
+    def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
+        """Import an app in a throw-away child, and call ``tell`` with the outcome.
 
         Of one that can't run twice only the files are read.
         """
-        self._run_task(self._try_import(app, tell))
+        self._run_task(self._try_import(app, watch, tell))
 
-    async def _try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+    async def _try_import(
+        self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]
+    ) -> None:
         settings = self.config.apps[app]
         once = settings.reload == "replace" or settings.bind == "app"
         look = partial(filework.try_import, once=once)
         timeout_s = settings.import_timeout_s + _TRY_MARGIN_S
         try:
-            finding = await run_in_child(look, self.config, app, timeout_s=timeout_s, quiet=True)
+            found = await run_in_child(
+                look, self.config, app, watch or [], timeout_s=timeout_s, quiet=True
+            )
         except (TaskFailed, OSError) as error:
-            finding = {
-                "ok": False,
-                "reason": f"its import could not be tried: {error}",
-                "hint": None,
-            }
-        tell(None, None) if finding["ok"] else tell(finding["reason"], finding["hint"])
+            failed = Cause(reason=f"its import could not be tried: {error}")
+            tell(Trial(cause=failed, watch=watch))
+            return
+        cause = None if found["ok"] else Cause(reason=found["reason"], hint=found["hint"])
+        tell(Trial(cause=cause, watch=found["watch"]))
 
     def print_output(self, app: str, pid: int, lines: list[str]) -> None:
         """Pass on what a worker printed."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.life import STAND_IN_AFTER_S, Life, wants_stand_in
-from supervisor.model import AppState, Cause, ImportReport
+from supervisor.model import AppState, Cause
 from supervisor.port import Port
 from supervisor.restart import History, Rng
 
@@ -25,6 +25,7 @@ class Member:
         self.stopped = False  # by an operator, alone of its process
         self.failure: Cause | None = None  # why it is missing in a process that serves
         self.watch: list[Any] | None = None  # the files that its failed import depended on
+        self.needs_reload = False
         self.attempt = 0
         self.trying_until: float | None = None
         self.retry_at: float | None = None
@@ -37,9 +38,12 @@ class Member:
         """Whether it doesn't serve though its process does."""
         return self.stopped or self.failure is not None
 
-    def fail(self, report: ImportReport, now: float, rng: Rng) -> None:
-        """Take note that it could not be imported beside the others."""
-        self.failure = report.cause
+    def fail(self, cause: Cause, watch: list[Any] | None, now: float, rng: Rng) -> None:
+        """Take note that it could not be imported beside the others.
+
+        ``watch`` are the files that this depended on, as they were before.
+        """
+        self.failure, self.watch = cause, watch
         self.trying_until = None
         self._history = self._history.after_failure(now)
         self.retry_at = now + max(1.0, self._history.delay_s(rng))
@@ -48,9 +52,17 @@ class Member:
     def serve(self, now: float) -> None:
         """Take note that it serves."""
         self.failure = self.trying_until = self.retry_at = self.watch = None
+        self.needs_reload = False
         self._history = History()
-        self._missing_since = None
+        if not self.stopped:
+            self._missing_since = None
         self._since = now
+
+    def wait_for_reload(self, cause: Cause, now: float) -> None:
+        """Take note that only another process can serve it: this one doesn't have its listener."""
+        self.failure, self.needs_reload = cause, True
+        self.trying_until = self.retry_at = None
+        self._changed(now)
 
     def try_again(self, now: float, limit_s: float) -> None:
         """Take note that it is being tried, for ``limit_s`` at most."""
@@ -78,6 +90,8 @@ class Member:
         """Give the app's life, of which that of its process is a part."""
         if not self.port.bound and not life.stopped:
             return replace(life, state=AppState.BLOCKED, cause=self.port.cause, workers=())
+        if life.state is AppState.STOPPED:
+            return life
         if life.state is not AppState.READY:
             shared = self.failure if life.cause is not None and self.failure else life.cause
             return replace(life, cause=shared)

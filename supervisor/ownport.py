@@ -14,6 +14,7 @@ from supervisor.model import ImportReport
 
 _LISTEN = "0A"  # a state in /proc/net/tcp: net/tcp_states.h
 _POLL_S = 0.05
+_LOOK_S = 1.0  # between two looks whether it still listens
 
 
 def listens(port: int) -> bool:
@@ -49,53 +50,79 @@ def _own_inodes() -> set[str]:
     return found
 
 
-def run_on_own_port(
-    run: Callable[[], Any],
-    *,
-    name: str,
-    target: str,
-    port: int,
-    timeout_s: float,
-    explain: Callable[[BaseException], ImportReport],
-    ended: Callable[[ImportReport], None],
-) -> ImportReport | None:
-    """Call ``run`` in a thread, and wait until this process listens on ``port``.
+class OwnPort:
+    """The app ``target``, which binds ``port`` itself, in this process.
 
-    Gives a report when it raises before that, or doesn't listen within ``timeout_s`` seconds.
-    What it raises later goes to ``ended``, in its thread.
+    ``explain`` makes a report of what it raises. ``ended`` gets the report when it fails after it
+    has listened: it raises, or listens no more; in a thread.
     """
-    raised: list[ImportReport] = []
-    listening = threading.Event()
 
-    def call() -> None:
+    def __init__(
+        self,
+        *,
+        target: str,
+        port: int,
+        explain: Callable[[BaseException], ImportReport],
+        ended: Callable[[ImportReport], None],
+    ) -> None:
+        self._target = target
+        self._port = port
+        self._explain = explain
+        self._ended = ended
+        self._thread: threading.Thread | None = None
+        self._raised: ImportReport | None = None
+        self._raises = threading.Event()
+
+    def start(self, run: Callable[[], Any], *, timeout_s: float) -> ImportReport | None:
+        """Call ``run`` in a thread, and wait until this process listens on the port.
+
+        Gives a report when it raises before that, or doesn't listen within ``timeout_s`` seconds.
+        While an earlier call has not returned, there is none beside it: it may listen yet.
+        """
+        thread = self._thread
+        if thread is None or self._raised or not (thread.is_alive() or listens(self._port)):
+            self._raised = None
+            self._raises.clear()
+            self._thread = threading.Thread(
+                target=self._call, args=[run], name=self._target, daemon=True
+            )
+            self._thread.start()
+        deadline = time.monotonic() + timeout_s
+        while not listens(self._port):
+            if self._raises.wait(_POLL_S):
+                return self._raised
+            if time.monotonic() >= deadline:
+                return self._silent(f"does not listen on port {self._port} within {timeout_s:g} s")
+        threading.Thread(target=self._look, name=f"{self._target}-look", daemon=True).start()
+        return None
+
+    def _call(self, run: Callable[[], Any]) -> None:
         try:
             run()
         except BaseException as error:  # noqa: BLE001 - the app's own code: reported
             traceback.print_exc()
-            raised.append(explain(error))
-            if listening.is_set():
-                ended(raised[0])
+            self._raised = self._explain(error)
+            self._raises.set()
 
-    threading.Thread(target=call, name=name, daemon=True).start()
-    deadline = time.monotonic() + timeout_s
-    while not listens(port):
-        if raised:
-            return raised[0]
-        if time.monotonic() >= deadline:
-            return _silent(target, port, timeout_s)
-        time.sleep(_POLL_S)
-    listening.set()
-    return None
+    def _look(self) -> None:
+        """Wait for the end of what has begun well."""
+        while not self._raises.wait(_LOOK_S):
+            if not listens(self._port):
+                self._raises.wait(_LOOK_S)  # then it is said why
+                break
+        report = self._raised or self._silent(f"does not listen on port {self._port} any more")
+        self._ended(report)
 
-
-def _silent(target: str, port: int, timeout_s: float) -> ImportReport:
-    return ImportReport(
-        type="NotListening",
-        message=f"{target} was called, and does not listen on port {port} within {timeout_s:g} s",
-        file=None,
-        line=None,
-        missing_module=None,
-        hint="let it bind the port that the configuration names, or raise import_timeout_s",
-        traceback="",
-        seconds=timeout_s,
-    )
+    def _silent(self, what: str) -> ImportReport:
+        running = self._thread is not None and self._thread.is_alive()
+        call = "the call has not returned" if running else "the call has returned"
+        return ImportReport(
+            type="NotListening",
+            message=f"{self._target} was called, and {what}; {call}",
+            file=None,
+            line=None,
+            missing_module=None,
+            hint="let it bind the port that the configuration names, or raise import_timeout_s",
+            traceback="",
+            seconds=0.0,
+        )

@@ -49,7 +49,7 @@ class Port:
         self.foreign: Cause | None = None  # who listens on it beside us
         self.counting = Counting()
         self._failed_binds = 0
-        self.bind_at: float | None = host.now() if owned else None
+        self.bind_at: float | None = host.now()
 
     @property
     def bound(self) -> bool:
@@ -59,7 +59,7 @@ class Port:
     @property
     def tried(self) -> bool:
         """Whether it is bound, or could not be bound at least once."""
-        return self.bound or self._failed_binds > 0
+        return self.bind_at is None or self._failed_binds > 0
 
     @property
     def inode(self) -> int | None:
@@ -73,7 +73,10 @@ class Port:
 
     def try_bind(self, now: float) -> None:
         """Try to bind at once."""
-        if self.bound:
+        if self.listener is not None or not self.owned:
+            if self.bind_at is not None:  # nothing to do, and not told yet
+                self.bind_at = None
+                self._owner.on_port(self)
             return
         try:
             self.listener = self._host.sockets.bind(self.address)

@@ -7,7 +7,7 @@ A service never waits: the loop calls it when something happened (`on_message`, 
 import itertools
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from supervisor.port import Port
 from supervisor.process import kill_group
 from supervisor.restart import STABLE_S
 from supervisor.settings import BindSettings
-from supervisor.workers import Host, Worker
+from supervisor.workers import Host, Trial, Worker
 
 WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
 """The function that is a worker: takes its channel, the listeners by app, its place among the
@@ -166,6 +166,8 @@ class Service:
         elif self.life.bound and port.bound and self.life.state is not AppState.STOPPED:
             text = "its process is reloaded, since it has got its port only now"
             self._host.tell(EventKind.BOUND, text, app=port.name)
+            cause = Cause(reason="it has got its port, and waits for a reload of its process")
+            self.members[port.name].wait_for_reload(cause, self._host.now())
             self._step(lives.ReloadAsked())
         self._host.changed()
 
@@ -228,15 +230,16 @@ class Service:
     def _ready(self, worker: Worker) -> None:
         before = self.life.current
         if lost := self._lost(worker):
-            self._step(lives.ImportFailed(worker.number, worker.failed[lost]))
+            self._step(lives.ImportFailed(worker.number, worker.failed[lost][0]))
             assert worker.child is not None
             kill_group(worker.child.pid)
             return
+        was_candidate = self.life.candidate == worker.generation
         self._step(lives.Ready(worker.number))
         if worker.number not in {w.number for w in self.life.of(Phase.READY)}:
             return  # it came too late
         if self.shared:
-            self._open(worker)
+            self._open(worker, was_candidate=was_candidate)
         took = self._host.now() - worker.started_at
         what = "ready" if before in (0, self.life.current) else "ready, with what is on disk now,"
         if self.life.source is Source.KNOWN_GOOD:
@@ -253,12 +256,14 @@ class Service:
         serve = (n for n in worker.failed if not self.members[n].missing)
         return next(serve, None)
 
-    def _open(self, worker: Worker) -> None:
+    def _open(self, worker: Worker, *, was_candidate: bool) -> None:
         """Let a process that several apps share serve those that it could import."""
         now = self._host.now()
         for name, member in self.members.items():
             if name not in worker.failed:
                 member.serve(now)
+            elif was_candidate:
+                self._miss(worker, member)
             if member.stopped:
                 worker.send({"type": "close", "app": name})
         worker.send({"type": "resume"})
@@ -319,17 +324,16 @@ class Service:
     # ---- what an operator asks for
 
     def on_operator(
-        self, event: Operation, *, app: str | None = None, by: str = "an operator"
+        self, event: Operation, *, apps: Sequence[str] = (), by: str = "an operator"
     ) -> None:
         """Start, stop, restart or reload; `life` tells how it goes.
 
-        ``app``: of several that share the process, only this one is stopped or started.
+        ``apps``: of several that share the process, only these are stopped or started.
         """
-        self._host.tell(
-            EventKind.OPERATOR, f"{by} asked to {_WORDS[type(event)]} it", app=app or self.name
-        )
+        for name in apps or [self.name]:
+            self._host.tell(EventKind.OPERATOR, f"{by} asked to {_WORDS[type(event)]} it", app=name)
         self._told_cause = self._told_wait = None
-        if app is not None and self.shared and self._on_member(self.members[app], event):
+        if self.shared and apps and self._on_members([self.members[name] for name in apps], event):
             return
         blocked = self.life.state is AppState.BLOCKED
         if blocked and not isinstance(event, lives.StopAsked):
@@ -343,44 +347,46 @@ class Service:
 
     def _reload(self) -> None:
         """Reload; what has to be stopped for that, only if the new code can be imported."""
-        left = [m.name for m in self.members.values() if not m.missing]
+        left = [m for m in self.members.values() if not m.missing]
         ready = self.life.state is AppState.READY
         if not (self.life.limits.replace and ready):
             self._step(lives.ReloadAsked())
             return
 
-        def tried(reason: str | None, hint: str | None) -> None:
+        def tried(trial: Trial) -> None:
             if self._stopping or self.life.state is not AppState.READY:
                 return  # something else has happened meanwhile
-            if reason is not None:
-                self._step(lives.ReloadRefused(Cause(reason=reason, hint=hint)))
+            if trial.cause is not None:
+                self._step(lives.ReloadRefused(trial.cause))
             elif left:
-                self._host.try_import(left.pop(0), tried)
+                self._host.try_import(left.pop(0).name, None, tried)
             else:
                 self._step(lives.ReloadAsked())
 
-        tried(None, None)
+        tried(Trial(cause=None, watch=None))
 
-    def _on_member(self, member: Member, event: Operation) -> bool:
-        """Stop or start one of several apps; gives whether that was all there is to do."""
+    def _on_members(self, members: list[Member], event: Operation) -> bool:
+        """Stop or start some of several apps; gives whether that was all there is to do.
+
+        Who is stopped stays so, whatever its mates are told, until it is itself started or
+        restarted.
+        """
         now, worker = self._host.now(), self.worker
-        if isinstance(event, lives.StopAsked):
-            member.set_stopped(True, now)
-            if all(one.stopped for one in self.members.values()):
-                return False
-            if worker is not None:
-                worker.send({"type": "close", "app": member.name})
-        elif isinstance(event, lives.StartAsked):
-            member.set_stopped(False, now)
-            if self.life.stopped or worker is None:
-                return False
-            worker.send({"type": "open", "app": member.name})
-            if member.failure is not None:
+        is_stop = isinstance(event, lives.StopAsked)
+        if not isinstance(event, lives.ReloadAsked):
+            for member in members:
+                member.set_stopped(is_stop, now)
+        everybody = all(one.stopped for one in self.members.values())
+        if worker is None or everybody or not isinstance(event, lives.StopAsked | lives.StartAsked):
+            for member in self.members.values():  # one that binds its port runs with its process
+                if not member.port.owned and not everybody:
+                    member.set_stopped(False, now)
+            self._host.changed()
+            return is_stop and not everybody
+        for member in members:
+            worker.send({"type": "close" if is_stop else "open", "app": member.name})
+            if not is_stop and member.failure is not None:
                 self._try_member(member)
-        else:
-            for one in self.members.values():
-                one.set_stopped(False, now)
-            return False
         self._host.changed()
         return True
 
@@ -403,23 +409,32 @@ class Service:
     def _member_failed(
         self, worker: Worker, member: Member, report: ImportReport, watch: list[Any]
     ) -> None:
-        worker.failed[member.name] = report
-        if self.life.candidate == worker.generation:
-            return  # decided when all are imported
+        if not self.shared:  # it bound its port, and failed later: its process ends
+            self._step(lives.GaveUp(worker.number, report.cause))
+            return
+        worker.failed[member.name] = (report, watch)
+        if self.life.candidate != worker.generation:  # else decided when all are imported
+            self._miss(worker, member)
+
+    def _miss(self, worker: Worker, member: Member) -> None:
+        """Take note that a process serves, or is to, without one of its apps."""
+        report, watch = worker.failed[member.name]
         told = member.failure
-        member.watch = watch
-        member.fail(report, self._host.now(), random.random)
-        if told != report.cause:
-            hint = f"; {report.hint}" if report.hint else ""
-            text = f"{report.cause.reason}{hint}"
-            self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
-            assert worker.child is not None
-            lines = report.traceback.splitlines()
-            self._host.print_output(member.name, worker.child.pid, lines)
+        member.fail(report.cause, watch, self._host.now(), random.random)
+        if told == report.cause:
+            return
+        hint = f"; {report.hint}" if report.hint else ""
+        text = f"{report.cause.reason}{hint}"
+        self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
+        assert worker.child is not None
+        self._host.print_output(member.name, worker.child.pid, report.traceback.splitlines())
 
     def _member_ready(self, worker: Worker, member: Member) -> None:
         worker.failed.pop(member.name, None)
         member.serve(self._host.now())
+        if member.stopped:  # meanwhile
+            worker.send({"type": "close", "app": member.name})
+            return
         text = f"ready on {member.port.address.url}, in the process of the others"
         self._host.tell(EventKind.READY, text, app=member.name)
 
@@ -428,34 +443,41 @@ class Service:
             if self.worker is None or not member.missing:
                 continue
             if member.trying_until is not None and now >= member.trying_until:
-                reason = "its import inside of the running process takes too long"
-                member.fail(_report(reason), now, random.random)
+                cause = Cause(
+                    reason="its import inside of the running process takes too long",
+                    hint="a restart begins anew, with a new process for all its apps",
+                )
+                member.fail(cause, member.watch, now, random.random)
             if member.is_due(now) and not member.stopped:
                 self._try_member(member)
 
     def _try_member(self, member: Member) -> None:
         """Import a missing member in a throw-away child, then, if that works, in the worker."""
         worker = self.worker
-        if worker is None or member.trying_until is not None:
+        if worker is None or member.trying_until is not None or member.needs_reload:
             return
         limit_s = 2 * self.life.limits.import_timeout_s
         member.try_again(self._host.now(), limit_s)
         self._host.changed()
         attempt = member.attempt
 
-        def tried(reason: str | None, hint: str | None) -> None:
+        def tried(trial: Trial) -> None:
             if attempt != member.attempt or worker is not self.worker:
                 return  # overtaken by something else
-            if reason is None:
+            if trial.cause is None:
                 worker.send({"type": "import", "app": member.name})
                 return
-            member.fail(_report(reason, hint), self._host.now(), random.random)
+            if trial.cause != member.failure:
+                hint = f"; {trial.cause.hint}" if trial.cause.hint else ""
+                text = f"{trial.cause.reason}{hint}"
+                self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
+            member.fail(trial.cause, trial.watch, self._host.now(), random.random)
             self._host.changed()
 
         if member.port.owned:
-            self._host.try_import(member.name, tried)
+            self._host.try_import(member.name, member.watch, tried)
         else:
-            tried(None, None)  # two can't bind its port
+            worker.send({"type": "import", "app": member.name})  # two can't bind its port
 
     # ---- the end
 
@@ -590,17 +612,3 @@ class Service:
 
     def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
         self._host.tell(kind, text, app=self.name, problem=problem)
-
-
-def _report(reason: str, hint: str | None = None) -> ImportReport:
-    """Make a report of an attempt that gave none."""
-    return ImportReport(
-        type=reason,
-        message="",
-        file=None,
-        line=None,
-        missing_module=None,
-        hint=hint,
-        traceback="",
-        seconds=0.0,
-    )

@@ -56,6 +56,7 @@ class Server:
         self._waker = Waker(self._sockets)
         self._listeners: list[Listening] = []
         self._drain: _Drain | None = None
+        self._paused = False
         self._full = False  # at the limit of connections, and none of them is idle
         self._crowded = False  # that, or a listener is at its own limit
         self._turned_at = time.monotonic()
@@ -90,6 +91,9 @@ class Server:
         server.channel_class = channel_class
         server.make_room = self._make_room
         server.has_room = self._has_room
+        server.paused = self._paused
+        if self._drain is not None:  # it came too late
+            server.accepting, server.draining = False, True
         self._listeners.append(server)
         return server
 
@@ -109,6 +113,7 @@ class Server:
         self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> None:
+        self._paused = paused
         for listener in self._listeners:
             listener.paused = paused
         self.wake()

@@ -68,6 +68,14 @@ def differs(look: dict[str, Any]) -> bool:
     return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in look["watch"])
 
 
+def renewed(watches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give the same watches with the fingerprints of now; blocks on the disk."""
+    return [
+        {"watch": one["watch"], "fingerprint": fingerprint(Watch.from_json(one["watch"]))}
+        for one in watches
+    ]
+
+
 def changed(looks: dict[str, Any]) -> list[str]:
     """Give the keys of all looks whose files are not what they were; blocks on the disk."""
     return [key for key, look in looks.items() if differs(look)]

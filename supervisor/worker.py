@@ -49,7 +49,7 @@ class AppWorker:
             on_message=hosting.on_message,
             facts=hosting.facts(),
         )
-        return 0
+        return 1 if hosting.gave_up else 0
 
 
 def serve(

@@ -25,6 +25,7 @@ from supervisor.life import (
     STUCK_AFTER_S,
     Beat,
     Exited,
+    GaveUp,
     ImportFailed,
     Kill,
     Life,
@@ -110,7 +111,7 @@ def _exited_importing(
     life: Life, worker: WorkerLife, event: WorkerEvent, now: float, rng: Rng
 ) -> Step:
     assert isinstance(event, Exited)
-    cause = Cause(
+    cause = worker.verdict or Cause(
         reason=f"the worker ended while it imported the app: {event.exit}",
         hint="look for os._exit, a crashing C extension, or lack of memory in the log",
     )
@@ -134,6 +135,11 @@ def _beat(life: Life, worker: WorkerLife, event: WorkerEvent, now: float, rng: R
         return life, ()
     life, actions = reload(life, now, rng)
     return life, (Note(cause.reason), *actions)
+
+
+def _gave_up(life: Life, worker: WorkerLife, event: WorkerEvent, _now: float, _rng: Rng) -> Step:
+    assert isinstance(event, GaveUp)
+    return with_worker(life, replace(worker, verdict=event.cause)), ()
 
 
 def _too_much(life: Life, worker: WorkerLife, beat: Beat) -> Cause | None:
@@ -304,15 +310,20 @@ TABLE: dict[tuple[Phase, type[WorkerEvent]], Handler] = {
     (Phase.IMPORTING, SpawnFailed): _spawn_failed,
     (Phase.IMPORTING, ImportFailed): _import_failed,
     (Phase.IMPORTING, Ready): _ready,
+    (Phase.IMPORTING, GaveUp): _gave_up,
     (Phase.IMPORTING, Exited): _exited_importing,
     (Phase.READY, Beat): _beat,
+    (Phase.READY, GaveUp): _gave_up,
     (Phase.READY, Exited): _exited_ready,
     (Phase.PAUSED, Beat): _beat,
+    (Phase.PAUSED, GaveUp): _gave_up,
     (Phase.PAUSED, Exited): _exited_paused,
     (Phase.DRAINING, Beat): nothing,
+    (Phase.DRAINING, GaveUp): nothing,
     (Phase.DRAINING, Exited): _exited_told_to,
     (Phase.ENDING, ImportFailed): nothing,
     (Phase.ENDING, Ready): nothing,
     (Phase.ENDING, Beat): nothing,
+    (Phase.ENDING, GaveUp): nothing,
     (Phase.ENDING, Exited): _exited_told_to,
 }

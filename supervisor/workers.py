@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from supervisor.channel import Channel, Message
@@ -17,6 +18,14 @@ from supervisor.socketstore import SocketStore
 _PARTS_AT_EXIT = 16
 _FLOOD_PAUSE_S = 0.005  # with the size of a part: a flood is read at 13 MB a second at most
 _OUTPUT_PART = 64 * 1024  # read at once from a worker's output, so that others get their turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An import in a throw-away child: why it failed, if it did, and the files as they were."""
+
+    cause: Cause | None
+    watch: list[Any] | None
 
 
 class Host(Protocol):
@@ -52,10 +61,10 @@ class Host(Protocol):
     def pause_output(self, worker: "Worker", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
-    def try_import(self, app: str, tell: Callable[[str | None, str | None], None]) -> None:
+    def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
         """Import an app in a throw-away child, without waiting, and call ``tell``.
 
-        It gets the reason and hint of a failure, or None and None.
+        ``watch`` are the files to look at before.
         """
 
     def end_by(self, workers: "list[Worker]", limit_s: float) -> None:
@@ -94,7 +103,7 @@ class Worker:
         self.started_at = host.now()
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since
-        self.failed: dict[str, ImportReport] = {}  # the apps that are missing in it
+        self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
         self.reads_output = True
         self._printed_this_s = LineRate()

@@ -157,6 +157,8 @@ IN_WORKERS = {
     "beats",
     "hosting",
     "ownport",
+    "conflict",
+    "sockdiag",
     "beforestart",
     "importing",
     "watching",

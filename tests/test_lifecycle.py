@@ -18,6 +18,7 @@ from supervisor.life import (
     Elapsed,
     Exited,
     FilesChanged,
+    GaveUp,
     ImportFailed,
     Kill,
     KnownGood,
@@ -264,16 +265,21 @@ WORKER_TABLE: list[tuple[Phase, WorkerEvent, Phase | None, list[Action]]] = [
     (Phase.IMPORTING, SpawnFailed(1, NO_FORK), None, [Spawn(2, 2)]),
     (Phase.IMPORTING, ImportFailed(1, REPORT), Phase.ENDING, []),
     (Phase.IMPORTING, Ready(1), Phase.READY, []),
+    (Phase.IMPORTING, GaveUp(1, REPORT.cause), Phase.IMPORTING, []),
     (Phase.IMPORTING, Exited(1, CRASH), None, [Spawn(2, 2)]),
     (Phase.READY, Beat(1, loop_age_s=0.1), Phase.READY, []),
+    (Phase.READY, GaveUp(1, REPORT.cause), Phase.READY, []),
     (Phase.READY, Exited(1, CRASH), None, [Spawn(2, 2)]),
     (Phase.PAUSED, Beat(1, loop_age_s=0.1), Phase.PAUSED, []),
+    (Phase.PAUSED, GaveUp(1, REPORT.cause), Phase.PAUSED, []),
     (Phase.PAUSED, Exited(1, CRASH), None, []),
     (Phase.DRAINING, Beat(1, loop_age_s=0.1), Phase.DRAINING, []),
+    (Phase.DRAINING, GaveUp(1, REPORT.cause), Phase.DRAINING, []),
     (Phase.DRAINING, Exited(1, CRASH), None, []),
     (Phase.ENDING, ImportFailed(1, REPORT), Phase.ENDING, []),
     (Phase.ENDING, Ready(1), Phase.ENDING, []),
     (Phase.ENDING, Beat(1, loop_age_s=0.1), Phase.ENDING, []),
+    (Phase.ENDING, GaveUp(1, REPORT.cause), Phase.ENDING, []),
     (Phase.ENDING, Exited(1, CRASH), None, [Spawn(2, 2)]),
 ]
 
@@ -316,6 +322,16 @@ def test_what_a_worker_says_that_has_been_reaped(state: AppState, number: int) -
     events = [Spawned(number, 1), ImportFailed(number, REPORT), Ready(number)]
     assert one.take(*events, Beat(number, loop_age_s=99), Exited(number, CRASH)) == []
     assert one.life is before
+
+
+def test_a_worker_that_gives_up_is_the_cause_of_its_exit() -> None:
+    """What it said before it ended is shown, instead of its exit code."""
+    one = bound()
+    one.ready(later_s=2)
+    one.take(GaveUp(1, REPORT.cause), later_s=9)
+    assert one.life.cause is None
+    one.take(Exited(1, CRASH))
+    assert one.life.cause == REPORT.cause
 
 
 # ---- the first start

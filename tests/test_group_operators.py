@@ -1,0 +1,251 @@
+"""What operators do with apps that share a process, and what they see of them."""
+
+import contextlib
+
+import pytest
+from grouping import ADMIN, COACH, Field, held
+from harness import Poller, Project, ask, eventually, free_ports
+
+
+def test_a_stop_of_one_leaves_the_others_alone(project: Project) -> None:
+    """Its port says 503, its mates go on in the same process; a start brings it back."""
+    field = Field.make(project)
+    running = project.start()
+    pid = field.pid(running)
+    with Poller(project.port("admin"), rate=50) as poller:
+        assert project.command("stop", "coach").returncode == 0
+        found = running.wait_for("coach", state="stopped", serving="stand-in", status="warn")
+        assert "stopped by an operator" in found["reason"]
+        eventually(lambda: ask(project.port("coach")).status == 503)
+        assert field.say("pid") == str(pid)
+        assert project.command("start", "coach").returncode == 0
+        eventually(lambda: ask(project.port("coach")).status == 200)
+    assert {answer.text for answer in poller.answers} == {str(pid)}
+    assert not poller.refused and not poller.failed
+    assert field.pid(running) == pid
+
+
+def test_a_stop_lasts_until_a_start(project: Project) -> None:
+    """Neither a restart nor a reload by a mate's name starts what an operator has stopped."""
+    field = Field.make(project, devices=False)
+    running = project.start()
+    pid = field.pid(running)
+    assert project.command("stop", "coach").returncode == 0
+    for command in ("restart", "reload"):
+        ended = project.command(command, "admin")
+        assert ended.returncode == 0, ended.stderr
+        new = running.worker("admin")
+        assert new != pid
+        pid = new
+        running.wait_for("coach", state="stopped", serving="stand-in")
+        assert ask(project.port("coach")).status == 503
+    assert project.command("restart", "coach").returncode == 0
+    assert field.pid(running) != pid
+    eventually(lambda: ask(project.port("coach")).status == 200)
+
+
+def test_the_stop_of_all_ends_the_process(project: Project) -> None:
+    """One after the other or at once, with the last app the process ends; each starts alone."""
+    field = Field.make(project, devices=False)
+    running = project.start()
+    pid = field.pid(running)
+    assert project.command("stop", "coach").returncode == 0
+    assert project.command("stop", "admin").returncode == 0
+    eventually(lambda: pid not in project.processes(), what="the process ends")
+    for name in ("admin", "coach"):
+        running.wait_for(name, state="stopped", serving="stand-in")
+    assert project.command("start", "coach").returncode == 0
+    running.wait_for("coach", state="ready", serving="app")
+    running.wait_for("admin", state="stopped", serving="stand-in")
+    assert ask(project.port("admin")).status == 503
+    assert project.command("start", "admin").returncode == 0
+    assert field.pid(running) != pid
+
+
+def test_the_stop_of_all_includes_a_port_of_its_own(project: Project) -> None:
+    """An app that binds its port can be stopped with all of its process only."""
+    field = Field.make(project)
+    running = project.start()
+    pid = field.pid(running)
+    ended = project.command("stop", "devices")
+    assert ended.returncode == 1
+    assert "stop all of its process" in ended.stderr
+    assert field.say("pid") == str(pid)
+    ended = project.command("stop", "all")
+    assert ended.returncode == 0, ended.stderr
+    eventually(lambda: pid not in project.processes(), what="the process ends")
+    with pytest.raises(ConnectionRefusedError):
+        field.say("pid")
+    ended = project.command("start", "all")
+    assert ended.returncode == 0, ended.stderr
+    assert field.say("pid") == str(field.pid(running))
+
+
+def test_a_stop_while_it_is_tried_stays(project: Project) -> None:
+    """An app that is stopped during its repair is imported, but not served."""
+    field = Field.make(project, devices=False)
+    field.write("coach", "raise RuntimeError('first')\n")
+    running = project.start()
+    running.worker("admin")
+    running.wait_for("coach", serving="stand-in")
+    field.write("coach", "import time\ntime.sleep(1.5)\n" + COACH)
+    running.wait_for("coach", state="starting")
+    assert project.command("stop", "coach").returncode == 0
+    running.wait_for("coach", state="stopped")
+    with Poller(project.port("coach"), rate=20) as poller:
+        eventually(lambda: len(poller.answers) >= 100, timeout_s=60, what="5 s have gone by")
+    assert {answer.status for answer in poller.answers} == {503}
+    assert project.command("start", "coach").returncode == 0
+    assert field.pid(running)
+
+
+def test_health_and_status_show_each_app(project: Project) -> None:
+    """Each has its own port, state and requests; the pid and the memory are of the process."""
+    field = Field.make(project)
+    field.write("coach", "raise RuntimeError('of coach')\n")
+    running = project.start()
+    pid = running.worker("admin")
+    running.wait_for("coach", serving="stand-in")
+    for _ in range(5):
+        field.get("admin")
+    eventually(lambda: running.app("admin")["requests"]["total"] == 5, timeout_s=20)
+    whole = running.health()
+    assert whole["status"] == "fail"
+    admin, coach, devices = (whole["apps"][name] for name in ("admin", "coach", "devices"))
+    assert (admin["status"], coach["status"], devices["status"]) == ("pass", "fail", "pass")
+    assert admin["pid"] == devices["pid"] == pid
+    assert admin["port"] == project.port("admin") and devices["port"] == field.devices_port
+    assert coach["requests"]["total"] == devices["requests"]["total"] == 0
+    assert admin["memory_mb"] > 1
+    shown = project.command("status")
+    assert shown.returncode == 1
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines() if line.strip()}
+    assert "ready" in rows["admin"] and "ready" in rows["devices"]
+    assert "stand-in" in rows["coach"]
+    assert "RuntimeError: of coach (coach.py, line 1)" in shown.stdout
+
+
+def test_logs_of_one_show_what_the_process_prints(project: Project) -> None:
+    """What a process prints can't be told apart: each of its apps shows it."""
+    field = Field.make(project, devices=False)
+    field.write("coach", COACH + "\nprint('hello from coach', flush=True)\n")
+    field.pid(project.start())
+    for name in ("admin", "coach"):
+        assert "hello from coach" in project.command("logs", name).stdout
+
+
+def test_too_much_memory_replaces_the_process(project: Project) -> None:
+    """The smallest limit of its apps is that of the whole process."""
+    field = Field.make(project, devices=False)
+    field.write(
+        "admin",
+        ADMIN + "\n@app.get('/grow')\ndef grow():\n    app.x = b'x' * 10**8\n    return ''\n",
+    )
+    project.apps["coach"]["max_memory_mb"] = 100
+    running = project.start()
+    pid = field.pid(running)
+    field.get("admin", "/grow")
+    field.wait_for_another(running, pid)
+    assert "max_memory_mb" in running.log
+
+
+def test_many_requests_replace_the_process(project: Project) -> None:
+    """The requests of all apps count together."""
+    field = Field.make(project, devices=False)
+    project.apps["coach"]["max_requests"] = 20
+    running = project.start()
+    pid = field.pid(running)
+    for _ in range(15):
+        field.get("admin")
+        field.get("coach")
+    field.wait_for_another(running, pid)
+
+
+def test_a_stuck_process_is_replaced(project: Project) -> None:
+    """The smallest `hang_timeout_s` holds; meanwhile both ports say 503."""
+    field = Field.make(project, devices=False)
+    stuck = "\n@app.get('/stuck')\ndef stuck():\n    import os, signal\n"
+    field.write(
+        "coach", COACH + stuck + "    os.kill(os.getpid(), signal.SIGSTOP)\n    return ''\n"
+    )
+    project.apps["admin"]["hang_timeout_s"] = 8
+    running = project.start()
+    pid = field.pid(running)
+    with contextlib.suppress(OSError):  # it may get its answer out before it stands still
+        ask(project.port("coach"), "/stuck", timeout_s=1)
+    running.wait_for("admin", serving="stand-in", timeout_s=20)
+    running.wait_for("coach", serving="stand-in")
+    field.wait_for_another(running, pid)
+
+
+def test_a_port_that_is_held_joins_later(project: Project) -> None:
+    """The others serve; when the port is free, the process is reloaded, and all serve."""
+    project.bind = {"first_delay_s": 0.5, "factor": 1}
+    field = Field.make(project, devices=False)
+    with held(project.port("coach")):
+        running = project.start()
+        pid = running.worker("admin")
+        found = running.wait_for("coach", state="blocked", serving="nothing", pid=None)
+        assert "is in use" in found["reason"]
+        assert field.get("admin") == str(pid)
+        with Poller(project.port("admin"), rate=50) as poller:
+            held_until = len(poller.answers) + 20
+            eventually(lambda: len(poller.answers) > held_until)
+    new = field.pid(running)
+    assert field.get("coach") == str(new)
+    assert not poller.refused
+
+
+def test_a_new_configuration_adds_and_removes_an_app(project: Project) -> None:
+    """After SIGHUP the process has the apps that the configuration names."""
+    field = Field.make(project, devices=False)
+    field.write(
+        "third",
+        "from flask import Flask\nimport registry\napp = Flask(__name__)\n"
+        "@app.get('/')\ndef index():\n    return 'third'\n",
+    )
+    running = project.start()
+    pid = field.pid(running)
+    project.apps["third"] = {
+        "target": "third:app",
+        "port": free_ports(1)[0],
+        "path": "field",
+        "process": "field",
+    }
+    ended = project.command("reload")
+    assert ended.returncode == 0, ended.stderr
+    new = field.wait_for_another(running, pid)
+    assert field.get("third") == "third"
+    third = project.apps.pop("third")
+    ended = project.command("reload")
+    assert ended.returncode == 0, ended.stderr
+    field.wait_for_another(running, new)
+    with pytest.raises(ConnectionRefusedError):
+        ask(third["port"])
+    assert "third" not in running.health()["apps"]
+
+
+def test_equal_module_names_live_in_processes_of_their_own(project: Project) -> None:
+    """Two apps, each with `app.py`, `models.py` and `routes.py` of its own, don't meet."""
+    for name in ("one", "two"):
+        project.app(name, target="app:app")
+        project.file(name, "app.py").write_text(
+            "from flask import Flask\napp = Flask(__name__)\nimport routes\n", encoding="utf-8"
+        )
+        project.file(name, "routes.py").write_text(
+            "import models\nfrom app import app\n@app.get('/')\ndef index():\n"
+            "    return models.NAME\n",
+            encoding="utf-8",
+        )
+        project.file(name, "models.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
+    running = project.start()
+    for name in ("one", "two"):
+        running.worker(name)
+        assert ask(project.port(name)).text == name
+    for name in ("one", "two"):
+        project.apps[name]["process"] = "both"
+    ended = project.command("config", "check")
+    assert ended.returncode == 1
+    assert 'apps.two.path = "two": apps of one process have the same, and one has "one"' in (
+        ended.stderr + ended.stdout
+    )
