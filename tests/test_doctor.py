@@ -121,23 +121,19 @@ def test_a_clock_that_is_not_set(wall_s: float, status: Status) -> None:
 
 
 def test_folders_of_apps(project: Project) -> None:
-    """A folder that isn't there, or is none, keeps an app from working; a disabled one matters not.
-
-    Keys that have no effect yet are noted.
-    """
+    """A folder that isn't there, or is none, keeps an app from working; a disabled one doesn't."""
     for name in ("coach", "camera", "off"):
         project.app(name)
     project.apps["coach"]["path"] = "nowhere"
-    project.apps["camera"] |= {"path": "camera/camera.py", "workers": 2}
+    project.apps["camera"] |= {"path": "camera/camera.py"}
     project.apps["off"] |= {"path": "nowhere", "enabled": False}
     result = project.command("doctor", "--json")
     found = [one for one in json.loads(result.stdout) if one["topic"] == "configuration"]
     assert [(one["status"], one["text"]) for one in found[1:]] == [
-        ("warn", "apps.camera.workers is set, but this version doesn't act on it yet"),
         ("fail", f"the folder of app coach doesn't exist: {project.folder}/nowhere"),
         ("fail", f"the folder of app camera doesn't exist: {project.folder}/camera/camera.py"),
     ]
-    assert "correct apps.coach.path" in found[2]["hint"]
+    assert "correct apps.coach.path" in found[1]["hint"]
     assert result.returncode == 1
 
 
