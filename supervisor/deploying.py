@@ -270,6 +270,9 @@ class Deploy:
         self._imported = found["imported"]
 
     async def _keep(self) -> None:
+        # also what only the new version names: whatever is replaced has to be kept
+        include = tuple(sorted({*self._code.include, *self._imported}))
+        self._code = replace(self._code, include=include)
         found = await self._in_child(
             releasing.keep_live, self._code, self.wish.note, self._host.wall()
         )

@@ -287,8 +287,8 @@ def test_one_in_a_group_that_breaks_its_mate(project: Project, group: Running) -
     assert (project.folder / "field" / "coach.py").read_text() == source_of("old")
 
 
-def test_one_with_its_own_virtual_environment(project: Project) -> None:
-    """The try beforehand uses its interpreter: only there is the package that it needs."""
+def make_environment(project: Project) -> str:
+    """Make a virtual environment with Flask and a package of its own; gives its interpreter."""
     environment = project.folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     [packages] = environment.glob("lib/python*/site-packages")
@@ -296,7 +296,12 @@ def test_one_with_its_own_virtual_environment(project: Project) -> None:
     shutil.copytree(Path(__import__("flask").__file__).parent, packages / "flask")
     for name in ("werkzeug", "jinja2", "click", "itsdangerous", "blinker", "markupsafe"):
         shutil.copytree(Path(__import__(name).__file__).parent, packages / name)
-    python = str(environment / "bin" / "python")
+    return str(environment / "bin" / "python")
+
+
+def test_one_with_its_own_virtual_environment(project: Project) -> None:
+    """The try beforehand uses its interpreter: only there is the package that it needs."""
+    python = make_environment(project)
     project.app("coach", source_of("old", "import only_there"), python=python)
     project.apps["coach"]["deploy_watch_s"] = WATCH_S
     running = project.start()
@@ -311,6 +316,65 @@ def test_one_with_its_own_virtual_environment(project: Project) -> None:
     assert "nothing has changed: ModuleNotFoundError: No module named 'attrs_is_not" in (
         result.stderr
     )
+
+
+def test_an_interrupt_ends_the_other_interpreter(project: Project) -> None:
+    """No import of an abandoned version goes on in the background."""
+    running = start(project, python=make_environment(project))
+    new = make_source(project, "new", "import time; time.sleep(100)")
+    before = set(project.processes())
+    with Following(project, "deploy", "coach", str(new)) as deploying:
+        deploying.wait_for("importing it there")
+        eventually(lambda: len(set(project.processes()) - before) >= 4)  # the command is one
+        assert deploying.end(timeout_s=30)[0] == 1
+    eventually(lambda: set(project.processes()) == before)
+    assert running.app("coach")["status"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments"),
+    [({"workers": 2}, ()), ({}, ("--reload",))],
+    ids=["two workers", "a developer's supervisor"],
+)
+def test_other_ways_to_run(
+    project: Project, keys: dict[str, object], arguments: tuple[str, ...]
+) -> None:
+    """A good version comes in, and one that answers badly goes again, however the app runs."""
+    port = project.app("coach", source_of("old"), deploy_watch_s=WATCH_S, smoke=["/smoke"], **keys)
+    running = project.start(arguments=arguments)
+    wait_until_ready(running, "coach")
+    result = project.command("deploy", "coach", str(make_source(project, "new")))
+    assert result.returncode == 0, result.stderr
+    eventually(lambda: ask(port).text == "new\n")
+    bad = make_source(project, "bad")
+    (bad / "coach.py").write_text((bad / "coach.py").read_text().replace('"/smoke"', '"/gone"'))
+    result = project.command("deploy", "coach", str(bad))
+    assert result.returncode == 1
+    assert "/smoke answers 404 NOT FOUND" in result.stderr
+    eventually(lambda: ask(port).text == "new\n")
+
+
+def test_one_on_a_unix_socket(project: Project) -> None:
+    """Its paths are asked through the socket."""
+    running = start(project, host="unix:coach.sock", smoke=["/gone"])
+    result = project.command("deploy", "coach", str(make_source(project, "new")))
+    assert result.returncode == 1
+    assert "/gone answers 404 NOT FOUND" in result.stderr
+    assert running.app("coach")["status"] in ("pass", "warn")
+    assert project.file("coach").read_text() == source_of("old")
+
+
+def test_files_that_only_the_new_version_names_are_kept_too(project: Project) -> None:
+    """What belongs to a broken version isn't known, but what is replaced is kept."""
+    project.app("coach", "import helper\nbroken(\n", deploy_watch_s=WATCH_S)
+    project.file("coach", "helper.py").write_text("MINE = 1\n")
+    running = project.start()
+    running.wait_for("coach", state="backoff")
+    new = make_source(project, "new", "import helper", **{"helper.py": "MINE = 2\n"})
+    assert project.command("deploy", "coach", str(new)).returncode == 0
+    assert project.file("coach", "helper.py").read_text() == "MINE = 2\n"
+    [kept] = (project.folder / ".flask-supervisor" / "releases" / "coach").glob("0*")
+    assert (kept / "files" / "helper.py").read_text() == "MINE = 1\n"
 
 
 def test_one_that_cannot_run_twice(project: Project) -> None:
