@@ -15,7 +15,7 @@ from typing import Any
 from supervisor.checks import Surroundings, describe, run_check
 from supervisor.importing import app_search_path, import_app
 from supervisor.model import ImportReport
-from supervisor.process import TaskFailed, call_in_child
+from supervisor.process import TaskFailed, call_in_child, die_with_parent
 from supervisor.redaction import Redaction
 from supervisor.settings import Config, Requirement
 from supervisor.tracing import Kind, survey
@@ -219,7 +219,9 @@ def _elsewhere(python: Path, task: dict[str, Any]) -> dict[str, Any]:
         return {"reason": error.reason, "hint": error.hint}
     read_end, write_end = os.pipe()
     fd = interpreter.memory_file({**task, "result": write_end})
-    process = subprocess.Popen(interpreter.arguments(python, fd), pass_fds=(fd, write_end))
+    process = subprocess.Popen(
+        interpreter.arguments(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
+    )
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as stream:
         text = stream.read()

@@ -71,8 +71,8 @@ class Wish:
     def note(self) -> str:
         """What is written down with the release of the files that it replaces."""
         if self.source is not None:
-            return f"from before the deploy of {self.source.name}"
-        return "from before a rollback"
+            return f"before the deploy of {self.source.name}"
+        return "before a rollback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +240,9 @@ class Deploy:
         self, function: Callable[..., Any], *arguments: Any, timeout_s: float = _FILES_S
     ) -> Outcome:
         """Call it by way of `releasing.answer` in a child; raises `_NotDone` with its reason."""
+        imports = function is codes.check  # what the new version prints is not told: it isn't live
         found: Outcome = await run_in_child(
-            releasing.answer, function, *arguments, timeout_s=timeout_s, quiet=True
+            releasing.answer, function, *arguments, timeout_s=timeout_s, quiet=imports
         )
         if not found["ok"]:
             raise _NotDone(Cause(reason=found["reason"], hint=found["hint"]))
@@ -269,6 +270,9 @@ class Deploy:
         self._imported = found["imported"]
 
     async def _keep(self) -> None:
+        # also what only the new version names: whatever is replaced has to be kept
+        include = tuple(sorted({*self._code.include, *self._imported}))
+        self._code = replace(self._code, include=include)
         found = await self._in_child(
             releasing.keep_live, self._code, self.wish.note, self._host.wall()
         )

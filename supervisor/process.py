@@ -61,6 +61,11 @@ def become_subreaper() -> None:
             raise
 
 
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends (prctl(2)); kept by exec."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def open_standard_streams() -> None:
     """Give 0, 1 and 2 to /dev/null where they are closed, before a socket gets their numbers."""
     for fd in range(3):
@@ -286,7 +291,7 @@ def _be_child(
     code = _FAILED
     try:
         try:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            die_with_parent()
             if os.getppid() != parent:  # it died before prctl: nobody would ever end us
                 os._exit(_FAILED)
             _forget_parent()

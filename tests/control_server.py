@@ -16,6 +16,7 @@ from supervisor.client import Client, socket_address
 from supervisor.control import ControlServer, Method, RequestError
 
 TIMEOUT_S = 20.0
+WAIT_S = 1.0  # of the methods that take their time
 BIG = "x" * 1_000_000
 
 
@@ -38,7 +39,21 @@ async def serve(listener: socket.socket) -> int:
     unhandled: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unhandled.append(context["message"]))
+    ended: list[str] = []
+
+    def waiting(name: str) -> Method:
+        async def wait(_params: dict[str, Any]) -> Any:
+            try:
+                await asyncio.sleep(WAIT_S)
+            except asyncio.CancelledError:
+                ended.append(name)
+                raise
+            return name
+
+        return wait
+
     methods: dict[str, Any] = {
+        "ended": lambda _: ended,
         "echo": lambda params: params,
         "big": lambda _: BIG,
         "nothing": lambda _: None,
@@ -46,7 +61,9 @@ async def serve(listener: socket.socket) -> int:
         "broken": lambda _: 1 / 0,
         "unhandled": lambda _: unhandled,
     }
-    await ControlServer(listener, {n: in_loop(m) for n, m in methods.items()}).start()
+    made = {name: in_loop(method) for name, method in methods.items()}
+    made |= {name: waiting(name) for name in ("wait", "wait_for_client")}
+    await ControlServer(listener, made, {"wait_for_client"}).start()
     await asyncio.Event().wait()
     return 0
 

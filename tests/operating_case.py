@@ -28,7 +28,7 @@ ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # able to read the interpreter's folder; prctl(2) PR_SET_DUMPABLE gives /proc/self back to it.
 AS_USER = """
 import ctypes, os, sys
-import encodings.idna, logging, pwd, tarfile, traceback
+import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
 from supervisor import checking, cli, doctor, loop
 uid = int(sys.argv[1])
 if sys.argv[2] == "run":

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from children import beside
 from control_server import BIG, TIMEOUT_S, answer, raw, server
+from harness import eventually
 
 from supervisor.client import Client
 from supervisor.control import CLIENTS_MAX, REQUEST_MAX
@@ -153,6 +155,20 @@ def test_clients_that_leave_are_forgotten(client: Client) -> None:
         with raw(client) as connection:
             connection.sendall(b'{"id": 1, ' if number % 2 else b'{"method": "big"}\n')
     assert call_again(client) is None
+
+
+def test_a_method_that_ends_with_its_client(client: Client) -> None:
+    """It is cancelled when the client is gone, not when that only has nothing more to say."""
+    with raw(client) as connection:
+        connection.sendall(b'{"id": 1, "method": "wait_for_client"}\n')
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection) == {"id": 1, "result": "wait_for_client"}
+    for method in ("wait", "wait_for_client"):
+        with raw(client) as connection:
+            connection.sendall(json.dumps({"id": 1, "method": method}).encode() + b"\n")
+    assert eventually(lambda: client.call("ended")) == ["wait_for_client"]
+    assert client.call("wait") == "wait"
+    assert client.call("ended") == ["wait_for_client"]
 
 
 def test_a_client_that_never_reads_holds_up_nobody(client: Client) -> None:

@@ -142,7 +142,7 @@ def test_it_is_killed_while_files_change_places(project: Project) -> None:
     source = make_source(project, "new", imports, **dict.fromkeys(names, "VERSION = 'new'\n"))
     journal = folder / ".flask-supervisor-swap" / "journal.json"
     mixed = 0
-    for _round in range(4):
+    for _round in range(2):
         running = project.start()
         wait_until_ready(running, "coach")
         deploying = Following(project, "deploy", "coach", str(source))
@@ -160,7 +160,7 @@ def test_it_is_killed_while_files_change_places(project: Project) -> None:
         assert ask(project.port("coach")).text == "old\n"
         assert not journal.parent.exists()
         again.stop()
-    print(f"killed in the middle of the renames {mixed} times of 4")
+    print(f"killed in the middle of the renames {mixed} times of 2")
 
 
 def test_an_interrupt_while_the_present_version_is_kept(project: Project) -> None:
