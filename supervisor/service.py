@@ -175,7 +175,8 @@ class Service:
             case {"type": "member_failed", "app": name, "report": report, "watch": watch}:
                 shown = ImportReport.from_json(self._host.hide.everywhere(report))
                 self._member_failed(worker, self.members[name], shown, watch)
-            case {"type": "member_ready", "app": name}:
+            case {"type": "member_ready", "app": name, "watch": watch}:
+                worker.watch = watch  # the others may run what has been on disk before
                 self._member_ready(worker, self.members[name])
             case {"type": "import_failed", "report": report, "watch": watch}:
                 self._watch = watch
