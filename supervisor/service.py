@@ -284,7 +284,9 @@ class Service:
             self._host.changed()
         elif not key.endswith(":newest"):
             member = self.members.get(key.partition(":")[2])
-            if member is not None and changed and generation == member.attempt:
+            if member is None or not changed or generation != member.attempt:
+                return
+            if member.on_files(self._host.now()):
                 text = "its files have changed: trying them at once"
                 self._host.tell(EventKind.FILES_CHANGED, text, app=member.name)
                 self._try_member(member)
