@@ -398,8 +398,10 @@ def _check_mates(names: list[str], apps: dict[str, Raw]) -> Iterator[Problem]:
         for key, default in _SAME.items():
             ours, theirs = apps[name].get(key, default), apps[first].get(key, default)
             if _plain(ours) != _plain(theirs):
-                text = f" = {shown(ours)}: apps of one process have the same, and {first} has"
-                yield Problem(f"apps.{name}.{key}", f"{text} {shown(theirs)}")
+                given = "" if ours is None else f" = {shown(ours)}"
+                other = "none" if theirs is None else shown(theirs)
+                text = f"{given}: apps of one process have the same, and {first} has {other}"
+                yield Problem(f"apps.{name}.{key}", text)
     yield from _check_environment(names, apps)
     for name in names if others else ():
         if apps[name].get("workers", 1) != 1:

@@ -27,7 +27,7 @@ from supervisor.model import ImportReport
 from supervisor.ownport import OwnPort
 from supervisor.redaction import Redaction
 from supervisor.serving import Listener, Server
-from supervisor.watching import Watch, beyond_tree, fingerprint, look
+from supervisor.watching import Watch, beyond_tree, fingerprint, look, stamps, touched
 
 SEND_TIMEOUT_S = 10.0
 
@@ -94,7 +94,9 @@ class Hosting:
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
-        self._watch: list[dict[str, Any]] = []
+        self._watch: list[dict[str, Any]] = []  # the files as they were for what runs
+        self._latest: list[dict[str, Any]] = []  # and at the latest attempt
+        self._stamps: frozenset[str] = frozenset()  # of the files that what runs was made of
         self._prepared = False
         self._own_ports: dict[str, OwnPort] = {}
         self.gave_up = False  # the only app serves no more
@@ -121,7 +123,9 @@ class Hosting:
             # Python takes a cached file as good by size and whole second: an edit of the same size
             # in the same second would be served as it was before.
             sys.dont_write_bytecode = True
-        self._watch = [{"watch": sources.to_json(), "fingerprint": found}]
+        self._watch = self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
+        if self.shared:
+            self._stamps = stamps(sources)
         self._tell({"type": "importing", "watch": self._watch})
         reports = {}
         for app in self._apps.values():
@@ -169,6 +173,8 @@ class Hosting:
 
         ``later``: in a thread beside those that serve, where an import can't be interrupted.
         """
+        if later:
+            self._note_changes()
         os.environ.update(app.environment)
         time.tzset()  # the environment of the app may set TZ
         deadline = time.monotonic() + app.import_timeout_s
@@ -194,7 +200,8 @@ class Hosting:
         if app.own_port is not None:
             report = self._run_on_own_port(app, wsgi_app)
             if report is None and later:
-                self._tell_from_thread({"type": "member_ready", "app": app.name})
+                ready = {"type": "member_ready", "app": app.name, "watch": self._watch}
+                self._tell_from_thread(ready)
             elif report is not None and self.shared:
                 purge(before, self._path)
             return report
@@ -203,6 +210,20 @@ class Hosting:
         else:
             self._serve(app, wsgi_app)
         return None
+
+    def _note_changes(self) -> None:
+        """Take the files as they are now for those that run, if no loaded one has changed.
+
+        Else a process would count as stale for ever, once one of its apps has been repaired.
+        """
+        sources = Watch(trees=(str(self._path),))
+        found, now = fingerprint(sources), stamps(sources)
+        self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
+        loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        changed = touched(self._stamps, now)
+        if any(not path.endswith(".py") or path in loaded for path in changed):
+            return
+        self._stamps, self._watch = now, self._latest
 
     def _serve(self, app: Hosted, wsgi_app: Any, *, joins: bool = False) -> None:
         if app.name in self._sockets:  # else its port isn't bound yet
@@ -215,7 +236,7 @@ class Hosting:
                 options=app.options,
             )
         if joins:
-            self._tell({"type": "member_ready", "app": app.name})
+            self._tell({"type": "member_ready", "app": app.name, "watch": self._watch})
 
     def _run_on_own_port(self, app: Hosted, run: Any) -> ImportReport | None:
         assert app.own_port is not None
@@ -249,7 +270,7 @@ class Hosting:
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
         beyond = _beyond(self._path, report.missing_module)
         watch = {"watch": beyond.to_json(), "fingerprint": fingerprint(beyond)}
-        return {"type": kind, "report": report.to_json(), "watch": [*self._watch, watch], **more}
+        return {"type": kind, "report": report.to_json(), "watch": [*self._latest, watch], **more}
 
     def _tell(self, message: Message) -> None:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)

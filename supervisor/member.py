@@ -11,7 +11,7 @@ from typing import Any
 from supervisor.life import STAND_IN_AFTER_S, Life, wants_stand_in
 from supervisor.model import AppState, Cause
 from supervisor.port import Port
-from supervisor.restart import History, Rng
+from supervisor.restart import CLEAR_S, History, Rng
 
 STOPPED = Cause(reason="stopped by an operator", hint="it runs again after: start")
 
@@ -43,6 +43,8 @@ class Member:
 
         ``watch`` are the files that this depended on, as they were before.
         """
+        if self.failure is None and now - self._since >= CLEAR_S:
+            self._history = History()  # it had served for long
         self.failure, self.watch = cause, watch
         self.trying_until = None
         self._history = self._history.after_failure(now)
@@ -53,7 +55,6 @@ class Member:
         """Take note that it serves."""
         self.failure = self.trying_until = self.retry_at = self.watch = None
         self.needs_reload = False
-        self._history = History()
         if not self.stopped:
             self._missing_since = None
         self._since = now
@@ -63,6 +64,15 @@ class Member:
         self.failure, self.needs_reload = cause, True
         self.trying_until = self.retry_at = None
         self._changed(now)
+
+    def on_files(self, now: float) -> bool:
+        """Learn that its files have changed; gives whether that is a reason to try it at once.
+
+        Not without end, if its import itself rewrites them.
+        """
+        history = self._history.after_change(now)
+        self._history = history or self._history
+        return history is not None
 
     def try_again(self, now: float, limit_s: float) -> None:
         """Take note that it is being tried, for ``limit_s`` at most."""

@@ -184,7 +184,8 @@ class Service:
             case {"type": "member_failed", "app": name, "report": report, "watch": watch}:
                 shown = ImportReport.from_json(self._host.hide.everywhere(report))
                 self._member_failed(worker, self.members[name], shown, watch)
-            case {"type": "member_ready", "app": name}:
+            case {"type": "member_ready", "app": name, "watch": watch}:
+                worker.watch = watch  # the others may run what has been on disk before
                 self._member_ready(worker, self.members[name])
             case {"type": "import_failed", "report": report, "watch": watch}:
                 if self._is_live(worker):
@@ -307,7 +308,9 @@ class Service:
             self._host.changed()
         elif not key.endswith(":newest"):
             member = self.members.get(key.partition(":")[2])
-            if member is not None and changed and generation == member.attempt:
+            if member is None or not changed or generation != member.attempt:
+                return
+            if member.on_files(self._host.now()):
                 text = "its files have changed: trying them at once"
                 self._host.tell(EventKind.FILES_CHANGED, text, app=member.name)
                 self._try_member(member)

@@ -68,6 +68,16 @@ def differs(look: dict[str, Any]) -> bool:
     return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in look["watch"])
 
 
+def stamps(watch: Watch) -> frozenset[str]:
+    """Give what the fingerprint is made of, for `touched`; blocks on the disk."""
+    return frozenset(line for line, _ in _lines(watch))
+
+
+def touched(before: frozenset[str], after: frozenset[str]) -> set[str]:
+    """Give the files that are different in two sets of stamps."""
+    return {line.rpartition(": ")[0] for line in before ^ after if not line.endswith("/")}
+
+
 def renewed(watches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give the same watches with the fingerprints of now; blocks on the disk."""
     return [

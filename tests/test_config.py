@@ -305,3 +305,62 @@ def to_toml(tables: dict[str, Any]) -> str:
 def test_a_wrong_shape(tmp_path: Path, text: str, expected: list[str]) -> None:
     """Tables that are none, and keys that are missing, are named."""
     assert problems(tmp_path, text) == expected
+
+
+# ---- apps that share a process
+
+
+def mates(first: str = "", second: str = "", third: str | None = None) -> str:
+    """Give the text of apps that share the process ``field``."""
+    given = [first, second, *([] if third is None else [third])]
+    return "".join(
+        app(f'process = "field"\n{keys}', name=f"app{n}", port=5001 + n)
+        for n, keys in enumerate(given)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (mates('path = "a"', 'path = "b"'),
+         'apps.app1.path = "b": apps of one process have the same, and app0 has "a"'),
+        (mates("", 'python = "/opt/bin/python"'),
+         'apps.app1.python = "/opt/bin/python": apps of one process have the same, and app0 has '
+         "none"),
+        (mates('python = "/opt/bin/python"', ""),
+         'apps.app1.python: apps of one process have the same, and app0 has "/opt/bin/python"'),
+        (mates("", "workers = 2"),
+         "apps.app1.workers: apps that share a process have one worker, since they share its "
+         "memory"),
+        (mates("", 'env = { A = "1" }', 'env = { A = "2" }'),
+         "apps.app2.env.A: apps of one process share their environment, and app1 sets another "
+         "value"),
+        (app('process = "status"'), 'apps.coach.process = "status": is the name of something else'),
+        (app('process = "all"'), 'apps.coach.process = "all": is the name of something else'),
+        (app('process = "admin"') + app(name="admin", port=5002),
+         'apps.coach.process = "admin": is the name of something else'),
+        (app('bind = "app"\nworkers = 2'),
+         'apps.coach.workers: only one process can bind a port: bind = "app"'),
+        ('[apps.coach]\ntarget = "coach:serve"\nhost = "unix:/run/x"\nbind = "app"\n',
+         'apps.coach.host: an app with bind = "app" has a TCP port'),
+    ],
+)  # fmt: skip
+def test_what_keeps_apps_from_sharing_a_process(tmp_path: Path, text: str, expected: str) -> None:
+    """Each mistake is named at the app and the key where it stands."""
+    assert problems(tmp_path, text) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        mates('path = "a"', 'path = "./a/"'),
+        mates('path = "."', ""),
+        mates('env = { A = "1" }', 'env = { A = "1", B = "2" }'),
+        mates('path = "a"', 'path = "b"\nenabled = false'),
+        app('process = "field"') + app(name="admin", port=5002),
+        app('process = "coach"') + app('process = "coach"', name="admin", port=5002),
+    ],
+)
+def test_apps_that_may_share_a_process(tmp_path: Path, text: str) -> None:
+    """The same folder may be written in two ways, and a process be named like one of its apps."""
+    assert load(tmp_path, text)

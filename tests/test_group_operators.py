@@ -191,7 +191,7 @@ def test_a_port_that_is_held_joins_later(project: Project) -> None:
         with Poller(project.port("admin"), rate=50) as poller:
             held_until = len(poller.answers) + 20
             eventually(lambda: len(poller.answers) > held_until)
-    new = field.pid(running)
+    new = field.wait_for_another(running, pid)
     assert field.get("coach") == str(new)
     assert not poller.refused
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 
-from grouping import ADMIN, COACH, Field
+from grouping import ADMIN, COACH, REGISTRY, Field
 from harness import Poller, Project, ask, eventually
 
 
@@ -48,6 +48,22 @@ def test_a_broken_app_spares_the_others_and_joins_them_later(project: Project) -
     assert field.get("coach", "/touched") == "blue"
     assert field.pid(running) == pid
     assert running.app("admin")["restarts"] == 0
+
+
+def test_a_process_is_stale_only_for_what_it_has_loaded(project: Project) -> None:
+    """A repaired app that joins doesn't make its mates stale; a change of a mate's file does."""
+    field = Field.make(project, devices=False)
+    field.write("coach", "import registry\nregistry.none\n")
+    running = project.start()
+    pid = running.worker("admin")
+    running.wait_for("coach", serving="stand-in")
+    field.write("coach", COACH)
+    running.wait_for("coach", state="ready", pid=pid)
+    with Poller(project.port("admin"), rate=5) as poller:  # it is looked at every 10 s
+        eventually(lambda: len(poller.answers) >= 60, timeout_s=60, what="12 s have gone by")
+    assert not running.app("admin")["stale"] and not running.app("coach")["stale"]
+    field.write("registry", REGISTRY + "\n# changed\n")
+    running.wait_for("admin", stale=True, timeout_s=30)
 
 
 def test_a_repair_that_is_none_is_tried_once(project: Project) -> None:
@@ -216,3 +232,21 @@ def test_busy_threads_of_one_app_leave_the_others_free(project: Project) -> None
         eventually(lambda: running.app("coach")["requests"]["total"] == 20, timeout_s=20)
         assert running.app("coach")["requests"]["in_flight"] == 0
         assert running.app("admin")["requests"]["in_flight"] >= 2
+
+
+def test_a_failure_inside_of_the_process_is_tried_with_growing_waits(project: Project) -> None:
+    """What fails in the worker only, as `after_import` may, doesn't spin, and is repaired."""
+    field = Field.make(project, devices=False)
+    field.write("coach", "raise RuntimeError('first')\n")
+    running = project.start()
+    pid = running.worker("admin")
+    running.wait_for("coach", serving="stand-in")
+    field.write("coach", COACH.replace("    registry.handlers", "    1 / 0\n    registry.handlers"))
+    running.wait_for("coach", reason="ZeroDivisionError: division by zero (coach.py, line 9)")
+    tried = running.log.count("trying them at once")
+    with Poller(project.port("admin"), rate=20) as poller:
+        eventually(lambda: len(poller.answers) >= 60, timeout_s=30, what="3 s have gone by")
+    assert running.log.count("trying them at once") <= tried + 1
+    field.write("coach", COACH)
+    running.wait_for("coach", state="ready", pid=pid, timeout_s=30)
+    assert field.get("coach", "/touched") == ""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from harness import Project, free_ports
 from importing_case import run_import, write
 
-from supervisor.importing import import_app
+from supervisor.importing import import_app, purge
 from supervisor.process import TaskFailed, call_in_child
 
 APP = "def app(environ, start_response):\n    return []\n"
@@ -343,3 +344,84 @@ def test_an_import_that_ends_the_process(tmp_path: Path, source: str, how: str) 
     """What no `except` can catch ends the child alone, and how it ended is told."""
     with pytest.raises(TaskFailed, match=how):
         run_import(tmp_path, source)
+
+
+# ---- apps that share a process
+
+
+def import_two(folder: Path) -> dict[str, Any]:
+    """Import a good app, then one that fails, forget what that has left, and repair it."""
+    _first, good = import_app("first:app", folder, timeout_s=20)
+    registry = sys.modules["registry"]
+    before = set(sys.modules)
+    _second, broken = import_app("second:app", folder, timeout_s=20, prepared=True)
+    left = sorted(set(sys.modules) - before)
+    purge(before, folder)
+    kept = sorted(set(sys.modules) - before)
+    (folder / "second.py").write_text(APP + "import helper\nVALUE = 2\n", encoding="utf-8")
+    (folder / "helper.py").write_text("VALUE = 'repaired'\n", encoding="utf-8")
+    _again, repaired = import_app("second:app", folder, timeout_s=20, prepared=True)
+    return {
+        "good": good is None,
+        "broken": None if broken is None else broken.cause.reason,
+        "left": left,
+        "kept": kept,
+        "repaired": repaired is None,
+        "helper": sys.modules["helper"].VALUE,
+        "same": sys.modules["registry"] is registry,
+    }
+
+
+def test_a_failed_import_is_forgotten_and_its_mates_are_not(tmp_path: Path) -> None:
+    """Own modules that only the failed one has imported go; libraries and the mates' stay."""
+    write(
+        tmp_path,
+        {
+            "registry.py": "values = {}\n",
+            "first.py": APP + "import registry\n",
+            "helper.py": "VALUE = 'broken'\n",
+            "second.py": "import registry, helper, colorsys\nraise RuntimeError('no')\n",
+        },
+    )
+    found = call_in_child(import_two, tmp_path, timeout_s=60)
+    assert found == {
+        "good": True,
+        "broken": "RuntimeError: no (second.py, line 2)",
+        "left": ["colorsys", "helper"],
+        "kept": ["colorsys"],
+        "repaired": True,
+        "helper": "repaired",
+        "same": True,
+    }
+
+
+def import_with(folder: Path, functions: list[str]) -> str | None:
+    """Import an app and call functions of it; gives the reason of a failure."""
+    _app, report = import_app("coaching:app", folder, timeout_s=20, after_import=functions)
+    return None if report is None else report.cause.reason
+
+
+@pytest.mark.parametrize(
+    ("functions", "reason"),
+    [
+        ([], None),
+        (["coaching:good"], None),
+        (["coaching:good", "coaching:bad"], "RuntimeError: no handler (coaching.py, line 6)"),
+        (["coaching:goof"], "TargetError: module coaching has no attribute 'goof'"),
+        (["coaching:NUMBER"], "TargetError: coaching:NUMBER of after_import is an int: it can't"),
+        (["nowhere:good"], "ModuleNotFoundError: No module named 'nowhere'"),
+        (["coaching:leave"], "SystemExit: sys.exit(3) was called (coaching.py, line 10)"),
+    ],
+)
+def test_functions_after_the_import(
+    tmp_path: Path, functions: list[str], reason: str | None
+) -> None:
+    """They are called in order; one that isn't there, can't be called, or raises, is reported."""
+    source = APP + (
+        "def good():\n    pass\ndef bad():\n    raise RuntimeError('no handler')\n"
+        "NUMBER = 3\ndef leave():\n    import sys\n    sys.exit(3)\n"
+    )
+    write(tmp_path, {"coaching.py": source})
+    found = call_in_child(import_with, tmp_path, functions, timeout_s=60)
+    assert (found or "").startswith(reason or "")
+    assert (found is None) == (reason is None)
