@@ -254,13 +254,13 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
 
 def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
     """What this version doesn't act on is said, whoever set it."""
-    text = APP + "workers = 2\n[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
-    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__PIN": "true"})
+    text = APP + "process = 'field'\n[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
+    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__HEALTH_PATH": "/"})
     assert effective.planned(loaded) == [
         "host.temperature_c",
         "requires",
-        "apps.coach.workers",
-        "apps.coach.pin",
+        "apps.coach.process",
+        "apps.coach.health_path",
     ]
 
 
@@ -291,14 +291,14 @@ def test_config_check_says_everything_at_once(tmp_path: Path) -> None:
 
 def test_config_check_of_a_good_file(tmp_path: Path) -> None:
     """Exit code 0; keys for later versions are notes."""
-    (tmp_path / "supervisor.toml").write_text(APP + "workers = 2\n", encoding="utf-8")
+    (tmp_path / "supervisor.toml").write_text(APP + "process = 'field'\n", encoding="utf-8")
     result = run_command(tmp_path, "config", "check")
     assert result.returncode == 0, result.stderr
     assert "is valid" in result.stdout
-    assert "note: apps.coach.workers" in result.stdout
+    assert "note: apps.coach.process" in result.stdout
     as_json = run_command(tmp_path, "config", "check", "--json")
     assert as_json.returncode == 0
-    expected = {"ok": True, "problems": [], "not_in_effect": ["apps.coach.workers"]}
+    expected = {"ok": True, "problems": [], "not_in_effect": ["apps.coach.process"]}
     assert json.loads(as_json.stdout) == expected
 
 

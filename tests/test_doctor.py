@@ -126,12 +126,12 @@ def test_folders_of_apps(project: Project) -> None:
     for name in ("coach", "camera", "off"):
         project.app(name)
     project.apps["coach"]["path"] = "nowhere"
-    project.apps["camera"] |= {"path": "camera/camera.py", "workers": 2}
+    project.apps["camera"] |= {"path": "camera/camera.py", "process": "field"}
     project.apps["off"] |= {"path": "nowhere", "enabled": False}
     result = project.command("doctor", "--json")
     found = [one for one in json.loads(result.stdout) if one["topic"] == "configuration"]
     assert [(one["status"], one["text"]) for one in found[1:]] == [
-        ("warn", "apps.camera.workers is set, but this version doesn't act on it yet"),
+        ("warn", "apps.camera.process is set, but this version doesn't act on it yet"),
         ("fail", f"the folder of app coach doesn't exist: {project.folder}/nowhere"),
         ("fail", f"the folder of app camera doesn't exist: {project.folder}/camera/camera.py"),
     ]
