@@ -1,5 +1,6 @@
 """Workers that stop, hang, grow or fill up: handled in time, and the port never refuses."""
 
+import contextlib
 import http.client
 import os
 import signal
@@ -189,12 +190,13 @@ def test_a_full_house_answers_at_once(project: Project) -> None:
     """When no thread can be had for 5 s, clients get 503 with the reason, not an endless wait."""
     running = started(project, threads=1, max_threads=2)
     port = project.port("coach")
-    with (
-        Asking(port, "/slow/12.0"),
-        Asking(port, "/slow/12.0"),
-        Asking(port, "/slow/0.0", timeout_s=30) as waiting,
-    ):
-        eventually(lambda: (running.app("coach")["requests"]["oldest_s"] or 0) > 6)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(Asking(port, "/slow/14.0"))
+        eventually(lambda: running.app("coach")["requests"]["busy"] == 2)
+        waiting = stack.enter_context(Asking(port, "/slow/0.0"))
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() > began + 5.2)
         refused = ask(port)
         found = running.wait_for("coach", status="warn", state="ready")
         assert found["reason"].startswith("all 2 threads are busy and ")
@@ -290,8 +292,8 @@ def test_a_replacement_that_is_refused(project: Project) -> None:
 )
 def test_how_a_worker_ended_is_said(project: Project, code: str, said: str) -> None:
     """In the events, in words; the next worker serves at once."""
-    crash = f"\n@app.get('/crash')\ndef crash():\n    {code}\n"
-    project.app("coach", GOOD_APP.format(text="coach") + "import os\n" + crash)
+    crash = f"\n@app.get('/crash')\ndef crash():\n    {code}\n    time.sleep(60)\n"
+    project.app("coach", GOOD_APP.format(text="coach") + "import os, time\n" + crash)
     running = project.start()
     worker = running.worker("coach")
     ready_at = time.monotonic()

@@ -149,6 +149,7 @@ def test_an_app_that_cannot_run_twice_changes_its_port_twice(project: Project) -
             project.apps["alone"]["port"] = port
             assert hang_up(running) == "on another port: alone"
     assert slow.answer is not None
+    eventually(lambda: "alone" in running.health()["apps"])
     running.wait_for("alone", state="ready", port=port)
     assert not events(running, "alone", "import_failed")
     project.apps["alone"]["port"] = free_ports(1)[0]
