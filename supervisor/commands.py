@@ -218,6 +218,7 @@ class Commands:
                 life.state is AppState.READY
                 and life.current > before.current
                 and life.candidate is None
+                and service.handed_over
             ):
                 return _done(service, None, f"ready, as pid {life.pid}")
             if life.state in _ENDED:

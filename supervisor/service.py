@@ -99,6 +99,12 @@ class Service:
         return self.workers.get(ready[0].number) if ready else None
 
     @property
+    def handed_over(self) -> bool:
+        """Whether no worker that has been replaced may still accept a connection."""
+        paused = {worker.number for worker in self.life.of(Phase.PAUSED)}
+        return not any(w.accepts for number, w in self.workers.items() if number in paused)
+
+    @property
     def stale(self) -> bool:
         """Whether the code that serves is not the code on disk."""
         return self.worker is not None and self.worker.stale
@@ -196,6 +202,8 @@ class Service:
             case {"type": "ready"}:
                 worker.facts = message
                 self._ready(worker)
+            case {"type": "paused"}:
+                worker.accepts = False
             case {"type": "code"}:
                 self.keeper.keep(message)
             case _ if self._other_message is not None:
@@ -556,6 +564,7 @@ class Service:
             case lives.Pause():
                 worker.send({"type": "pause"})
             case lives.Resume():
+                worker.accepts = True
                 worker.send({"type": "resume"})
 
     def _tell_wait(self, before: Life) -> None:

@@ -84,7 +84,8 @@ def serve(
                 case "drain":
                     server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
                 case "pause":
-                    server.pause()
+                    server.pause()  # in the loop's thread: nothing is accepted from here on
+                    channel.send_if_read({"type": "paused"})
                 case "resume":
                     server.resume()
                 case _ if on_message is not None:

@@ -103,6 +103,7 @@ class Worker:
         self.started_at = host.now()
         self.watch: list[Any] | None = None  # the files its import depends on
         self.stale = False  # they have changed since
+        self.accepts = True  # as far as it is known: it says when it has paused
         self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
         self.reads_output = True

@@ -49,10 +49,7 @@ def reload(running: Running, **params: Any) -> Any:
 
 
 def serves(project: Project, text: str) -> bool:
-    """Wait until the coach answers ``text``.
-
-    For a moment after a reload the old worker may still answer: it has to hear that it is paused.
-    """
+    """Wait until the coach answers ``text``."""
 
     def served() -> bool:
         answer = ask(project.port("coach"))
@@ -190,6 +187,17 @@ def test_an_edit_in_the_same_second_is_not_missed(project: Project) -> None:
     assert serves(project, "v1")
 
 
+def test_a_reload_that_is_done_is_done(project: Project) -> None:
+    """As soon as the command ends, nobody is answered by the old version any more."""
+    running = started(project)
+    with Wrk(project.port("coach")):  # a busy old worker hears late that it is paused
+        for number in range(1, 9):
+            version(project, f"v{number}")
+            assert reload(running)["ok"]
+            answers = {ask(project.port("coach")).text.strip() for _ in range(5)}
+            assert answers == {f"v{number}"}
+
+
 def test_a_reload_of_an_app_that_cannot_run_twice(project: Project) -> None:
     """The old worker ends before the new one imports, requests wait meanwhile: none is refused."""
     project.app("coach", GOOD_APP.format(text="v0") + ALONE, reload="replace")
@@ -216,11 +224,11 @@ def test_reload_of_a_broken_app_that_cannot_run_twice(project: Project) -> None:
     outcome = reload(running)
     assert not outcome["ok"]
     assert "no_such_module_at_all" in outcome["reason"]
-    assert served(project) == "v0"
+    assert serves(project, "v0")
     assert "no_such_module_at_all" in running.app("coach")["refusal"]["reason"]
     version(project, "v1", more=ALONE)
     assert reload(running)["ok"]
-    assert served(project) == "v1"
+    assert serves(project, "v1")
     assert running.app("coach")["refusal"] is None
 
 
