@@ -110,12 +110,16 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         request_timeout_s = 60
         max_memory_mb = 100
         max_requests = 1000
+        health_path = "/well"
+        smoke = ["/", "/page"]
+        deploy_watch_s = 2
         workers = 2
         pin = false
         reload = "replace"
         before_start = [["true"]]
         writable = ["data"]
         process = "field"
+        include = ["teams"]
         python = "/opt/x/bin/python"
         after_import = ["a:b"]
         bind = "supervisor"
@@ -145,12 +149,16 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "request_timeout_s": 60.0,
         "max_memory_mb": 100,
         "max_requests": 1000,
+        "health_path": "/well",
+        "smoke": ["/", "/page"],
+        "deploy_watch_s": 2.0,
         "workers": 2,
         "pin": False,
         "reload": "replace",
         "before_start": [["true"]],
         "writable": ["data"],
         "process": "field",
+        "include": ["teams"],
         "python": "/opt/x/bin/python",
         "after_import": ["a:b"],
         "bind": "supervisor",
