@@ -4,7 +4,7 @@ from typing import Protocol
 
 from supervisor.events import EventLog
 from supervisor.life import Life
-from supervisor.model import AppState, Cause
+from supervisor.model import AppState, Cause, Source
 from supervisor.service import Service
 
 GONE = Cause(reason="it was taken out of the configuration")
@@ -60,12 +60,19 @@ class AppWatch:
         view, well = self.view(), self._well
         if view.refusal is not None and view.refusal is not well.refusal:
             return Cause(reason=view.refusal.cause.reason, hint=self.hint)
+        if view.source is not Source.LIVE:
+            return self.fallen_back(view)
         if view.state is AppState.READY and view.restarts == well.restarts:
             return None
         told = self._told()
         if told is None and view.cause is not None:
             return view.cause
         return Cause(reason=told or f"it is {view.state}", hint=self.hint)
+
+    @staticmethod
+    def fallen_back(view: Life) -> Cause:
+        """Say why a release serves, and not the files in place."""
+        return view.broken or view.cause or Cause(reason="the last known good release serves")
 
     def _told(self) -> str | None:
         """Give the first thing that went wrong with it since `begin`."""

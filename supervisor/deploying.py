@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from supervisor import codes, releasing, rollout
 from supervisor.appwatch import GONE, AppWatch, Watcher
 from supervisor.events import EventKind
-from supervisor.model import AppState, Cause
+from supervisor.model import AppState, Cause, Source
 from supervisor.probing import ANSWER_S, probe
 from supervisor.process import TaskFailed, run_in_child
 from supervisor.redaction import Redaction
@@ -152,12 +152,14 @@ class Deploy:
     async def to_end(self) -> Outcome:
         """Do it; gives how it ended."""
         self._host.tell(EventKind.DEPLOY, f"{self.wish.what} begins", app=self.wish.app)
+        self._service.keeper.held = True
         try:
             self._take(self._rollout, self._first)
             while self._rollout.phase not in rollout.ENDED:
                 event = await self._next_event()
                 self._take(*rollout.step(self._rollout, event, self._host.now()))
         finally:
+            self._service.keeper.held = False
             await self._drop_action()
         if self._rollout.phase is Phase.REFUSED:
             await self._discard()
@@ -274,7 +276,11 @@ class Deploy:
         include = tuple(sorted({*self._code.include, *self._imported}))
         self._code = replace(self._code, include=include)
         found = await self._in_child(
-            releasing.keep_live, self._code, self.wish.note, self._host.wall()
+            releasing.keep_live,
+            self._code,
+            self.wish.note,
+            self._host.wall(),
+            self._service.keeper.in_use(),
         )
         self._kept, self._expected = found["name"], found["fingerprints"]
 
@@ -315,6 +321,8 @@ class Deploy:
                 raise _NotDone(Cause(reason=outcome["reason"], hint=outcome["hint"]))
             if life.state is not AppState.READY:
                 raise _NotDone(life.cause or Cause(reason=f"it is {life.state}"))
+            if life.source is not Source.LIVE and not is_undo:
+                raise _NotDone(self._app.fallen_back(life))
         self._app.begin()
 
     async def _probe(self) -> RolloutEvent:

@@ -77,6 +77,7 @@ class Keeper:
         self._kept: int | None = None  # the worker whose code has been kept
         self._again_at = 0.0
         self._told: str | None = None
+        self.held = False  # while a deploy is under way: what it brings has to be watched first
         self.imported: list[str] = []  # by the worker that served last
         self.version: dict[str, Any] | None = None  # of what serves
 
@@ -96,7 +97,7 @@ class Keeper:
 
     def on_time(self, life: Life, worker: Worker | None, now: float) -> None:
         """Describe, and later keep, the code of the worker that serves."""
-        if worker is None or life.state is not AppState.READY:
+        if self.held or worker is None or life.state is not AppState.READY:
             return
         ready_s = now - life.since
         if life.source is Source.KNOWN_GOOD:
@@ -126,10 +127,13 @@ class Keeper:
         """Keep the code of a worker, which has told of it."""
         code = self._code(message["imported"])
         before = message["before"] or None
-        in_use = [self._fallback.path.parent] if self._fallback else []
         self._files.work(
-            filework.keep_good, code, before, self._files.wall(), in_use, tell=self._was_kept
+            filework.keep_good, code, before, self._files.wall(), self.in_use(), tell=self._was_kept
         )
+
+    def in_use(self) -> list[Path]:
+        """Give the folders of releases that must not be removed."""
+        return [self._fallback.path.parent] if self._fallback else []
 
     def _was_kept(self, answer: Answer) -> None:
         if answer["ok"]:
@@ -168,6 +172,8 @@ class NoKeeper(Keeper):
     """Keeps nothing: for the status server, and for apps that share a process."""
 
     def __init__(self) -> None:
+        self.held = False
+        self._fallback = None
         self.imported = []
         self.version = None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 ANSWER_S = 10.0  # an answer that takes longer is none
 _BAD = 400
 _PART = 65536
+_WORDS_MAX = 100  # characters
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - asked
 
 
@@ -45,9 +46,14 @@ def _ask(host: str, port: int | None, path: str) -> str | None:
     except TimeoutError:
         return f"{path} doesn't answer within {ANSWER_S:g} s"
     except (OSError, http.client.HTTPException) as error:
-        return f"{path} doesn't answer: {error or type(error).__name__}"
+        return f"{path} doesn't answer: {_short(str(error)) or type(error).__name__}"
     finally:
         connection.close()
     if response.status >= _BAD:
-        return f"{path} answers {response.status} {response.reason}"
+        return f"{path} answers {response.status} {_short(response.reason)}"
     return None
+
+
+def _short(text: str) -> str:
+    """Give what the app may have said as a few words."""
+    return " ".join(text.split())[:_WORDS_MAX]

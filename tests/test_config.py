@@ -110,6 +110,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         request_timeout_s = 60
         max_memory_mb = 100
         max_requests = 1000
+        health_path = "/well"
+        smoke = ["/", "/page"]
+        deploy_watch_s = 2
         workers = 2
         pin = false
         reload = "replace"
@@ -147,6 +150,9 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "request_timeout_s": 60.0,
         "max_memory_mb": 100,
         "max_requests": 1000,
+        "health_path": "/well",
+        "smoke": ["/", "/page"],
+        "deploy_watch_s": 2.0,
         "workers": 2,
         "pin": False,
         "reload": "replace",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.process import call_in_child
-from supervisor.tracing import Kind, Survey, survey
+from supervisor.tracing import Kind, Survey, own_files, survey
 
 SEARCH_PATH = [entry for entry in sys.path if entry]
 NOBODY = 65534
@@ -352,3 +352,18 @@ def test_a_large_app_is_followed_to_its_end(tmp_path: Path) -> None:
     (gone, last) = found.findings
     assert (gone.module, len(gone.also), last.module) == ("gone", 499, "level.m500")
     assert found.files == 502
+
+
+def test_the_apps_own_files_those_of_later_imports_too(tmp_path: Path) -> None:
+    """What an app may import at its first request belongs to it; what it never names doesn't."""
+    files: dict[str, str | bytes] = {
+        "app.py": "import json, sibling\ndef page():\n    import pkg.late\n",
+        "sibling.py": "",
+        "pkg/__init__.py": "",
+        "pkg/late.py": "",
+        "pkg/never.py": "",
+        "tool.py": "",
+    }
+    found = own_files("app:create()", write(tmp_path, files), SEARCH_PATH)
+    names = {os.path.relpath(file, tmp_path) for file in found}
+    assert names == {"app.py", "sibling.py", "pkg/__init__.py", "pkg/late.py"}
