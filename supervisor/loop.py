@@ -10,30 +10,27 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from supervisor import __version__, control, filework, foreign, health
 from supervisor.changes import Changes
 from supervisor.channel import Message
-from supervisor.client import SOCKET_VARIABLE
 from supervisor.commands import Commands
-from supervisor.conflict import conflict
+from supervisor.errands import Errands
 from supervisor.errors import ConfigError
 from supervisor.events import Event, EventKind, EventLog
 from supervisor.fleet import STATUS, Fleet
 from supervisor.health import CheckFacts, SupervisorFacts
 from supervisor.keeper import STAND_IN, StandInKeeper
-from supervisor.keeping import Keeper
 from supervisor.later import ENDING_WITH_CLIENT, LaterReleases
 from supervisor.life import ReloadAsked
 from supervisor.logbook import LogBook
 from supervisor.logs import Log
+from supervisor.mains import WorkerMains
 from supervisor.memory import KillCounter
-from supervisor.model import AppState, Cause, Exit
+from supervisor.model import AppState, Exit
 from supervisor.pictures import app_facts
 from supervisor.process import (
     Child,
@@ -46,23 +43,17 @@ from supervisor.process import (
 )
 from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
-from supervisor.service import Service, WorkerMain
+from supervisor.service import Service
 from supervisor.settings import Config
-from supervisor.staffing import code_of, worker_of
-from supervisor.standin import run_stand_in
 from supervisor.statedir import StateDir
-from supervisor.status import run_status
 from supervisor.unit import Unit
 from supervisor.warmup import warm_up
 from supervisor.watching import changed
-from supervisor.workers import Trial, Worker
+from supervisor.workers import Worker
 
 PUSH_INTERVAL_S = 1.0
 OWN_LINES = "-"  # in the log, the supervisor's own lines stand under this name
-_HOLDERS_TIMEOUT_S = 10.0
 _WATCH_TIMEOUT_S = 10.0
-_TRY_MARGIN_S = 5.0
-_FILES_TIMEOUT_S = 300.0  # an SD card may be slow
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 _PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
@@ -74,10 +65,11 @@ def wall_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-class Supervisor:
+class Supervisor(Errands):
     """The main process of one configuration; `run` is its life."""
 
     def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
+        super().__init__()
         self.config = config
         self._log = log
         self._secrets = config.secret_values()
@@ -92,7 +84,6 @@ class Supervisor:
             started_s=time.monotonic(),
         )
         self._workers: dict[int, Worker] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at = time.monotonic()
@@ -102,8 +93,9 @@ class Supervisor:
         self.sockets = self._unit.sockets
         self._kills = KillCounter()
         self._reconfiguring = Reconfiguring(self)
-        self._fleet = Fleet(self, self, config, reload_on_change=reload_on_change)
-        self._stand_in = StandInKeeper(self, self._run_stand_in)
+        mains = WorkerMains(self, self._state)
+        self._fleet = Fleet(self, mains, config, reload_on_change=reload_on_change)
+        self._stand_in = StandInKeeper(self, mains.stand_in)
         self._foreign = foreign.ForeignListeners(self)
 
     # ---- life
@@ -144,7 +136,7 @@ class Supervisor:
         self._push_for_ever()
         self._look_for_ever()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
-        self._run_task(self._watch_without_status())
+        self.run_task(self._watch_without_status())
         await self._stopped.wait()
         await releases.stop(_UNDO_S)
         server.stop()
@@ -188,16 +180,11 @@ class Supervisor:
             self._kill_all()
 
     def _on_hangup(self) -> None:
-        self._run_task(self._reload_for_hangup())
+        self.run_task(self._reload_for_hangup())
 
     async def _reload_for_hangup(self) -> None:
         with contextlib.suppress(ConfigError):  # told already
             await self.reconfigure(by="SIGHUP")
-
-    def _run_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _shut_down(self, *, hand_over: bool) -> None:
         """Let every worker finish what it does, within the limit; then leave nothing behind.
@@ -207,8 +194,7 @@ class Supervisor:
         for handle in (self._timer, self._settling):
             if handle is not None:
                 handle.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self.end_tasks()
         spared = self._outliving() if hand_over else set()
         self._fleet.stop(spared)
         if not hand_over:
@@ -321,68 +307,6 @@ class Supervisor:
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
 
-    def find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
-        """Find out, in a child, who holds ``port``, and call ``tell`` with it."""
-        self._run_task(self._find_holders(port, tell))
-
-    async def _find_holders(self, port: int, tell: Callable[[Cause], None]) -> None:
-        try:
-            cause = await run_in_child(
-                conflict, port, os.getpid(), timeout_s=_HOLDERS_TIMEOUT_S, quiet=True
-            )
-        except (TaskFailed, OSError) as error:
-            cause = {"reason": f"port {port} is in use; by whom is unknown: {error}", "hint": None}
-        tell(Cause(**cause))
-
-    def work(
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        tell: Callable[[dict[str, Any]], None],
-    ) -> None:
-        """Do work with files in a child, without waiting, and call ``tell`` with its answer."""
-        self._run_task(self._work(function, arguments, tell))
-
-    async def _work(
-        self,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        tell: Callable[[dict[str, Any]], None],
-    ) -> None:
-        try:
-            answer = await run_in_child(
-                filework.answer, function, *arguments, timeout_s=_FILES_TIMEOUT_S
-            )
-        except (TaskFailed, OSError) as error:
-            reason = f"the work with its files failed: {error}"
-            answer = {"ok": False, "reason": reason, "hint": None}
-        tell(answer)
-
-    def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
-        """Import an app in a throw-away child, and call ``tell`` with the outcome.
-
-        Of one that can't run twice only the files are read.
-        """
-        self._run_task(self._try_import(app, watch, tell))
-
-    async def _try_import(
-        self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]
-    ) -> None:
-        settings = self.config.apps[app]
-        once = settings.reload == "replace" or settings.bind == "app"
-        look = partial(filework.try_import, once=once)
-        timeout_s = settings.import_timeout_s + _TRY_MARGIN_S
-        try:
-            found = await run_in_child(
-                look, self.config, app, watch or [], timeout_s=timeout_s, quiet=True
-            )
-        except (TaskFailed, OSError) as error:
-            failed = Cause(reason=f"its import could not be tried: {error}")
-            tell(Trial(cause=failed, watch=watch))
-            return
-        cause = None if found["ok"] else Cause(reason=found["reason"], hint=found["hint"])
-        tell(Trial(cause=cause, watch=found["watch"]))
-
     def print_output(self, app: str, pid: int, lines: list[str]) -> None:
         """Pass on what a worker printed."""
         for line in lines:
@@ -424,55 +348,6 @@ class Supervisor:
                 self._fleet.services[process].on_operator(ReloadAsked(), by="the new configuration")
         self._on_time()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
-
-    # ---- what workers are
-
-    def app_main(self, process: str) -> WorkerMain:
-        """Give the worker of a process; it takes the configuration as it is when it starts."""
-        return partial(self._run_app, process)
-
-    def _run_app(
-        self,
-        process: str,
-        connection: socket.socket,
-        held: dict[str, socket.socket],
-        place: int,
-        release: Path | None,
-    ) -> int:
-        if not any(self.config.apps[name].control for name in self.config.processes()[process]):
-            os.environ.pop(SOCKET_VARIABLE, None)
-        worker = worker_of(self.config, self._state, process, held, place, release)
-        return worker.run(connection)
-
-    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> Keeper:
-        """Make the keeper of an app that has a process of its own."""
-        return Keeper(
-            self,
-            app,
-            code=lambda imported: code_of(self.config, self._state, app, imported),
-            known_good_after_s=lambda: self.config.apps[app].known_good_after_s,
-            tell_known_good=tell_known_good,
-        )
-
-    def status_main(self) -> WorkerMain:
-        """Give the status worker."""
-        return self._run_status
-
-    def _run_status(
-        self,
-        connection: socket.socket,
-        held: dict[str, socket.socket],
-        _place: int,
-        _release: Path | None,
-    ) -> int:
-        timeout_s = self.config.supervisor.shutdown_timeout_s
-        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
-
-    def _run_stand_in(
-        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
-    ) -> int:
-        timeout_s = self.config.supervisor.shutdown_timeout_s
-        return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
 
     # ---- what happens
 

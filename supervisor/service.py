@@ -25,8 +25,8 @@ from supervisor.member import Member
 from supervisor.model import AppState, Cause, Exit, ImportReport, Source
 from supervisor.port import Port
 from supervisor.process import kill_group
-from supervisor.restart import STABLE_S
 from supervisor.settings import BindSettings
+from supervisor.telling import Telling
 from supervisor.workers import Host, Trial, Worker
 
 WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
@@ -79,8 +79,7 @@ class Service:
         self._shutdown_timeout_s = shutdown_timeout_s
         self._reload_on_change = reload_on_change
         self._other_message = other_message
-        self._told_cause: Cause | None = None
-        self._told_wait: AppState | None = None
+        self._telling = Telling(host, name)
         self._stopping = False
 
     def add(self, port: Port) -> None:
@@ -286,19 +285,8 @@ class Service:
             return
         known = self.life.worker(worker.number)
         if known is not None:
-            self._tell_exit(known, exit_)
+            self._telling.of_exit(known, exit_)
         self._step(lives.Exited(worker.number, exit_))
-
-    def _tell_exit(self, worker: lives.WorkerLife, exit_: Exit) -> None:
-        if worker.phase is Phase.DRAINING or (worker.phase is Phase.ENDING and not worker.verdict):
-            self._tell(EventKind.EXITED, f"the worker ended as it was told to: {exit_}")
-        elif worker.phase is Phase.IMPORTING:
-            self._tell(EventKind.EXITED, f"the worker ended while importing: {exit_}", problem=True)
-        elif worker.phase is not Phase.ENDING:  # else its end has been told with its reason
-            if self._host.now() - worker.since >= STABLE_S:
-                self._told_cause = self._told_wait = None
-            text = worker.verdict.reason if worker.verdict else f"the worker ended: {exit_}"
-            self._tell(EventKind.EXITED, text, problem=True)
 
     def on_known_good(self, *, available: bool) -> None:
         """Learn whether there is a release to fall back on."""
@@ -326,7 +314,9 @@ class Service:
             waits = self.life.source is Source.KNOWN_GOOD or self._reload_on_change
             if self.life.state is AppState.READY and not waits:
                 return  # it has been repaired meanwhile
-            self._tell(EventKind.FILES_CHANGED, "its files have changed: trying them at once")
+            self._telling.tell(
+                EventKind.FILES_CHANGED, "its files have changed: trying them at once"
+            )
             if self.life.state is AppState.READY and self.life.limits.replace:
                 self._reload()
             else:
@@ -343,7 +333,7 @@ class Service:
         """
         for name in apps or [self.name]:
             self._host.tell(EventKind.OPERATOR, f"{by} asked to {_WORDS[type(event)]} it", app=name)
-        self._told_cause = self._told_wait = None
+        self._telling.begin_anew()
         if self.shared and apps and self._on_members([self.members[name] for name in apps], event):
             return
         blocked = self.life.state is AppState.BLOCKED
@@ -519,18 +509,8 @@ class Service:
 
     def _import_failed(self, worker: Worker, report: ImportReport) -> None:
         self._step(lives.ImportFailed(worker.number, report))
-        cause = report.cause
-        if cause == self._told_cause or self.shared:
-            return  # the same as at the last attempt, or told of each member: said already
-        self._told_cause, self._told_wait = cause, None
-        hint = f"; {cause.hint}" if cause.hint else ""
-        refused = "reload refused, what runs goes on: " if self._refused(cause) else ""
-        self._tell(EventKind.IMPORT_FAILED, f"{refused}{cause.reason}{hint}", problem=True)
-        assert worker.child is not None
-        self._host.print_output(self.name, worker.child.pid, report.traceback.splitlines())
-
-    def _refused(self, cause: Cause) -> bool:
-        return self.life.refusal is not None and self.life.refusal.cause == cause
+        if not self.shared:  # else each member has been told of
+            self._telling.of_failed_import(self.life, worker, report)
 
     def _step(self, event: lives.LifeEvent) -> None:
         before = self.life
@@ -538,8 +518,7 @@ class Service:
         if self.life.since != before.since or self.life.state is not before.state:
             self.since_wall = self._host.wall()
         if self.life is not before and (actions or not isinstance(event, lives.Beat)):
-            self._tell_wait(before)
-            self._tell_refusal(before, event)
+            self._telling.of_step(before, self.life, event)
             self.keeper.on_change(before, self.life)
             self._host.changed()
         for action in actions:
@@ -550,7 +529,7 @@ class Service:
             self._spawn(action)
             return
         if isinstance(action, lives.Note):
-            self._tell(EventKind.REPLACED, action.text, problem=True)
+            self._telling.tell(EventKind.REPLACED, action.text, problem=True)
             return
         worker = self.workers.get(action.number)
         if worker is None or worker.child is None:
@@ -566,27 +545,6 @@ class Service:
             case lives.Resume():
                 worker.accepts = True
                 worker.send({"type": "resume"})
-
-    def _tell_wait(self, before: Life) -> None:
-        """Say once how an app that fails again and again is tried."""
-        state = self.life.state
-        if state is before.state or self.life.retry_at is None or state is self._told_wait:
-            return
-        self._told_wait = state
-        pace = "once a minute" if state is AppState.FAILED else "soon, after growing waits"
-        self._tell(EventKind.RETRY, f"it is tried again when its files change, and {pace}")
-
-    def _tell_refusal(self, before: Life, event: lives.LifeEvent) -> None:
-        """Say why a reload was refused, where no import failure says it; and a hang."""
-        refusal = self.life.refusal
-        if refusal not in (None, before.refusal) and not isinstance(event, lives.ImportFailed):
-            assert refusal is not None
-            text = f"reload refused, what runs goes on: {refusal.cause.reason}"
-            self._tell(EventKind.REFUSED, text, problem=True)
-        stuck = {w.number for w in self.life.workers if w.stuck}
-        if stuck - {w.number for w in before.workers if w.stuck} and self.life.cause:
-            cause = self.life.cause
-            self._tell(EventKind.STUCK, f"{cause.reason}; {cause.hint}", problem=True)
 
     def _spawn(self, action: lives.Spawn) -> None:
         if self.life.worker(action.number) is None:
@@ -611,7 +569,7 @@ class Service:
                 reason=f"no worker could be started: {error.strerror}",
                 hint="the machine is out of memory, processes or open files",
             )
-            self._tell(EventKind.EXITED, cause.reason, problem=True)
+            self._telling.tell(EventKind.EXITED, cause.reason, problem=True)
             self._step(lives.SpawnFailed(number, cause))
             return
         self.workers[number] = worker
@@ -621,6 +579,3 @@ class Service:
         """Give the lowest place in a generation: that of a worker that ended is taken again."""
         taken = {w.place for w in self.workers.values() if w.generation == generation}
         return next(place for place in itertools.count() if place not in taken)
-
-    def _tell(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
-        self._host.tell(kind, text, app=self.name, problem=problem)
