@@ -35,7 +35,7 @@ class Changes:
             for word, names in (
                 ("added", self.added),
                 ("removed", self.removed),
-                ("on another port", self.moved),
+                ("on other ports, or with other apps", self.moved),
                 ("changed", self.changed),
                 ("in effect now", self.taken),
                 ("in effect after a restart of the supervisor", self.fixed),

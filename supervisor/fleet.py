@@ -1,5 +1,6 @@
 """All services of a configuration: made from it, and changed when it changes."""
 
+import socket
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -42,6 +43,7 @@ class Fleet:
         self._config = config
         self._reload_on_change = reload_on_change
         self._retiring: list[Service] = []
+        self._kept: dict[str, tuple[Address, socket.socket]] = {}  # of apps that change hands
         self.status = self._make_status()
         self.services: dict[str, Service] = {}
         for process, names in config.processes().items():
@@ -70,6 +72,7 @@ class Fleet:
         if changes.status_moved:
             self._retire(self.status)
             self.status = self._make_status()
+        self._discard_kept()
         for process in (*changes.added, *changes.moved):  # the ports that they want are free now
             self._add(process)
         for process, service in self.services.items():
@@ -102,10 +105,32 @@ class Fleet:
         for service in [*self.all(), *self._retiring]:
             for member in service.members.values():
                 member.port.close()
+        for _address, listener in self._kept.values():
+            self._host.sockets.release(listener)
 
     def _retire(self, service: Service) -> None:
+        """Let a service end; the listeners of apps that have the same port in another stay open."""
         self._retiring.append(service)
+        for name, member in service.members.items():
+            if self._wants(name, member.port.address):
+                listener = member.port.give()
+                if listener is not None:
+                    self._kept[name] = (member.port.address, listener)
         service.retire()
+
+    def _wants(self, name: str, address: Address) -> bool:
+        """Say whether the configuration has an app ``name``, bound by us, at ``address``."""
+        app = self._config.apps.get(name)
+        if app is None or not app.enabled or app.bind != "supervisor":
+            return False
+        return Address(*self._config.address(name)) == address
+
+    def _discard_kept(self) -> None:
+        """Close what was kept for an app that has gone meanwhile."""
+        for name, (address, listener) in list(self._kept.items()):
+            if not self._wants(name, address):
+                del self._kept[name]
+                self._host.sockets.remove(listener, address)
 
     def _add(self, process: str) -> None:
         """Start a process, if the configuration has it.
@@ -144,6 +169,8 @@ class Fleet:
                 control=app.control,
                 owned=app.bind == "supervisor",
             )
+            if name in self._kept:
+                port.listener = self._kept.pop(name)[1]
             service.add(port)
         self.services[process] = service
 

@@ -143,6 +143,11 @@ class Port:
             self._host.sockets.release(self.listener)
             self.listener = None
 
+    def give(self) -> socket.socket | None:
+        """Give the listener, if there is one, to the port that comes after this one."""
+        listener, self.listener = self.listener, None
+        return listener
+
     def remove(self) -> None:
         """Close it for good: it is in the configuration no more."""
         if self.listener is not None:

@@ -34,12 +34,17 @@ CASES = [
     ),
     ("enabled = false", "", Changes(added=("off",)), "added: off"),
     ("port = 5003", "port = 5003\nenabled = false", Changes(removed=("coach",)), "removed: coach"),
-    ("port = 5003", "port = 5006", Changes(moved=("coach",)), "on another port: coach"),
+    (
+        "port = 5003",
+        "port = 5006",
+        Changes(moved=("coach",)),
+        "on other ports, or with other apps: coach",
+    ),
     (
         "port = 5003",
         'port = 5003\nhost = "127.0.0.1"',
         Changes(moved=("coach",)),
-        "on another port: coach",
+        "on other ports, or with other apps: coach",
     ),
     ("port = 5003", "port = 5003\nthreads = 9", Changes(changed=("coach",)), "changed: coach"),
     ("port = 5003", 'port = 5003\nenv = { A = "b" }', Changes(changed=("coach",)), None),
@@ -51,7 +56,7 @@ CASES = [
         "[supervisor]",
         '[supervisor]\nhost = "127.0.0.1"',
         Changes(moved=("admin", "coach"), status_moved=True),
-        "on another port: admin, coach; the status port moved",
+        "on other ports, or with other apps: admin, coach; the status port moved",
     ),
     (
         "[supervisor]",

@@ -196,14 +196,23 @@ def test_a_port_that_is_held_joins_later(project: Project) -> None:
     assert not poller.refused
 
 
-def test_a_new_configuration_adds_and_removes_an_app(project: Project) -> None:
-    """After SIGHUP the process has the apps that the configuration names."""
-    field = Field.make(project, devices=False)
-    field.write(
-        "third",
-        "from flask import Flask\nimport registry\napp = Flask(__name__)\n"
-        "@app.get('/')\ndef index():\n    return 'third'\n",
-    )
+THIRD = """
+from flask import Flask
+import registry
+
+app = Flask(__name__)
+
+@app.get("/")
+def index():
+    return "third"
+"""
+
+
+@pytest.mark.parametrize("devices", [False, True])
+def test_a_new_configuration_adds_and_removes_an_app(project: Project, devices: bool) -> None:
+    """The process has the apps that the configuration names; nobody else's clients are refused."""
+    field = Field.make(project, devices=devices)
+    field.write("third", THIRD)
     running = project.start()
     pid = field.pid(running)
     project.apps["third"] = {
@@ -212,17 +221,40 @@ def test_a_new_configuration_adds_and_removes_an_app(project: Project) -> None:
         "path": "field",
         "process": "field",
     }
-    ended = project.command("reload")
-    assert ended.returncode == 0, ended.stderr
-    new = field.wait_for_another(running, pid)
-    assert field.get("third") == "third"
-    third = project.apps.pop("third")
-    ended = project.command("reload")
-    assert ended.returncode == 0, ended.stderr
-    field.wait_for_another(running, new)
+    with Poller(project.port("admin"), rate=100) as poller:
+        ended = project.command("reload")
+        assert ended.returncode == 0, ended.stderr
+        new = field.wait_for_another(running, pid)
+        assert field.get("third") == "third"
+        third = project.apps.pop("third")
+        ended = project.command("reload")
+        assert ended.returncode == 0, ended.stderr
+        last = field.wait_for_another(running, new)
+    assert not poller.refused and not poller.failed
     with pytest.raises(ConnectionRefusedError):
         ask(third["port"])
     assert "third" not in running.health()["apps"]
+    if devices:
+        assert field.say("pid") == str(last)
+
+
+def test_an_app_moves_into_a_process_of_its_own(project: Project) -> None:
+    """It takes its port with it: nobody is refused."""
+    field = Field.make(project, devices=False)
+    running = project.start()
+    pid = field.pid(running)
+    del project.apps["coach"]["process"]
+    with (
+        Poller(project.port("admin"), rate=100) as first,
+        Poller(project.port("coach"), rate=100) as second,
+    ):
+        ended = project.command("reload")
+        assert ended.returncode == 0, ended.stderr
+        alone = running.worker("coach")
+        assert alone != pid
+        assert running.worker("admin") != alone
+    for poller in (first, second):
+        assert not poller.refused and not poller.failed
 
 
 def test_equal_module_names_live_in_processes_of_their_own(project: Project) -> None:

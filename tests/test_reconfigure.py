@@ -114,7 +114,7 @@ def test_a_port_changes(project: Project) -> None:
     running = started(project)
     others, old = running.worker("other"), project.port("coach")
     project.apps["coach"]["port"] = new = free_ports(1)[0]
-    assert hang_up(running) == "on another port: coach"
+    assert hang_up(running) == "on other ports, or with other apps: coach"
     running.wait_for("coach", state="ready", port=new)
     assert ask(new).status == 200
     assert not is_open(old)
@@ -129,7 +129,7 @@ def test_two_apps_swap_their_ports(project: Project) -> None:
         eventually(project.file("coach", "begun").exists)
         project.apps["coach"]["port"], project.apps["other"]["port"] = two, one
         began = time.monotonic()
-        assert hang_up(running) == "on another port: coach, other"
+        assert hang_up(running) == "on other ports, or with other apps: coach, other"
         assert (ask(two).text, ask(one).text) == ("coach\n", "other\n")
         assert time.monotonic() - began < 3
     assert slow.answer is not None
@@ -147,9 +147,9 @@ def test_an_app_that_cannot_run_twice_changes_its_port_twice(project: Project) -
         eventually(project.file("alone", "begun").exists)
         for port in free_ports(2):
             project.apps["alone"]["port"] = port
-            assert hang_up(running) == "on another port: alone"
+            assert hang_up(running) == "on other ports, or with other apps: alone"
     assert slow.answer is not None
-    eventually(lambda: "alone" in running.health()["apps"])
+    eventually(lambda: "alone" in running.health()["apps"], what="the old worker has ended")
     running.wait_for("alone", state="ready", port=port)
     assert not events(running, "alone", "import_failed")
     project.apps["alone"]["port"] = free_ports(1)[0]
