@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return soak.run(places, limit_s=options.soak_s, requests=options.soak_requests)
     facts = about(places)
     results: session.Results = {}
-    began_s = time.monotonic()
+    text, began_s = "", time.monotonic()
     for measure in MEASURES:
         if measure.name in options.only:
             results[measure.name] = session.take(
@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
                 times=_QUICK_TIMES if options.quick else Times(),
                 tell=session.to_stderr,
             )
-    facts |= {"quick": options.quick, "seconds": round(time.monotonic() - began_s)}
-    text = report.tables(results)
-    _keep(options.results, text, report.document(results, facts))
+            facts |= {"quick": options.quick, "seconds": round(time.monotonic() - began_s)}
+            text = report.tables(results)
+            _keep(options.results, text, report.document(results, facts))  # so far
     print(text)
     rows = [row for taken in results.values() for row in taken.values()]
     return 1 if any(row.problems for row in rows) else 0

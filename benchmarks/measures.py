@@ -150,8 +150,10 @@ def _is_calm(poller: Poller, since_s: float, old_pid: str) -> bool:
 
 
 def _figures(noticed: Disturbance) -> Figures:
+    back = noticed.down_ms is not None
     return {
-        "worst_ms": noticed.worst_ms if noticed.down_ms is not None else None,
+        "outage_ms": max(noticed.worst_ms, noticed.down_ms or 0) if back else None,
+        "worst_ms": noticed.worst_ms if back else None,
         "refused": float(noticed.refused),
         "failed": float(noticed.failed),
         "down_ms": noticed.down_ms,

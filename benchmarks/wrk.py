@@ -65,7 +65,7 @@ def parse(text: str) -> Load:
         raise RuntimeError(f"cannot read the report of wrk: {text!r}")
     found = re.findall(r"^ *(Socket errors: .*|Non-2xx or 3xx responses: .*)$", text, re.MULTILINE)
     detail = "; ".join(found)
-    numbers = re.findall(r" (\d+)", detail)
+    numbers = re.findall(r" (\d+)\b", detail)
     milliseconds = float(p99[1]) * _UNITS_MS[p99[2]]
     errors = sum(map(int, numbers))
     return Load(int(requests[1]), float(per_s[1]), milliseconds, errors, detail)

@@ -144,6 +144,7 @@ class Fleet:
         if runs and limits(self._config, process).replace:
             return
         self._make(process, names)
+        self.services[process].on_time()  # it tries its ports at once
 
     def _make(self, process: str, names: list[str]) -> None:
         keeper = None

@@ -29,7 +29,8 @@ ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 AS_USER = """
 import ctypes, os, sys
 import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
-from supervisor import checking, cli, doctor, loop
+from supervisor import checking, cli, cli_check, cli_config, cli_doctor, cli_operate, cli_releases
+from supervisor import confighistory, doctor, lastgood, loop, release_commands
 uid = int(sys.argv[1])
 if sys.argv[2] == "run":
     loop.warm_up()
