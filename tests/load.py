@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import Answer, Poller, ask
 
-FULL = bool(os.environ.get("FULL_TESTS"))  # more rounds, for CI
+FULL = bool(os.environ.get("FULL_TESTS"))  # 100 reloads, 60 s of chaos; CI runs shorter forms
 
 
 class Wrk:
