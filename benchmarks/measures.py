@@ -28,7 +28,7 @@ Value = float | str | None  # None: it never happened
 Figures = dict[str, Value]
 
 APPS = 3
-_SETTLE_S = 1.0  # after the start, until memory and processor time are looked at
+_SETTLE_S = 6.0  # until what is done once after a start is done
 _BEFORE_S = 0.5  # polled before something happens
 _CALM_S = 1.0  # good answers for this long: it is over
 _GIVE_UP_S = 8.0  # a port that has not come back by then is called dead for ever

@@ -69,7 +69,8 @@ class ForeignWorker:
             traceback="",
             seconds=0.0,
         )
-        watch = Watch(trees=(str(self.worker.code.path),), files=(str(self.python),))
+        code = self.worker.code
+        watch = Watch(trees=(str(code.path),), files=(str(self.python),), skip=code.skip)
         watched = [{"watch": watch.to_json(), "fingerprint": fingerprint(watch)}]
         channel = Channel(connection)
         message = {"type": "import_failed", "report": report.to_json(), "watch": watched}

@@ -112,7 +112,7 @@ class Hosting:
 
     def import_all(self) -> bool:
         """Import every app, and tell of those that fail; gives whether there is one to serve."""
-        sources = Watch(trees=(str(self._path),))
+        sources = Watch(trees=(str(self._path),), skip=self._code.skip)
         found, lately = look(sources)
         if not self.shared and self._code.release is None:
             include = self._code.include or trees.candidates(self._path)
@@ -216,7 +216,7 @@ class Hosting:
 
         Else a process would count as stale for ever, once one of its apps has been repaired.
         """
-        sources = Watch(trees=(str(self._path),))
+        sources = Watch(trees=(str(self._path),), skip=self._code.skip)
         found, now = fingerprint(sources), stamps(sources)
         self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
         loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}

@@ -23,11 +23,15 @@ ENTRIES_MAX = 20_000  # a larger tree is watched in part only: the watch must st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What to look at: trees of sources, folders whose names count, and single files."""
+    """What to look at: trees of sources, folders whose names count, and single files.
+
+    ``skip`` are folders in the trees that are no source: where the supervisor and apps write.
+    """
 
     trees: tuple[str, ...]
     folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give a JSON object that `from_json` reads."""
@@ -95,16 +99,19 @@ _Line = tuple[str, int]  # of the digest, and when its file changed: nanoseconds
 
 
 def _lines(watch: Watch) -> Iterator[_Line]:
+    skip = frozenset(os.path.realpath(folder) for folder in watch.skip)
     for tree in watch.trees:
         left = [ENTRIES_MAX]
-        yield from _tree_lines(tree, left, top=True)
+        yield from _tree_lines(tree, left, skip, top=True)
     for folder in watch.folders:
         yield f"{folder}: {' '.join(sorted(_names(folder)))}", 0
     for file in watch.files:
         yield _file_line(file)
 
 
-def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[_Line]:
+def _tree_lines(
+    folder: str, left: list[int], skip: frozenset[str], *, top: bool = False
+) -> Iterator[_Line]:
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -122,12 +129,13 @@ def _tree_lines(folder: str, left: list[int], *, top: bool = False) -> Iterator[
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
         if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
+            if not skip or os.path.realpath(entry.path) not in skip:
+                folders.append(entry.path)
         elif entry.name.endswith(_SOURCES) or in_templates:
             yield _file_line(entry.path)
     for path in folders:
         yield f"{path}/", 0  # an empty folder is a namespace package too
-        yield from _tree_lines(path, left)
+        yield from _tree_lines(path, left, skip)
 
 
 def _file_line(path: str) -> _Line:

@@ -117,6 +117,19 @@ def test_a_virtual_environment_is_left_out(tree: Path, name: str) -> None:
     assert of(tree) == before
 
 
+@pytest.mark.parametrize("spelled", ["state", "field/../state"])
+def test_a_folder_to_skip_is_left_out(tree: Path, spelled: str) -> None:
+    """What is written in the state folder, below the app's own, is no change of the app."""
+    watch = Watch(trees=(str(tree),), skip=(f"{tree}/{spelled}",))
+    before = fingerprint(watch)
+    (tree / "state" / "data" / "coach").mkdir(parents=True)
+    (tree / "state" / "data" / "coach" / "plugin.py").write_text("x = 1\n")
+    assert fingerprint(watch) == before
+    assert Watch.from_json(watch.to_json()) == watch
+    (tree / "field" / "state").mkdir()
+    assert fingerprint(watch) != before
+
+
 def test_a_tree_that_is_a_virtual_environment_is_watched(tree: Path) -> None:
     """An app that lies directly in a virtual environment's folder is watched like any other."""
     add("pyvenv.cfg")(tree)
