@@ -20,12 +20,9 @@ def run_before_start(
         left_s = timeout_s - (time.monotonic() - started)
         why = _run(command, path, left_s, timeout_s)
         if why is not None:
-            return ImportReport(
+            return ImportReport.without_place(
                 type="BeforeStartFailed",
                 message=f"{Path(command[0]).name} {why}",
-                file=None,
-                line=None,
-                missing_module=None,
                 hint="try it in the app's folder, with the same user; see `before_start`",
                 traceback=f"$ {shlex.join(command)}\n{why}",
                 seconds=round(time.monotonic() - started, 3),

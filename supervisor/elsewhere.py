@@ -59,15 +59,10 @@ class ForeignWorker:
         return 1
 
     def _tell(self, connection: socket.socket, reason: str, hint: str) -> None:
-        report = ImportReport(
+        report = ImportReport.without_place(
             type="InterpreterError",
             message=reason,
-            file=None,
-            line=None,
-            missing_module=None,
             hint=hint,
-            traceback="",
-            seconds=0.0,
         )
         code = self.worker.code
         watch = Watch(trees=(str(code.path),), files=(str(self.python),), skip=code.skip)

@@ -69,6 +69,22 @@ class ImportReport:
     traceback: str
     seconds: float
 
+    @classmethod
+    def without_place(
+        cls, *, type: str, message: str, hint: str, traceback: str = "", seconds: float = 0.0
+    ) -> Self:
+        """Give the report of a failure that no line of the app's files stands for."""
+        return cls(
+            type=type,
+            message=message,
+            file=None,
+            line=None,
+            missing_module=None,
+            hint=hint,
+            traceback=traceback,
+            seconds=seconds,
+        )
+
     @property
     def cause(self) -> Cause:
         """The report in one line, as the app's port and the health page show it."""

@@ -116,13 +116,8 @@ class OwnPort:
     def _silent(self, what: str) -> ImportReport:
         running = self._thread is not None and self._thread.is_alive()
         call = "the call has not returned" if running else "the call has returned"
-        return ImportReport(
+        return ImportReport.without_place(
             type="NotListening",
             message=f"{self._target} was called, and {what}; {call}",
-            file=None,
-            line=None,
-            missing_module=None,
             hint="let it bind the port that the configuration names, or raise import_timeout_s",
-            traceback="",
-            seconds=0.0,
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import Poller, Project, Running, ask, eventually
+from importing_case import write
 from operating_case import (
     AS_USER,
     ESCAPES,
@@ -186,13 +187,6 @@ def site(number: str) -> dict[str, str]:
         "templates/page.html": number,
         "static/page.css": number,
     }
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    """Write files with their folders."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
 
 
 def test_templates_static_files_and_siblings(project: Project) -> None:

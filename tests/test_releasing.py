@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from importing_case import write
 
 from supervisor import releasing, swap
 from supervisor.process import call_in_child
@@ -24,13 +25,6 @@ VERSION = {number}
 def app(environ, start_response):
     return []
 """
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    """Write files with their folders."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
 
 
 def files_of(number: int) -> dict[str, str]:

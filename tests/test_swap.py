@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from importing_case import write
 
 from supervisor import swap
 from supervisor.manifest import Manifest
@@ -49,13 +50,6 @@ OTHERS = {
 DATA = {"app/teams.db": "data", "app/removed/log.log": "a log", "lib/inner/env/pyvenv.cfg": ""}
 
 SHAPES = {"whole folders": {}, "with data inside": DATA}
-
-
-def write(folder: Path, files: dict[str, str]) -> None:
-    """Write files with their folders."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
 
 
 def snapshot(folder: Path) -> dict[str, str]:
