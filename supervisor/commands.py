@@ -220,7 +220,7 @@ class Commands:
                 and life.candidate is None
                 and service.handed_over
             ):
-                return _done(service, None, f"ready, as pid {life.pid}")
+                return _ready(service, None)
             if life.state in _ENDED:
                 return _failed(service, None, None)
             await asyncio.sleep(_POLL_S)
@@ -272,7 +272,7 @@ class Commands:
         while self._supervised.now() < deadline:
             state = self._state(service, name)
             if state is AppState.READY and service.life.current >= generation:
-                return _done(service, name, f"ready, as pid {service.life.pid}")
+                return _ready(service, name)
             if state in _ENDED:
                 return _failed(service, name, None)
             await asyncio.sleep(_POLL_S)
@@ -292,6 +292,16 @@ def _view(service: Service, name: str | None) -> Life:
 
 def _done(service: Service, name: str | None, text: str) -> Outcome:
     return {"ok": True, "state": str(_view(service, name).state), "reason": text, "hint": None}
+
+
+def _ready(service: Service, name: str | None) -> Outcome:
+    """Say that an app serves, and if that is not its live code, why."""
+    outcome = _done(service, name, f"ready, as pid {service.life.pid}")
+    why = service.life.fallen_back
+    if why is not None:
+        outcome["reason"] += f"; {why.reason}"
+        outcome["hint"] = why.hint
+    return outcome
 
 
 def _failed(service: Service, name: str | None, text: str | None) -> Outcome:

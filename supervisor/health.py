@@ -73,9 +73,8 @@ def app_status(facts: AppFacts, now: float) -> Status:
 def _concern(facts: AppFacts, now: float) -> Cause | None:
     """Give what is not as it should be with an app that serves, the worst first."""
     life = facts.life
-    if life.source is Source.KNOWN_GOOD:
-        why = life.broken or Cause(reason="the live code ended again and again")
-        return Cause(reason=f"the last known good release serves: {why.reason}", hint=why.hint)
+    if life.fallen_back is not None:
+        return life.fallen_back
     if life.cause is not None:  # it lacks a worker
         return life.cause
     if facts.foreign is not None:

@@ -117,6 +117,14 @@ class Life:
         )
 
     @property
+    def fallen_back(self) -> Cause | None:
+        """Why the last known good release serves, and not the live code; None when that does."""
+        if self.source is Source.LIVE:
+            return None
+        why = self.broken or Cause(reason="the live code ended again and again")
+        return Cause(reason=f"the last known good release serves: {why.reason}", hint=why.hint)
+
+    @property
     def pid(self) -> int | None:
         """The pid of the worker that serves, else of the one that is to serve, else None."""
         order = (Phase.READY, Phase.IMPORTING, Phase.ENDING, Phase.PAUSED, Phase.DRAINING)
