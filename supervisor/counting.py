@@ -39,8 +39,13 @@ class Counting:
         """The resident memory of all workers, None before one has said so."""
         return sum(memory for _, memory in self._of.values()) if self._of else None
 
+    def latencies_ms(self, *quantiles: float) -> tuple[float | None, ...]:
+        """Give the latencies that these shares of the last minute's answers did not exceed."""
+        if not self._past:
+            return (None,) * len(quantiles)
+        recent = minus(self.total, self._past[0][1])
+        return tuple(latency_ms(recent, quantile) for quantile in quantiles)
+
     def latency_ms(self, quantile: float) -> float | None:
         """Give the latency that ``quantile`` of the last minute's answers did not exceed."""
-        if not self._past:
-            return None
-        return latency_ms(minus(self.total, self._past[0][1]), quantile)
+        return self.latencies_ms(quantile)[0]

@@ -44,21 +44,24 @@ class StandInKeeper:
         """The pid of the stand-in, if there is one."""
         return self._worker.child.pid if self._worker and self._worker.child else None
 
-    def set(self, wanted: list[Port], all_ports: list[Port], picture: Any) -> None:
-        """Answer exactly the ports ``wanted``, with the reasons in ``picture``."""
+    def set(self, wanted: list[Port], all_ports: list[Port]) -> None:
+        """Answer exactly the ports ``wanted``, with the reasons that `show` brings."""
         for port in wanted:
             if port.name not in self._wanted:
                 text = f"until it serves, {port.address.url} is answered with 503 and the reason"
                 self._host.tell(EventKind.STAND_IN, text, app=port.name)
         self._wanted = [port.name for port in wanted]
-        self._picture = picture
         if self._worker is not None and not set(self._wanted) <= self._held:
             self._dismiss()  # a port was bound after it was forked
         if self._wanted and self._worker is None:
             self._start(all_ports)
         elif self._worker is not None and not self._wanted:
             self._dismiss()
-        elif self._ready:
+
+    def show(self, picture: dict[str, Any]) -> None:
+        """Let the stand-in answer with the reasons in ``picture``."""
+        self._picture = picture
+        if self._ready:
             self._tell_worker()
 
     def renew(self) -> None:

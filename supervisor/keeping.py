@@ -13,7 +13,7 @@ from supervisor.channel import Message
 from supervisor.events import EventKind
 from supervisor.filework import Code
 from supervisor.life import Life
-from supervisor.model import AppState, Source
+from supervisor.model import AppState, Cause, Source
 from supervisor.workers import Worker
 
 DESCRIBE_AFTER_S = 2.0  # a machine that has just started has better things to do
@@ -143,8 +143,8 @@ class Keeper:
                 self._files.tell(EventKind.RELEASE, text, app=self._name)
             return
         self._kept, self._again_at = None, self._files.now() + _AGAIN_S
-        hint = f"; {answer['hint']}" if answer["hint"] else ""
-        text = f"no release could be kept: {answer['reason']}{hint}"
+        cause = Cause(reason=answer["reason"], hint=answer["hint"])
+        text = f"no release could be kept: {cause.in_full}"
         if text != self._told:  # else said already
             self._told = text
             self._files.tell(EventKind.RELEASE, text, app=self._name, problem=True)

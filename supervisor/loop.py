@@ -22,7 +22,8 @@ from supervisor.errands import Errands
 from supervisor.errors import ConfigError
 from supervisor.events import Event, EventKind, EventLog
 from supervisor.fleet import STATUS, Fleet
-from supervisor.health import CheckFacts, SupervisorFacts
+from supervisor.generations import DRAIN_MARGIN_S
+from supervisor.health import AppFacts, CheckFacts, SupervisorFacts
 from supervisor.keeper import STAND_IN, StandInKeeper
 from supervisor.later import ENDING_WITH_CLIENT, LaterReleases
 from supervisor.life import ReloadAsked
@@ -57,7 +58,6 @@ _WATCH_TIMEOUT_S = 10.0
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 _PAUSE_S = 2.0  # a look that is so late: this process was stopped, or the whole machine was
-_KILL_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
 
 
 def wall_time() -> str:
@@ -199,10 +199,10 @@ class Supervisor(Errands):
         self._fleet.stop(spared)
         if not hand_over:
             self._stand_in.stop()
-        limit_s = self.config.supervisor.shutdown_timeout_s + _KILL_MARGIN_S
+        limit_s = self.config.supervisor.shutdown_timeout_s + DRAIN_MARGIN_S
         await self._until_no_workers(limit_s, spared)
         self._kill_all(spared)
-        await self._until_no_workers(_KILL_MARGIN_S, spared)
+        await self._until_no_workers(DRAIN_MARGIN_S, spared)
         self._fleet.close()
         if not hand_over:
             await self._unit.end_all()
@@ -401,9 +401,12 @@ class Supervisor(Errands):
             for member in service.members.values()
             if member.wants_stand_in(service.life, now)
         ]
-        self._stand_in.set(wanted, self._fleet.ports(), self._stand_in_picture())
-        self._unit.settled(self._stand_in_picture()["apps"])
-        self._push()
+        self._stand_in.set(wanted, self._fleet.ports())
+        facts = self._app_facts()  # each second: once for all who are told
+        shown = {one.name: health.app_document(one, now) for one in facts}
+        self._stand_in.show({"apps": shown})
+        self._unit.settled(shown)
+        self._push(facts)
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:
@@ -428,12 +431,13 @@ class Supervisor(Errands):
         self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
         self._foreign.look(self._fleet.ports())
 
-    def _push(self) -> None:
+    def _push(self, facts: list[AppFacts]) -> None:
         """Send the picture to the status worker, to one that starts too: it answers by it."""
         found = self._fleet.status.workers.values()
         workers = [w for w in found if w.channel and not w.channel.unsent]  # others get the next
         if workers:
-            message = {"type": "picture", "picture": self.picture(), "looks": self._looks()}
+            picture = self._picture_of(facts)
+            message = {"type": "picture", "picture": picture, "looks": self._looks()}
             for worker in workers:
                 worker.send(message)
 
@@ -464,13 +468,22 @@ class Supervisor(Errands):
 
     def picture(self) -> dict[str, Any]:
         """Give the health document."""
-        apps = [
-            app_facts(service, service.members[name], self._stand_in)
-            for name, service in self._fleet.apps.items()
-        ]
+        return self._picture_of(self._app_facts())
+
+    def _picture_of(self, facts: list[AppFacts]) -> dict[str, Any]:
+        of = {one.name: one for one in facts}
+        apps = [of[name] for name in self._fleet.apps]
         return health.document(
             self._facts, apps, self._checks(), self.event_log.last(health.EVENTS_SHOWN), self.now()
         )
+
+    def _app_facts(self) -> list[AppFacts]:
+        """Give the facts of all apps, and of the status server as one of them."""
+        return [
+            app_facts(service, member, self._stand_in)
+            for service in self._fleet.all()
+            for member in service.members.values()
+        ]
 
     def _checks(self) -> list[CheckFacts]:
         life = self._fleet.status.life
@@ -484,13 +497,3 @@ class Supervisor(Errands):
         ]
         refused = self._reconfiguring.check()
         return [*checks, refused] if refused else checks
-
-    def _stand_in_picture(self) -> dict[str, Any]:
-        """Give what the stand-in shows: the apps, and the status server as one of them."""
-        now = self.now()
-        facts = [
-            app_facts(service, member, self._stand_in)
-            for service in self._fleet.all()
-            for member in service.members.values()
-        ]
-        return {"apps": {one.name: health.app_document(one, now) for one in facts}}

@@ -55,6 +55,11 @@ class Cause:
     reason: str
     hint: str | None = None
 
+    @property
+    def in_full(self) -> str:
+        """The reason with what to do about it, in one line for the log."""
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:

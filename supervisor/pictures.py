@@ -10,6 +10,7 @@ from supervisor.service import Service
 def app_facts(service: Service, member: Member, stand_in: StandInKeeper) -> AppFacts:
     """Give the facts of one app, or of the status server."""
     port = member.port
+    p50, p99 = port.counting.latencies_ms(0.5, 0.99)
     return AppFacts(
         name=member.name,
         port=port.address.port,
@@ -22,6 +23,6 @@ def app_facts(service: Service, member: Member, stand_in: StandInKeeper) -> AppF
         stale=service.stale,
         version=service.keeper.version if service.life.state is AppState.READY else None,
         figures=port.counting.total,
-        latency_ms=(port.counting.latency_ms(0.5), port.counting.latency_ms(0.99)),
+        latency_ms=(p50, p99),
         memory_mb=port.counting.memory_mb,
     )

@@ -424,8 +424,7 @@ class Service:
         member.fail(report.cause, watch, self._host.now(), random.random)
         if told == report.cause:
             return
-        hint = f"; {report.hint}" if report.hint else ""
-        text = f"{report.cause.reason}{hint}"
+        text = report.cause.in_full
         self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
         assert worker.child is not None
         self._host.print_output(member.name, worker.child.pid, report.traceback.splitlines())
@@ -469,8 +468,7 @@ class Service:
                 worker.send({"type": "import", "app": member.name})
                 return
             if trial.cause != member.failure:
-                hint = f"; {trial.cause.hint}" if trial.cause.hint else ""
-                text = f"{trial.cause.reason}{hint}"
+                text = trial.cause.in_full
                 self._host.tell(EventKind.IMPORT_FAILED, text, app=member.name, problem=True)
             member.fail(trial.cause, trial.watch, self._host.now(), random.random)
             self._host.changed()

@@ -43,10 +43,9 @@ class Telling:
         if cause == self._cause:
             return  # the same as at the last attempt: said already
         self._cause, self._wait = cause, None
-        hint = f"; {cause.hint}" if cause.hint else ""
         is_refused = life.refusal is not None and life.refusal.cause == cause
         refused = "reload refused, what runs goes on: " if is_refused else ""
-        self.tell(EventKind.IMPORT_FAILED, f"{refused}{cause.reason}{hint}", problem=True)
+        self.tell(EventKind.IMPORT_FAILED, f"{refused}{cause.in_full}", problem=True)
         assert worker.child is not None
         self._host.print_output(self._name, worker.child.pid, report.traceback.splitlines())
 
@@ -60,7 +59,7 @@ class Telling:
             self.tell(EventKind.REFUSED, text, problem=True)
         stuck = {w.number for w in life.workers if w.stuck}
         if stuck - {w.number for w in before.workers if w.stuck} and life.cause:
-            self.tell(EventKind.STUCK, f"{life.cause.reason}; {life.cause.hint}", problem=True)
+            self.tell(EventKind.STUCK, life.cause.in_full, problem=True)
 
     def _of_wait(self, before: Life, life: Life) -> None:
         """Say once how an app that fails again and again is tried."""
