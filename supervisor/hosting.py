@@ -141,8 +141,7 @@ class Hosting:
 
     def facts(self) -> Message:
         """Give what is worth knowing of the code: its fingerprints before, what was imported."""
-        files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-        imported = trees.imported(self._path, [file for file in files if file])
+        imported = trees.imported(self._path, trees.loaded_files())
         return {"before": self._before, "imported": imported}
 
     def on_message(self, message: Message) -> None:
@@ -219,7 +218,7 @@ class Hosting:
         sources = Watch(trees=(str(self._path),), skip=self._code.skip)
         found, now = fingerprint(sources), stamps(sources)
         self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
-        loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        loaded = trees.loaded_files()
         changed = touched(self._stamps, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return
@@ -295,5 +294,4 @@ def _beyond(path: Path, missing: str | None) -> Watch:
     """Watch what lies elsewhere, and where the missing module would come."""
     parent = sys.modules.get((missing or "").rpartition(".")[0])
     folders = [*sys.path, *getattr(parent, "__path__", [])]
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return beyond_tree(path, folders, [file for file in files if file])
+    return beyond_tree(path, folders, trees.loaded_files())

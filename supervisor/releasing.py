@@ -4,6 +4,7 @@ Made of `trees`, `releases`, `archives` and `swap`; decides nothing of its own. 
 blocks on the disk, so the main process calls it in a child by way of `answer`.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -90,21 +91,27 @@ def fingerprints(code: Code) -> dict[str, str]:
 def listing(code: Code) -> Document:
     """Give the releases, newest first, and which of them the live files are."""
     good = [release.digest for release in code.store.good(code.app)]
-    found = []
-    seen: dict[tuple[str, ...], str | None] = {}
-    for release in code.store.all_of(code.app):
-        if release.include not in seen:
-            seen[release.include] = _live_digest(code, release.include)
-        found.append(_document(release, good, seen[release.include]))
+    live = _live_digests(code)
+    found = [
+        _document(release, good, live(release.include)) for release in code.store.all_of(code.app)
+    ]
     return {"releases": found}
 
 
-def _live_digest(code: Code, include: Collection[str]) -> str | None:
-    """Give the digest of the live files in the places of a release; None: they can't be read."""
-    try:
-        return trees.manifest_of(code.scan(include=include)).digest
-    except TreeError:
-        return None  # is no reason to show no releases
+def _live_digests(code: Code) -> Callable[[tuple[str, ...]], str | None]:
+    """Give a function: the digest of the live files in such places; None: they can't be read.
+
+    It reads the same places only once.
+    """
+
+    @functools.cache
+    def digest(include: tuple[str, ...]) -> str | None:
+        try:
+            return trees.manifest_of(code.scan(include=include)).digest
+        except TreeError:
+            return None  # is no reason to show no releases
+
+    return digest
 
 
 def _document(release: Release, good: list[str], live: str | None) -> Document:
@@ -226,9 +233,9 @@ def stage_release(code: Code, wanted: str | None) -> Document:
 
 
 def _to_go_back_to(code: Code) -> Release:
-    store = code.store
+    store, live = code.store, _live_digests(code)
     for release in [*store.good(code.app), *store.all_of(code.app)]:
-        if release.digest != _live_digest(code, release.include):
+        if release.digest != live(release.include):
             return release
     raise ReleaseError(
         f"there is no release of app '{code.app}' that differs from what is in place",
@@ -301,8 +308,7 @@ def _import_staged(
     _app, report = import_app(target, staged, timeout_s=timeout_s, hide=Redaction(secrets))
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint, "imported": []}
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    found = entries_of(staged, [file for file in files if file])
+    found = entries_of(staged, trees.loaded_files())
     return {"reason": None, "hint": None, "imported": found}
 
 

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import stat
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,12 @@ def _has_modules(folder: Path, depth: int) -> bool:
     except OSError:
         return True  # whoever includes it hears why it can't be read
     return any(_has_modules(inner, depth - 1) for inner in folders)
+
+
+def loaded_files() -> set[str]:
+    """Give the files of the modules that are loaded in this process."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return {file for file in files if isinstance(file, str) and file}
 
 
 def imported(root: Path, module_files: Iterable[str]) -> list[str]:
