@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from supervisor import health, logbook
 from supervisor.changes import Changes
-from supervisor.control import Method, RequestError
+from supervisor.control import Method, RequestError, whole_number
 from supervisor.errors import ConfigError
 from supervisor.events import EventLog
 from supervisor.life import Life, ReloadAsked, RestartAsked, StartAsked, StopAsked
@@ -76,7 +76,7 @@ class Commands:
 
     async def events(self, params: Params) -> dict[str, Any]:
         """Give the events with a number above ``after``, and the newest number."""
-        after = _whole(params, "after", 0)
+        after = whole_number(params, "after", 0)
         now = self._supervised.now()
         found = self._supervised.event_log.after(after)
         documents = [{"number": n, **health.event_document(e, now)} for n, e in found]
@@ -94,8 +94,8 @@ class Commands:
         book = self._supervised.log_book
         lines = book.lines(
             apps=apps,
-            after=_whole(params, "after", 0),
-            newest=min(_whole(params, "newest", _LINES_MAX), _LINES_MAX),
+            after=whole_number(params, "after", 0),
+            newest=min(whole_number(params, "newest", _LINES_MAX), _LINES_MAX),
             since_s=None if since_s is None else now - since_s,
         )
         return {"lines": [logbook.to_json(line, now) for line in lines], "last": book.last}
@@ -313,10 +313,3 @@ def _failed(service: Service, name: str | None, text: str | None) -> Outcome:
         "reason": text or (cause.reason if cause else f"it is {life.state}"),
         "hint": cause.hint if cause and not text else None,
     }
-
-
-def _whole(params: Params, name: str, default: int) -> int:
-    value = params.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise RequestError("bad_params", f'"{name}" has to be a whole number')
-    return value

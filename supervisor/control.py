@@ -36,6 +36,14 @@ class RequestError(Exception):
         self.hint = hint
 
 
+def whole_number(params: dict[str, Any], name: str, default: int) -> int:
+    """Give a parameter that is a whole number from 0; raises `RequestError` for anything else."""
+    value = params.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise RequestError("bad_params", f'"{name}" has to be a whole number')
+    return value
+
+
 def listen(path: Path) -> socket.socket:
     """Bind the control socket; the caller holds the state folder's lock, so a file is stale.
 

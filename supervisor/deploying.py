@@ -234,8 +234,7 @@ class Deploy:
             cause = error.cause
         except (TaskFailed, OSError) as error:
             cause = Cause(reason=f"{rollout.progress(self._rollout)}: {error}")
-        hint = cause.hint and self._host.hide(cause.hint)
-        cause = Cause(reason=self._host.hide(cause.reason), hint=hint)
+        cause = self._hidden(cause)
         return rollout.Probed(cause) if action is Action.PROBE else rollout.Failed(cause)
 
     async def _in_child(
@@ -345,11 +344,14 @@ class Deploy:
 
     # ---- what is said
 
+    def _hidden(self, cause: Cause) -> Cause:
+        hint = cause.hint and self._host.hide(cause.hint)
+        return Cause(reason=self._host.hide(cause.reason), hint=hint)
+
     def _outcome(self) -> Outcome:
-        cause = rollout.verdict(self._rollout)
+        cause = self._hidden(rollout.verdict(self._rollout))
         is_done = self._rollout.phase is Phase.DONE
-        reason, hint = self._host.hide(cause.reason), cause.hint and self._host.hide(cause.hint)
-        told = without_paths(f"{reason}; {hint}" if hint else reason, self._config)
+        told = without_paths(cause.in_full, self._config)
         if self.wish.source is not None:
             told = told.replace(str(self.wish.source), self.wish.source.name)
         self._host.tell(EventKind.DEPLOY, told, app=self.wish.app, problem=not is_done)
@@ -357,8 +359,8 @@ class Deploy:
             "ok": is_done,
             "app": self.wish.app,
             "phase": str(self._rollout.phase),
-            "reason": reason,
-            "hint": hint,
+            "reason": cause.reason,
+            "hint": cause.hint,
             "seconds": round(self.seconds, 3),
             "kept": self._kept,
             "release": self._released,

@@ -6,16 +6,15 @@ harm; on a running service it is an upgrade, which refuses no connection.
 
 import contextlib
 import grp
-import os
 import pwd
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from supervisor import durable
 from supervisor.errors import SupervisorError
 from supervisor.settings import Config
 from supervisor.statedir import StateDir
@@ -103,23 +102,12 @@ def write(config: Config, machine: Machine) -> Iterator[str]:
     DROP_INS.mkdir(mode=0o755, parents=True, exist_ok=True)
     for path, text in wanted.items():
         if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
-            _write_whole(path, text)
+            durable.write_whole(path, text.encode(), mode=_FILE_MODE)
             yield f"{path}: written"
     if config.state_dir != STATE_DIR and not config.state_dir.exists():
         config.state_dir.mkdir(mode=_STATE_MODE, parents=True)
         shutil.chown(config.state_dir, machine.user, machine.group)
         yield f"{config.state_dir}: made, for {machine.user}"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, even if the power goes."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fchmod(descriptor, _FILE_MODE)
-        os.fsync(descriptor)
-    os.rename(temporary, path)
 
 
 def start() -> None:

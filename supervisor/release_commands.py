@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supervisor import codes, releasing
-from supervisor.control import Method, RequestError
+from supervisor.control import Method, RequestError, whole_number
 from supervisor.deploying import Deploy, Host, Outcome, Reload, Wish, without_paths
 from supervisor.errors import SupervisorError
 from supervisor.events import EventKind
@@ -167,9 +167,7 @@ class ReleaseCommands:
     async def progress(self, params: Params) -> Outcome:
         """Give the lines of progress with a number above ``after``, of what runs or was last."""
         deploy = self._chosen(self.deploying.last, params)
-        after = params.get("after", 0)
-        if not isinstance(after, int) or isinstance(after, bool) or after < 0:
-            raise RequestError("bad_params", '"after" has to be a whole number')
+        after = whole_number(params, "after", 0)
         lines = [] if deploy is None else deploy.lines
         return {
             "running": deploy is not None and deploy is self.deploying.running,
