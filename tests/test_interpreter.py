@@ -295,5 +295,7 @@ def test_a_wrong_interpreter_is_reported(project: Project, tmp_path: Path, kind:
     assert ended.returncode == 1
     assert "cannot start the interpreter" in ended.stdout
     if kind == "missing":
-        python.symlink_to(sys.executable)
+        python.parent.rmdir()
+        python.parent.parent.rmdir()
+        python.parent.parent.symlink_to(sys.prefix)  # with its packages
         running.wait_for("wrong", state="ready", timeout_s=40)

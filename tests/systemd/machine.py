@@ -43,7 +43,7 @@ def index():
 """
 # Can be made to hang in every way.
 TROUBLE = """
-import os, re, signal
+import os, re, signal, time
 from flask import Flask
 app = Flask(__name__)
 
@@ -58,6 +58,7 @@ def hold_the_gil():
 @app.get("/stop")
 def stop():
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)  # the main thread takes the signal: this one may get further for a moment
 """
 
 
