@@ -42,6 +42,7 @@ _PATH_OR_URL = re.compile(
     r"|(?<![\w.~/])/+(?:[^\s/'\"():,;]+/)+(?P<name>[^\s/'\"():,;]*)"
 )
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_NULL_BYTES = "source code string cannot contain null bytes"
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats its place
 
 # Modules whose package on PyPI has another name; from what runs on Raspberry Pis.
@@ -233,6 +234,8 @@ def explain(
     error: BaseException, *, target: str, path: Path, seconds: float, hide: Hide = str
 ) -> ImportReport:
     """Say in words what ``error``, raised by the import of ``target``, means."""
+    if type(error) is ValueError and str(error) == _NULL_BYTES:  # Python 3.11.2, of Debian 12
+        error = SyntaxError(_NULL_BYTES).with_traceback(error.__traceback__)
     file, line = _place(error, path)
     message = hide(_text(error))
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
