@@ -9,7 +9,7 @@ from supervisor import handover, interpreter
 from supervisor.channel import Channel
 from supervisor.hosting import SEND_TIMEOUT_S
 from supervisor.model import ImportReport
-from supervisor.watching import Watch, fingerprint
+from supervisor.watching import Watch, taken
 from supervisor.worker import AppWorker
 
 
@@ -66,7 +66,7 @@ class ForeignWorker:
         )
         code = self.worker.code
         watch = Watch(trees=(str(code.path),), files=(str(self.python),), skip=code.skip)
-        watched = [{"watch": watch.to_json(), "fingerprint": fingerprint(watch)}]
+        watched = [taken(watch)]
         channel = Channel(connection)
         message = {"type": "import_failed", "report": report.to_json(), "watch": watched}
         for one in ({"type": "importing", "watch": watched}, message):

@@ -27,7 +27,7 @@ from supervisor.model import ImportReport
 from supervisor.ownport import OwnPort
 from supervisor.redaction import Redaction
 from supervisor.serving import Listener, Server
-from supervisor.watching import Watch, beyond_tree, fingerprint, look, stamps, touched
+from supervisor.watching import Watch, beyond_tree, look, stamps, taken, touched
 
 SEND_TIMEOUT_S = 10.0
 
@@ -90,6 +90,7 @@ class Hosting:
         self._apps = {app.name: app for app in apps}
         self._code = code
         self._path = code.root
+        self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}
         self._sockets = listeners
         self._channel = channel
@@ -112,8 +113,7 @@ class Hosting:
 
     def import_all(self) -> bool:
         """Import every app, and tell of those that fail; gives whether there is one to serve."""
-        sources = Watch(trees=(str(self._path),), skip=self._code.skip)
-        found, lately = look(sources)
+        found, lately = look(self._sources)
         if not self.shared and self._code.release is None:
             include = self._code.include or trees.candidates(self._path)
             self._before = trees.fingerprints(self._path, include, skip=self._code.skip)
@@ -123,9 +123,9 @@ class Hosting:
             # Python takes a cached file as good by size and whole second: an edit of the same size
             # in the same second would be served as it was before.
             sys.dont_write_bytecode = True
-        self._watch = self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
+        self._watch = self._latest = [{"watch": self._sources.to_json(), "fingerprint": found}]
         if self.shared:
-            self._stamps = stamps(sources)
+            self._stamps = stamps(self._sources)
         self._tell({"type": "importing", "watch": self._watch})
         reports = {}
         for app in self._apps.values():
@@ -215,9 +215,7 @@ class Hosting:
 
         Else a process would count as stale for ever, once one of its apps has been repaired.
         """
-        sources = Watch(trees=(str(self._path),), skip=self._code.skip)
-        found, now = fingerprint(sources), stamps(sources)
-        self._latest = [{"watch": sources.to_json(), "fingerprint": found}]
+        self._latest, now = [taken(self._sources)], stamps(self._sources)
         loaded = trees.loaded_files()
         changed = touched(self._stamps, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
@@ -268,8 +266,8 @@ class Hosting:
 
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
         beyond = _beyond(self._path, report.missing_module)
-        watch = {"watch": beyond.to_json(), "fingerprint": fingerprint(beyond)}
-        return {"type": kind, "report": report.to_json(), "watch": [*self._latest, watch], **more}
+        watch = [*self._latest, taken(beyond)]
+        return {"type": kind, "report": report.to_json(), "watch": watch, **more}
 
     def _tell(self, message: Message) -> None:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)

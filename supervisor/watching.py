@@ -51,6 +51,11 @@ def fingerprint(watch: Watch) -> str:
     return look(watch)[0]
 
 
+def taken(watch: Watch) -> dict[str, Any]:
+    """Give a watch with its fingerprint of now, in JSON: one of those that `differs` takes."""
+    return {"watch": watch.to_json(), "fingerprint": fingerprint(watch)}
+
+
 def look(watch: Watch) -> tuple[str, bool]:
     """Give the fingerprint, and whether a watched file has changed in the last `LATELY_S`.
 
@@ -84,10 +89,7 @@ def touched(before: frozenset[str], after: frozenset[str]) -> set[str]:
 
 def renewed(watches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give the same watches with the fingerprints of now; blocks on the disk."""
-    return [
-        {"watch": one["watch"], "fingerprint": fingerprint(Watch.from_json(one["watch"]))}
-        for one in watches
-    ]
+    return [taken(Watch.from_json(one["watch"])) for one in watches]
 
 
 def changed(looks: dict[str, Any]) -> list[str]:
