@@ -106,10 +106,10 @@ def _write_modules(folder: Path, count: int) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody uses, outside of the range for outgoing connections."""
+    """Give ports that nobody uses, beside those for outgoing connections and of the tests."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(10000, 20000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

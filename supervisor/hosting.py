@@ -92,6 +92,7 @@ class Hosting:
         self._path = code.root
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}
+        self._inherited = trees.newest_module()  # what is loaded later, the apps have loaded
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
@@ -141,7 +142,7 @@ class Hosting:
 
     def facts(self) -> Message:
         """Give what is worth knowing of the code: its fingerprints before, what was imported."""
-        imported = trees.imported(self._path, trees.loaded_files())
+        imported = trees.imported(self._path, trees.loaded_files(after=self._inherited))
         return {"before": self._before, "imported": imported}
 
     def on_message(self, message: Message) -> None:
@@ -181,7 +182,7 @@ class Hosting:
         if report is not None:
             return report
         left_s = max(0.1, round(deadline - time.monotonic(), 1))
-        before = set(sys.modules)
+        before = set(sys.modules) if self.shared else set()
         wsgi_app, report = import_app(
             app.target,
             self._path,
@@ -216,7 +217,7 @@ class Hosting:
         Else a process would count as stale for ever, once one of its apps has been repaired.
         """
         self._latest, now = [taken(self._sources)], stamps(self._sources)
-        loaded = trees.loaded_files()
+        loaded = trees.loaded_files(after=self._inherited)
         changed = touched(self._stamps, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return

@@ -89,7 +89,10 @@ def prepare(path: Path, working_folder: Path | None = None) -> None:
             "correct `path` in its section of the configuration",
         ) from error
     sys.path[:] = app_search_path(path)
-    importlib.invalidate_caches()
+    # A finder sees by itself that its folder has changed; to let all of them begin anew would copy
+    # what they share with the main process. A folder that wasn't there before has no finder.
+    for folder in [path for path, finder in sys.path_importer_cache.items() if finder is None]:
+        del sys.path_importer_cache[folder]
 
 
 def app_search_path(path: Path) -> list[str]:

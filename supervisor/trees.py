@@ -158,9 +158,23 @@ def _has_modules(folder: Path, depth: int) -> bool:
     return any(_has_modules(inner, depth - 1) for inner in folders)
 
 
-def loaded_files() -> set[str]:
-    """Give the files of the modules that are loaded in this process."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+def newest_module() -> object:
+    """Give the module that was loaded last in this process; for `loaded_files`."""
+    return next(reversed(sys.modules.values()))
+
+
+def loaded_files(after: object = None) -> set[str]:
+    """Give the files of the modules that are loaded in this process, or since ``after`` was.
+
+    A worker shares the older ones with the main process until it so much as looks at them.
+    """
+    try:
+        modules = [
+            *itertools.takewhile(lambda one: one is not after, reversed(sys.modules.values()))
+        ]
+    except RuntimeError:  # a thread has imported something meanwhile
+        modules = list(sys.modules.values())
+    files = {getattr(module, "__file__", None) for module in modules}
     return {file for file in files if isinstance(file, str) and file}
 
 
@@ -172,10 +186,11 @@ def imported(root: Path, module_files: Iterable[str]) -> list[str]:
     root = Path(os.path.realpath(root))
     names = set()
     for file in module_files:
-        if os.path.realpath(file).startswith(_OWN):
+        real = os.path.realpath(file)
+        if real.startswith(_OWN):
             continue
         # a module may have been found by way of a link: to the folder, or in it
-        for path in {Path(file).absolute(), Path(os.path.realpath(file))}:
+        for path in {Path(file).absolute(), Path(real)}:
             if path.is_relative_to(root) and path != root:
                 names.add(path.relative_to(root).parts[0])
     found = {name for name in names if not _is_excluded(root, name)}

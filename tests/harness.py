@@ -52,11 +52,21 @@ def eventually(probe: Callable[[], T], *, timeout_s: float = 15.0, what: str = "
         time.sleep(POLL_S)
 
 
+def _ports() -> range:
+    """Give the ports to choose from: outside of the range for outgoing connections.
+
+    Each process of pytest-xdist has a part of its own, since a port is free until it is bound.
+    """
+    share = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(20000 + number * share, 20000 + (number + 1) * share)
+
+
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody uses, outside of the range for outgoing connections."""
+    """Give ports that nobody uses."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20000, 32000)
+        port = random.choice(_ports())
         with contextlib.ExitStack() as stack:
             try:
                 for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
