@@ -91,8 +91,8 @@ def prepare(path: Path, working_folder: Path | None = None) -> None:
     sys.path[:] = app_search_path(path)
     # A finder sees by itself that its folder has changed; to let all of them begin anew would copy
     # what they share with the main process. A folder that wasn't there before has no finder.
-    for folder in [path for path, finder in sys.path_importer_cache.items() if finder is None]:
-        del sys.path_importer_cache[folder]
+    for gone in [path for path, finder in sys.path_importer_cache.items() if finder is None]:
+        del sys.path_importer_cache[gone]
 
 
 def app_search_path(path: Path) -> list[str]:
