@@ -3,14 +3,14 @@
 A process is an app, or several that share one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import attrs
-
-from supervisor.settings import Config
+from supervisor.settings import BindSettings, Config, SupervisorSettings
 
 _FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once, at the start
 _TAKEN = ("shutdown_timeout_s",)  # of [supervisor]: in effect at once, as all of [bind]
+
+_Section = SupervisorSettings | BindSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +79,10 @@ def _addresses(config: Config, process: str) -> dict[str, object]:
 
 
 def _keys(
-    section: str, old: attrs.AttrsInstance, new: attrs.AttrsInstance, among: tuple[str, ...] = ()
+    section: str, old: _Section, new: _Section, among: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """Give the paths of the keys with another value, of some or of all keys of a section."""
-    names = among or [field.name for field in attrs.fields(type(old))]
+    names = among or [field.name for field in fields(old)]
     return tuple(f"{section}.{n}" for n in names if getattr(old, n) != getattr(new, n))
 
 

@@ -10,12 +10,12 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import click
 
 from supervisor import __version__
 from supervisor import config as configuration
+from supervisor.configchild import Reading
 from supervisor.effective import planned
 from supervisor.errors import SupervisorError
 from supervisor.output import (
@@ -27,7 +27,6 @@ from supervisor.output import (
     print_status,
 )
 from supervisor.process import open_standard_streams
-from supervisor.settings import Config
 
 _WATCH_S = 1.0
 _ELSEWHERE = {
@@ -101,13 +100,14 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
     SIGHUP reads the configuration anew and changes what it changes.
     """
     gc.disable()  # until everything is loaded: see `warm_up`
-    from supervisor.logs import Log
-    from supervisor.loop import Supervisor
     from supervisor.notifier import told
 
     with told(dict(os.environ)):
-        file = configuration.find(config_file)
-        config = _load(file, last_good=last_good_config)
+        reading = Reading(configuration.find(config_file), last_good=last_good_config)
+        from supervisor.logs import Log  # meanwhile
+        from supervisor.loop import Supervisor
+
+        config = reading.config()
         log = Log(config.supervisor.log_format, config.supervisor.log_level)
         notes = [*config.problems, *([config.fallback.reason] if config.fallback else [])]
         notes += [f"{path} is set, but has no effect in this version" for path in planned(config)]
@@ -115,14 +115,6 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
             log.event(text, app=None, kind="config", problem=True)
         supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
         sys.exit(asyncio.run(supervisor.run()))
-
-
-def _load(file: Path, *, last_good: bool) -> Config:
-    if not last_good:
-        return configuration.load(file)
-    from supervisor import lastgood  # a person who starts it by hand needs no history
-
-    return lastgood.load(file)
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.errors import ConfigError
+from supervisor.rules import Problem, shown
 from supervisor.settings import (
     REQUIREMENT_KEYS,
     RESERVED_NAMES,
@@ -19,7 +20,6 @@ from supervisor.settings import (
     is_app_name,
     is_secret,
 )
-from supervisor.structuring import Problem, shown, structure
 from supervisor.waitress_options import checked_options
 
 FILE_VARIABLE = "FLASK_SUPERVISOR_CONFIG"
@@ -71,6 +71,8 @@ def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> P
     That is enough to find the supervisor that runs, which may know secrets that this user
     doesn't, and may have been started before somebody broke the file. Raises `ConfigError`.
     """
+    from supervisor.structuring import structure
+
     raw = _parsed(_read(file), file)
     reading = _Reading(file, environment)
     reading.override(raw)
@@ -123,6 +125,8 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
     ``environment`` (None: an empty one) may override keys, and gives the values of
     ``{ env = "NAME" }``.
     """
+    from supervisor.structuring import structure  # cattrs: see `configchild`
+
     reading = _Reading(file, environment or {})
     reading.override(raw)
     reading.resolve_references(raw, ())

@@ -1,10 +1,8 @@
 """The configuration as it is in effect: every value, and where it came from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
-
-import attrs
 
 from supervisor.redaction import HIDDEN
 from supervisor.settings import Config
@@ -36,7 +34,7 @@ def planned(config: Config) -> list[str]:
 
 
 def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
-    for field in attrs.fields(type(table)):
+    for field in fields(table):
         value = getattr(table, field.name)
         inner = f"{path}.{field.name}"
         if isinstance(value, dict) and value:
@@ -65,7 +63,7 @@ def _setting(config: Config, path: str, value: Any, *, planned: bool) -> Setting
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return attrs.asdict(value) if attrs.has(type(value)) else value
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _is_planned(field: Any) -> bool:

@@ -150,26 +150,39 @@ async def run_in_child(
             kill_group(pid)
 
 
-def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
-    """Do as `run_in_child`, blocking, for a process without a loop; the child is reaped.
+class ChildTask:
+    """A function that runs in a throw-away child, from now on, for a process without a loop.
 
-    Raises `TaskFailed` with how the child ended, when it gave no result.
+    The child does what that of `run_in_child` does. Raises OSError when nothing can be forked.
     """
-    pid, pipe = _fork_task(function, arguments, output=2)
-    deadline = time.monotonic() + timeout_s
-    try:
-        received = _read_line(pipe, deadline)
-        if received is None:
-            raise TaskFailed(f"no result within {timeout_s:g} s")
-        # with a result, exit handlers get their time; without, what it said last is on its way
-        _wait_for_end(pid, time.monotonic() + CLEANUP_S if received else deadline)
-    finally:
-        os.close(pipe)
-        kill_group(pid)
-        _, status = os.waitpid(pid, 0)
-    if not received:
-        raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
-    return _result(received)
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._pid, self._pipe = _fork_task(function, arguments, output=2)
+
+    def result(self, *, timeout_s: float) -> Any:
+        """Give the result, once, and reap the child.
+
+        Raises `TaskFailed` with how the child ended, when it gave none.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            received = _read_line(self._pipe, deadline)
+            if received is None:
+                raise TaskFailed(f"no result within {timeout_s:g} s")
+            # with a result, exit handlers get their time; without, what it said last is on its way
+            _wait_for_end(self._pid, time.monotonic() + CLEANUP_S if received else deadline)
+        finally:
+            os.close(self._pipe)
+            kill_group(self._pid)
+            _, status = os.waitpid(self._pid, 0)
+        if not received:
+            raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
+        return _result(received)
+
+
+def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    """Do as `run_in_child`, blocking; see `ChildTask`."""
+    return ChildTask(function, *arguments).result(timeout_s=timeout_s)
 
 
 def _read_line(pipe: int, deadline: float) -> bytes | None:
@@ -269,7 +282,7 @@ def kill_group(pid: int) -> None:
 def _fork() -> int:
     """Fork with every signal blocked; the child unblocks them when it is its own."""
     threads = len(os.listdir("/proc/self/task")) - _EMULATOR_THREADS
-    assert threads == 1, f"fork is only safe from a single thread, there are {threads}"
+    assert threads <= 1, f"fork is only safe from a single thread, there are {threads}"
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed at the start
             stream.flush()

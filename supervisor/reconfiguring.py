@@ -1,19 +1,14 @@
 """Reads the configuration anew while everything runs; an invalid one changes nothing."""
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
-from supervisor import config as configuration
 from supervisor.changes import Changes, compare
+from supervisor.configchild import read
 from supervisor.errors import ConfigError
 from supervisor.events import EventKind
 from supervisor.health import CheckFacts
-from supervisor.process import TaskFailed, run_in_child
 from supervisor.settings import Config
-
-_READ_TIMEOUT_S = 10.0
 
 
 class Configured(Protocol):
@@ -68,7 +63,7 @@ class Reconfiguring:
             text = f"reading the configuration anew, for {by}"
             owner.tell(EventKind.CONFIGURATION, text, app=None)
             try:
-                config = await _load(owner.config.file, owner.config.sources.environment)
+                config = await read(owner.config.file, owner.config.sources.environment)
             except ConfigError as error:
                 self._refuse(error)
                 raise
@@ -86,25 +81,3 @@ class Reconfiguring:
         text = f"the new configuration is refused, nothing has changed: {text}"
         self._owner.tell(EventKind.CONFIGURATION, text, app=None, problem=True)
         self._owner.changed()
-
-
-async def _load(file: Path, environment: Mapping[str, str]) -> Config:
-    """Load it, after a child has shown that this neither blocks nor fails."""
-    try:
-        problems = await run_in_child(
-            _problems, file, environment, timeout_s=_READ_TIMEOUT_S, quiet=True
-        )
-    except (TaskFailed, OSError) as error:
-        raise ConfigError([f"{file}: cannot read it: {error}"]) from error
-    if problems:
-        raise ConfigError(problems)
-    return configuration.load(file, environment)
-
-
-def _problems(file: Path, environment: Mapping[str, str]) -> list[str]:
-    """Give what is wrong with a configuration; for a child."""
-    try:
-        configuration.load(file, environment)
-    except ConfigError as error:
-        return error.problems
-    return []

@@ -8,13 +8,12 @@ import os
 import re
 import socket
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import attrs
-
 from supervisor.model import Cause
-from supervisor.structuring import Rule
+from supervisor.rules import Rule
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
@@ -98,14 +97,12 @@ Environment = dict[str, Value]
 Command = list[Text]
 
 
-def _planned(default: Any = None, *, factory: Any = None) -> Any:
+def _planned(default: Any) -> Any:
     """Declare a key that is checked, and takes effect in a later version."""
-    if factory is not None:
-        return attrs.field(factory=factory, metadata={"planned": True})
-    return attrs.field(default=default, metadata={"planned": True})
+    return field(default=default, metadata={"planned": True})
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SupervisorSettings:
     """``[supervisor]``: what holds for all apps."""
 
@@ -116,7 +113,7 @@ class SupervisorSettings:
     shutdown_timeout_s: Seconds = 2.0
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BindSettings:
     """``[bind]``: how a port that can't be bound is tried again."""
 
@@ -126,7 +123,7 @@ class BindSettings:
     max_delay_s: Seconds = 30.0
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StatusSettings:
     """``[status]``: where monitors ask."""
 
@@ -134,7 +131,7 @@ class StatusSettings:
     host: Host | None = None
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class HostSettings:
     """``[host]``: when a fact about the machine becomes a warning."""
 
@@ -143,7 +140,7 @@ class HostSettings:
     memory_free_percent: Percent = _planned(5.0)
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Requirement:
     """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
 
@@ -185,7 +182,7 @@ REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AppSettings:
     """``[apps.NAME]``: one app."""
 
@@ -196,8 +193,8 @@ class AppSettings:
     enabled: bool = True
     threads: Threads = 4
     max_threads: Threads = 32
-    waitress: dict[str, Any] = attrs.field(factory=dict)
-    env: Environment = attrs.field(factory=dict, repr=False)
+    waitress: dict[str, Any] = field(default_factory=dict)
+    env: Environment = field(default_factory=dict, repr=False)
     env_file: Text | None = None
     control: bool = False
     import_timeout_s: Seconds = 120.0
@@ -211,16 +208,16 @@ class AppSettings:
     max_requests: Count | None = None
     pin: bool | None = None
     reload: Literal["overlap", "replace"] = "overlap"
-    before_start: list[Command] = attrs.field(factory=list)
-    after_import: list[Function] = attrs.field(factory=list)
+    before_start: list[Command] = field(default_factory=list)
+    after_import: list[Function] = field(default_factory=list)
     health_path: UrlPath | None = None
-    smoke: list[UrlPath] = attrs.field(factory=list)
+    smoke: list[UrlPath] = field(default_factory=list)
     known_good_after_s: Seconds = 60.0
     deploy_watch_s: Seconds = 10.0
     python: Text | None = None
-    writable: list[Text] = attrs.field(factory=list)
+    writable: list[Text] = field(default_factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
-    requires: list[Requirement] = attrs.field(factory=list)
+    requires: list[Requirement] = field(default_factory=list)
 
     @property
     def is_pinned(self) -> bool:
@@ -228,7 +225,7 @@ class AppSettings:
         return self.workers > 1 if self.pin is None else self.pin
 
 
-@attrs.frozen
+@dataclass(frozen=True)
 class Sources:
     """Where the values of a configuration came from; keys are key paths.
 
@@ -239,35 +236,31 @@ class Sources:
     it was before those variables were taken out of this process.
     """
 
-    origins: dict[str, str] = attrs.field(factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
-    values: frozenset[str] = attrs.field(default=frozenset(), repr=False)
-    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False, eq=False)
+    values: frozenset[str] = field(default=frozenset(), repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
-def _names(apps: dict[str, AppSettings]) -> str:
-    return str(list(apps))  # any value may be a secret
-
-
-@attrs.frozen(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole configuration; relative paths in it are relative to ``folder``."""
 
-    supervisor: SupervisorSettings = attrs.field(factory=SupervisorSettings)
-    bind: BindSettings = attrs.field(factory=BindSettings)
-    status: StatusSettings = attrs.field(factory=StatusSettings)
-    host: HostSettings = attrs.field(factory=HostSettings)
-    requires: list[Requirement] = attrs.field(factory=list)
-    apps: dict[str, AppSettings] = attrs.field(factory=dict, repr=_names)
+    supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
+    bind: BindSettings = field(default_factory=BindSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
+    host: HostSettings = field(default_factory=HostSettings)
+    requires: list[Requirement] = field(default_factory=list)
+    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
     # not keys of the file: set by `config.load`
-    file: Path = attrs.field(default=Path("supervisor.toml"), init=False)
-    sources: Sources = attrs.field(factory=Sources, init=False)
-    env_files: dict[str, dict[str, str]] = attrs.field(factory=dict, init=False, repr=False)
-    text: bytes = attrs.field(default=b"", init=False, repr=False)
+    file: Path = field(default=Path("supervisor.toml"), init=False)
+    sources: Sources = field(default_factory=Sources, init=False)
+    env_files: dict[str, dict[str, str]] = field(default_factory=dict, init=False, repr=False)
+    text: bytes = field(default=b"", init=False, repr=False)
     # set by `lastgood.load` when this is not what stands in `file`: why, and what is wrong there
-    fallback: Cause | None = attrs.field(default=None, init=False)
-    problems: tuple[str, ...] = attrs.field(default=(), init=False)
+    fallback: Cause | None = field(default=None, init=False)
+    problems: tuple[str, ...] = field(default=(), init=False)
 
     @property
     def folder(self) -> Path:

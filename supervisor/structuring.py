@@ -1,4 +1,4 @@
-"""Turns plain tables into attrs classes, and collects everything that is wrong with them.
+"""Turns plain tables into data classes, and collects everything that is wrong with them.
 
 A field's type says what its value has to be: ``Annotated[int, Rule(...)]``, ``bool``,
 ``Literal[...]``, another class, or a dict of these. Nothing is converted but whole numbers to
@@ -6,29 +6,19 @@ floats, so that ``"5001"`` is a mistake and not a port.
 """
 
 import difflib
-import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-import attrs
 import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory
 
 from supervisor.redaction import HIDDEN
+from supervisor.rules import Problem, Rule, shown
 
 T = TypeVar("T")
-
-_SHOWN_MAX = 80
-
-
-@attrs.frozen
-class Rule:
-    """What a value has to be, beyond its type; ``accepted`` completes "must be ..."."""
-
-    accepted: str
-    holds: Callable[[Any], bool]
 
 
 class RejectedValue(ValueError):
@@ -37,14 +27,6 @@ class RejectedValue(ValueError):
     def __init__(self, value: object, accepted: str) -> None:
         super().__init__(f"must be {accepted}")
         self.value = value
-
-
-@attrs.frozen
-class Problem:
-    """Something wrong at a key path; ``text`` goes on right behind it."""
-
-    path: str
-    text: str
 
 
 def structure(
@@ -60,15 +42,6 @@ def structure(
         return None, list(_explain(error, "", is_hidden))
 
 
-def shown(value: object) -> str:
-    """Give a value as it would stand in the file, cut if it is long."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    text = "".join(c if c.isprintable() else "·" for c in text[: 2 * _SHOWN_MAX])
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
-
-
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook_func(
@@ -77,7 +50,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_has_rule, _structure_by_rule)
     converter.register_structure_hook(bool, _structure_bool)
     converter.register_structure_hook_factory(
-        attrs.has, lambda type_: _structure_table(type_, converter)
+        is_dataclass, lambda type_: _structure_table(type_, converter)
     )
     converter.register_structure_hook_factory(
         lambda type_: _origin(type_) is dict, lambda type_: _structure_mapping(type_, converter)
@@ -152,7 +125,7 @@ def _explain(
         for inner in error.exceptions:
             yield from _explain(inner, path + _key_of(inner, path), is_hidden)
     elif isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in attrs.fields(error.cl) if field.init]
+        known = [field.name for field in fields(error.cl) if field.init]
         for key in sorted(error.extra_fields):
             yield Problem(_join(path, key), f": unknown key{_did_you_mean(key, known)}")
     elif isinstance(error, RejectedValue):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from supervisor.structuring import Problem, shown
+from supervisor.rules import Problem, shown
 
 # What the supervisor sees to by itself, and the key to use instead, if there is one.
 OWNED = {

@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources: downwards only, and no circles."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ VALUES = {
     "errors",
     "model",
     "events",
+    "rules",
     "structuring",
     "settings",
     "sources",
@@ -117,6 +119,7 @@ COMPOSITION = {
     "control",
     "keeper",
     "lastgood",
+    "configchild",
     "loop",
     "service",
     "socketstore",
@@ -281,3 +284,18 @@ def f():
         "supervisor.lifecycle",
         "supervisor.health",
     }
+
+
+def test_the_main_process_loads_no_more_than_it_needs() -> None:
+    """What checks a configuration, or runs a command, is loaded where it is used."""
+    program = (
+        "import sys\nfrom supervisor import cli, logs, loop, notifier, warmup\nwarmup.warm_up()\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "flask" in loaded  # for all workers
+    assert not loaded & {"attr", "cattrs", "psutil", "requests", "prometheus_client"}
+    assert not {"supervisor.checking", "supervisor.releases"} & set(done.stdout.split())

@@ -1,11 +1,11 @@
 """The configuration file: what is accepted, and what is said about every mistake at once."""
 
+import dataclasses
 import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from supervisor import config, settings
@@ -126,12 +126,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         bind = "supervisor"
         """,
     )
-    assert [attrs.astuple(getattr(loaded, name)) for name in ("supervisor", "bind", "status")] == [
+    assert [
+        dataclasses.astuple(getattr(loaded, name)) for name in ("supervisor", "bind", "status")
+    ] == [
         ("::", "/var/lib/x", "json", "debug", 0.5),
         (3, 1.0, 1.5, 9.0),
         (6001, "127.0.0.1"),
     ]
-    effective = attrs.asdict(loaded.apps["coach"], filter=lambda field, _: not planned(field))
+    effective = dataclasses.asdict(loaded.apps["coach"])
     assert effective == {
         "target": "package.coach:factory.make()",
         "port": 1,
@@ -166,11 +168,6 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "bind": "supervisor",
         "requires": [],
     }
-
-
-def planned(field: attrs.Attribute) -> bool:
-    """Say whether a key is checked only, so far."""
-    return bool(field.metadata.get("planned"))
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """The configuration as a whole: every mistake at once, clashes, files that can't be read."""
 
+import dataclasses
 import json
 import os
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
-import attrs
 import pytest
 from harness import REPOSITORY
 
@@ -16,7 +17,7 @@ from supervisor.process import call_in_child
 
 NOBODY = 65534
 EXAMPLE = REPOSITORY / "config" / "supervisor.toml"
-SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
+SECTIONS: dict[str, type[Any]] = {
     "supervisor": settings.SupervisorSettings,
     "bind": settings.BindSettings,
     "status": settings.StatusSettings,
@@ -300,7 +301,7 @@ def test_the_example_is_right() -> None:
 def test_the_example_mentions_every_key(section: str) -> None:
     """Every key of every table is in the example, set or as a comment, and no other key is."""
     mentioned = re.findall(r"^(?:# )?([a-z_]+) = ", example_section(section), re.MULTILINE)
-    assert set(mentioned) == {field.name for field in attrs.fields(SECTIONS[section])}
+    assert set(mentioned) == {field.name for field in dataclasses.fields(SECTIONS[section])}
 
 
 @pytest.mark.parametrize("section", ["supervisor", "bind", "host", "apps"])
@@ -308,8 +309,8 @@ def test_the_example_comments_show_the_defaults(section: str) -> None:
     """A key that is commented out shows its default; hosts and `env` show what else there is."""
     commented = re.findall(r"^# ([a-z_]+ = .*)$", example_section(section), re.MULTILINE)
     shown = tomllib.loads("\n".join(dict.fromkeys(commented)))
-    fields = attrs.fields_dict(SECTIONS[section])
+    fields = {field.name: field for field in dataclasses.fields(SECTIONS[section])}
     for name, value in shown.items():
         default = fields[name].default
-        if default is not None and not isinstance(default, attrs.Factory):  # else an example
+        if default is not None and default is not dataclasses.MISSING:  # else an example
             assert value == default, f"{section}.{name}"

@@ -1,10 +1,10 @@
 """Values from elsewhere: overrides, variables, files; what is said of them, and what is not."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -247,10 +247,12 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
     found = [s.path for s in effective.settings(config.parse({"apps": raw}, Path("a.toml")))]
     assert len(found) == len(set(found))
     tables = {f"apps.{name}": settings.AppSettings for name in apps}
-    for field in attrs.fields(Config):
+    for field in dataclasses.fields(Config):
         if field.init and field.name not in ("apps", "requires"):
-            tables[field.name] = type(field.default.factory())
-    expected = {f"{table}.{f.name}" for table, cls in tables.items() for f in attrs.fields(cls)}
+            tables[field.name] = type(field.default_factory())
+    expected = {
+        f"{table}.{f.name}" for table, cls in tables.items() for f in dataclasses.fields(cls)
+    }
     assert {path for path in found if path != "requires"} == expected
 
 

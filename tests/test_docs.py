@@ -1,9 +1,9 @@
 """The documentation names everything a person can type, set or ask for."""
 
+import dataclasses
 import re
 from pathlib import Path
 
-import attrs
 import click
 import pytest
 from harness import REPOSITORY
@@ -37,7 +37,7 @@ def section(file: Path, title: str) -> str:
 def test_every_key_has_a_row_with_its_default(title: str) -> None:
     """The reference describes each key of the configuration, and gives its true default."""
     text = section(DOCS / "configuration.md", f"`[{title}]`")
-    for field in attrs.fields(TABLES[title]):
+    for field in dataclasses.fields(TABLES[title]):
         row = re.search(rf"^\| `{field.name}` \| (.*?) \|", text, flags=re.MULTILINE)
         assert row, f"{title}.{field.name} has no row"
         default = field.default
@@ -54,7 +54,7 @@ def test_no_row_describes_a_key_that_is_gone() -> None:
     for title, table in TABLES.items():
         text = section(DOCS / "configuration.md", f"`[{title}]`")
         rows = set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
-        assert rows == {field.name for field in attrs.fields(table)}
+        assert rows == {field.name for field in dataclasses.fields(table)}
 
 
 def test_every_key_of_a_requirement_has_a_row() -> None:
@@ -62,7 +62,7 @@ def test_every_key_of_a_requirement_has_a_row() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|", section(DOCS / "configuration.md", REQUIREMENT), re.MULTILINE
     )
-    assert set(rows) == {field.name for field in attrs.fields(settings.Requirement)}
+    assert set(rows) == {field.name for field in dataclasses.fields(settings.Requirement)}
 
 
 def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:

@@ -17,12 +17,14 @@ def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
     """Run a command on a terminal of this width, and give the lines it shows, without colours."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = project.environment(TERM="xterm")
+    environment.pop("COLUMNS", None)  # it would count more than the terminal
     process = subprocess.Popen(
         [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
-        env=project.environment(TERM="xterm"),
+        env=environment,
     )
     os.close(theirs)
     received = b""

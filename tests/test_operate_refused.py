@@ -9,6 +9,8 @@ import pytest
 from harness import Project, Running, ask, eventually
 from operating_case import NOBODY, control_socket, open_project, run_as, wait_until_ready
 
+from supervisor.client import socket_address
+
 COMMANDS = ("start", "stop", "restart", "reload")
 ASKING = ("status", "logs", "events")
 
@@ -144,9 +146,10 @@ NONSENSE = {
 
 def answered(running: Running, line: str) -> Any:
     """Give the code of the error that a line on the control socket is answered with."""
-    with socket.socket(socket.AF_UNIX) as client:
+    path = control_socket(running.project)
+    with socket.socket(socket.AF_UNIX) as client, socket_address(path) as address:
         client.settimeout(10)
-        client.connect(str(control_socket(running.project)))
+        client.connect(address)
         client.sendall(line.encode() + b"\n")
         received = b""
         while not received.endswith(b"\n"):

@@ -134,7 +134,9 @@ def test_an_undo_that_fails_needs_a_person(phase: Phase) -> None:
     assert "restart it" in str(said.hint)
 
 
-@pytest.mark.parametrize("phase", [Phase.FINISHING, Phase.UNDOING, Phase.RELOADING_OLD, *sorted(ENDED)])
+@pytest.mark.parametrize(
+    "phase", [Phase.FINISHING, Phase.UNDOING, Phase.RELOADING_OLD, *sorted(ENDED)]
+)
 def test_an_interrupt_that_comes_too_late(phase: Phase) -> None:
     """What is final, or goes back already, goes on."""
     rollout = Rollout(what=WHAT, watch_s=WATCH_S, probes=False, phase=phase, cause=BAD)

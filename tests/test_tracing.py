@@ -9,6 +9,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
+from operating_case import open_folder
 
 from supervisor.process import call_in_child
 from supervisor.tracing import Kind, Survey, own_files, survey
@@ -239,19 +240,18 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_file_that_may_not_be_read_breaks_the_app(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_breaks_the_app() -> None:
     """An import fails there too, if the survey's user is the app's."""
-    write(tmp_path, {"app.py": "import secret, gone", "secret.py": ""})
-    (tmp_path / "secret.py").chmod(0)
+    with open_folder() as folder:
+        write(folder, {"app.py": "import secret, gone", "secret.py": ""})
+        (folder / "secret.py").chmod(0)
 
-    def as_nobody() -> list[str]:
-        os.chdir(tmp_path)
-        os.setuid(NOBODY)
-        return told(survey("app", Path(), SEARCH_PATH))
+        def as_nobody() -> list[str]:
+            os.chdir(folder)
+            os.setuid(NOBODY)
+            return told(survey("app", Path(), SEARCH_PATH))
 
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    found = call_in_child(as_nobody, timeout_s=20)
+        found = call_in_child(as_nobody, timeout_s=20)
     assert found == ["missing gone app.py:1", "broken secret secret.py:None"]
 
 
