@@ -208,6 +208,20 @@ def document(
     }
 
 
+def aged(document: Any, seconds: float) -> Any:
+    """Give a part of the picture as it is ``seconds`` later, when nothing else has changed."""
+    if isinstance(document, list):
+        return [aged(one, seconds) for one in document]
+    if not isinstance(document, dict):
+        return document
+    found = {key: aged(value, seconds) for key, value in document.items()}
+    if found.get("age_s") is not None:
+        found["age_s"] = round(found["age_s"] + seconds, 1)
+    if found.get("retry_in_s") is not None:
+        found["retry_in_s"] = round(max(0.0, found["retry_in_s"] - seconds), 1)
+    return found
+
+
 def not_ready(picture: dict[str, Any]) -> dict[str, str]:
     """Give what keeps a machine from being ready: names of apps and checks, with reasons.
 

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,7 @@ from supervisor.process import (
     run_in_child,
     scrub_environment,
 )
+from supervisor.pushing import Pushing
 from supervisor.reconfiguring import Reconfiguring
 from supervisor.redaction import Redaction
 from supervisor.service import Service
@@ -92,6 +93,9 @@ class Supervisor(Errands):
         self._unit = Unit(self._tell_of_unit)
         self.sockets = self._unit.sockets
         self._kills = KillCounter()
+        self._pushing = Pushing()
+        self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
+        self._all_serve = False
         self._reconfiguring = Reconfiguring(self)
         mains = WorkerMains(self, self._state)
         self._fleet = Fleet(self, mains, config, reload_on_change=reload_on_change)
@@ -246,6 +250,7 @@ class Supervisor(Errands):
             kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
         )
         self.event_log.add(event)
+        self._pushing.news()
         self._log.event(text, app=app, kind=str(kind), problem=problem)
         self._remember(text, app=app or OWN_LINES, pid=None, output=False)
 
@@ -254,6 +259,7 @@ class Supervisor(Errands):
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
+        self._pushing.news()
         if self._settling is None and not self._stopped.is_set():
             self._settling = self._loop.call_soon(self._settle)
 
@@ -268,6 +274,28 @@ class Supervisor(Errands):
         self._loop.add_reader(child.channel, owner.on_messages)
         self._loop.add_reader(child.output, owner.on_output)
         return child
+
+    def spawn(self, start: Callable[[], Callable[[], None]]) -> None:
+        """Call ``start``, which forks a worker, and then what it gives."""
+        if self._to_fork is None:
+            start()()
+        else:
+            self._to_fork.append(start)
+
+    @contextlib.contextmanager
+    def _forking_together(self) -> Iterator[None]:
+        """Fork what is to be forked in the block after it, with nothing else in between.
+
+        What this process does between two forks, each child has a copy of to itself.
+        """
+        to_fork: list[Callable[[], Callable[[], None]]] = []
+        self._to_fork = to_fork
+        try:
+            yield
+        finally:
+            self._to_fork = None
+            for tell in [start() for start in to_fork]:
+                tell()
 
     def when_writable(self, worker: Worker) -> None:
         """Call the worker's `on_writable` once, when its channel takes more."""
@@ -378,6 +406,10 @@ class Supervisor(Errands):
             service.on_files(message["key"], message["generation"], changed=message["changed"])
 
     def _on_time(self) -> None:
+        self._do_what_is_due()
+        self.changed()
+
+    def _do_what_is_due(self) -> None:
         now = self.now()
         pause_s = now - self._looked_at - PUSH_INTERVAL_S
         self._looked_at = now
@@ -385,9 +417,9 @@ class Supervisor(Errands):
             self._stand_in.forgive(pause_s)
             for service in self._fleet.all():
                 service.forgive(pause_s)
-        for service in [self._fleet.status, *self._fleet.services.values()]:
-            service.on_time()
-        self.changed()
+        with self._forking_together():
+            for service in [self._fleet.status, *self._fleet.services.values()]:
+                service.on_time()
 
     def _settle(self) -> None:
         """Make the stand-in, the status worker and the timer follow the states."""
@@ -401,6 +433,9 @@ class Supervisor(Errands):
             for member in service.members.values()
             if member.wants_stand_in(service.life, now)
         ]
+        self._all_serve = not wanted and all(
+            service.life.state is AppState.READY for service in self._fleet.all()
+        )
         self._stand_in.set(wanted, self._fleet.ports())
         facts = self._app_facts()  # each second: once for all who are told
         shown = {one.name: health.app_document(one, now) for one in facts}
@@ -420,7 +455,9 @@ class Supervisor(Errands):
 
     def _push_for_ever(self) -> None:
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)  # first: whatever fails below
-        self._on_time()  # hangs are looked for, and the picture is pushed
+        self._do_what_is_due()  # hangs are looked for
+        if not (self._all_serve and self._push_nothing_new()):
+            self.changed()
         for worker in self._workers.values():
             worker.on_tick()
         self._stand_in.on_tick()
@@ -433,13 +470,28 @@ class Supervisor(Errands):
 
     def _push(self, facts: list[AppFacts]) -> None:
         """Send the picture to the status worker, to one that starts too: it answers by it."""
-        found = self._fleet.status.workers.values()
-        workers = [w for w in found if w.channel and not w.channel.unsent]  # others get the next
-        if workers:
-            picture = self._picture_of(facts)
-            message = {"type": "picture", "picture": picture, "looks": self._looks()}
-            for worker in workers:
-                worker.send(message)
+        self._pushing.push(
+            list(self._fleet.status.workers.values()),
+            lambda: {
+                "type": "picture",
+                "picture": self._picture_of(facts),
+                "looks": self._looks(),
+            },
+            figures=self._figures_told(),
+            now=self.now(),
+        )
+
+    def _push_nothing_new(self) -> bool:
+        """Say that the last picture holds, if it does; gives whether."""
+        return self._pushing.push_nothing_new(
+            list(self._fleet.status.workers.values()),
+            figures=self._figures_told(),
+            now=self.now(),
+        )
+
+    def _figures_told(self) -> int:
+        """Give how often workers have told figures that are not those before."""
+        return sum(service.figures_told for service in self._fleet.all())
 
     def _looks(self) -> dict[str, Any]:
         services = self._fleet.services.values()

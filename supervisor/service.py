@@ -9,6 +9,7 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class Service:
         self.since_wall = host.wall()
         self.workers: dict[int, Worker] = {}  # by number
         self.memory = Counting()
+        self.figures_told = 0  # how often they were other figures than before
         self.keeper = keeper or NoKeeper()
         self._watch: list[Any] | None = None  # what the newest import depended on
         self._worker_main = worker_main
@@ -215,11 +217,15 @@ class Service:
 
     def _on_beat(self, worker: Worker, message: Message) -> None:
         try:
-            figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
-            whole = merged(figures.values())
             memory_mb, loop_age_s = float(message["memory_mb"]), float(message["loop_age_s"])
+            if (message["figures"], memory_mb) != worker.told:
+                figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
+                worker.told, worker.figures = (message["figures"], memory_mb), figures
+                self.figures_told += 1
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # the app has written into the channel: then this worker will seem stuck
+        figures = worker.figures
+        whole = merged(figures.values())
         now = self._host.now()
         self.memory.report(worker.number, whole, memory_mb, now)
         for name, one in figures.items():
@@ -524,7 +530,7 @@ class Service:
 
     def _act(self, action: lives.Action) -> None:
         if isinstance(action, lives.Spawn):
-            self._spawn(action)
+            self._host.spawn(partial(self._spawn, action))
             return
         if isinstance(action, lives.Note):
             self._telling.tell(EventKind.REPLACED, action.text, problem=True)
@@ -544,9 +550,10 @@ class Service:
                 worker.accepts = True
                 worker.send({"type": "resume"})
 
-    def _spawn(self, action: lives.Spawn) -> None:
+    def _spawn(self, action: lives.Spawn) -> Callable[[], None]:
+        """Fork a worker; gives what is to be done then."""
         if self.life.worker(action.number) is None:
-            return  # given up by now: the one before it could not be forked
+            return lambda: None  # given up by now: the one before it could not be forked
         number, place = action.number, self._free_place(action.generation)
         release = self.keeper.release_for(action.source)
         held = {
@@ -563,15 +570,17 @@ class Service:
                 [listener.fileno() for listener in held.values()],
             )
         except OSError as error:
-            cause = Cause(
-                reason=f"no worker could be started: {error.strerror}",
-                hint="the machine is out of memory, processes or open files",
-            )
-            self._telling.tell(EventKind.EXITED, cause.reason, problem=True)
-            self._step(lives.SpawnFailed(number, cause))
-            return
+            return partial(self._spawn_failed, number, error)
         self.workers[number] = worker
-        self._step(lives.Spawned(number, pid))
+        return lambda: self._step(lives.Spawned(number, pid))
+
+    def _spawn_failed(self, number: int, error: OSError) -> None:
+        cause = Cause(
+            reason=f"no worker could be started: {error.strerror}",
+            hint="the machine is out of memory, processes or open files",
+        )
+        self._telling.tell(EventKind.EXITED, cause.reason, problem=True)
+        self._step(lives.SpawnFailed(number, cause))
 
     def _free_place(self, generation: int) -> int:
         """Give the lowest place in a generation: that of a worker that ended is taken again."""

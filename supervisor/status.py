@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from supervisor import __version__
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
-from supervisor.health import not_ready
+from supervisor.health import aged, not_ready
 from supervisor.serving import Server
 from supervisor.watching import differs
 from supervisor.worker import serve
@@ -46,17 +46,21 @@ class Copy:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._picture: Picture | None = None
-        self._pushed_s = clock()
+        self._pushed_s = self._heard_s = clock()
 
     def push(self, picture: Picture) -> None:
         """Take a new picture as a whole."""
         self._picture = picture
-        self._pushed_s = self._clock()
+        self._pushed_s = self._heard_s = self._clock()
+
+    def alive(self) -> None:
+        """Take note that the main process lives, and has no other picture."""
+        self._heard_s = self._clock()
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last push."""
-        return self._clock() - self._pushed_s
+        """Seconds since the main process was heard of."""
+        return self._clock() - self._heard_s
 
     @property
     def fresh(self) -> bool:
@@ -66,6 +70,7 @@ class Copy:
     def picture(self) -> Picture:
         """Give the picture, with the truth about its own age."""
         picture = self._picture or {"status": "fail", "version": __version__, "apps": {}}
+        picture = aged(picture, self._clock() - self._pushed_s)
         reason = None
         if not self.fresh:
             reason = f"the main process has not been heard of for {self.age_s:.0f} s"
@@ -254,6 +259,9 @@ def run_status(
     watch = FileWatch(tell_change)
 
     def tell(message: Message) -> None:
+        if message["type"] == "alive":
+            copy.alive()
+            return
         copy.push(message["picture"])
         watch.set(message["looks"])
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.events import EventKind
+from supervisor.figures import Figures
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit, ImportReport
 from supervisor.process import Child, kill_group
@@ -58,6 +59,9 @@ class Host(Protocol):
     def when_writable(self, worker: "Worker") -> None:
         """Call the worker's `on_writable` as soon as its channel takes more."""
 
+    def spawn(self, start: Callable[[], Callable[[], None]]) -> None:
+        """Call ``start``, which forks a worker, and then what it gives; soon, or at once."""
+
     def pause_output(self, worker: "Worker", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
@@ -106,6 +110,8 @@ class Worker:
         self.accepts = True  # as far as it is known: it says when it has paused
         self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
+        self.told: tuple[Message, float] | None = None  # by the last beat: figures and memory
+        self.figures: dict[str, Figures] = {}  # those figures, by app
         self.reads_output = True
         self._printed_this_s = LineRate()
         self.child: Child | None = None

@@ -98,6 +98,7 @@ COMPOSITION = {
     "counting",
     "fleet",
     "pictures",
+    "pushing",
     "reconfiguring",
     "cli",
     "cli_check",

@@ -331,6 +331,22 @@ def test_the_wait_is_never_negative(later_s: float) -> None:
     assert whole(facts)["apps"]["coach"]["retry_in_s"] >= 0
 
 
+@pytest.mark.parametrize("state", AppState)
+@settings(deadline=None)
+@given(later_s=st.integers(0, 4))
+def test_a_picture_ages_as_if_it_were_made_anew(state: AppState, later_s: int) -> None:
+    """While nothing happens, only ages and waits change."""
+    refusal = Refusal(cause=CAUSE, at=NOW - 9)
+    apps = [
+        make_facts(state),
+        make_facts(AppState.BACKOFF, name="admin", retry_at=NOW + 3, refusal=refusal),
+    ]
+    before, after = (
+        health.document(SUPERVISOR, apps, [], [make_event(3)], now) for now in (NOW, NOW + later_s)
+    )
+    assert health.aged(before, float(later_s)) == after
+
+
 # ---- ready or not
 
 

@@ -1,8 +1,10 @@
 """What belongs to an app's release: which files, their fingerprint, their hashes."""
 
+import importlib
 import os
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +28,9 @@ from supervisor.trees import (
     candidates,
     fingerprints,
     imported,
+    loaded_files,
     manifest_of,
+    newest_module,
     scan,
 )
 
@@ -366,3 +370,21 @@ def test_modes_are_of_files(tmp_path: Path) -> None:
     write(tmp_path, "a.py")
     [found] = manifest_of(scan(tmp_path, ["a.py"])).entries
     assert found.mode == stat.S_IMODE((tmp_path / "a.py").stat().st_mode)
+
+
+def test_files_loaded_since_a_module(tmp_path: Path) -> None:
+    """Those loaded later, in a child that imports two modules; all, where that one is gone."""
+    for name in ("one_of_mine.py", "two_of_mine.py"):
+        (tmp_path / name).touch()
+
+    def load() -> list[list[str]]:
+        newest = newest_module()
+        sys.path.insert(0, str(tmp_path))
+        importlib.import_module("one_of_mine")
+        importlib.import_module("two_of_mine")
+        later = loaded_files(after=newest)
+        return [sorted(os.path.basename(file) for file in later), sorted(later - loaded_files())]
+
+    assert call_in_child(load, timeout_s=30) == [["one_of_mine.py", "two_of_mine.py"], []]
+    assert os.__file__ in loaded_files()
+    assert os.__file__ in loaded_files(after=object())
