@@ -29,7 +29,7 @@ from benchmarks.tree import REPOSITORY, Command
 
 _PLANNED = """
 import json
-from attrs import fields
+from dataclasses import fields
 from supervisor.settings import AppSettings
 print(json.dumps([f.name for f in fields(AppSettings) if f.metadata.get("planned")]))
 """
