@@ -3,8 +3,9 @@
 A process is an app, or several that share one.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
+from supervisor.records import dataclass
 from supervisor.settings import BindSettings, Config, SupervisorSettings
 
 _FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once, at the start

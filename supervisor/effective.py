@@ -1,9 +1,10 @@
 """The configuration as it is in effect: every value, and where it came from."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from supervisor.records import dataclass
 from supervisor.redaction import HIDDEN
 from supervisor.settings import Config
 

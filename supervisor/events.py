@@ -1,8 +1,9 @@
 """What happened, as values: a kind for programs, a text for people."""
 
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
+
+from supervisor.records import dataclass
 
 
 class EventKind(StrEnum):

@@ -15,7 +15,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from supervisor.records import dataclass
 
 LINGER_S = 2.0  # the next main process is serving by then
 IDLE_S = 5.0  # keep-alive clients get this long for one more request

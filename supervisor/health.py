@@ -5,13 +5,14 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from supervisor.events import Event
 from supervisor.figures import Figures
 from supervisor.life import Life, Refusal, WorkerLife
 from supervisor.model import AppState, Cause, Serving, Source, Status
+from supervisor.records import dataclass
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20

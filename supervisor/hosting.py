@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from supervisor.errors import ChannelClosed
 from supervisor.importing import explain, import_app, purge
 from supervisor.model import ImportReport
 from supervisor.ownport import OwnPort
+from supervisor.records import dataclass
 from supervisor.redaction import Redaction
 from supervisor.serving import Listener, Server
 from supervisor.watching import Watch, beyond_tree, look, stamps, taken, touched

@@ -4,7 +4,6 @@ All work with files happens in throw-away children; this asks for it, and rememb
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from supervisor.events import EventKind
 from supervisor.filework import Code
 from supervisor.life import Life
 from supervisor.model import AppState, Cause, Source
+from supervisor.records import dataclass
 from supervisor.workers import Worker
 
 DESCRIBE_AFTER_S = 2.0  # a machine that has just started has better things to do

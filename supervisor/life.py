@@ -6,10 +6,11 @@ are the current ones, and the old ones accept nothing more. For `restart.STABLE_
 paused, so that they can go on if the new ones crash; then they drain.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport, Source
+from supervisor.records import dataclass
 from supervisor.restart import History
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in

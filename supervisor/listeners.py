@@ -12,8 +12,9 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+from supervisor.records import dataclass
 
 BACKLOG = 1024  # connections the kernel queues while a worker is being replaced
 _UNIX_MODE = 0o666  # a reverse proxy of another user connects; the folder's mode restricts it

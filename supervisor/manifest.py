@@ -3,9 +3,11 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Self
+
+from supervisor.records import dataclass
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXECUTABLE = 0o100

@@ -1,9 +1,11 @@
 """The values that every part of the supervisor speaks of: states, reports, exits."""
 
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, Self
+
+from supervisor.records import dataclass
 
 BEAT_S = 2.0  # a worker says this often how it is
 SWAP_FOLDER = ".flask-supervisor-swap"  # in an app's folder, while a version is put in place

@@ -9,8 +9,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from supervisor.records import dataclass
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PARENT, _SESSION, _STARTED = 1, 3, 19  # proc_pid_stat(5), after the name

@@ -21,11 +21,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from supervisor.ending import CLEANUP_S, end
 from supervisor.model import Exit
+from supervisor.records import dataclass
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15

@@ -6,8 +6,10 @@ often that it counts as failing too.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
+
+from supervisor.records import dataclass
 
 STABLE_S = 1.0  # an exit within this time of ready is a failure
 CLEAR_S = 30.0  # this long ready clears all that was counted

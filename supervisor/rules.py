@@ -6,8 +6,9 @@ only whoever reads one loads cattrs.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from supervisor.records import dataclass
 
 _SHOWN_MAX = 80
 

@@ -8,11 +8,12 @@ import os
 import re
 import socket
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from supervisor.model import Cause
+from supervisor.records import dataclass
 from supervisor.rules import Rule
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -14,7 +14,8 @@ import shlex
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from supervisor.records import dataclass
 
 _NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 _DUMP_REQUEST = 0x001 | 0x300  # linux/netlink.h: NLM_F_REQUEST, NLM_F_DUMP

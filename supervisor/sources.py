@@ -11,10 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntFlag
 from functools import partial
 from typing import Any, NamedTuple
+
+from supervisor.records import dataclass
 
 # Without these only statements matter; looking at all expressions takes most of the time.
 _DEEP = (b"import_module", b"__import__", b"sys.path", b"addsitedir")

@@ -9,7 +9,9 @@ import os
 import re
 import socket
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from supervisor.records import dataclass
 
 FIRST_FD = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 _FDS_MAX = 4096  # more than any unit may store

@@ -10,9 +10,11 @@ import os
 import sysconfig
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
+
+from supervisor.records import dataclass
 
 _SOURCES = (".py", ".pyi", ".so", ".pth")
 _TEMPLATES = "templates"  # what lies in such a folder counts too: Flask keeps templates in memory

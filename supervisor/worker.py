@@ -10,13 +10,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from supervisor import handover
 from supervisor.beats import Beats, pin
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.hosting import SEND_TIMEOUT_S, Code, Hosted, Hosting
+from supervisor.records import dataclass
 from supervisor.serving import Server
 
 IDLE_S = 0.3  # keep-alive clients get this long for one more request

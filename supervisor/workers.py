@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from supervisor.channel import Channel, Message
@@ -13,6 +12,7 @@ from supervisor.figures import Figures
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit, ImportReport
 from supervisor.process import Child, kill_group
+from supervisor.records import dataclass
 from supervisor.redaction import Redaction
 from supervisor.socketstore import SocketStore
 
