@@ -95,7 +95,6 @@ class Supervisor(Errands):
         self._kills = KillCounter()
         self._pushing = Pushing()
         self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
-        self._all_serve = False
         self._reconfiguring = Reconfiguring(self)
         mains = WorkerMains(self, self._state)
         self._fleet = Fleet(self, mains, config, reload_on_change=reload_on_change)
@@ -250,7 +249,7 @@ class Supervisor(Errands):
             kind=kind, text=text, app=app, monotonic_s=self.now(), wall=self.wall(), problem=problem
         )
         self.event_log.add(event)
-        self._pushing.news()
+        self.news()
         self._log.event(text, app=app, kind=str(kind), problem=problem)
         self._remember(text, app=app or OWN_LINES, pid=None, output=False)
 
@@ -259,9 +258,13 @@ class Supervisor(Errands):
 
     def changed(self) -> None:
         """Bring everything up to date, soon and once."""
-        self._pushing.news()
+        self.news()
         if self._settling is None and not self._stopped.is_set():
             self._settling = self._loop.call_soon(self._settle)
+
+    def news(self) -> None:
+        """Take note of something that monitors are told within a second."""
+        self._pushing.news()
 
     def fork(
         self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
@@ -433,15 +436,14 @@ class Supervisor(Errands):
             for member in service.members.values()
             if member.wants_stand_in(service.life, now)
         ]
-        self._all_serve = not wanted and all(
-            service.life.state is AppState.READY for service in self._fleet.all()
-        )
         self._stand_in.set(wanted, self._fleet.ports())
         facts = self._app_facts()  # each second: once for all who are told
         shown = {one.name: health.app_document(one, now) for one in facts}
         self._stand_in.show({"apps": shown})
         self._unit.settled(shown)
         self._push(facts)
+        if wanted or any(one.life.state is not AppState.READY for one in self._fleet.all()):
+            self.news()  # what is told of them changes with the time
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:
@@ -456,7 +458,7 @@ class Supervisor(Errands):
     def _push_for_ever(self) -> None:
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)  # first: whatever fails below
         self._do_what_is_due()  # hangs are looked for
-        if not (self._all_serve and self._push_nothing_new()):
+        if not self._pushing.push_nothing_new(self._fleet.status.workers.values(), now=self.now()):
             self.changed()
         for worker in self._workers.values():
             worker.on_tick()
@@ -471,27 +473,14 @@ class Supervisor(Errands):
     def _push(self, facts: list[AppFacts]) -> None:
         """Send the picture to the status worker, to one that starts too: it answers by it."""
         self._pushing.push(
-            list(self._fleet.status.workers.values()),
+            self._fleet.status.workers.values(),
             lambda: {
                 "type": "picture",
                 "picture": self._picture_of(facts),
                 "looks": self._looks(),
             },
-            figures=self._figures_told(),
             now=self.now(),
         )
-
-    def _push_nothing_new(self) -> bool:
-        """Say that the last picture holds, if it does; gives whether."""
-        return self._pushing.push_nothing_new(
-            list(self._fleet.status.workers.values()),
-            figures=self._figures_told(),
-            now=self.now(),
-        )
-
-    def _figures_told(self) -> int:
-        """Give how often workers have told figures that are not those before."""
-        return sum(service.figures_told for service in self._fleet.all())
 
     def _looks(self) -> dict[str, Any]:
         services = self._fleet.services.values()

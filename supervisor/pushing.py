@@ -4,7 +4,7 @@ While nothing happens, making the picture would be most of what the main process
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor.channel import Message
@@ -19,28 +19,22 @@ class Pushing:
     def __init__(self) -> None:
         self._is_news = True
         self._made_at = -math.inf  # monotonic seconds
-        self._figures = 0
         self._told: list[Worker] = []
 
     def news(self) -> None:
         """Take note that something has happened, which the next picture shows."""
         self._is_news = True
 
-    def push(
-        self, workers: list[Worker], make: Callable[[], Message], *, figures: int, now: float
-    ) -> None:
-        """Send each of ``workers`` the message that ``make`` gives.
-
-        ``figures`` changes with the figures of the apps.
-        """
-        self._is_news, self._figures, self._made_at = False, figures, now
+    def push(self, workers: Iterable[Worker], make: Callable[[], Message], *, now: float) -> None:
+        """Send each of ``workers`` the message that ``make`` gives."""
+        self._is_news, self._made_at = False, now
         self._told = _able(workers)
         _send(self._told, make)
 
-    def push_nothing_new(self, workers: list[Worker], *, figures: int, now: float) -> bool:
+    def push_nothing_new(self, workers: Iterable[Worker], *, now: float) -> bool:
         """Say that the last picture holds; gives False, and says nothing, where it may not."""
         able = _able(workers)
-        if self._is_news or figures != self._figures or now >= self._made_at + _HOLDS_S:
+        if self._is_news or now >= self._made_at + _HOLDS_S:
             return False
         if any(worker not in self._told for worker in able):
             return False
@@ -48,7 +42,7 @@ class Pushing:
         return True
 
 
-def _able(workers: list[Worker]) -> list[Worker]:
+def _able(workers: Iterable[Worker]) -> list[Worker]:
     """Give those that have read what they were told before, starting ones too; others later."""
     return [worker for worker in workers if worker.channel and not worker.channel.unsent]
 

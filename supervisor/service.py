@@ -74,7 +74,6 @@ class Service:
         self.since_wall = host.wall()
         self.workers: dict[int, Worker] = {}  # by number
         self.memory = Counting()
-        self.figures_told = 0  # how often they were other figures than before
         self.keeper = keeper or NoKeeper()
         self._watch: list[Any] | None = None  # what the newest import depended on
         self._worker_main = worker_main
@@ -221,7 +220,7 @@ class Service:
             if (message["figures"], memory_mb) != worker.told:
                 figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
                 worker.told, worker.figures = (message["figures"], memory_mb), figures
-                self.figures_told += 1
+                self._host.news()
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # the app has written into the channel: then this worker will seem stuck
         figures = worker.figures

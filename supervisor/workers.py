@@ -59,6 +59,9 @@ class Host(Protocol):
     def when_writable(self, worker: "Worker") -> None:
         """Call the worker's `on_writable` as soon as its channel takes more."""
 
+    def news(self) -> None:
+        """Take note of something that monitors are told within a second."""
+
     def spawn(self, start: Callable[[], Callable[[], None]]) -> None:
         """Call ``start``, which forks a worker, and then what it gives; soon, or at once."""
 

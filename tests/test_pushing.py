@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
+from supervisor.figures import Figures
+from supervisor.life import Limits
 from supervisor.pushing import Pushing
+from supervisor.service import Service
+from supervisor.workers import Worker
 
 PICTURE = {"type": "picture"}
 
@@ -24,35 +28,34 @@ class Told(SimpleNamespace):
 def test_while_nothing_happens_it_is_said_that_the_picture_holds() -> None:
     """It is made once, and again after five seconds."""
     pushing, worker = Pushing(), Told()
-    pushing.push([worker], lambda: PICTURE, figures=7, now=100.0)
-    said = [pushing.push_nothing_new([worker], figures=7, now=100.0 + s) for s in range(1, 7)]
+    pushing.push([worker], lambda: PICTURE, now=100.0)
+    said = [pushing.push_nothing_new([worker], now=100.0 + s) for s in range(1, 7)]
     assert said == [True, True, True, True, False, False]
     assert worker.sent == ["picture", "alive", "alive", "alive", "alive"]
 
 
-@pytest.mark.parametrize("what", ["news", "figures", "another worker", "never made"])
+@pytest.mark.parametrize("what", ["news", "another worker", "never made"])
 def test_what_makes_a_new_picture(what: str) -> None:
-    """Anything that happened, other figures, and a worker that has not seen this picture."""
+    """Anything that happened, and a worker that has not seen this picture."""
     pushing, worker, other = Pushing(), Told(), Told()
     if what != "never made":
-        pushing.push([worker], lambda: PICTURE, figures=7, now=100.0)
+        pushing.push([worker], lambda: PICTURE, now=100.0)
     if what == "news":
         pushing.news()
     workers = [worker, other] if what == "another worker" else [worker]
-    figures = 8 if what == "figures" else 7
-    assert not pushing.push_nothing_new(workers, figures=figures, now=101.0)
+    assert not pushing.push_nothing_new(workers, now=101.0)
     assert "alive" not in worker.sent + other.sent
-    pushing.push(workers, lambda: PICTURE, figures=figures, now=101.0)
-    assert pushing.push_nothing_new(workers, figures=figures, now=102.0)
+    pushing.push(workers, lambda: PICTURE, now=101.0)
+    assert pushing.push_nothing_new(workers, now=102.0)
 
 
 def test_one_that_does_not_read_is_told_nothing_and_gets_the_whole_later() -> None:
     """What it has not read yet is not added to."""
     pushing, slow, worker = Pushing(), Told(unsent=b"x"), Told()
-    pushing.push([slow, worker], lambda: PICTURE, figures=0, now=100.0)
+    pushing.push([slow, worker], lambda: PICTURE, now=100.0)
     assert (slow.sent, worker.sent) == ([], ["picture"])
     slow.channel.unsent = b""
-    assert not pushing.push_nothing_new([slow, worker], figures=0, now=101.0)
+    assert not pushing.push_nothing_new([slow, worker], now=101.0)
 
 
 def test_without_a_status_worker_no_picture_is_made() -> None:
@@ -61,4 +64,24 @@ def test_without_a_status_worker_no_picture_is_made() -> None:
     def make() -> dict[str, Any]:
         raise AssertionError("nobody is there")
 
-    Pushing().push([], make, figures=0, now=100.0)
+    Pushing().push([], make, now=100.0)
+
+
+def test_other_figures_are_news() -> None:
+    """A beat with the figures and the memory of the beat before is none; any other is."""
+    news: list[int] = []
+    host: Any = SimpleNamespace(
+        now=lambda: 100.0, wall=lambda: "", hide=str, news=lambda: news.append(1)
+    )
+    limits = Limits(import_timeout_s=10)
+    service = Service(
+        host, name="coach", worker_main=lambda *_: 0, limits=limits, shutdown_timeout_s=1.0
+    )
+    worker = Worker(host, "coach", service, number=1)
+    told = []
+    for total, memory_mb in ((0, 30.0), (0, 30.0), (1, 30.0), (1, 30.0), (1, 30.1), (0, 30.1)):
+        figures = {"coach": Figures(total=total).to_json()}
+        beat = {"type": "beat", "loop_age_s": 2.0, "memory_mb": memory_mb, "figures": figures}
+        service.on_message(worker, beat)
+        told.append(len(news))
+    assert told == [1, 1, 2, 2, 3, 4]
