@@ -1,7 +1,6 @@
 """Contenders that manage several apps: ours, supervisord, circus and uWSGI's emperor."""
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,14 +10,12 @@ from benchmarks.contenders import (
     Contender,
     Granian,
     Gunicorn,
-    NotAvailable,
     Options,
     Places,
     Plain,
     Running,
     Threads,
     Waitress,
-    environment,
     refuse_pin,
     refuse_workers,
     touch,
@@ -26,13 +23,6 @@ from benchmarks.contenders import (
 )
 from benchmarks.fleet import App, Fleet
 from benchmarks.tree import REPOSITORY, Command
-
-_PLANNED = """
-import json
-from dataclasses import fields
-from supervisor.settings import AppSettings
-print(json.dumps([f.name for f in fields(AppSettings) if f.metadata.get("planned")]))
-"""
 
 
 class Ours(Plain):
@@ -49,7 +39,6 @@ class Ours(Plain):
             keys["workers"] = options.workers
         if options.pin is not None:
             keys["pin"] = options.pin
-        self._refuse_planned(places, set(keys))
         tables = [
             f'[supervisor]\nhost = "127.0.0.1"\nlog_format = "json"\n'
             f"[status]\nport = {fleet.spare_ports[0]}\n"
@@ -68,22 +57,6 @@ class Ours(Plain):
     def reload(self, running: Running, app: App) -> Sequence[str | Path]:
         file = running.fleet.folder / "supervisor.toml"
         return [running.places.ours, "-m", "supervisor", "reload", app.name, "--config", file]
-
-    def _refuse_planned(self, places: Places, keys: set[str]) -> None:
-        """Raise `NotAvailable` for keys that this version checks but doesn't act on."""
-        if keys <= {"threads"}:
-            return
-        answer = subprocess.run(
-            [places.ours, "-c", _PLANNED],
-            env=environment(self, places),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
-        planned = keys & set(json.loads(answer.stdout))
-        if planned:
-            raise NotAvailable(f"not available in this version: {', '.join(sorted(planned))}")
 
 
 class Supervisord(Plain):
