@@ -282,7 +282,7 @@ def kill_group(pid: int) -> None:
 def _fork() -> int:
     """Fork with every signal blocked; the child unblocks them when it is its own."""
     threads = len(os.listdir("/proc/self/task")) - _EMULATOR_THREADS
-    assert threads <= 1, f"fork is only safe from a single thread, there are {threads}"
+    assert threads == 1, f"fork is only safe from a single thread, there are {threads}"
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed at the start
             stream.flush()

@@ -84,7 +84,10 @@ def test_they_are_made_alike(number: int, arguments: list[int], named: dict[str,
     )
 
 
-@given(one=st.tuples(st.integers(0, 2), st.integers(0, 2)), other=st.tuples(st.integers(0, 2)))
+@given(
+    one=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    other=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
 def test_they_are_equal_alike(one: tuple[int, ...], other: tuple[int, ...]) -> None:
     """Equality and hashes go by the fields that are compared, within a class."""
     theirs = THEIRS[0]
