@@ -291,13 +291,20 @@ class Running:
         """Give the health document of one app."""
         return ask(self.project.status_port, f"/health/{name}").json
 
-    def wait_for(self, name: str, *, timeout_s: float = 15.0, **fields: Any) -> Any:
-        """Wait until the app's health has these fields, and give it."""
+    def wait_for(self, name: str, *, says: str = "", timeout_s: float = 15.0, **fields: Any) -> Any:
+        """Wait until the app's health has these fields and ``says`` in its reason, and give it.
+
+        The status port may hear of something later than an app's port, or than a command. The
+        stand-in covers for a slow import too: that is waited for, unless ``state`` asks for it.
+        """
+        settled = fields.get("serving") == "stand-in" and "state" not in fields
 
         def matches() -> Any:
             found = self.app(name)
             wrong = {key: found[key] for key, value in fields.items() if found[key] != value}
             assert not wrong, f"{name}: {wrong}"
+            assert says in (found["reason"] or ""), f"{name}: {found['reason']}"
+            assert not (settled and found["state"] == "starting"), f"{name} is starting"
             return found
 
         return eventually(matches, timeout_s=timeout_s, what=f"{name} has {fields}")

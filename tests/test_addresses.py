@@ -94,7 +94,7 @@ def test_a_holder_of_either_family_is_named(project: Project) -> None:
         holder.stdout.readline()
         running = project.start()
         named = f"port {port} is in use by pid {holder.pid} ("
-        eventually(lambda: named in (running.wait_for("coach", state="blocked")["reason"]))
+        running.wait_for("coach", says=named, state="blocked")
     running.wait_for("coach", state="ready")
 
 
@@ -156,8 +156,7 @@ def test_a_living_foreign_unix_socket_is_a_conflict(project: Project) -> None:
     with process_in_test(project, UNIX_HOLDER, str(path)) as holder:
         assert holder.stdout.readline() == "held\n"
         running = project.start()
-        reason = running.wait_for("coach", state="blocked")["reason"]
-        assert "coach.sock: it is in use" in reason
+        running.wait_for("coach", says="coach.sock: it is in use", state="blocked")
         assert ask(project.port("neighbour")).status == 200
         assert path.is_socket()
     running.wait_for("coach", state="ready", timeout_s=5)
@@ -171,8 +170,8 @@ def test_a_file_in_the_place_of_a_unix_socket_is_kept(project: Project) -> None:
     path = project.folder / "coach.sock"
     path.write_text("notes of a season")
     running = project.start()
-    reason = running.wait_for("coach", state="blocked")["reason"]
-    assert "coach.sock: there is a file that is no socket" in reason
+    says = "coach.sock: there is a file that is no socket"
+    running.wait_for("coach", says=says, state="blocked")
     assert path.read_text() == "notes of a season"
     path.unlink()
     running.wait_for("coach", state="ready", timeout_s=5)

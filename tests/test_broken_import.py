@@ -103,10 +103,9 @@ def assert_says(running: Running, broken: Broken) -> None:
     problem = refused_with(project.port("coach"), broken.reason)
     if broken.hint:
         assert broken.hint in problem["hint"]
-    running.wait_for("coach", status="fail", serving="stand-in")
+    running.wait_for("coach", says=broken.reason, status="fail", serving="stand-in")
     health = ask(project.status_port, "/health")
     assert (health.status, health.json["status"]) == (503, "fail")
-    assert broken.reason in health.json["apps"]["coach"]["reason"]
     assert health.json["apps"]["neighbour"]["status"] == "pass"
 
 
@@ -149,10 +148,10 @@ def test_the_port_says_why_and_the_others_serve(project: Project) -> None:
     assert "No module named &#x27;field_trainer.settings_manager&#x27;" in page.text
     assert ask(project.port("admin")).text == "admin\n"
     running.wait_until_up()
+    running.wait_for("coach", reason=f"{LINE} (coach.py, line 2)")
     health = ask(project.status_port, "/health")
     assert health.status == 503
     assert health.json["status"] == "fail"
-    assert health.json["apps"]["coach"]["reason"] == f"{LINE} (coach.py, line 2)"
     assert health.json["apps"]["admin"]["status"] == "pass"
 
 
@@ -162,8 +161,10 @@ def test_the_page_of_a_broken_control_app_lists_every_app(project: Project) -> N
     project.app("coach", "1 / 0\n")
     project.app("admin", "import nowhere\n", control=True)
     running = project.start()
+    running.wait_for("neighbour", state="ready")
+    running.wait_for("coach", says="ZeroDivisionError", serving="stand-in")
+    refused_with(project.port("coach"), "ZeroDivisionError")
     problem = refused_with(project.port("admin"), "No module named 'nowhere'")
-    running.wait_for("coach", serving="stand-in")
     assert problem["apps"]["neighbour"]["state"] == "ready"
     page = ask(project.port("admin"), accept="text/html").text
     assert "ZeroDivisionError: division by zero (coach.py, line 1)" in page

@@ -106,8 +106,7 @@ def test_an_app_that_exits_in_its_import_spares_the_others(project: Project) -> 
     running = project.start()
     pid = running.worker("admin")
     running.wait_for("devices", state="ready", pid=pid)
-    found = running.wait_for("coach", serving="stand-in")
-    assert "sys.exit(3)" in found["reason"]
+    running.wait_for("coach", says="sys.exit(3)", serving="stand-in")
     assert field.get("admin") == field.say("pid") == str(pid)
 
 
@@ -118,8 +117,7 @@ def test_all_broken_is_a_failed_process(project: Project) -> None:
     field.write("coach", "raise RuntimeError('of coach')\n")
     running = project.start()
     for name in ("admin", "coach"):
-        found = running.wait_for(name, serving="stand-in")
-        assert f"of {name}" in found["reason"]
+        running.wait_for(name, says=f"of {name}", serving="stand-in")
     field.write("admin", ADMIN)
     field.write("coach", COACH)
     field.pid(running)

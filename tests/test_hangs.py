@@ -80,7 +80,7 @@ def test_a_worker_that_shows_no_sign_of_life(project: Project, how: str) -> None
                 ask(port, "/holds-the-gil", timeout_s=1)
         problem = refused_with(port, NO_SIGN, timeout_s=20)
         stuck_s = time.monotonic() - began
-        found = running.app("coach")
+        found = running.wait_for("coach", says=NO_SIGN, serving="stand-in")
         eventually(lambda: not is_alive(worker), timeout_s=30)
         gone_s = time.monotonic() - began
         running.wait_for("coach", state="ready", serving="app", timeout_s=20)

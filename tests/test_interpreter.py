@@ -220,8 +220,8 @@ def test_a_missing_package_is_not_taken_from_the_supervisor(
     )
     port = project.app("bare", APP, python=str(folder / "bin" / "python"))
     running = project.start()
-    found = running.wait_for("bare", serving="stand-in", timeout_s=30)
-    assert "No module named 'flask'" in found["reason"]
+    says = "No module named 'flask'"
+    found = running.wait_for("bare", says=says, serving="stand-in", timeout_s=30)
     assert "pip install flask" in found["hint"]
     assert ask(port).status == 503
     ended = project.command("check", "bare")

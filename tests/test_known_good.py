@@ -75,8 +75,7 @@ def test_without_a_release_the_stand_in_answers(project: Project) -> None:
     """An app that never was good has nothing to fall back on."""
     port = project.app("coach", BROKEN, known_good_after_s=1)
     running = project.start()
-    health = running.wait_for("coach", serving="stand-in", status="fail")
-    assert health["reason"] == WHY
+    running.wait_for("coach", serving="stand-in", status="fail", reason=WHY)
     assert ask(port).status == 503
 
 

@@ -126,8 +126,7 @@ def test_start_of_an_app_whose_port_has_become_free(project: Project) -> None:
     with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
         assert holder.stdout.readline() == "listening\n"
         running = project.start()
-        running.wait_for("coach", state="blocked")
-        eventually(lambda: "is in use by pid" in running.app("coach")["reason"])
+        running.wait_for("coach", says="is in use by pid", state="blocked")
         result = project.command("start", "coach")
         assert result.returncode == 1
         assert f"port {port} is in use by pid {holder.pid}" in result.stderr

@@ -69,10 +69,8 @@ def test_a_port_that_another_process_holds(project: Project, option: str) -> Non
     with held(project, port, option=option) as holder:
         running = project.start()
         named = f"port {port} is in use by pid {holder.pid} ("
-        blocked = running.wait_for("coach", state="blocked")
+        blocked = running.wait_for("coach", says=named, state="blocked")
         assert ask(project.port("admin")).text == "admin\n"
-        eventually(lambda: named in running.app("coach")["reason"])
-        blocked = running.app("coach")
         assert (blocked["status"], blocked["serving"], blocked["pid"]) == ("fail", "nothing", None)
         assert f"kill {holder.pid}" in blocked["hint"]
         assert ask(project.status_port, "/health").status == 503
@@ -233,7 +231,7 @@ def test_two_that_start_together_never_share_a_port(project: Project, tmp_path: 
             loser = next(r for r in pair if states_of(r)["coach"] == "blocked")
             winner = next(running for running in pair if running is not loser)
             named = f"is in use by pid {winner.process.pid} ("
-            eventually(lambda: named in loser.app("coach")["reason"])  # noqa: B023 - at once
+            loser.wait_for("coach", says=named)
             assert winner.stop() == 0
             loser.wait_for("coach", state="ready", timeout_s=5)
             assert loser.stop() == 0

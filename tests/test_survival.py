@@ -148,7 +148,7 @@ def test_a_killed_stand_in_is_replaced(project: Project) -> None:
         refused_with(port, "ZeroDivisionError", timeout_s=2)
     assert poller.refused == 0
     assert {answer.status for answer in poller.answers} == {503}
-    assert running.app("coach")["reason"].startswith("ZeroDivisionError")
+    running.wait_for("coach", says="ZeroDivisionError")
 
 
 def test_a_killed_status_worker_is_replaced(project: Project) -> None:
