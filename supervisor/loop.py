@@ -94,6 +94,7 @@ class Supervisor(Errands):
         self.sockets = self._unit.sockets
         self._kills = KillCounter()
         self._pushing = Pushing()
+        self._watches = False  # files, from here
         self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
         self._reconfiguring = Reconfiguring(self)
         mains = WorkerMains(self, self._state)
@@ -139,7 +140,6 @@ class Supervisor(Errands):
         self._push_for_ever()
         self._look_for_ever()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
-        self.run_task(self._watch_without_status())
         await self._stopped.wait()
         await releases.stop(_UNDO_S)
         server.stop()
@@ -458,6 +458,8 @@ class Supervisor(Errands):
     def _push_for_ever(self) -> None:
         self._loop.call_later(PUSH_INTERVAL_S, self._push_for_ever)  # first: whatever fails below
         self._do_what_is_due()  # hangs are looked for
+        if self._fleet.status.life.state is not AppState.READY and not self._watches:
+            self.run_task(self._watch_without_status())
         if not self._pushing.push_nothing_new(self._fleet.status.workers.values(), now=self.now()):
             self.changed()
         for worker in self._workers.values():
@@ -488,17 +490,19 @@ class Supervisor(Errands):
 
     async def _watch_without_status(self) -> None:
         """Look at files from here while the status worker, which does it otherwise, can't."""
-        while True:
-            await asyncio.sleep(PUSH_INTERVAL_S)
-            looks = {key: look for key, look in self._looks().items() if look["every_s"] < 1}
-            if not looks or self._fleet.status.life.state is AppState.READY:
-                continue
-            with contextlib.suppress(TaskFailed, OSError):  # then the next look, or the next retry
-                for key in await run_in_child(
-                    changed, looks, timeout_s=_WATCH_TIMEOUT_S, quiet=True
-                ):
-                    generation = looks[key]["generation"]
-                    self.on_files({"key": key, "generation": generation, "changed": True})
+        looks = {key: look for key, look in self._looks().items() if look["every_s"] < 1}
+        if not looks:
+            return
+        self._watches = True
+        try:
+            found = await run_in_child(changed, looks, timeout_s=_WATCH_TIMEOUT_S, quiet=True)
+        except (TaskFailed, OSError):  # then the next look, or the next retry
+            return
+        finally:
+            self._watches = False
+        for key in found:
+            generation = looks[key]["generation"]
+            self.on_files({"key": key, "generation": generation, "changed": True})
 
     async def looks_now(self) -> set[str]:
         """Give the names of the processes whose files are not what they imported."""
