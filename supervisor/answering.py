@@ -25,7 +25,7 @@ class Tally:
         self._classes = [0] * len(CLASSES)
         self._latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self._latency_sum_s = 0.0
-        self._rejected = 0
+        self.turned_away = 0  # those 503s
         self.total = 0  # answers, but for the 503s of a full house
         self.serving: dict[object, float] = {}  # by thread: since when its request is complete
 
@@ -43,7 +43,7 @@ class Tally:
         """Count the 503 of a full house."""
         with self._lock:
             self._classes[4] += 1
-            self._rejected += 1
+            self.turned_away += 1
 
     @property
     def oldest(self) -> float | None:
@@ -56,7 +56,7 @@ class Tally:
             return {
                 "total": sum(self._classes),
                 "by_class": dict(zip(CLASSES, self._classes, strict=True)),
-                "rejected": self._rejected,
+                "rejected": self.turned_away,
                 "latency": tuple(self._latency),
                 "latency_sum_s": self._latency_sum_s,
             }

@@ -1,71 +1,85 @@
-"""A worker's beats: every two seconds it says how it is, from a thread of its own.
+"""A worker's beats: every two seconds its server's loop shows that it turns, and tells what is new.
 
-A worker that is stopped, or busy outside of Python code, says nothing; one whose server loop
-doesn't turn says so. Needs the standard library and waitress alone.
+A worker that is stopped, busy outside of Python code, or whose loop is stuck, shows nothing. Needs
+the standard library and waitress alone.
 """
 
+import contextlib
 import os
 import resource
+import select
 import threading
-import time
 
+from supervisor import pulse
 from supervisor.channel import Channel
 from supervisor.errors import ChannelClosed
+from supervisor.figures import Figures
 from supervisor.handover import Handover
-from supervisor.model import BEAT_S
 from supervisor.serving import Server
 
 _PAGE = resource.getpagesize()
 _MB = 1024 * 1024
+_TELL_S = 10.0  # at least this often, also when nothing is new
 
 
-class Beats(threading.Thread):
-    """Tells of ``server`` through ``channel`` until the process ends.
+class Beats:
+    """Tells of ``server`` through ``channel``; `beat` is for the server's loop.
 
     ``heir``, if the worker may outlive the main process, is told too that the process lives.
     """
 
     def __init__(self, server: Server, channel: Channel, heir: Handover | None) -> None:
-        super().__init__(name="beats", daemon=True)
         self._server = server
         self._channel = channel
         self._heir = heir
+        self._pulses = pulse.own()
+        self._memory = _Memory()
+        self._told: tuple[dict[str, Figures], float] | None = None
+        self._tell_at = 0.0  # monotonic seconds
 
-    def run(self) -> None:
-        """Beat for ever, first at once."""
-        while self.beat():
-            if self._heir is not None:
-                self._heir.alive()
-            self._server.wake()  # so that an idle loop has turned before the next beat
-            time.sleep(BEAT_S)
+    def beat(self, now: float) -> None:
+        """Show that the loop turns, and tell how the server is, if that is news."""
         if self._heir is not None:
-            self._heir.orphaned()  # even if the loop is stuck
-
-    def beat(self) -> bool:
-        """Say now how the server is; gives whether anybody can hear it.
-
-        Callable from any thread: at the end once more, so that no request goes uncounted.
-        """
-        try:
-            self._channel.send_if_read(self._message(time.monotonic()))
-        except ChannelClosed:
-            return False  # the loop notices too, and ends this worker
-        return True
-
-    def _message(self, now: float) -> dict[str, object]:
-        figures = self._server.figures(now)
-        return {
+            self._heir.alive()
+        if self._pulses is not None:
+            self._pulses.worker.beat(now)
+        figures, memory_mb = self._server.figures(now), round(self._memory.resident_mb(), 1)
+        is_told = (figures, memory_mb) == self._told and now < self._tell_at
+        if is_told and self._pulses is not None:
+            return
+        self._told = None
+        message = {
             "type": "beat",
-            "loop_age_s": round(self._server.loop_age_s(now), 3),
-            "memory_mb": round(resident_mb(), 1),
+            "at": now,
+            "memory_mb": memory_mb,
             "figures": {name: one.to_json() for name, one in figures.items()},
         }
+        with contextlib.suppress(ChannelClosed):  # the loop notices too, and ends this worker
+            if self._channel.send_if_read(message):
+                self._told, self._tell_at = (figures, memory_mb), now + _TELL_S
 
 
-def resident_mb() -> float:
-    """Give the resident memory of this process: proc_pid_statm(5)."""
-    with open("/proc/self/statm", "rb") as stream:
-        return int(stream.read(200).split()[1]) * _PAGE / _MB
+def tell_when_orphaned(channel: Channel, heir: Handover) -> None:
+    """Tell ``heir`` at once when the main process is gone, even if the server's loop is stuck."""
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(channel.fileno(), 0)  # the end alone, no message
+        poll.poll()
+        heir.orphaned()
+
+    threading.Thread(target=wait, name="orphaned", daemon=True).start()
+
+
+class _Memory:
+    """The memory of this process; its file stays open, which is cheaper."""
+
+    def __init__(self) -> None:
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def resident_mb(self) -> float:
+        """Give what is resident: proc_pid_statm(5)."""
+        return int(os.pread(self._statm, 200, 0).split()[1]) * _PAGE / _MB
 
 
 def pin(number: int) -> None:

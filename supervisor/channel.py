@@ -81,14 +81,19 @@ class Channel:
                 raise ChannelClosed("the other end does not read")
             self._flush()
 
-    def send_if_read(self, message: Message) -> None:
-        """Send ``message``, or forget it when the other end has not read what came before."""
+    def send_if_read(self, message: Message) -> bool:
+        """Send ``message``, or forget it when the other end has not read what came before.
+
+        Gives whether it was sent; raises `ChannelClosed` when nobody can receive it.
+        """
         with self._lock:
             if self._unsent:
                 self._flush()
-            if not self._unsent:
-                self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
-                self._flush()
+            if self._unsent:
+                return False
+            self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            self._flush()
+            return True
 
     def flush(self) -> None:
         """Send what was kept; raises `ChannelClosed`."""

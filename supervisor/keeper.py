@@ -93,7 +93,10 @@ class StandInKeeper:
 
     def on_tick(self) -> None:
         """End a stand-in that shows no sign of life: the next one answers in its place."""
-        if self._worker is None or self._host.now() - self._heard_at < STUCK_AFTER_S:
+        if self._worker is None:
+            return
+        self._heard_at = max(self._heard_at, self._worker.alive_at)
+        if self._host.now() - self._heard_at < STUCK_AFTER_S:
             return
         assert self._worker.child is not None
         kill_group(self._worker.child.pid)

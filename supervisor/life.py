@@ -227,11 +227,18 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """The worker says how it is; ``loop_age_s`` is the time since its server loop turned."""
+class SignOfLife:
+    """The worker's server loop has turned ``at``, monotonic seconds."""
 
     number: int
-    loop_age_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker says how it is."""
+
+    number: int
     oldest_request_s: float | None = None
     memory_mb: float = 0.0
     requests: int = 0
@@ -265,7 +272,7 @@ AppEvent = (
     | KnownGood
     | Elapsed
 )
-WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | Beat | GaveUp | Exited
+WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | SignOfLife | Beat | GaveUp | Exited
 LifeEvent = AppEvent | WorkerEvent
 
 

@@ -95,6 +95,7 @@ class Supervisor(Errands):
         self._kills = KillCounter()
         self._pushing = Pushing()
         self._watches = False  # files, from here
+        self._look_at = 0.0  # for foreign listeners, monotonic seconds
         self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
         self._reconfiguring = Reconfiguring(self)
         mains = WorkerMains(self, self._state)
@@ -138,7 +139,6 @@ class Supervisor(Errands):
         self.sockets.discard_rest()
         self._unit.begin(self.config)
         self._push_for_ever()
-        self._look_for_ever()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
         await self._stopped.wait()
         await releases.stop(_UNDO_S)
@@ -460,17 +460,16 @@ class Supervisor(Errands):
         self._do_what_is_due()  # hangs are looked for
         if self._fleet.status.life.state is not AppState.READY and not self._watches:
             self.run_task(self._watch_without_status())
-        if not self._pushing.push_nothing_new(self._fleet.status.workers.values(), now=self.now()):
+        if not self._pushing.holds(self._fleet.status.workers.values(), now=self.now()):
             self.changed()
+        if self.now() >= self._look_at:
+            self._look_at = self.now() + foreign.INTERVAL_S
+            self._foreign.look(self._fleet.ports())
         for worker in self._workers.values():
             worker.on_tick()
         self._stand_in.on_tick()
         self._log.flush()
         self._unit.cycle_completed(self.now())
-
-    def _look_for_ever(self) -> None:
-        self._loop.call_later(foreign.INTERVAL_S, self._look_for_ever)
-        self._foreign.look(self._fleet.ports())
 
     def _push(self, facts: list[AppFacts]) -> None:
         """Send the picture to the status worker, to one that starts too: it answers by it."""

@@ -32,6 +32,7 @@ class Pool(ThreadedTaskDispatcher):
         self._cpu = _CpuUse()
         self._looked_at = float("-inf")
         self._told_short = False
+        self._idle: tuple[tuple[int, ...], Figures] | None = None
         self.set_thread_count(threads)
 
     @property
@@ -109,6 +110,14 @@ class Pool(ThreadedTaskDispatcher):
     def figures(self, now: float, *, connections: int) -> Figures:
         """Give the figures of the listener; callable from any thread."""
         busy, queue = len(self._tally.serving), len(self.queue)
+        key = (self.size, connections, self._tally.total, self._tally.turned_away)
+        if not busy and not queue and self._idle is not None and self._idle[0] == key:
+            return self._idle[1]  # nothing has happened since
+        figures = self._figures(now, busy, queue, connections)
+        self._idle = (key, figures) if not figures.in_flight else None
+        return figures
+
+    def _figures(self, now: float, busy: int, queue: int, connections: int) -> Figures:
         since = self._tally.oldest
         wait_s = self.head_wait_s(now)
         ages = [now - since] if since is not None else []

@@ -1,16 +1,15 @@
-"""Tells the status worker each second what there is to show: the whole picture, or that it holds.
+"""Tells the status worker what there is to show, and each second that this still holds.
 
 While nothing happens, making the picture would be most of what the main process does.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection
 
 from supervisor.channel import Message
 from supervisor.workers import Worker
 
-_HOLDS_S = 5.0  # the time alone changes little: restarts and latencies are those of a minute
+HOLDS_S = 15.0  # the time alone changes little: restarts and latencies are those of a minute
 
 
 class Pushing:
@@ -25,30 +24,24 @@ class Pushing:
         """Take note that something has happened, which the next picture shows."""
         self._is_news = True
 
-    def push(self, workers: Iterable[Worker], make: Callable[[], Message], *, now: float) -> None:
+    def push(self, workers: Collection[Worker], make: Callable[[], Message], *, now: float) -> None:
         """Send each of ``workers`` the message that ``make`` gives."""
         self._is_news, self._made_at = False, now
         self._told = _able(workers)
-        _send(self._told, make)
+        if self._told:
+            message = make()
+            for worker in self._told:
+                worker.send(message)
 
-    def push_nothing_new(self, workers: Iterable[Worker], *, now: float) -> bool:
-        """Say that the last picture holds; gives False, and says nothing, where it may not."""
-        able = _able(workers)
-        if self._is_news or now >= self._made_at + _HOLDS_S:
+    def holds(self, workers: Collection[Worker], *, now: float) -> bool:
+        """Say whether the last picture holds, and let ``workers`` see that this process is well."""
+        for worker in workers:
+            worker.show_life(now)
+        if self._is_news or now >= self._made_at + HOLDS_S:
             return False
-        if any(worker not in self._told for worker in able):
-            return False
-        _send(able, lambda: {"type": "alive"})
-        return True
+        return all(worker in self._told for worker in _able(workers))
 
 
-def _able(workers: Iterable[Worker]) -> list[Worker]:
+def _able(workers: Collection[Worker]) -> list[Worker]:
     """Give those that have read what they were told before, starting ones too; others later."""
     return [worker for worker in workers if worker.channel and not worker.channel.unsent]
-
-
-def _send(workers: list[Worker], make: Callable[[], Message]) -> None:
-    if workers:
-        message: dict[str, Any] = make()
-        for worker in workers:
-            worker.send(message)

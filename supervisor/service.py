@@ -23,7 +23,7 @@ from supervisor.generations import DRAIN_MARGIN_S
 from supervisor.keeping import Keeper, NoKeeper
 from supervisor.life import Life, Limits, Phase
 from supervisor.member import Member
-from supervisor.model import AppState, Cause, Exit, ImportReport, Source
+from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport, Source
 from supervisor.port import Port
 from supervisor.process import kill_group
 from supervisor.settings import BindSettings
@@ -142,9 +142,19 @@ class Service:
         now = self._host.now()
         for member in self.members.values():
             member.port.on_time(now)
+        self._look_for_life(now)
         self._step(lives.Elapsed())
         self._try_members(now)
         self.keeper.on_time(self.life, self.worker, now)
+
+    def _look_for_life(self, now: float) -> None:
+        """Take note of workers that live, before it matters."""
+        for worker in self.workers.values():
+            known = self.life.worker(worker.number)
+            if known is None or now < known.alive_at + 2 * BEAT_S:
+                continue
+            if worker.alive_at > known.alive_at:
+                self._step(lives.SignOfLife(worker.number, min(worker.alive_at, now)))
 
     def forgive(self, pause_s: float) -> None:
         """Count nothing against the workers for ``pause_s`` seconds in which nobody listened."""
@@ -216,7 +226,7 @@ class Service:
 
     def _on_beat(self, worker: Worker, message: Message) -> None:
         try:
-            memory_mb, loop_age_s = float(message["memory_mb"]), float(message["loop_age_s"])
+            memory_mb, at = float(message["memory_mb"]), float(message["at"])
             if (message["figures"], memory_mb) != worker.told:
                 figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
                 worker.told, worker.figures = (message["figures"], memory_mb), figures
@@ -230,10 +240,10 @@ class Service:
         for name, one in figures.items():
             if name in self.members:
                 self.members[name].port.counting.report(worker.number, one, memory_mb, now)
+        self._step(lives.SignOfLife(worker.number, min(at, now)))
         self._step(
             lives.Beat(
                 worker.number,
-                loop_age_s=loop_age_s,
                 oldest_request_s=whole.oldest_s,
                 memory_mb=memory_mb,
                 requests=whole.total,
@@ -520,7 +530,9 @@ class Service:
         self.life, actions = lifecycle.step(before, event, self._host.now(), random.random)
         if self.life.since != before.since or self.life.state is not before.state:
             self.since_wall = self._host.wall()
-        if self.life is not before and (actions or not isinstance(event, lives.Beat)):
+        is_quiet = isinstance(event, lives.Beat | lives.SignOfLife)
+        is_as_before = is_quiet and not actions and self.life.state is before.state
+        if self.life is not before and not is_as_before:
             self._telling.of_step(before, self.life, event)
             self.keeper.on_change(before, self.life)
             self._host.changed()

@@ -59,7 +59,9 @@ class Server:
         self._paused = False
         self._full = False  # at the limit of connections, and none of them is idle
         self._crowded = False  # that, or a listener is at its own limit
-        self._turned_at = time.monotonic()
+        self._every_s = _TURN_S
+        self._beat: Callable[[float], None] | None = None
+        self._beat_at = 0.0  # monotonic seconds
 
     def add(
         self,
@@ -122,12 +124,10 @@ class Server:
         """Make the loop turn soon; callable from any thread and from a signal handler."""
         self._waker.wake()
 
-    def loop_age_s(self, now: float) -> float:
-        """Give how long ago the loop completed a turn; callable from any thread.
-
-        An idle loop turns rarely: call `wake` some time before.
-        """
-        return max(0.0, now - self._turned_at)
+    def every(self, seconds: float, beat: Callable[[float], None]) -> None:
+        """Call ``beat`` in the loop with the monotonic time: at once, then every ``seconds``."""
+        self._every_s, self._beat = seconds, beat
+        self._beat_at = 0.0
 
     def figures(self, now: float) -> dict[str, Figures]:
         """Give the figures of each listener, by name; callable from any thread."""
@@ -157,7 +157,7 @@ class Server:
         """Serve until a drain is over; gives the number of requests it cut off."""
         while True:
             self._waker.going_to_wait()
-            self._turned_at = now = time.monotonic()
+            now = time.monotonic()
             drain = self._drain
             if drain is not None:
                 channels = self._channels()
@@ -171,6 +171,11 @@ class Server:
 
     def _tend(self, now: float, wait_s: float) -> float:
         """Do what is due; gives how long to wait for events."""
+        if self._beat is not None:
+            if now >= self._beat_at:
+                self._beat_at = now + self._every_s
+                self._beat(now)
+            wait_s = min(wait_s, self._beat_at - now)
         for listener in self._listeners:
             due_s = listener.tend(now)
             if due_s is not None:

@@ -1,8 +1,8 @@
 """The status worker: health for monitors on a port of its own, and the watch over files.
 
-The main process pushes its picture here on every change and every second; answers come from
-that copy, so that no request ever reaches the main process. When no push comes, that is the
-news: the main process is stuck or gone.
+The main process pushes its picture here on every change, and shows every second that it lives;
+answers come from that copy, so that no request ever reaches the main process. When it shows no
+life any more, that is the news: it is stuck or gone.
 """
 
 import json
@@ -16,15 +16,16 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from supervisor import __version__
+from supervisor import __version__, pulse
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.health import aged, not_ready
+from supervisor.pushing import HOLDS_S
 from supervisor.serving import Server
 from supervisor.watching import differs
 from supervisor.worker import serve
 
-STALE_S = 3.0  # pushes come every second; this long without one and something is wrong
+STALE_S = 3.0  # a sign of life comes every second; this long without one, something is wrong
 _FIRST_LOOK_S = 0.5
 _THREADS = 4
 _SEND_TIMEOUT_S = 1.0
@@ -41,26 +42,32 @@ ENDPOINTS = {
 
 
 class Copy:
-    """The last picture pushed by the main process, and its age."""
+    """The last picture pushed by the main process, and its age.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    ``alive_at`` gives the monotonic time of that one's last sign of life.
+    """
+
+    def __init__(
+        self, alive_at: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self._alive_at = alive_at
         self._picture: Picture | None = None
-        self._pushed_s = self._heard_s = clock()
+        self._pushed_s = clock()
 
     def push(self, picture: Picture) -> None:
         """Take a new picture as a whole."""
         self._picture = picture
-        self._pushed_s = self._heard_s = self._clock()
-
-    def alive(self) -> None:
-        """Take note that the main process lives, and has no other picture."""
-        self._heard_s = self._clock()
+        self._pushed_s = self._clock()
 
     @property
     def age_s(self) -> float:
-        """Seconds since the main process was heard of."""
-        return self._clock() - self._heard_s
+        """Seconds since the main process was heard of.
+
+        One that lives and can't make a new picture when it should is not well either.
+        """
+        alive_at = min(self._alive_at(), self._pushed_s + HOLDS_S)
+        return self._clock() - max(alive_at, self._pushed_s)
 
     @property
     def fresh(self) -> bool:
@@ -245,7 +252,9 @@ def run_status(
 ) -> int:
     """Be the status worker on ``listener``."""
     channel = Channel(connection)
-    copy = Copy()
+    pulses = pulse.own()
+    assert pulses is not None  # it is forked, and runs in no other interpreter
+    copy = Copy(lambda: pulses.main.at)
     lock = threading.Lock()
 
     def tell_change(key: str, generation: int, truth: bool) -> None:
@@ -259,9 +268,6 @@ def run_status(
     watch = FileWatch(tell_change)
 
     def tell(message: Message) -> None:
-        if message["type"] == "alive":
-            copy.alive()
-            return
         copy.push(message["picture"])
         watch.set(message["looks"])
 

@@ -9,13 +9,15 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 from supervisor import handover
-from supervisor.beats import Beats, pin
+from supervisor.beats import Beats, pin, tell_when_orphaned
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.hosting import SEND_TIMEOUT_S, Code, Hosted, Hosting
+from supervisor.model import BEAT_S
 from supervisor.records import dataclass
 from supervisor.serving import Server
 
@@ -97,8 +99,10 @@ def serve(
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
     beats = Beats(server, channel, heir)
-    beats.start()
+    if heir is not None:
+        tell_when_orphaned(channel, heir)
+    server.every(BEAT_S, beats.beat)
     cut_off = server.run()
-    beats.beat()
+    beats.beat(time.monotonic())  # once more, so that no request goes uncounted
     if cut_off:
         sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")

@@ -33,6 +33,7 @@ from supervisor.life import (
     Pending,
     Phase,
     Ready,
+    SignOfLife,
     Spawned,
     SpawnFailed,
     WorkerEvent,
@@ -125,9 +126,6 @@ def _exited_importing(
 
 def _beat(life: Life, worker: WorkerLife, event: WorkerEvent, now: float, rng: Rng) -> Step:
     assert isinstance(event, Beat)
-    alive_at = max(worker.alive_at, now - event.loop_age_s)
-    stuck = worker.stuck and now - alive_at > STUCK_AFTER_S
-    life = with_worker(life, replace(worker, alive_at=alive_at, stuck=stuck))
     cause = _too_much(life, worker, event)
     not_before = max(life.recycle_at, worker.since + RECYCLE_MIN_S)
     may = life.candidate is None and life.pending is None and now >= not_before
@@ -135,6 +133,15 @@ def _beat(life: Life, worker: WorkerLife, event: WorkerEvent, now: float, rng: R
         return life, ()
     life, actions = reload(life, now, rng)
     return life, (Note(cause.reason), *actions)
+
+
+def _sign_of_life(
+    life: Life, worker: WorkerLife, event: WorkerEvent, now: float, _rng: Rng
+) -> Step:
+    assert isinstance(event, SignOfLife)
+    alive_at = max(worker.alive_at, event.at)
+    stuck = worker.stuck and now - alive_at > STUCK_AFTER_S
+    return with_worker(life, replace(worker, alive_at=alive_at, stuck=stuck)), ()
 
 
 def _gave_up(life: Life, worker: WorkerLife, event: WorkerEvent, _now: float, _rng: Rng) -> Step:
@@ -301,7 +308,7 @@ def _hung(life: Life, worker: WorkerLife, now: float) -> Step:
 
 
 def nothing(life: Life, _worker: WorkerLife, _event: WorkerEvent, _now: float, _rng: Rng) -> Step:
-    """Change nothing: the event came too late."""
+    """Change nothing: the event came too late, or too early."""
     return life, ()
 
 
@@ -310,19 +317,24 @@ TABLE: dict[tuple[Phase, type[WorkerEvent]], Handler] = {
     (Phase.IMPORTING, SpawnFailed): _spawn_failed,
     (Phase.IMPORTING, ImportFailed): _import_failed,
     (Phase.IMPORTING, Ready): _ready,
+    (Phase.IMPORTING, SignOfLife): nothing,  # its `Ready` is on the way
     (Phase.IMPORTING, GaveUp): _gave_up,
     (Phase.IMPORTING, Exited): _exited_importing,
+    (Phase.READY, SignOfLife): _sign_of_life,
     (Phase.READY, Beat): _beat,
     (Phase.READY, GaveUp): _gave_up,
     (Phase.READY, Exited): _exited_ready,
+    (Phase.PAUSED, SignOfLife): _sign_of_life,
     (Phase.PAUSED, Beat): _beat,
     (Phase.PAUSED, GaveUp): _gave_up,
     (Phase.PAUSED, Exited): _exited_paused,
+    (Phase.DRAINING, SignOfLife): nothing,
     (Phase.DRAINING, Beat): nothing,
     (Phase.DRAINING, GaveUp): nothing,
     (Phase.DRAINING, Exited): _exited_told_to,
     (Phase.ENDING, ImportFailed): nothing,
     (Phase.ENDING, Ready): nothing,
+    (Phase.ENDING, SignOfLife): nothing,
     (Phase.ENDING, Beat): nothing,
     (Phase.ENDING, GaveUp): nothing,
     (Phase.ENDING, Exited): _exited_told_to,

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from supervisor import pulse
 from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.events import EventKind
@@ -12,6 +13,7 @@ from supervisor.figures import Figures
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit, ImportReport
 from supervisor.process import Child, kill_group
+from supervisor.pulse import Pulses
 from supervisor.records import dataclass
 from supervisor.redaction import Redaction
 from supervisor.socketstore import SocketStore
@@ -117,14 +119,34 @@ class Worker:
         self.figures: dict[str, Figures] = {}  # those figures, by app
         self.reads_output = True
         self._printed_this_s = LineRate()
+        self._pulses: Pulses | None = None
         self.child: Child | None = None
         self.channel: Channel | None = None
 
     def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
         """Fork it and give its pid; raises OSError."""
-        self.child = self._host.fork(run, f"fs-{self.name}", keep, self)
+        self._pulses = pulses = Pulses()
+
+        def main(connection: socket.socket) -> int:
+            pulse.take(pulses)
+            return run(connection)
+
+        self.child = self._host.fork(main, f"fs-{self.name}", keep, self)
         self.channel = Channel(self.child.channel)
         return self.child.pid
+
+    @property
+    def alive_at(self) -> float:
+        """When its server's loop is known to have turned: monotonic seconds, 0 before.
+
+        One in another interpreter says so with its beats alone.
+        """
+        return self._pulses.worker.at if self._pulses else 0.0
+
+    def show_life(self, now: float) -> None:
+        """Let the worker see that this process is well."""
+        if self._pulses is not None:
+            self._pulses.main.beat(now)
 
     def on_messages(self) -> None:
         """Hear what the worker says."""

@@ -27,6 +27,7 @@ from supervisor.life import (
     Phase,
     Ready,
     Resume,
+    SignOfLife,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -114,7 +115,8 @@ class World:
                 continue
             if behaviour.kind != "freeze" or self.now - worker.since < behaviour.then_s:
                 memory_mb = 1000.0 if behaviour.kind == "greedy" else 10.0
-                self.step(Beat(number, loop_age_s=0.0, memory_mb=memory_mb))
+                self.step(SignOfLife(number, at=self.now))
+                self.step(Beat(number, memory_mb=memory_mb))
 
     def step(self, event: LifeEvent) -> None:
         """Take one step, check it, and carry out its actions."""

@@ -6,7 +6,6 @@ from lifeworld import NOW, REPORT, middle
 
 from supervisor.life import (
     Action,
-    Beat,
     Bound,
     Elapsed,
     Exited,
@@ -16,6 +15,7 @@ from supervisor.life import (
     Limits,
     Phase,
     Ready,
+    SignOfLife,
     Spawn,
     Spawned,
     WorkerLife,
@@ -74,7 +74,7 @@ class OneLife:
         while self.now < end:
             self.now = min(self.now + BEAT_S, end)
             for worker in self.life.of(Phase.READY, Phase.PAUSED):
-                assert self.take(Beat(worker.number, loop_age_s=0.0)) == []
+                assert self.take(SignOfLife(worker.number, at=self.now)) == []
 
     def fail(self, *, times: int = 1) -> "OneLife":
         """Let the import fail and its worker end, again and again, at the times that are due."""

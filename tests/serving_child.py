@@ -3,10 +3,9 @@
 Argument: a JSON object with `threads`, `max_threads`, `files` (that the app has open) and
 `options` of waitress. Commands: ``drain TIMEOUT_S IDLE_S``, ``release`` (the requests of
 ``/hold``), ``count`` (connections and held requests), ``step SECONDS`` (the wall clock alone),
-``wait SECONDS`` (time goes by at once), ``figures``, ``pause``, ``resume``, ``age`` (of the loop),
-``stall SECONDS`` (the loop, which a thread watches),
-``beat SECONDS`` (a thread wakes the loop after these), ``cpu`` (seconds used),
-``threads off`` or ``on`` (no thread can be started).
+``wait SECONDS`` (time goes by at once), ``figures``, ``pause``, ``resume``, ``beats`` (of the loop,
+and the age of the last), ``stall SECONDS`` (the loop, which a thread watches), ``cpu`` (seconds
+used), ``threads off`` or ``on`` (no thread can be started).
 """
 
 import contextlib
@@ -81,6 +80,9 @@ def _half() -> Iterator[bytes]:
     raise RuntimeError("broken half way")
 
 
+BEAT_S = 0.1
+
+
 class _Clock:
     """A clock that can be set."""
 
@@ -117,20 +119,15 @@ def main() -> None:
         clocks = {"step": _Clock(time.time), "wait": _Clock(time.monotonic)}
         time.time, time.monotonic = clocks["step"], clocks["wait"]
 
-        def tell_age(after_s: float) -> None:
-            time.sleep(after_s)
-            figures = server.figures(time.monotonic())["app"].to_json()
-            _say(age_s=server.loop_age_s(time.monotonic()), figures=figures)
+        beats: list[float] = []
+        server.every(BEAT_S, beats.append)
 
-        def beat(after_s: float) -> None:
+        def tell_beats() -> None:
+            _say(count=len(beats), age_s=time.monotonic() - beats[-1])
+
+        def tell_later(after_s: float) -> None:
             time.sleep(after_s)
-            before_s = server.loop_age_s(time.monotonic())
-            server.wake()
-            deadline = time.monotonic() + 10
-            while (after := server.loop_age_s(time.monotonic())) >= before_s:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
-            _say(before_s=before_s, after_s=after)
+            tell_beats()
 
         def obey() -> None:
             lines = os.read(0, 4096).decode().splitlines()
@@ -154,17 +151,15 @@ def main() -> None:
                     case ["resume"]:
                         server.resume()
                         _say(done=True)
-                    case ["age"]:
-                        _say(age_s=server.loop_age_s(time.monotonic()))
+                    case ["beats"]:
+                        tell_beats()
                     case ["cpu"]:
                         _say(cpu_s=time.process_time())
                     case ["threads", "off" | "on" as whether]:
                         threading.stack_size(1 << 62 if whether == "off" else 0)
                         _say(done=True)
-                    case ["beat", seconds]:
-                        threading.Thread(target=beat, args=(float(seconds),)).start()
                     case ["stall", seconds]:
-                        threading.Thread(target=tell_age, args=(float(seconds) * 0.6,)).start()
+                        threading.Thread(target=tell_later, args=(float(seconds) * 0.6,)).start()
                         time.sleep(float(seconds))
                     case ["step" | "wait" as kind, seconds]:
                         clocks[kind].offset_s += float(seconds)

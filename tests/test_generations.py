@@ -28,6 +28,7 @@ from supervisor.life import (
     ReloadAsked,
     RestartAsked,
     Resume,
+    SignOfLife,
     Spawn,
     SpawnFailed,
     StopAsked,
@@ -196,7 +197,7 @@ def test_a_drain_that_does_not_end_is_killed() -> None:
     one = reloading()
     one.ready()
     one.take(Elapsed(), later_s=STABLE_S)
-    assert one.take(Elapsed(), Beat(2, loop_age_s=0), later_s=STOP_S) == []
+    assert one.take(Elapsed(), Beat(2), later_s=STOP_S) == []
     assert one.take(Elapsed(), later_s=DRAIN_MARGIN_S) == [Kill(1)]
     assert one.take(Elapsed()) == []
 
@@ -314,20 +315,21 @@ def test_a_worker_without_a_sign_of_life_is_stuck_then_replaced() -> None:
     assert one.reason.startswith("the worker showed no sign of life for 30 s")
 
 
-def test_a_beat_ends_it() -> None:
+def test_a_sign_of_life_ends_it() -> None:
     """The worker serves again, and the stand-in leaves."""
     one = OneLife().up()
     one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
-    one.take(Beat(1, loop_age_s=0.5))
+    one.take(SignOfLife(1, at=one.now - 0.5))
     assert (one.life.state, one.life.cause) == (AppState.READY, None)
     assert not wants_stand_in(one.life, one.now)
 
 
-def test_beats_of_a_loop_that_does_not_turn_are_no_sign_of_life() -> None:
-    """The thread that beats may work while the server's loop is stuck."""
+def test_an_old_sign_of_life_is_none() -> None:
+    """What was read late says when it was written."""
     one = OneLife().up()
-    for age_s in (2, 4, 6, 8):
-        one.take(Beat(1, loop_age_s=age_s), Elapsed(), later_s=2)
+    ready_at = one.now
+    for _ in range(4):
+        one.take(SignOfLife(1, at=ready_at), Beat(1), Elapsed(), later_s=2)
     assert one.life.state is AppState.FAILED
 
 
@@ -335,12 +337,12 @@ def test_one_of_two_that_is_stuck_leaves_the_app_ready() -> None:
     """The other one serves: no stand-in, but a warning; the stuck one is replaced in time."""
     one = OneLife(workers=2).up()
     for _ in range(4):
-        one.take(Beat(1, loop_age_s=0), Elapsed(), later_s=2)
+        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
     assert one.worker(2).stuck
     assert one.life.state is AppState.READY
     assert "no sign of life" in one.reason
     for _ in range(12):
-        one.take(Beat(1, loop_age_s=0), Elapsed(), later_s=2)
+        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
     assert [a for a in one.done if isinstance(a, Kill)] == [Kill(2)]
     one.take(Exited(2, Exit(signal=9)))
     assert one.numbers(Phase.IMPORTING) == [3]
@@ -370,27 +372,27 @@ def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
 ) -> None:
     """Nobody is killed: a new generation takes over, and people are told why."""
     one = OneLife(**limits).up()
-    assert one.take(Beat(1, loop_age_s=0, **figures)) == []  # type: ignore[arg-type]  # too soon
+    assert one.take(Beat(1, **figures)) == []  # type: ignore[arg-type]  # too soon
     one.now += RECYCLE_MIN_S
-    assert one.take(Beat(1, loop_age_s=0, **WELL)) == []  # type: ignore[arg-type]
-    noted, spawned = one.take(Beat(1, loop_age_s=0, **{**WELL, **figures}))  # type: ignore[arg-type]
+    assert one.take(Beat(1, **WELL)) == []  # type: ignore[arg-type]
+    noted, spawned = one.take(Beat(1, **{**WELL, **figures}))  # type: ignore[arg-type]
     assert isinstance(noted, Note)
     assert noted.text.startswith(reason)
     assert spawned == Spawn(2, 2)
-    assert one.take(Beat(1, loop_age_s=0, **figures)) == []  # type: ignore[arg-type]
+    assert one.take(Beat(1, **figures)) == []  # type: ignore[arg-type]
 
 
 def test_without_limits_nothing_is_too_much() -> None:
     """Slow is not dead, and large is the app's own business."""
     one = OneLife().up()
-    beat = Beat(1, loop_age_s=0, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
+    beat = Beat(1, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
     assert one.take(beat, later_s=RECYCLE_MIN_S) == []
 
 
 def test_a_refused_replacement_is_tried_again_after_a_while() -> None:
     """The files may be broken for long: not every beat starts an import."""
     one = OneLife(max_memory_mb=100).up()
-    large = Beat(1, loop_age_s=0, memory_mb=200)
+    large = Beat(1, memory_mb=200)
     one.take(large, later_s=RECYCLE_MIN_S)
     one.take(ImportFailed(2, REPORT), Exited(2, Exit(code=1)))
     assert one.take(large, later_s=RECYCLE_AGAIN_S - 1) == []

@@ -29,6 +29,7 @@ from supervisor.life import (
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
+    SignOfLife,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -256,7 +257,8 @@ WORKER_EVENTS: list[WorkerEvent] = [
     SpawnFailed(1, NO_FORK),
     ImportFailed(1, REPORT),
     Ready(1),
-    Beat(1, loop_age_s=0.1),
+    SignOfLife(1, at=0.1),
+    Beat(1),
     Exited(1, CRASH),
 ]
 # the phase of worker 1, its event: its phase afterwards (None: it is gone), the actions
@@ -265,20 +267,25 @@ WORKER_TABLE: list[tuple[Phase, WorkerEvent, Phase | None, list[Action]]] = [
     (Phase.IMPORTING, SpawnFailed(1, NO_FORK), None, [Spawn(2, 2)]),
     (Phase.IMPORTING, ImportFailed(1, REPORT), Phase.ENDING, []),
     (Phase.IMPORTING, Ready(1), Phase.READY, []),
+    (Phase.IMPORTING, SignOfLife(1, at=0.1), Phase.IMPORTING, []),
     (Phase.IMPORTING, GaveUp(1, REPORT.cause), Phase.IMPORTING, []),
     (Phase.IMPORTING, Exited(1, CRASH), None, [Spawn(2, 2)]),
-    (Phase.READY, Beat(1, loop_age_s=0.1), Phase.READY, []),
+    (Phase.READY, SignOfLife(1, at=0.1), Phase.READY, []),
+    (Phase.READY, Beat(1), Phase.READY, []),
     (Phase.READY, GaveUp(1, REPORT.cause), Phase.READY, []),
     (Phase.READY, Exited(1, CRASH), None, [Spawn(2, 2)]),
-    (Phase.PAUSED, Beat(1, loop_age_s=0.1), Phase.PAUSED, []),
+    (Phase.PAUSED, SignOfLife(1, at=0.1), Phase.PAUSED, []),
+    (Phase.PAUSED, Beat(1), Phase.PAUSED, []),
     (Phase.PAUSED, GaveUp(1, REPORT.cause), Phase.PAUSED, []),
     (Phase.PAUSED, Exited(1, CRASH), None, []),
-    (Phase.DRAINING, Beat(1, loop_age_s=0.1), Phase.DRAINING, []),
+    (Phase.DRAINING, SignOfLife(1, at=0.1), Phase.DRAINING, []),
+    (Phase.DRAINING, Beat(1), Phase.DRAINING, []),
     (Phase.DRAINING, GaveUp(1, REPORT.cause), Phase.DRAINING, []),
     (Phase.DRAINING, Exited(1, CRASH), None, []),
     (Phase.ENDING, ImportFailed(1, REPORT), Phase.ENDING, []),
     (Phase.ENDING, Ready(1), Phase.ENDING, []),
-    (Phase.ENDING, Beat(1, loop_age_s=0.1), Phase.ENDING, []),
+    (Phase.ENDING, SignOfLife(1, at=0.1), Phase.ENDING, []),
+    (Phase.ENDING, Beat(1), Phase.ENDING, []),
     (Phase.ENDING, GaveUp(1, REPORT.cause), Phase.ENDING, []),
     (Phase.ENDING, Exited(1, CRASH), None, [Spawn(2, 2)]),
 ]
@@ -320,7 +327,7 @@ def test_what_a_worker_says_that_has_been_reaped(state: AppState, number: int) -
     one = STATES[state]()
     before = one.life
     events = [Spawned(number, 1), ImportFailed(number, REPORT), Ready(number)]
-    assert one.take(*events, Beat(number, loop_age_s=99), Exited(number, CRASH)) == []
+    assert one.take(*events, SignOfLife(number, at=99), Beat(number), Exited(number, CRASH)) == []
     assert one.life is before
 
 

@@ -1,4 +1,4 @@
-"""What the status worker is told each second: the whole picture, or that the last one holds."""
+"""What the status worker is told: the whole picture, or each second that the last one holds."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -18,20 +18,25 @@ class Told(SimpleNamespace):
     """A worker that only remembers what it was sent."""
 
     def __init__(self, *, unsent: bytes = b"") -> None:
-        super().__init__(channel=SimpleNamespace(unsent=unsent), sent=[])
+        super().__init__(channel=SimpleNamespace(unsent=unsent), sent=[], shown=[])
 
     def send(self, message: dict[str, Any]) -> None:
         """Remember it."""
         self.sent.append(message["type"])
 
+    def show_life(self, now: float) -> None:
+        """Remember when."""
+        self.shown.append(now)
 
-def test_while_nothing_happens_it_is_said_that_the_picture_holds() -> None:
-    """It is made once, and again after five seconds."""
+
+def test_while_nothing_happens_the_picture_holds() -> None:
+    """It is made once, and again after fifteen seconds; each second the main process shows life."""
     pushing, worker = Pushing(), Told()
     pushing.push([worker], lambda: PICTURE, now=100.0)
-    said = [pushing.push_nothing_new([worker], now=100.0 + s) for s in range(1, 7)]
-    assert said == [True, True, True, True, False, False]
-    assert worker.sent == ["picture", "alive", "alive", "alive", "alive"]
+    holds = [pushing.holds([worker], now=100.0 + s) for s in (1, 2, 14, 15, 16)]
+    assert holds == [True, True, True, False, False]
+    assert worker.sent == ["picture"]
+    assert worker.shown == [101.0, 102.0, 114.0, 115.0, 116.0]
 
 
 @pytest.mark.parametrize("what", ["news", "another worker", "never made"])
@@ -43,10 +48,9 @@ def test_what_makes_a_new_picture(what: str) -> None:
     if what == "news":
         pushing.news()
     workers = [worker, other] if what == "another worker" else [worker]
-    assert not pushing.push_nothing_new(workers, now=101.0)
-    assert "alive" not in worker.sent + other.sent
+    assert not pushing.holds(workers, now=101.0)
     pushing.push(workers, lambda: PICTURE, now=101.0)
-    assert pushing.push_nothing_new(workers, now=102.0)
+    assert pushing.holds(workers, now=102.0)
 
 
 def test_one_that_does_not_read_is_told_nothing_and_gets_the_whole_later() -> None:
@@ -55,7 +59,7 @@ def test_one_that_does_not_read_is_told_nothing_and_gets_the_whole_later() -> No
     pushing.push([slow, worker], lambda: PICTURE, now=100.0)
     assert (slow.sent, worker.sent) == ([], ["picture"])
     slow.channel.unsent = b""
-    assert not pushing.push_nothing_new([slow, worker], now=101.0)
+    assert not pushing.holds([slow, worker], now=101.0)
 
 
 def test_without_a_status_worker_no_picture_is_made() -> None:
@@ -81,7 +85,7 @@ def test_other_figures_are_news() -> None:
     told = []
     for total, memory_mb in ((0, 30.0), (0, 30.0), (1, 30.0), (1, 30.0), (1, 30.1), (0, 30.1)):
         figures = {"coach": Figures(total=total).to_json()}
-        beat = {"type": "beat", "loop_age_s": 2.0, "memory_mb": memory_mb, "figures": figures}
+        beat = {"type": "beat", "at": 98.0, "memory_mb": memory_mb, "figures": figures}
         service.on_message(worker, beat)
         told.append(len(news))
     assert told == [1, 1, 2, 2, 3, 4]
