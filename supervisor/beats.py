@@ -19,7 +19,7 @@ from supervisor.serving import Server
 
 _PAGE = resource.getpagesize()
 _MB = 1024 * 1024
-_TELL_S = 10.0  # at least this often, also when nothing is new
+_TELL_S = 30.0  # at least this often, also when nothing is new
 
 
 class Beats:

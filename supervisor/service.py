@@ -23,7 +23,7 @@ from supervisor.generations import DRAIN_MARGIN_S
 from supervisor.keeping import Keeper, NoKeeper
 from supervisor.life import Life, Limits, Phase
 from supervisor.member import Member
-from supervisor.model import BEAT_S, AppState, Cause, Exit, ImportReport, Source
+from supervisor.model import AppState, Cause, Exit, ImportReport, Source
 from supervisor.port import Port
 from supervisor.process import kill_group
 from supervisor.settings import BindSettings
@@ -39,6 +39,7 @@ RELOAD_IDLE_S = 5.0  # when another worker serves, idle connections are kept thi
 SHUTDOWN_IDLE_S = 0.3  # else; at once would lose one in eight requests of a client that paces them
 _SLOW_LOOK_S = 10.0  # between two looks whether the code that runs is still the code on disk
 _QUICK_LOOK_S = 0.5
+_LOOK_MARGIN_S = 0.5
 
 Operation = lives.StartAsked | lives.StopAsked | lives.RestartAsked | lives.ReloadAsked
 _WORDS: dict[type[Operation], str] = {
@@ -148,10 +149,10 @@ class Service:
         self.keeper.on_time(self.life, self.worker, now)
 
     def _look_for_life(self, now: float) -> None:
-        """Take note of workers that live, before it matters."""
+        """Take note of workers that live, just before they would count as stuck."""
         for worker in self.workers.values():
             known = self.life.worker(worker.number)
-            if known is None or now < known.alive_at + 2 * BEAT_S:
+            if known is None or now < known.alive_at + lives.STUCK_AFTER_S - _LOOK_MARGIN_S:
                 continue
             if worker.alive_at > known.alive_at:
                 self._step(lives.SignOfLife(worker.number, min(worker.alive_at, now)))

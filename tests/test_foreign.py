@@ -6,7 +6,7 @@ from harness import Project, ask, eventually, process_in_test
 from observing import events
 from operating_case import HOLDER, call, wait_until_ready
 
-TIMEOUT_S = 30.0  # it is looked for every 5 s
+TIMEOUT_S = 30.0  # it is looked for every 10 s
 
 
 def test_a_listener_that_joins_later(project: Project) -> None:
