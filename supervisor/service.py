@@ -144,6 +144,7 @@ class Service:
         for member in self.members.values():
             member.port.on_time(now)
         self._look_for_life(now)
+        self._look_at_sizes()
         self._step(lives.Elapsed())
         self._try_members(now)
         self.keeper.on_time(self.life, self.worker, now)
@@ -156,6 +157,15 @@ class Service:
                 continue
             if worker.alive_at > known.alive_at:
                 self._step(lives.SignOfLife(worker.number, min(worker.alive_at, now)))
+
+    def _look_at_sizes(self) -> None:
+        """Judge again what holds since the last beat: it may have been too soon then."""
+        limits = self.life.limits
+        if limits.max_memory_mb is None and limits.max_requests is None:
+            return
+        for worker in list(self.workers.values()):
+            if worker.beat is not None:
+                self._step(worker.beat)
 
     def forgive(self, pause_s: float) -> None:
         """Count nothing against the workers for ``pause_s`` seconds in which nobody listened."""
@@ -242,14 +252,13 @@ class Service:
             if name in self.members:
                 self.members[name].port.counting.report(worker.number, one, memory_mb, now)
         self._step(lives.SignOfLife(worker.number, min(at, now)))
-        self._step(
-            lives.Beat(
-                worker.number,
-                oldest_request_s=whole.oldest_s,
-                memory_mb=memory_mb,
-                requests=whole.total,
-            )
+        worker.beat = lives.Beat(
+            worker.number,
+            oldest_request_s=whole.oldest_s,
+            memory_mb=memory_mb,
+            requests=whole.total,
         )
+        self._step(worker.beat)
 
     def _ready(self, worker: Worker) -> None:
         before = self.life.current

@@ -10,6 +10,7 @@ from supervisor.channel import Channel, Message
 from supervisor.errors import ChannelClosed
 from supervisor.events import EventKind
 from supervisor.figures import Figures
+from supervisor.life import Beat
 from supervisor.logs import LineRate, OutputLines
 from supervisor.model import Cause, Exit, ImportReport
 from supervisor.process import Child, kill_group
@@ -117,6 +118,7 @@ class Worker:
         self.facts: Message = {}  # what it told of its code when it was ready
         self.told: tuple[Message, float] | None = None  # by the last beat: figures and memory
         self.figures: dict[str, Figures] = {}  # those figures, by app
+        self.beat: Beat | None = None  # what it said last of its size and its requests
         self.reads_output = True
         self._printed_this_s = LineRate()
         self._pulses: Pulses | None = None
