@@ -238,13 +238,12 @@ class Service:
     def _on_beat(self, worker: Worker, message: Message) -> None:
         try:
             memory_mb, at = float(message["memory_mb"]), float(message["at"])
-            if (message["figures"], memory_mb) != worker.told:
-                figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
-                worker.told, worker.figures = (message["figures"], memory_mb), figures
-                self._host.news()
+            figures = {n: Figures.from_json(one) for n, one in message["figures"].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # the app has written into the channel: then this worker will seem stuck
-        figures = worker.figures
+        if (figures, memory_mb) != worker.told:
+            worker.told = (figures, memory_mb)
+            self._host.news()
         whole = merged(figures.values())
         now = self._host.now()
         self.memory.report(worker.number, whole, memory_mb, now)

@@ -59,7 +59,7 @@ class Server:
         self._paused = False
         self._full = False  # at the limit of connections, and none of them is idle
         self._crowded = False  # that, or a listener is at its own limit
-        self._every_s = _TURN_S
+        self._every_s = 0.0
         self._beat: Callable[[float], None] | None = None
         self._beat_at = 0.0  # monotonic seconds
 

@@ -116,8 +116,7 @@ class Worker:
         self.accepts = True  # as far as it is known: it says when it has paused
         self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
-        self.told: tuple[Message, float] | None = None  # by the last beat: figures and memory
-        self.figures: dict[str, Figures] = {}  # those figures, by app
+        self.told: tuple[dict[str, Figures], float] | None = None  # by app, and the memory
         self.beat: Beat | None = None  # what it said last of its size and its requests
         self.reads_output = True
         self._printed_this_s = LineRate()

@@ -123,7 +123,8 @@ def main() -> None:
         server.every(BEAT_S, beats.append)
 
         def tell_beats() -> None:
-            _say(count=len(beats), age_s=time.monotonic() - beats[-1])
+            figures = server.figures(time.monotonic())["app"].to_json()
+            _say(count=len(beats), age_s=time.monotonic() - beats[-1], figures=figures)
 
         def tell_later(after_s: float) -> None:
             time.sleep(after_s)
