@@ -10,7 +10,7 @@ def main() -> None:
     command line turns it on again; `run` does so when everything is loaded.
     """
     gc.disable()
-    from supervisor.cli import main as run_command_line
+    from supervisor.cli.main import main as run_command_line
 
     run_command_line()
 

@@ -17,7 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor.errors import ControlError, NotRunning
+from supervisor.values.errors import ControlError, NotRunning
+
+__all__ = ["SOCKET_VARIABLE", "Client", "ControlError", "NotRunning", "socket_address"]
 
 SOCKET_VARIABLE = "FLASK_SUPERVISOR_SOCKET"
 _SUN_PATH_MAX = 107  # unix(7): sun_path holds 108 bytes, its closing NUL included

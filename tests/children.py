@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import REPOSITORY, eventually
 
-from supervisor.process import Child, fork_child, kill_group
+from supervisor.process.fork import Child, fork_child, kill_group
 
 TIMEOUT_S = 30.0
 

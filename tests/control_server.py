@@ -11,9 +11,8 @@ from typing import Any
 from children import child
 from harness import eventually
 
-from supervisor import control
 from supervisor.client import Client, socket_address
-from supervisor.control import ControlServer, Method, RequestError
+from supervisor.control.server import ControlServer, Method, RequestError, listen
 
 TIMEOUT_S = 20.0
 WAIT_S = 1.0  # of the methods that take their time
@@ -71,7 +70,7 @@ async def serve(listener: socket.socket) -> int:
 @contextlib.contextmanager
 def server(path: Path) -> Iterator[Client]:
     """Run a server at ``path`` in a process of its own; gives a client of it."""
-    listener = control.listen(path)
+    listener = listen(path)
     try:
         keep = (listener.fileno(),)
         with child(lambda _: asyncio.run(serve(listener)), keep=keep):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor.importing import import_app
-from supervisor.process import call_in_child
+from supervisor.process.throwaway import call_in_child
+from supervisor.worker.importing import import_app
 
 LIMIT_S = 20.0  # for imports that end by themselves
 

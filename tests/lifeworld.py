@@ -8,8 +8,9 @@ import heapq
 import itertools
 from dataclasses import dataclass
 
-from supervisor.generations import DRAINING_MAX
-from supervisor.life import (
+from supervisor.policy.backoff import FAILED_DELAY_S
+from supervisor.policy.generations import DRAINING_MAX
+from supervisor.policy.process_state import (
     STAND_IN_AFTER_S,
     Action,
     Beat,
@@ -35,9 +36,9 @@ from supervisor.life import (
     next_wakeup,
     wants_stand_in,
 )
-from supervisor.lifecycle import step
-from supervisor.model import AppState, Cause, Exit, ImportReport, Source
-from supervisor.restart import FAILED_DELAY_S
+from supervisor.policy.process_transitions import step
+from supervisor.values.reports import Cause, Exit, ImportReport
+from supervisor.values.states import AppState, Source
 
 NOW = 1000.0
 TICK_S = 1.0  # the loop looks for hangs this often

@@ -10,7 +10,7 @@ from typing import Any
 from harness import Answer, Poller, Project, Running, ask, eventually
 
 from supervisor.client import Client
-from supervisor.errors import SupervisorError
+from supervisor.values.errors import SupervisorError
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

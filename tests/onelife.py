@@ -4,7 +4,8 @@ from typing import Any
 
 from lifeworld import NOW, REPORT, middle
 
-from supervisor.life import (
+from supervisor.policy.backoff import FAILURES_MAX
+from supervisor.policy.process_state import (
     Action,
     Bound,
     Elapsed,
@@ -20,9 +21,9 @@ from supervisor.life import (
     Spawned,
     WorkerLife,
 )
-from supervisor.lifecycle import step
-from supervisor.model import BEAT_S, Exit
-from supervisor.restart import FAILURES_MAX
+from supervisor.policy.process_transitions import step
+from supervisor.values.constants import HEARTBEAT_S
+from supervisor.values.reports import Exit
 
 IMPORT_S = 10.0
 STOP_S = 8.0
@@ -72,7 +73,7 @@ class OneLife:
         """Let time go by, in which all that serve or wait show a sign of life."""
         end = self.now + later_s
         while self.now < end:
-            self.now = min(self.now + BEAT_S, end)
+            self.now = min(self.now + HEARTBEAT_S, end)
             for worker in self.life.of(Phase.READY, Phase.PAUSED):
                 assert self.take(SignOfLife(worker.number, at=self.now)) == []
 

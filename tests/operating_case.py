@@ -19,7 +19,7 @@ from typing import Any
 from harness import REPOSITORY, Project, Running, eventually
 
 from supervisor.client import Client
-from supervisor.errors import SupervisorError
+from supervisor.values.errors import SupervisorError
 
 NOBODY = 65534
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -29,8 +29,12 @@ ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 AS_USER = """
 import ctypes, os, sys
 import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
-from supervisor import checking, cli, cli_check, cli_config, cli_doctor, cli_operate, cli_releases
-from supervisor import confighistory, doctor, lastgood, loop, release_commands
+from supervisor.health import app_check
+from supervisor.cli import check, config, doctor, main, operate, releases
+from supervisor.config import history, last_good
+from supervisor.doctor import machine
+from supervisor.daemon import loop
+from supervisor.deploy import methods
 uid = int(sys.argv[1])
 if sys.argv[2] == "run":
     loop.warm_up()
@@ -39,7 +43,7 @@ os.setgid(uid)
 os.setuid(uid)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 sys.argv = ["flask-supervisor", *sys.argv[2:]]
-cli.main()
+main.main()
 """
 
 # Holds the ports of its arguments: "HOST:PORT", or "+HOST:PORT" with SO_REUSEPORT.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness import REPOSITORY, eventually
 
-from supervisor.figures import Figures
+from supervisor.values.metrics import Metrics
 
 
 class Serving:
@@ -36,22 +36,22 @@ class Serving:
         """Begin a drain; the limits are so long that no busy machine reaches them."""
         assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
 
-    def figures(self, name: str = "app") -> Figures:
-        """Give the figures of the app, or of the other one."""
-        return Figures.from_json(self.tell("figures")[name])
+    def metrics(self, name: str = "app") -> Metrics:
+        """Give the metrics of the app, or of the other one."""
+        return Metrics.from_json(self.tell("metrics")[name])
 
-    def wait_for_figures(self, name: str = "app", **wanted: Any) -> Figures:
-        """Wait until the figures have these values, and give them."""
+    def wait_for_figures(self, name: str = "app", **wanted: Any) -> Metrics:
+        """Wait until the metrics have these values, and give them."""
 
-        def matches() -> Figures:
-            found = self.figures(name)
+        def matches() -> Metrics:
+            found = self.metrics(name)
             wrong = {
                 key: getattr(found, key) for key in wanted if getattr(found, key) != wanted[key]
             }
             assert not wrong, f"{wrong} instead of {wanted}"
             return found
 
-        return eventually(matches, what=f"figures {wanted}")
+        return eventually(matches, what=f"metrics {wanted}")
 
     def wait_for(self, **wanted: int) -> None:
         """Wait until there are so many ``connections``, or ``held`` requests."""

@@ -3,7 +3,7 @@
 Argument: a JSON object with `threads`, `max_threads`, `files` (that the app has open) and
 `options` of waitress. Commands: ``drain TIMEOUT_S IDLE_S``, ``release`` (the requests of
 ``/hold``), ``count`` (connections and held requests), ``step SECONDS`` (the wall clock alone),
-``wait SECONDS`` (time goes by at once), ``figures``, ``pause``, ``resume``, ``beats`` (of the loop,
+``wait SECONDS`` (time goes by at once), ``metrics``, ``pause``, ``resume``, ``beats`` (of the loop,
 and the age of the last), ``stall SECONDS`` (the loop, which a thread watches), ``cpu`` (seconds
 used), ``threads off`` or ``on`` (no thread can be started).
 """
@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from supervisor.listeners import Address, bind
-from supervisor.serving import Server
+from supervisor.ports.listeners import Address, bind
+from supervisor.server.server import Server
 
 _OPEN_FILES = 1024  # as systemd and most shells give it
 _released = threading.Event()
@@ -80,7 +80,7 @@ def _half() -> Iterator[bytes]:
     raise RuntimeError("broken half way")
 
 
-BEAT_S = 0.1
+HEARTBEAT_S = 0.1
 
 
 class _Clock:
@@ -120,11 +120,11 @@ def main() -> None:
         time.time, time.monotonic = clocks["step"], clocks["wait"]
 
         beats: list[float] = []
-        server.every(BEAT_S, beats.append)
+        server.every(HEARTBEAT_S, beats.append)
 
         def tell_beats() -> None:
-            figures = server.figures(time.monotonic())["app"].to_json()
-            _say(count=len(beats), age_s=time.monotonic() - beats[-1], figures=figures)
+            metrics = server.metrics(time.monotonic())["app"].to_json()
+            _say(count=len(beats), age_s=time.monotonic() - beats[-1], metrics=metrics)
 
         def tell_later(after_s: float) -> None:
             time.sleep(after_s)
@@ -143,9 +143,9 @@ def main() -> None:
                         _released.set()
                     case ["count"]:
                         _say(connections=len(serving.active_channels), held=len(_held))
-                    case ["figures"]:
+                    case ["metrics"]:
                         now = time.monotonic()
-                        _say(**{k: v.to_json() for k, v in server.figures(now).items()})
+                        _say(**{k: v.to_json() for k, v in server.metrics(now).items()})
                     case ["pause"]:
                         server.pause()
                         _say(done=True)

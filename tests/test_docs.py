@@ -8,11 +8,13 @@ import click
 import pytest
 from harness import REPOSITORY
 
-from supervisor import cli, settings, status
-from supervisor.events import EventKind
-from supervisor.health import AppFacts, SupervisorFacts, app_document, document
-from supervisor.life import Life, Limits, Phase
-from supervisor.model import AppState, Serving, Status
+from supervisor.cli import main
+from supervisor.config import settings
+from supervisor.health import status_worker
+from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
+from supervisor.policy.process_state import Life, Limits, Phase
+from supervisor.values.events import EventKind
+from supervisor.values.states import AppState, Serving, Status
 
 DOCS = REPOSITORY / "docs"
 TABLES = {
@@ -82,7 +84,7 @@ def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Comm
 def test_every_command_and_option_is_described() -> None:
     """The operator's guide has a row for each command, and each help text has an example."""
     text = section(DOCS / "operating.md", "Commands")
-    for name, command in commands(cli.cli):
+    for name, command in commands(main.cli):
         row = re.search(rf"^\| `{name}\b.*$", text, flags=re.MULTILINE)
         assert row, f"command {name} has no row"
         for parameter in command.params:
@@ -107,7 +109,7 @@ def test_every_endpoint_and_field_is_described() -> None:
     )
     about = SupervisorFacts(version="", pid=1, started_wall="", started_s=0.0)
     words = {
-        *status.ENDPOINTS,
+        *status_worker.ENDPOINTS,
         *document(about, [], [], [], 0.0),
         *app_document(facts, 0.0),
         *app_document(facts, 0.0)["requests"],

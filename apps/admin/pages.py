@@ -6,8 +6,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request
 
 from apps.admin.picture import picture_of
-from supervisor.client import Client
-from supervisor.errors import ControlError
+from supervisor.client import Client, ControlError
 
 pages = Blueprint("pages", __name__)
 

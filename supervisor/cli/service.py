@@ -1,0 +1,158 @@
+"""``flask-supervisor service install``, ``uninstall`` and ``show``."""
+
+import time
+from typing import Any
+
+import click
+
+from supervisor.cli.output import client, config_option, load
+from supervisor.config.settings import Config
+from supervisor.systemd import unit_file
+from supervisor.values.errors import ControlError, SupervisorError
+
+_SETTLE_S = 30.0  # for imports that take their time; what is ready later is ready later
+_POLL_S = 0.1
+
+_user_option = click.option(
+    "--user",
+    metavar="NAME",
+    help="Run as this user: for apps that live in a person's folder. Default: the user of the "
+    f"service that is installed, else the system user {unit_file.DEFAULT_USER}.",
+)
+
+
+@click.group("service", epilog="Example: sudo flask-supervisor service install")
+def service_group() -> None:
+    """Let systemd start and watch the supervisor, from the boot on."""
+
+
+@service_group.command("install", epilog="Example: flask-supervisor service install --user pi")
+@config_option
+@_user_option
+def install(config_file: str | None, user: str | None) -> None:
+    """Install the service, start it, and wait until its ports answer.
+
+    Doing it again brings everything up to date; no client of a running service is refused. The
+    service runs this installation of flask-supervisor, with the configuration given, or with the
+    one it has.
+    """
+    from supervisor.systemd import installation, preflight
+
+    config = _load(config_file)
+    preflight.require("install the service")
+    for line in installation.make_user(user or installation.installed_user()):
+        click.echo(line)
+    machine = installation.machine_for(_user(user))
+    notes = preflight.look(config, machine)
+    notes += [
+        f"as the unit starts it: {problem}" for problem in preflight.as_the_unit_sees_it(config)
+    ]
+    preflight.refuse_beside_a_copy(config)
+    for line in installation.write(config, machine):
+        click.echo(line)
+    for note in notes:
+        click.secho(f"note: {note}", fg="yellow")
+    installation.start()
+    _print_outcome(config)
+
+
+def _load(given: str | None) -> Config:
+    """Load the given configuration, else that of the service, else the one that is found.
+
+    Which one lies in the current folder must not change what a service runs.
+    """
+    from supervisor.systemd import installation
+
+    installed = installation.installed_config()
+    return load(given or (str(installed) if installed else None))
+
+
+def _user(given: str | None) -> str:
+    from supervisor.systemd import installation
+
+    return given or installation.installed_user() or unit_file.DEFAULT_USER
+
+
+def _print_outcome(config: Config) -> None:
+    from supervisor.systemd.systemctl import own_address, properties
+
+    snapshot = _settled_picture(config)
+    pid = properties(unit_file.UNIT, "MainPID")["MainPID"]
+    click.echo(f"the service runs as pid {pid}, and starts at every boot")
+    here = own_address()
+    apps = snapshot["apps"]
+    width = max(len(name) for name in [*apps, "status"])
+    for name, app in apps.items():
+        _print_address(name, width, _url(*config.address(name), here), app["reason"])
+    reason = snapshot["checks"].get("status_port", {}).get("reason")
+    _print_address("status", width, _url(*config.status_address, here), reason)
+
+
+def _print_address(name: str, width: int, url: str, reason: str | None) -> None:
+    click.echo(f"{name:<{width}}  {url}", nl=not reason)
+    if reason:
+        click.secho(f"  {reason}", fg="red")
+
+
+def _url(host: str, port: int | None, here: str) -> str:
+    if port is None:
+        return host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return f"http://{here}:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _settled_picture(config: Config) -> dict[str, Any]:
+    """Give the snapshot when no app is starting any more, or after a while as it is then."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            snapshot: dict[str, Any] = client(str(config.file)).call("snapshot")
+        except ControlError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            states = {app["state"] for app in snapshot["apps"].values()}
+            if "starting" not in states or time.monotonic() >= deadline:
+                return snapshot
+        time.sleep(_POLL_S)
+
+
+@service_group.command("uninstall", epilog="Example: flask-supervisor service uninstall")
+@config_option
+@click.option("--delete-data", is_flag=True, help="Delete the state folder and all data in it too.")
+def uninstall(config_file: str | None, delete_data: bool) -> None:
+    """Stop the service and remove its files. Data, configuration and code stay."""
+    from supervisor.systemd import installation, preflight
+
+    preflight.require("uninstall the service")
+    state_dir = unit_file.STATE_DIR
+    if delete_data:
+        state_dir = load(config_file).state_dir
+    said = list(installation.remove())
+    if delete_data:
+        said += installation.delete_data(state_dir)
+    for line in said:
+        click.echo(line)
+    if not said:
+        click.echo("nothing to do: the service is not installed")
+
+
+@service_group.command("show", epilog="Example: flask-supervisor service show")
+@config_option
+@_user_option
+def show(config_file: str | None, user: str | None) -> None:
+    """Print the unit and its drop-ins as `install` would write them."""
+    from supervisor.systemd import installation
+
+    config = _load(config_file)
+    try:
+        machine = installation.machine_for(_user(user))
+    except KeyError as error:
+        raise SupervisorError(f"there is no user {_user(user)}") from error
+    for path, text in unit_file.files(config, machine).items():
+        click.secho(f"# {path}", fg="blue")
+        click.echo(text)
+
+
+COMMANDS = {"service": service_group}

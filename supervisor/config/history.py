@@ -1,0 +1,190 @@
+"""Keeps the text of every configuration that came up, so that there is always one to go back to.
+
+``FOLDER/000012-1a2b3c4d.toml`` (number, begin of the digest) is such a text as it was, readable by
+its owner alone; ``...-replaced.toml`` is what `restore` found in the file's place and nobody knows
+to work. Whatever else lies there, and what is damaged, doesn't count.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.files import atomic_file
+from supervisor.values.errors import SupervisorError
+
+KEPT = 20
+_SHORT = 8
+_NAME = re.compile(rf"(\d{{6,9}})-([0-9a-f]{{{_SHORT}}})(-replaced)?\.toml")
+_SIZE_MAX = 1024 * 1024
+
+
+class HistoryError(SupervisorError):
+    """A configuration can't be kept, found or put back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptConfig:
+    """One text; ``worked`` says that a supervisor came up with it, ``time_s`` is wall time."""
+
+    number: int
+    digest: str
+    path: Path
+    time_s: float
+    worked: bool
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return f"{self.number}-{self.digest[:_SHORT]}"
+
+
+def digest_of(text: bytes) -> str:
+    """Give the digest of a configuration's text."""
+    return hashlib.sha256(text).hexdigest()
+
+
+class ConfigHistory:
+    """The texts in one folder, which is created when the first one is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def entries(self) -> list[KeptConfig]:
+        """Give all that are sound, newest first."""
+        try:
+            paths = list(self._folder.iterdir())
+        except OSError:
+            return []
+        found = [entry for entry in map(_entry, paths) if entry is not None]
+        return sorted(found, key=lambda entry: entry.number, reverse=True)
+
+    def read(self, entry: KeptConfig) -> bytes:
+        """Give the text of an entry; raises `HistoryError`."""
+        try:
+            return entry.path.read_bytes()
+        except OSError as error:
+            raise HistoryError(f"cannot read {entry.path}: {error.strerror}") from error
+
+    def find(self, wanted: str) -> KeptConfig:
+        """Give the entry with this number, name or begin of its digest; raises `HistoryError`."""
+        entries = self.entries()
+        matching = [e for e in entries if wanted in (str(e.number), e.name)]
+        if not matching and len(wanted) >= 4:
+            matching = [e for e in entries if e.digest.startswith(wanted)]
+        if len(matching) != 1:
+            known = ", ".join(entry.name for entry in entries) or "none"
+            what = "more than one configuration" if matching else "no configuration"
+            raise HistoryError(f"there is {what} {wanted!r} in the history", hint=f"known: {known}")
+        return matching[0]
+
+    def keep(self, text: bytes, *, worked: bool = True) -> bool:
+        """Keep a text as the newest; gives whether something was written.
+
+        The newest one is not written again, and an older one is made the newest. The newest
+        `KEPT` stay. Raises `HistoryError`; nothing half is left then.
+        """
+        entries = [entry for entry in self.entries() if entry.worked is worked]
+        digest = digest_of(text)
+        if entries and entries[0].digest == digest:
+            return False
+        try:
+            self._write(text, digest, worked)
+            for entry in entries:
+                if entry.digest == digest:
+                    entry.path.unlink(missing_ok=True)
+            self._tidy(worked)
+        except OSError as error:
+            raise HistoryError(
+                f"cannot keep the configuration: {error.strerror}",
+                hint="see: flask-supervisor doctor",
+            ) from error
+        return True
+
+    def restore(self, entry: KeptConfig, file: Path) -> None:
+        """Write the text of an entry to ``file``, whole, after keeping what is there.
+
+        Mode and owner stay as they are; a link stays one. Raises `HistoryError`.
+        """
+        text = self.read(entry)
+        target = Path(os.path.realpath(file))
+        mode, owner, present = 0o600, None, None
+        try:
+            status = target.stat()
+            mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+            present = target.read_bytes()
+        except FileNotFoundError:
+            pass  # it was lost: there is nothing to keep
+        except OSError as error:
+            raise _cannot_write(file, error) from error
+        if present is not None and digest_of(present) not in {e.digest for e in self.entries()}:
+            self.keep(present, worked=False)
+        try:
+            atomic_file.write_whole(target, text, mode=mode, owner=owner)
+        except OSError as error:
+            raise _cannot_write(file, error) from error
+
+    def _write(self, text: bytes, digest: str, worked: bool) -> None:
+        owner = self._make_folder()
+        numbers = [_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
+        number = max((int(found[1]) for found in numbers if found), default=0) + 1
+        mark = "" if worked else "-replaced"
+        path = self._folder / f"{number:06}-{digest[:_SHORT]}{mark}.toml"
+        atomic_file.write_whole(path, text, mode=0o600, owner=owner)
+
+    def _make_folder(self) -> tuple[int, int]:
+        """Create the folder if it is missing; gives whom the state folder belongs to.
+
+        Whoever restores with sudo must leave nothing that the supervisor can't read.
+        """
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = self._folder.parent.stat()
+        if not self._folder.exists():
+            self._folder.mkdir(mode=0o700)
+            with contextlib.suppress(PermissionError):  # only root may give it away
+                os.chown(self._folder, status.st_uid, status.st_gid)
+        return status.st_uid, status.st_gid
+
+    def _tidy(self, worked: bool) -> None:
+        """Remove the oldest, and what a power cut has left."""
+        entries = [entry for entry in self.entries() if entry.worked is worked]
+        for entry in entries[KEPT:]:
+            entry.path.unlink(missing_ok=True)
+        for path in self._folder.glob(f"{atomic_file.TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+
+def _entry(path: Path) -> KeptConfig | None:
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        return None
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _SIZE_MAX:
+            return None
+        digest = digest_of(path.read_bytes())
+    except OSError:
+        return None
+    if digest[:_SHORT] != named[2]:
+        return None  # damaged
+    return KeptConfig(
+        number=int(named[1]),
+        digest=digest,
+        path=path,
+        time_s=status.st_mtime,
+        worked=named[3] is None,
+    )
+
+
+def time_text(entry: KeptConfig) -> str:
+    """Say, in local time, when an entry was kept."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time_s))
+
+
+def _cannot_write(file: Path, error: OSError) -> HistoryError:
+    hint = "repeat it with sudo" if isinstance(error, PermissionError) else None
+    return HistoryError(f"cannot write {file}: {error.strerror}", hint=hint)

@@ -1,0 +1,102 @@
+"""Loads a configuration or, where it can't be used, the last one that worked.
+
+A configuration that can't be read doesn't tell where its history is, so several places are looked
+at; a text counts only if it names the place where it was found as its own state folder.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from supervisor.config import reader as configuration
+from supervisor.config.history import ConfigHistory, KeptConfig, time_text
+from supervisor.config.settings import Config, SupervisorSettings
+from supervisor.files.state_dir import StateDir
+from supervisor.values.errors import ConfigError
+from supervisor.values.reports import Cause
+
+_STATE_DIR = re.compile(r"""^\s*state_dir\s*=\s*["'](.+?)["']""", re.MULTILINE)
+_OVERRIDE = f"{configuration.OVERRIDE_PREFIX}SUPERVISOR__STATE_DIR"
+_USUAL = "/var/lib/flask-supervisor"
+
+
+def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Give the configuration in ``file``, or the last one that worked, with its ``fallback`` set.
+
+    Raises the `ConfigError` of ``file`` when there is none.
+    """
+    try:
+        return configuration.load(file, environment)
+    except ConfigError as error:
+        found = _last_good(file, environment)
+        if found is None:
+            raise
+        config, entry = found
+        count = len(error.problems)
+        what = "1 problem" if count == 1 else f"{count} problems"
+        # shown on port 6000 as well: neither values nor absolute paths
+        fallback = Cause(
+            reason=f"{file.name} can't be used ({what}): the last configuration that worked, "
+            f"{entry.name} of {time_text(entry)}, runs instead",
+            hint="see what is wrong with: flask-supervisor config check",
+        )
+        object.__setattr__(config, "fallback", fallback)
+        object.__setattr__(config, "problems", tuple(error.problems))
+        return config
+
+
+def history(file: Path, environment: Mapping[str, str] = os.environ) -> ConfigHistory:
+    """Give the history that belongs to a configuration file, valid or not."""
+    try:
+        return ConfigHistory(StateDir(load(file, environment).state_dir).config_history)
+    except ConfigError:
+        folders = list(_state_dirs(file, environment))
+        used = [folder for folder in folders if StateDir(folder).config_history.is_dir()]
+        return ConfigHistory(StateDir((used or folders)[0]).config_history)
+
+
+def _last_good(file: Path, environment: Mapping[str, str]) -> tuple[Config, KeptConfig] | None:
+    for folder in _state_dirs(file, environment):
+        kept = ConfigHistory(StateDir(folder).config_history)
+        for entry in kept.entries():
+            if not entry.worked:
+                continue
+            try:
+                config = configuration.parse_text(kept.read(entry), file, environment)
+            except ConfigError:
+                continue  # a secret's file is gone, or a variable is: perhaps not for an older one
+            if config.state_dir == folder:
+                return config, entry
+    return None
+
+
+def _state_dirs(file: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Give the places where the state folder may be, the most likely first."""
+    named = [environment.get(_OVERRIDE), _named_in(file), *_of_systemd(environment)]
+    defaults = [SupervisorSettings().state_dir, f"../{SupervisorSettings().state_dir}", _USUAL]
+    folder = file.absolute().parent
+    paths = [os.path.normpath(folder / name) for name in (*named, *defaults) if name]
+    yield from map(Path, dict.fromkeys(paths))
+
+
+def _of_systemd(environment: Mapping[str, str]) -> list[str]:
+    """Give what StateDirectory= of the unit names (systemd.exec(5))."""
+    return [path for path in environment.get("STATE_DIRECTORY", "").split(":") if path]
+
+
+def _named_in(file: Path) -> str | None:
+    """Give the state folder that a file names, though it may be no valid configuration."""
+    try:
+        text = file.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+    try:
+        named = tomllib.loads(text).get("supervisor", {}).get("state_dir")
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):
+        named = None
+    if isinstance(named, str) and named and "\0" not in named:
+        return named
+    found = _STATE_DIR.search(text)
+    return found[1] if found else None

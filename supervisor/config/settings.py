@@ -1,0 +1,341 @@
+"""The keys of the configuration: one class a table, and a rule for each value.
+
+A key marked as planned is checked like any other, so that a configuration can be written for
+what is coming, but this version doesn't act on it yet: `run` and `config check` say so.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Collection, Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from supervisor.config.rules import Rule
+from supervisor.values.records import dataclass
+from supervisor.values.reports import Cause
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
+_INHERITED_SECRET_MIN = 8
+RESERVED_NAMES = frozenset({"status", "all"})
+
+
+def is_app_name(name: str) -> bool:
+    """Say whether an app may be called ``name``."""
+    return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+
+
+def is_secret(path: str, hidden: Collection[str]) -> bool:
+    """Say whether the value at ``path`` must not be printed.
+
+    It came from one of the ``hidden`` paths, holds such a value, or its name tells.
+    """
+    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
+        return True
+    return ".env." in path and has_secret_name(path.rpartition(".")[2])
+
+
+def has_secret_name(variable: str) -> bool:
+    """Say whether the name of a variable tells that its value is a secret."""
+    return _SECRET_NAME.search(variable) is not None
+
+
+def _is_host(value: str) -> bool:
+    if value == "localhost" or (value.startswith("unix:") and len(value) > len("unix:")):
+        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, value)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _is_below(value: str) -> bool:
+    parts = Path(value).parts
+    return bool(parts) and not value.startswith("/") and ".." not in parts
+
+
+def _between(low: float, high: float, what: str) -> Rule:
+    return Rule(f"{what} from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value
+
+
+Port = Annotated[int, _between(1, 65535, "a port number")]
+Host = Annotated[
+    str,
+    Rule('a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"', _is_host),
+]
+Seconds = Annotated[float, Rule("a number of seconds above 0", lambda v: 0 < v < float("inf"))]
+# Less than three beats, and workers that are well would be killed.
+HangTimeout = Annotated[float, _between(7, 86_400, "a number of seconds")]
+Factor = Annotated[float, _between(1, 10, "a number")]
+Percent = Annotated[float, _between(0, 100, "a percentage")]
+Celsius = Annotated[float, _between(0, 150, "a temperature")]
+Attempts = Annotated[int, _between(1, 100, "a whole number")]
+Threads = Annotated[int, _between(1, 256, "a whole number")]
+Workers = Annotated[int, _between(1, 64, "a whole number")]
+Count = Annotated[int, Rule("a whole number above 0", lambda v: v > 0)]
+Target = Annotated[str, Rule('"module:app" or "module:factory()"', _TARGET.fullmatch)]
+Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
+Name = Annotated[str, Rule("a name of a-z, 0-9 and _", _NAME.fullmatch)]
+Text = Annotated[str, Rule("a text that is not empty", lambda v: v != "" and _is_text(v))]
+Value = Annotated[str, Rule("a text", _is_text)]
+Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
+UrlPath = Annotated[
+    str, Rule('a path that starts with "/"', lambda v: re.fullmatch(r"/[!-~]*", v) is not None)
+]
+Environment = dict[str, Value]
+Command = list[Text]
+
+
+def _planned(default: Any) -> Any:
+    """Declare a key that is checked, and takes effect in a later version."""
+    return field(default=default, metadata={"planned": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorSettings:
+    """``[supervisor]``: what holds for all apps."""
+
+    host: Host = "0.0.0.0"  # noqa: S104 - phones in the field reach the apps by Wi-Fi
+    state_dir: Text = ".flask-supervisor"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    shutdown_timeout_s: Seconds = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindSettings:
+    """``[bind]``: how a port that can't be bound is tried again."""
+
+    attempts: Attempts = 5
+    first_delay_s: Seconds = 2.0
+    factor: Factor = 2.0
+    max_delay_s: Seconds = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings:
+    """``[status]``: where monitors ask."""
+
+    port: Port = 6000
+    host: Host | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSettings:
+    """``[host]``: when a fact about the machine becomes a warning."""
+
+    disk_free_percent: Percent = _planned(5.0)
+    temperature_c: Celsius = _planned(80.0)
+    memory_free_percent: Percent = _planned(5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
+
+    Which key belongs to which kind: see `REQUIREMENT_KEYS`.
+    """
+
+    kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
+    path: Text | None = None
+    host: Text | None = None
+    port: Port | None = None
+    url: (
+        Annotated[
+            str, Rule('"http://..." or "https://..."', lambda v: re.match(r"https?://[^/\s]", v))
+        ]
+        | None
+    ) = None
+    name: Text | None = None
+    default: Value | None = None
+    command: list[Text] | None = None
+    mounted: bool = False
+    writable: bool = False
+    free_percent: Percent | None = None
+    critical: bool = True
+    interval_s: Seconds = 30.0
+    timeout_s: Seconds = 5.0
+    threshold: Count = 3
+
+
+# The keys of a requirement that only some kinds know, and which of these they need.
+REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "directory": (("path",), ("mounted", "writable")),
+    "file": (("path",), ("mounted", "writable")),
+    "tcp": (("port",), ("host",)),
+    "http": (("url",), ()),
+    "env": (("name",), ("default",)),
+    "module": (("name",), ()),
+    "command": (("command",), ()),
+    "disk": ((), ("path", "free_percent")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """``[apps.NAME]``: one app."""
+
+    target: Target
+    port: Port | None = None
+    host: Host | None = None
+    path: Text = "."
+    enabled: bool = True
+    threads: Threads = 4
+    max_threads: Threads = 32
+    waitress: dict[str, Any] = field(default_factory=dict)
+    env: Environment = field(default_factory=dict, repr=False)
+    env_file: Text | None = None
+    control: bool = False
+    import_timeout_s: Seconds = 120.0
+    stop_timeout_s: Seconds = 10.0
+    include: list[Below] | None = None
+    process: Name | None = None
+    workers: Workers = 1
+    hang_timeout_s: HangTimeout = 30.0
+    request_timeout_s: Seconds | None = None
+    max_memory_mb: Count | None = None
+    max_requests: Count | None = None
+    pin: bool | None = None
+    reload: Literal["overlap", "replace"] = "overlap"
+    before_start: list[Command] = field(default_factory=list)
+    after_import: list[Function] = field(default_factory=list)
+    health_path: UrlPath | None = None
+    smoke: list[UrlPath] = field(default_factory=list)
+    known_good_after_s: Seconds = 60.0
+    deploy_watch_s: Seconds = 10.0
+    python: Text | None = None
+    writable: list[Text] = field(default_factory=list)
+    bind: Literal["supervisor", "app"] = "supervisor"
+    requires: list[Requirement] = field(default_factory=list)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether each worker is kept on one core."""
+        return self.workers > 1 if self.pin is None else self.pin
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the values of a configuration came from; keys are key paths.
+
+    ``hidden`` values were read from a variable or a file of their own: they are never printed.
+    ``variables`` are the names of the environment variables that are nobody else's business:
+    they hold such values, or override keys. ``values`` are the hidden values themselves, as far
+    as they can be kept out of texts. ``environment`` is what the configuration was read with, as
+    it was before those variables were taken out of this process.
+    """
+
+    origins: dict[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
+    values: frozenset[str] = field(default=frozenset(), repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole configuration; relative paths in it are relative to ``folder``."""
+
+    supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
+    bind: BindSettings = field(default_factory=BindSettings)
+    status: StatusSettings = field(default_factory=StatusSettings)
+    host: HostSettings = field(default_factory=HostSettings)
+    requires: list[Requirement] = field(default_factory=list)
+    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
+    # not keys of the file: set by `reader.load`
+    file: Path = field(default=Path("supervisor.toml"), init=False)
+    sources: Sources = field(default_factory=Sources, init=False)
+    env_files: dict[str, dict[str, str]] = field(default_factory=dict, init=False, repr=False)
+    text: bytes = field(default=b"", init=False, repr=False)
+    # set by `last_good.load` when this is not what stands in `file`: why, and what is wrong there
+    fallback: Cause | None = field(default=None, init=False)
+    problems: tuple[str, ...] = field(default=(), init=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the configuration file."""
+        return self.file.parent
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder, absolute."""
+        return self.resolve(self.supervisor.state_dir)
+
+    def processes(self) -> dict[str, list[str]]:
+        """Give the names of the apps of each process; an app alone gives it its name."""
+        found: dict[str, list[str]] = {}
+        for name, app in self.apps.items():
+            if app.enabled:
+                found.setdefault(app.process or name, []).append(name)
+        return found
+
+    def app_path(self, name: str) -> Path:
+        """Give the folder of an app's code, absolute."""
+        return self.resolve(self.apps[name].path)
+
+    def app_environment(self, name: str) -> dict[str, str]:
+        """Give the variables that an app gets: its ``env_file``, and ``env`` over it."""
+        return {**self.env_files.get(name, {}), **self.apps[name].env}
+
+    def secret_values(self) -> set[str]:
+        """Give every value that no text may hold, whoever wrote it."""
+        found = set(self.sources.values).union(*(self.app_secrets(name) for name in self.apps))
+        return found | self._inherited_secrets()
+
+    def app_secrets(self, name: str) -> set[str]:
+        """Give those of `secret_values` that the app knows."""
+        found = {
+            v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
+        }
+        for key, value in self.env_files.get(name, {}).items():
+            # what stands in texts anyway would make them unreadable
+            if has_secret_name(key) or not _ORDINARY.fullmatch(value):
+                found.add(value)
+        return found | self._inherited_secrets()
+
+    def _inherited_secrets(self) -> set[str]:
+        """Give the values of secret-named variables that every app sees."""
+        return {
+            value
+            for name, value in self.sources.environment.items()
+            if has_secret_name(name)
+            and name not in self.sources.variables
+            and len(value) >= _INHERITED_SECRET_MIN
+            and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+        }
+
+    def is_secret(self, path: str) -> bool:
+        """Say whether the value at a key path must not be printed."""
+        return is_secret(path, self.sources.hidden)
+
+    def address(self, name: str) -> tuple[str, int | None]:
+        """Give the host and port of an app; the port is None for a Unix socket."""
+        app = self.apps[name]
+        return self._address(app.host, app.port)
+
+    @property
+    def status_address(self) -> tuple[str, int | None]:
+        """The host and port of the status server."""
+        return self._address(self.status.host, self.status.port)
+
+    def resolve(self, path: str) -> Path:
+        """Give a path of the configuration, absolute."""
+        return Path(os.path.normpath(self.folder / path))
+
+    def _address(self, own_host: str | None, port: int | None) -> tuple[str, int | None]:
+        host = own_host or self.supervisor.host
+        if host.startswith("unix:"):
+            return f"unix:{self.resolve(host.removeprefix('unix:'))}", None
+        return host, port

@@ -1,0 +1,71 @@
+"""The configuration as it is in effect: every value, and where it came from."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+from supervisor.config.settings import Config
+from supervisor.values.records import dataclass
+from supervisor.values.redaction import HIDDEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One value; ``value`` is `HIDDEN` for one that must not be printed."""
+
+    path: str
+    value: Any
+    origin: str
+    planned: bool
+
+
+def settings(config: Config) -> Iterator[Setting]:
+    """Give every setting in the order of the classes, apps by name as in the file."""
+    for table in ("supervisor", "bind", "status", "host"):
+        yield from _of_table(getattr(config, table), table, config)
+    if config.requires:
+        yield _setting(config, "requires", config.requires, planned=False)
+    for name, app in config.apps.items():
+        yield from _of_table(app, f"apps.{name}", config)
+
+
+def planned(config: Config) -> list[str]:
+    """Give the key paths that are set, but that this version doesn't act on yet."""
+    return [s.path for s in settings(config) if s.planned and s.origin != "default"]
+
+
+def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
+    for field in fields(table):
+        value = getattr(table, field.name)
+        inner = f"{path}.{field.name}"
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                yield _setting(config, f"{inner}.{key}", item, planned=_is_planned(field))
+        else:
+            yield _setting(config, inner, value, planned=_is_planned(field))
+    for name, text in config.env_files.get(path.removeprefix("apps."), {}).items():
+        if name not in table.env:
+            origin = f"{table.env_file}"
+            yield Setting(
+                path=f"{path}.env.{name}",
+                value=HIDDEN if text else "",
+                origin=origin,
+                planned=False,
+            )
+
+
+def _setting(config: Config, path: str, value: Any, *, planned: bool) -> Setting:
+    hidden = config.is_secret(path)
+    origin = config.sources.origins.get(path, "default")
+    plain = _plain(value)
+    return Setting(path=path, value=HIDDEN if hidden else plain, origin=origin, planned=planned)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _is_planned(field: Any) -> bool:
+    return bool(field.metadata.get("planned"))

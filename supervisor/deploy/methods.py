@@ -1,0 +1,231 @@
+"""What operators may ask about releases: the ``release.*`` methods of the control socket."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from supervisor.control.server import Method, RequestError, whole_number
+from supervisor.deploy import steps
+from supervisor.deploy.deploy import Deploy, Host, Outcome, Reload, Wish, without_paths
+from supervisor.process.throwaway import TaskFailed, run_in_child
+from supervisor.releases import operations
+from supervisor.releases.swap import WORK
+from supervisor.supervision.app_process import Service
+from supervisor.values.errors import SupervisorError
+from supervisor.values.events import EventKind
+from supervisor.values.states import AppState
+
+_RECOVER_S = 600.0
+_LOOK_S = 120.0  # hashing 100 MB on a slow SD card
+
+Params = dict[str, Any]
+
+
+class Deploying:
+    """Runs deploys and rollbacks, one at a time."""
+
+    def __init__(self, host: Host, reload: Reload) -> None:
+        self._host = host
+        self._reload = reload
+        self._last: Deploy | None = None
+        self._task: asyncio.Task[Outcome] | None = None
+        self._is_ending = False
+
+    @property
+    def running(self) -> Deploy | None:
+        """The one that is under way."""
+        return self._last if self._task is not None and not self._task.done() else None
+
+    @property
+    def last(self) -> Deploy | None:
+        """The one that is under way, or was last."""
+        return self._last
+
+    async def run(self, service: Service, wish: Wish) -> Outcome:
+        """Do it, and give how it ended; whoever waits for this and is cancelled interrupts it.
+
+        Raises `SupervisorError` while another one is under way.
+        """
+        other = self.running
+        if other is not None:
+            raise SupervisorError(
+                f"{other.wish.what} is under way, since {other.seconds:.0f} s",
+                hint="one at a time: repeat it when that is over",
+            )
+        if self._is_ending:
+            raise SupervisorError("the supervisor is about to end")
+        deploy = Deploy(self._host, self._reload, service, wish)
+        self._last = deploy
+        self._task = asyncio.get_running_loop().create_task(deploy.to_end())
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            deploy.interrupt("the command that waited for it has ended")
+            raise
+
+    async def stop(self, limit_s: float) -> None:
+        """Undo what is under way, for the supervisor ends; else the next start does."""
+        self._is_ending = True
+        deploy = self.running
+        if deploy is None or self._task is None:
+            return
+        deploy.interrupt("the supervisor was stopped", supervisor_ends=True)
+        await asyncio.wait([self._task], timeout=limit_s)
+        if not self._task.done():
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def recover(self) -> None:
+        """Put old versions back where the last supervisor ended in the middle of a deploy.
+
+        To be called before any app is started.
+        """
+        config = self._host.config
+        paths = [config.app_path(name) for name in config.apps]
+        left = [path for path in dict.fromkeys(paths) if os.path.lexists(path / WORK)]
+        if not left:
+            return
+        try:
+            found = await run_in_child(operations.recover, left, timeout_s=_RECOVER_S)
+        except (TaskFailed, OSError) as error:
+            found = {"undone": [], "problems": [f"what a deploy has left is there: {error}"]}
+        names = {str(path): [n for n in config.apps if config.app_path(n) == path] for path in left}
+        for path in found["undone"]:
+            text = "the supervisor had ended in the middle of a deploy: the old version is back"
+            for name in names[path]:
+                self._host.tell(EventKind.DEPLOY, text, app=name)
+        for problem in found["problems"]:
+            text = without_paths(problem.replace("\n", ";"), config)
+            self._host.tell(EventKind.DEPLOY, text, app=None, problem=True)
+
+
+class Asked(Protocol):
+    """What the methods need of those for apps: see `methods.Commands`."""
+
+    def service(self, name: object) -> Service:
+        """Give the service of an app; raises `RequestError`."""
+
+    async def reload_one(self, service: Service, name: str | None) -> Outcome:
+        """Reload an app's process, and wait for the outcome."""
+
+
+class ReleaseCommands:
+    """The methods; one deploy or rollback at a time."""
+
+    def __init__(self, host: Host, asked: Asked) -> None:
+        self._host = host
+        self._asked = asked
+        self.deploying = Deploying(host, asked.reload_one)
+
+    def methods(self) -> dict[str, Method]:
+        """Give the methods by name."""
+        return {
+            "release.list": self.list,
+            "release.compare": self.compare,
+            "release.deploy": self.deploy,
+            "release.rollback": self.rollback,
+            "release.interrupt": self.interrupt,
+            "release.progress": self.progress,
+        }
+
+    async def list(self, params: Params) -> Outcome:
+        """Give the releases of ``app``, newest first."""
+        return await self._look(params, operations.listing)
+
+    async def compare(self, params: Params) -> Outcome:
+        """Give ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""
+        return await self._look(
+            params, operations.difference, _text(params, "old"), _text(params, "new")
+        )
+
+    async def deploy(self, params: Params) -> Outcome:
+        """Put the files of ``source``, an absolute path, in the place of those of ``app``."""
+        source = Path(_text(params, "source"))
+        if not source.is_absolute():
+            raise RequestError("bad_params", '"source" has to be an absolute path')
+        key = _key(params)
+        return await self._run(Wish(app=_text(params, "app"), source=source, key=key))
+
+    async def rollback(self, params: Params) -> Outcome:
+        """Put a ``release`` of ``app`` back; without one the last good one that isn't in place."""
+        release = _text(params, "release") if params.get("release") is not None else None
+        key = _key(params)
+        return await self._run(Wish(app=_text(params, "app"), release=release, key=key))
+
+    async def interrupt(self, params: Params) -> Outcome:
+        """Have what is under way undone; ``interrupted`` says whether there was anything.
+
+        With ``key`` only the one that was begun with it, here and for `progress`.
+        """
+        deploy = self._chosen(self.deploying.running, params)
+        if deploy is not None:
+            deploy.interrupt("interrupted by the operator")
+        return {"interrupted": deploy is not None}
+
+    async def progress(self, params: Params) -> Outcome:
+        """Give the lines of progress with a number above ``after``, of what runs or was last."""
+        deploy = self._chosen(self.deploying.last, params)
+        after = whole_number(params, "after", 0)
+        lines = [] if deploy is None else deploy.lines
+        return {
+            "running": deploy is not None and deploy is self.deploying.running,
+            "what": deploy.wish.what if deploy else None,
+            "app": deploy.wish.app if deploy else None,
+            "lines": [
+                {"phase": str(line.phase), "text": line.text, "seconds": round(line.after_s, 3)}
+                for line in lines[after:]
+            ],
+            "last": len(lines),
+        }
+
+    @staticmethod
+    def _chosen(deploy: Deploy | None, params: Params) -> Deploy | None:
+        key = _key(params)
+        return deploy if deploy is not None and key in (None, deploy.wish.key) else None
+
+    async def _run(self, wish: Wish) -> Outcome:
+        service = self._asked.service(wish.app)
+        view = service.members[wish.app].view(service.life)
+        if view.state is AppState.BLOCKED:
+            why = view.cause.reason if view.cause else "it has no port yet"
+            hint = "free its port first: a new version has to be watched while it serves"
+            raise RequestError("blocked", f"cannot change app '{wish.app}': {why}", hint)
+        try:
+            return await self.deploying.run(service, wish)
+        except SupervisorError as error:
+            raise RequestError("busy", error.message, error.hint) from error
+
+    async def _look(self, params: Params, function: Any, *arguments: str) -> Outcome:
+        app = _text(params, "app")
+        if app not in self._host.config.apps:
+            self._asked.service(app)  # raises
+        code = steps.code_of(self._host.config, self._host.services(), app)
+        try:
+            found: Outcome = await run_in_child(
+                steps.with_known,
+                self._host.config,
+                code,
+                function,
+                *arguments,
+                timeout_s=_LOOK_S,
+                quiet=True,
+            )
+        except (TaskFailed, OSError) as error:
+            raise RequestError("failed", f"cannot look at the releases: {error}") from error
+        if not found.pop("ok"):
+            raise RequestError("failed", found["reason"], found["hint"])
+        return {"app": app, **found}
+
+
+def _text(params: Params, name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise RequestError("bad_params", f'"{name}" has to be a text')
+    return value
+
+
+def _key(params: Params) -> str | None:
+    return None if params.get("key") is None else _text(params, "key")

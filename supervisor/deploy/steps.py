@@ -1,0 +1,171 @@
+"""Which files are an app's code, and what a deploy does with them: for throw-away children.
+
+All but `code_of` blocks on the disk. Errors come as JSON, see `operations.answer`.
+"""
+
+import os
+import pwd
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from supervisor.config.settings import Config
+from supervisor.health.app_check import check_app, check_requires, read_app
+from supervisor.releases import operations, swap
+from supervisor.releases.operations import Code, Document
+from supervisor.releases.store import ReleaseError
+from supervisor.source import file_tree
+from supervisor.source.import_survey import own_files
+from supervisor.supervision.app_process import Service
+from supervisor.supervision.worker_factory import DATA_VARIABLE
+from supervisor.worker.importing import app_search_path
+
+
+def code_of(config: Config, services: Mapping[str, Service], app: str) -> Code:
+    """Give the code of an app; what belongs to it may be left to `known`."""
+    path = config.app_path(app)
+    others = [other for other in config.apps if other != app and config.app_path(other) == path]
+    return Code(
+        app=app,
+        path=path,
+        include=include_of(config, services, app),
+        state_dir=config.state_dir,
+        others=tuple(entry for other in others for entry in include_of(config, services, other)),
+    )
+
+
+def include_of(config: Config, services: Mapping[str, Service], app: str) -> tuple[str, ...]:
+    """Give what belongs to an app: what is configured, else what it has imported so far.
+
+    Where that isn't known either, `known` finds out.
+    """
+    service = services.get(app)
+    imported = () if service is None or service.shared else service.keeper.imported
+    return tuple(config.apps[app].include or imported)
+
+
+def with_known(
+    config: Config, code: Code, function: Callable[..., Document], *arguments: Any
+) -> Document:
+    """Call ``function`` with what belongs to the app, as JSON; for a child."""
+    return operations.answer(lambda: function(known(config, code), *arguments))
+
+
+def known(config: Config, code: Code) -> Code:
+    """Give the code with ``include``, where the caller didn't know it.
+
+    It is what the app's own files import, and what the last good release was made of.
+    """
+    if config.apps[code.app].include is not None:
+        return code
+    include = {*code.include, *traced(code.path, config.apps[code.app].target)}
+    if not code.include:
+        for release in (code.store.good(code.app) or code.store.all_of(code.app))[:1]:
+            include |= {*release.include}
+    others = set(code.others)
+    for other, settings in config.apps.items():
+        if other != code.app and config.app_path(other) == code.path and not settings.include:
+            others |= {*traced(code.path, settings.target)}
+    return replace(code, include=tuple(sorted(include)), others=tuple(sorted(others)))
+
+
+def traced(path: Path, target: str) -> list[str]:
+    """Give the entries below ``path`` that the files of ``target`` import, now or later."""
+    return file_tree.imported(path, own_files(target, path, app_search_path(path)))
+
+
+# ---- the steps of a deploy
+
+
+def stage(config: Config, code: Code, source: Path) -> Document:
+    """Unpack ``source`` beside the app; gives ``staged``, ``include`` and ``others``.
+
+    What a deploy before has left, for it could not be undone, is undone first.
+    """
+    code = _made_ready(config, code)
+    _insist_readable(source)
+    explicit = config.apps[code.app].include is not None
+    return {**operations.stage_source(code, source, explicit), **_told(code)}
+
+
+def stage_release(config: Config, code: Code, wanted: str | None) -> Document:
+    """Copy a release beside the app; gives also its ``name``. See `stage`."""
+    code = _made_ready(config, code)
+    found = operations.stage_release(code, wanted)
+    told = _told(code)
+    return {**found, **told, "include": sorted({*told["include"], *found["include"]})}
+
+
+def _made_ready(config: Config, code: Code) -> Code:
+    swap.recover(code.path)
+    return known(config, code)
+
+
+def _told(code: Code) -> Document:
+    return {"include": list(code.include), "others": list(code.others)}
+
+
+def _insist_readable(source: Path) -> None:
+    """Say what is likely to be the reason when the supervisor can't read what the operator can."""
+    who = f"the supervisor ({_user()})"
+    hint = "put it where the supervisor can read it: below the app's folder, or its state folder"
+    try:
+        source.stat()
+    except FileNotFoundError:
+        raise ReleaseError(f"there is no {source} that {who} can see", hint=hint) from None
+    except OSError as error:
+        raise ReleaseError(f"{who} cannot look at {source}: {error.strerror}", hint=hint) from error
+    if not os.access(source, os.R_OK | (os.X_OK if source.is_dir() else 0)):
+        raise ReleaseError(f"{who} may not read {source}", hint=hint)
+
+
+def _user() -> str:
+    try:
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
+def check(config: Config, code: Code, staged: Path) -> Document:
+    """Import the staged version, and look at what it requires; gives ``imported``.
+
+    Of an app that can't be imported twice at a time the files are only read.
+    """
+    app = config.apps[code.app]
+    work = code.path / swap.WORK
+    tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
+    once = app.reload == "replace" or app.bind == "app"
+    operations.overlay(code, staged, code.include)
+    if once or app.python is not None:
+        found = (read_app if once else check_app)(config, code.app, staged)
+        if not found["ok"]:
+            raise ReleaseError(found["reason"], hint=found["hint"])
+        imported: set[str] = set()
+    else:
+        imported = _import(config, code, staged, work / "data")
+    _insist_on_requirements(check_requires(config, code.app, staged))
+    files = own_files(app.target, staged, app_search_path(staged))
+    return {"imported": sorted(imported | {*operations.entries_of(staged, files)})}
+
+
+def _import(config: Config, code: Code, staged: Path, data_dir: Path) -> set[str]:
+    app = config.apps[code.app]
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    environment = {**config.app_environment(code.app), DATA_VARIABLE: str(data_dir)}
+    found = operations.try_staged(
+        code, staged, app.target, environment, app.import_timeout_s, config.app_secrets(code.app)
+    )
+    return set(found["imported"])
+
+
+def _insist_on_requirements(findings: Collection[Document]) -> None:
+    unmet = [found for found in findings if not found["ok"] and found["critical"]]
+    if not unmet:
+        return
+    first, *others = unmet
+    more = f" (and {len(others)} more: see flask-supervisor check)" if others else ""
+    raise ReleaseError(
+        f"what it requires is not there: {first['reason']}{more}", hint=first["hint"]
+    )

@@ -1,0 +1,268 @@
+"""Looks whether something that an app requires is there. One function for each kind.
+
+May block for as long as the requirement's ``timeout_s``, and longer on a dead network disk: so it
+runs in a child or a thread. Changes nothing, and imports nothing of the app.
+"""
+
+import http.client
+import importlib.machinery
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from supervisor.config.settings import Requirement, is_secret
+from supervisor.values.reports import Cause
+
+DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
+# What secrets are shipped with to be replaced, in any case of letters, - for _ and spaces.
+_PLACEHOLDER = re.compile(
+    r"(please-?)?change-?(me|this|it)!*|(your|my)-.*|default|secret(-key)?|password|dev(-key)?|"
+    r"example|test|todo|x{3,}|insert-.*-here|placeholder|admin",
+    re.IGNORECASE,
+)
+_LOADERS = (
+    (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+    (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
+    (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
+)
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a requirement is looked at: the app's variables, folder and module search path."""
+
+    environment: Mapping[str, str]
+    folder: Path  # relative paths are relative to it
+    search_path: Sequence[str]
+
+
+def describe(requirement: Requirement) -> str:
+    """Name a requirement in a few words; credentials in a URL are left out."""
+    what = {
+        "tcp": f"{requirement.host or 'localhost'}:{requirement.port}",
+        "http": _CREDENTIALS.sub("//", requirement.url or ""),
+        "env": requirement.name,
+        "module": requirement.name,
+        "command": (requirement.command or [""])[0],
+        "disk": requirement.path or "of the configuration",
+    }
+    return f"{requirement.kind} {what.get(requirement.kind, requirement.path)}"
+
+
+def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
+    """Give why a requirement is not met, or None when it is."""
+    return _CHECKS[requirement.kind](requirement, around)
+
+
+def _directory(wanted: Requirement, around: Surroundings) -> Cause | None:
+    path = _path(wanted, around)
+    problem = _absent(path, wanted)
+    if problem is not None:
+        return problem
+    if not path.is_dir():
+        return Cause(reason=f"{wanted.path} is no directory")
+    if not os.access(path, os.R_OK | os.X_OK):
+        return _no_access(wanted, "read", path)
+    return _writable(path, wanted)
+
+
+def _file(wanted: Requirement, around: Surroundings) -> Cause | None:
+    path = _path(wanted, around)
+    problem = _absent(path, wanted)
+    if problem is not None:
+        return problem
+    if path.is_dir():
+        return Cause(reason=f"{wanted.path} is a directory, and no file")
+    if not os.access(path, os.R_OK):
+        return _no_access(wanted, "read", path)
+    return _writable(path, wanted)
+
+
+def _absent(path: Path, wanted: Requirement) -> Cause | None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        hint = None
+        if path.is_symlink():
+            return Cause(reason=f"{wanted.path} is a link that leads to nothing")
+        if wanted.mounted:
+            hint = "is the disk plugged in, and in /etc/fstab?"
+        return Cause(reason=f"{wanted.path} doesn't exist", hint=hint)
+    except OSError as error:
+        return Cause(reason=f"{wanted.path} can't be looked at: {error.strerror}")
+    if wanted.mounted and not os.path.ismount(path):
+        return Cause(
+            reason=f"{wanted.path} is there, but nothing is mounted on it",
+            hint=f"mount it: sudo mount {wanted.path}",
+        )
+    return None
+
+
+def _writable(path: Path, wanted: Requirement) -> Cause | None:
+    if not wanted.writable or os.access(path, os.W_OK):
+        return None
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return Cause(
+            reason=f"{wanted.path} lies on a file system that is read-only",
+            hint="a worn SD card turns read-only: see dmesg",
+        )
+    return _no_access(wanted, "write to", path)
+
+
+def _no_access(wanted: Requirement, verb: str, path: Path) -> Cause:
+    return Cause(
+        reason=f"this user may not {verb} {wanted.path}",
+        hint=f"it belongs to uid {path.stat().st_uid}, with mode {path.stat().st_mode & 0o777:o}",
+    )
+
+
+def _tcp(wanted: Requirement, _around: Surroundings) -> Cause | None:
+    host, port = wanted.host or "localhost", wanted.port or 0
+    try:
+        socket.create_connection((host, port), timeout=wanted.timeout_s).close()
+    except socket.gaierror as error:
+        return Cause(reason=f"the name {host} can't be resolved: {error.strerror}")
+    except TimeoutError:
+        return Cause(reason=f"{host}:{port} doesn't answer within {wanted.timeout_s:g} s")
+    except OSError as error:
+        return Cause(reason=f"{host}:{port} can't be reached: {error.strerror}")
+    return None
+
+
+def _http(wanted: Requirement, _around: Surroundings) -> Cause | None:
+    what = describe(wanted).removeprefix("http ")
+    request = urllib.request.Request(wanted.url or "", headers={"User-Agent": "flask-supervisor"})
+    try:
+        with urllib.request.urlopen(request, timeout=wanted.timeout_s):
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return Cause(reason=f"{what} answers {error.code} {error.reason}")
+    except TimeoutError:
+        return Cause(reason=f"{what} doesn't answer within {wanted.timeout_s:g} s")
+    except urllib.error.URLError as error:
+        why = error.reason.strerror if isinstance(error.reason, OSError) else error.reason
+        return Cause(reason=f"{what} can't be reached: {why or error.reason}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Cause(reason=f"{what} doesn't answer as it should: {type(error).__name__}")
+
+
+def _env(wanted: Requirement, around: Surroundings) -> Cause | None:
+    value = around.environment.get(wanted.name or "")
+    hint = f"set {wanted.name} in `env` or `env_file` of the app"
+    if value is None:
+        return Cause(reason=f"the variable {wanted.name} is not set", hint=hint)
+    if value == "":
+        return Cause(reason=f"the variable {wanted.name} is empty", hint=hint)
+    word = value.strip().replace("_", "-").replace(" ", "-")
+    is_placeholder = is_secret(f".env.{wanted.name}", ()) and _PLACEHOLDER.fullmatch(word)
+    if value == wanted.default or is_placeholder:
+        return Cause(
+            reason=f"the variable {wanted.name} still has the value it was shipped with", hint=hint
+        )
+    return None
+
+
+def _module(wanted: Requirement, around: Surroundings) -> Cause | None:
+    name = wanted.name or ""
+    folders: Sequence[str] = around.search_path
+    for depth in range(1, name.count(".") + 2):
+        inner = ".".join(name.split(".")[:depth])
+        found = _find_top(inner, folders) if depth == 1 else _find_inner(inner, folders)
+        if found is None:
+            return Cause(
+                reason=f"there is no module {inner}",
+                hint=f"install what {name.partition('.')[0]} belongs to, or copy it",
+            )
+        folders = found
+    return None
+
+
+def _find_top(name: str, search_path: Sequence[str]) -> list[str] | None:
+    """Give the folders of a package (of a module: none), or None when there is none.
+
+    As an import would look for it, so that built-in modules and packages that are installed for
+    editing count too.
+    """
+    for finder in sys.meta_path:
+        is_path_finder = finder is importlib.machinery.PathFinder
+        found = finder.find_spec(name, search_path if is_path_finder else None)
+        if found is not None:
+            return list(found.submodule_search_locations or [])
+    return None
+
+
+def _find_inner(name: str, folders: Sequence[str]) -> list[str] | None:
+    """Do the same inside of a package, which an import would have to import for that."""
+    parts: list[str] = []
+    for folder in folders:
+        found = importlib.machinery.FileFinder(folder, *_LOADERS).find_spec(name)
+        if found is not None and found.loader is not None:
+            return list(found.submodule_search_locations or [])
+        if found is not None:  # a folder without __init__.py: one of several, perhaps
+            parts += found.submodule_search_locations or []
+    return parts or None
+
+
+def _command(wanted: Requirement, around: Surroundings) -> Cause | None:
+    command = wanted.command or []
+    try:
+        done = subprocess.run(
+            command,
+            cwd=around.folder,
+            env=dict(around.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=wanted.timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Cause(reason=f"{command[0]} takes longer than {wanted.timeout_s:g} s")
+    except OSError as error:
+        return Cause(reason=f"{command[0]} can't be run: {error.strerror}")
+    if done.returncode < 0:
+        return Cause(reason=f"{command[0]} was killed by signal {-done.returncode}")
+    if done.returncode > 0:
+        return Cause(reason=f"{command[0]} ends with exit code {done.returncode}")
+    return None
+
+
+def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
+    path = _path(wanted, around)
+    least = DISK_FREE_PERCENT if wanted.free_percent is None else wanted.free_percent
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError as error:
+        return Cause(reason=f"{wanted.path or path.name} can't be looked at: {error.strerror}")
+    free = 100 * usage.free / usage.total if usage.total else 0.0
+    if free >= least:
+        return None
+    where = wanted.path or "the disk"
+    reason = f"{where} has {free:.1f} % free ({usage.free // 2**20} MiB), {least:g} % are required"
+    return Cause(reason=reason, hint="free some space: sudo journalctl --vacuum-size=50M")
+
+
+def _path(wanted: Requirement, around: Surroundings) -> Path:
+    return Path(os.path.normpath(around.folder / (wanted.path or ".")))
+
+
+_CHECKS: dict[str, Callable[[Requirement, Surroundings], Cause | None]] = {
+    "directory": _directory,
+    "file": _file,
+    "tcp": _tcp,
+    "http": _http,
+    "env": _env,
+    "module": _module,
+    "command": _command,
+    "disk": _disk,
+}

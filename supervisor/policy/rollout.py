@@ -1,0 +1,318 @@
+"""The phases of a deploy or a rollback: one table of (phase, event) to (phase, actions).
+
+Nothing here does IO or reads a clock: ``now`` (seconds, monotonic) comes in as an argument. One
+action is under way at a time; its outcome comes back as `Succeeded` or `Failed`. Whatever goes
+wrong after the files were swapped puts the old ones back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from supervisor.values.reports import Cause
+
+PROBE_EVERY_S = 0.5
+
+
+class Phase(StrEnum):
+    """Where a rollout is."""
+
+    STAGING = "staging"  # the new version is unpacked beside the app
+    CHECKING = "checking"  # it is imported there, and what it requires is looked at
+    KEEPING = "keeping"  # the live files become a release
+    SWAPPING = "swapping"  # the new files come into their place
+    RELOADING = "reloading"  # the app starts with them
+    WATCHING = "watching"  # it has to stay ready and to answer
+    FINISHING = "finishing"  # the new files become final
+    UNDOING = "undoing"  # the old files come back
+    RELOADING_OLD = "reloading_old"  # the app starts with them
+    DONE = "done"
+    REFUSED = "refused"  # nothing has changed
+    UNDONE = "undone"  # the old version is back
+    BROKEN = "broken"  # the old version could not be put back: a person is needed
+
+
+ENDED = frozenset({Phase.DONE, Phase.REFUSED, Phase.UNDONE, Phase.BROKEN})
+
+
+class Action(StrEnum):
+    """What is to be done; all but `DISCARD` are answered with `Succeeded` or `Failed`."""
+
+    STAGE = "stage"
+    CHECK = "check"
+    KEEP = "keep"
+    SWAP = "swap"
+    RELOAD = "reload"
+    PROBE = "probe"  # answered with `Probed`
+    COMMIT = "commit"
+    UNDO = "undo"
+    DISCARD = "discard"  # remove what was staged; answered with nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The action under way was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The action under way was not done."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The paths were asked through the port; ``cause`` says which one didn't answer well."""
+
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The app is no longer ready."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """An operator wants it to end, or the supervisor does."""
+
+    by: str = "interrupted by the operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """Time went by; acts only if a deadline has been reached."""
+
+
+RolloutEvent = Succeeded | Failed | Probed | Died | Interrupted | Elapsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A deploy or a rollback; times are monotonic seconds. ``what`` names it in messages."""
+
+    what: str  # "the deploy of app.tar.gz", "the rollback to 12-1a2b3c4d"
+    watch_s: float
+    probes: bool  # whether there are paths to ask
+    phase: Phase = Phase.STAGING
+    since: float = 0.0
+    watch_until: float | None = None
+    probe_at: float | None = None
+    is_probing: bool = False
+    is_reloaded: bool = False  # whether the app was told to take the new files
+    cause: Cause | None = None  # why it is not done
+    trouble: Cause | None = None  # what went wrong with going back
+
+
+Step = tuple[Rollout, tuple[Action, ...]]
+
+
+class IllegalTransition(AssertionError):
+    """An event came in a phase where it can't come: a defect of the caller."""
+
+
+def begin(what: str, now: float, *, watch_s: float, probes: bool) -> Step:
+    """Give a new rollout and what is to be done first."""
+    rollout = Rollout(what=what, watch_s=watch_s, probes=probes, since=now)
+    return rollout, (Action.STAGE,)
+
+
+def step(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    """Give the rollout after ``event`` and what is to be done.
+
+    Raises `IllegalTransition` for a pair that the table doesn't know.
+    """
+    handler = _TABLE.get((rollout.phase, type(event)))
+    if handler is None:
+        raise IllegalTransition(f"{type(event).__name__} in phase {rollout.phase}")
+    return handler(rollout, event, now)
+
+
+def next_wakeup(rollout: Rollout) -> float | None:
+    """Give the monotonic time at which an `Elapsed` is wanted, or None."""
+    if rollout.phase is not Phase.WATCHING or rollout.is_probing:
+        return None  # the end of a probe comes as an event
+    times = [time for time in (rollout.watch_until, rollout.probe_at) if time is not None]
+    return min(times, default=None)
+
+
+# ---- what is said
+
+
+_PROGRESS = {
+    Phase.STAGING: "unpacking it beside the app",
+    Phase.CHECKING: "importing it there, and checking what it requires",
+    Phase.KEEPING: "keeping the present version as a release",
+    Phase.SWAPPING: "putting the files in place",
+    Phase.RELOADING: "starting the app with them",
+    Phase.FINISHING: "making it final",
+    Phase.UNDOING: "putting the old files back",
+    Phase.RELOADING_OLD: "starting the app with the old files",
+}
+
+
+def progress(rollout: Rollout) -> str:
+    """Say what is being done, for a line on a terminal."""
+    if rollout.phase is Phase.WATCHING:
+        asked = ", and asking it" if rollout.probes else ""
+        return f"watching it for {rollout.watch_s:g} s{asked}"
+    return _PROGRESS.get(rollout.phase) or verdict(rollout).reason
+
+
+def verdict(rollout: Rollout) -> Cause:
+    """Say how it ended; only for a rollout in one of the phases `ENDED`."""
+    cause = rollout.cause or Cause(reason="no reason is known")
+    trouble = rollout.trouble
+    if rollout.phase is Phase.DONE:
+        return Cause(reason=f"{rollout.what} is done")
+    if rollout.phase is Phase.REFUSED:
+        reason = f"{rollout.what} was refused, nothing has changed: {cause.reason}"
+        return Cause(reason=reason, hint=cause.hint)
+    if rollout.phase is Phase.UNDONE:
+        reason = f"{rollout.what} was undone, the old version is back: {cause.reason}"
+        if trouble is not None:
+            reason += f"; but the old version didn't start either: {trouble.reason}"
+        return Cause(reason=reason, hint=cause.hint)
+    assert rollout.phase is Phase.BROKEN, rollout.phase
+    why = trouble.reason if trouble else "no reason is known"
+    return Cause(
+        reason=f"{rollout.what} failed ({cause.reason}), and could not be undone: {why}",
+        hint="the next start of the supervisor tries again: restart it once that is repaired",
+    )
+
+
+# ---- the table
+
+
+def _to(rollout: Rollout, phase: Phase, now: float, *actions: Action) -> Step:
+    return replace(rollout, phase=phase, since=now), actions
+
+
+def _goes_on(phase: Phase, action: Action) -> "_Handler":
+    """Make the handler that enters ``phase`` and starts ``action``."""
+    return lambda rollout, _event, now: _to(rollout, phase, now, action)
+
+
+def _cause_of(event: RolloutEvent) -> Cause:
+    if isinstance(event, Interrupted):
+        return Cause(reason=event.by)
+    cause = getattr(event, "cause", None)
+    assert isinstance(cause, Cause), event
+    return cause
+
+
+def _refuse(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    """End it: no file of the app has been touched."""
+    refused = replace(rollout, cause=_cause_of(event))
+    return _to(refused, Phase.REFUSED, now, Action.DISCARD)
+
+
+def _undo(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    failed = replace(rollout, cause=rollout.cause or _cause_of(event))
+    return _to(failed, Phase.UNDOING, now, Action.UNDO)
+
+
+def _interrupted_while_swapping(rollout: Rollout, event: RolloutEvent, _now: float) -> Step:
+    return replace(rollout, cause=_cause_of(event)), ()  # undone as soon as the swap is over
+
+
+def _swapped(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
+    if rollout.cause is not None:
+        return _to(rollout, Phase.UNDOING, now, Action.UNDO)
+    return _to(replace(rollout, is_reloaded=True), Phase.RELOADING, now, Action.RELOAD)
+
+
+def _reloaded(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
+    watched = replace(
+        rollout,
+        watch_until=now + rollout.watch_s,
+        probe_at=now + PROBE_EVERY_S if rollout.probes else None,
+        is_probing=rollout.probes,
+    )
+    return _to(watched, Phase.WATCHING, now, *((Action.PROBE,) if rollout.probes else ()))
+
+
+def _probed(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    assert isinstance(event, Probed)
+    if event.cause is not None:
+        return _undo(rollout, event, now)
+    return _watch(replace(rollout, is_probing=False), event, now)
+
+
+def _watch(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
+    """Finish when the time is over, but never before the probe under way has been answered."""
+    assert rollout.watch_until is not None
+    if rollout.is_probing:
+        return rollout, ()
+    if now >= rollout.watch_until:
+        return _to(rollout, Phase.FINISHING, now, Action.COMMIT)
+    if rollout.probe_at is not None and now >= rollout.probe_at:
+        asked = replace(rollout, probe_at=now + PROBE_EVERY_S, is_probing=True)
+        return asked, (Action.PROBE,)
+    return rollout, ()
+
+
+def _finished(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
+    return _to(rollout, Phase.DONE, now)
+
+
+def _undone(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
+    if rollout.is_reloaded:
+        return _to(rollout, Phase.RELOADING_OLD, now, Action.RELOAD)
+    return _to(rollout, Phase.REFUSED, now)
+
+
+def _not_undone(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    return _to(replace(rollout, trouble=_cause_of(event)), Phase.BROKEN, now)
+
+
+def _back(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+    if isinstance(event, Failed):
+        rollout = replace(rollout, trouble=event.cause)
+    return _to(rollout, Phase.UNDONE, now)
+
+
+def _ignore(rollout: Rollout, _event: RolloutEvent, _now: float) -> Step:
+    return rollout, ()
+
+
+_Handler = Callable[[Rollout, RolloutEvent, float], Step]
+
+_TABLE: dict[tuple[Phase, type[RolloutEvent]], _Handler] = {
+    (Phase.STAGING, Succeeded): _goes_on(Phase.CHECKING, Action.CHECK),
+    (Phase.STAGING, Failed): _refuse,
+    (Phase.STAGING, Interrupted): _refuse,
+    (Phase.CHECKING, Succeeded): _goes_on(Phase.KEEPING, Action.KEEP),
+    (Phase.CHECKING, Failed): _refuse,
+    (Phase.CHECKING, Interrupted): _refuse,
+    (Phase.KEEPING, Succeeded): _goes_on(Phase.SWAPPING, Action.SWAP),
+    (Phase.KEEPING, Failed): _refuse,
+    (Phase.KEEPING, Interrupted): _refuse,
+    (Phase.SWAPPING, Succeeded): _swapped,
+    (Phase.SWAPPING, Failed): _undo,  # perhaps half way: undoing what is undone does nothing
+    (Phase.SWAPPING, Interrupted): _interrupted_while_swapping,
+    (Phase.RELOADING, Succeeded): _reloaded,
+    (Phase.RELOADING, Failed): _undo,
+    (Phase.RELOADING, Interrupted): _undo,
+    (Phase.WATCHING, Probed): _probed,
+    (Phase.WATCHING, Died): _undo,
+    (Phase.WATCHING, Interrupted): _undo,
+    (Phase.WATCHING, Elapsed): _watch,
+    (Phase.FINISHING, Succeeded): _finished,
+    (Phase.FINISHING, Failed): _undo,
+    (Phase.UNDOING, Succeeded): _undone,
+    (Phase.UNDOING, Failed): _not_undone,
+    (Phase.RELOADING_OLD, Succeeded): _back,
+    (Phase.RELOADING_OLD, Failed): _back,
+    # What comes too late, or too early, to matter:
+    (Phase.FINISHING, Interrupted): _ignore,
+    (Phase.UNDOING, Interrupted): _ignore,
+    (Phase.RELOADING_OLD, Interrupted): _ignore,
+    **{(phase, Died): _ignore for phase in Phase if phase is not Phase.WATCHING},
+    **{(phase, Probed): _ignore for phase in Phase if phase is not Phase.WATCHING},
+    **{(phase, Elapsed): _ignore for phase in Phase if phase is not Phase.WATCHING},
+    **{(phase, Interrupted): _ignore for phase in ENDED},
+}

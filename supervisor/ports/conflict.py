@@ -1,0 +1,44 @@
+"""Says who holds a port, in words that anybody may read."""
+
+from dataclasses import replace
+from pathlib import PurePath
+
+from supervisor.ports.sock_diag import Holder, describe, find_holders, next_command, time_wait_count
+
+
+def conflict(port: int, own_pid: int) -> dict[str, str | None]:
+    """Give the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, what to type next.
+
+    BLOCKS while it scans /proc: run it in a throw-away child.
+    """
+    holders = [holder for holder in find_holders(port) if holder.pid != own_pid]
+    reason = in_use_by(port, holders) + time_wait_note(port)
+    return {"reason": reason, "hint": f"free it with: {next_command(holders, port)}"}
+
+
+def in_use_by(port: int, holders: list[Holder]) -> str:
+    """Name the holders of ``port``, as far as they are known."""
+    names = " and ".join(describe(public(holder)) for holder in holders)
+    return f"port {port} is in use by {names}" if names else f"port {port} is in use"
+
+
+def time_wait_note(port: int | None) -> str:
+    """Give an end for a sentence that tells old connections, if any, from what holds a port.
+
+    Without their number: it changes all the time, and each change would be news.
+    """
+    waiting = port is not None and time_wait_count(port)
+    return "; its connections in TIME_WAIT never block it" if waiting else ""
+
+
+def public(holder: Holder) -> Holder:
+    """Keep of the command line the program and its script: arguments may hold secrets."""
+    if not holder.command_line:
+        return holder
+    program, *arguments = holder.command_line.split()
+    words = [PurePath(program).name]
+    if arguments and not arguments[0].startswith("-") and "=" not in arguments[0]:
+        words.append(PurePath(arguments[0]).name)
+    elif arguments[:1] == ["-m"]:
+        words += arguments[:2]
+    return replace(holder, command_line=" ".join(words))

@@ -1,0 +1,242 @@
+"""Binds listening sockets, and says in words why one can't be bound.
+
+``SO_REUSEADDR`` is set before `bind`, so that connections in TIME_WAIT never block it.
+``SO_REUSEPORT`` is set only after `listen`: set earlier, two processes of one user would both
+bind the port, silently, and the kernel would split the connections between them. Set later, a
+foreign listener still gives EADDRINUSE, while a planned successor may bind beside us
+(socket(7)).
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from supervisor.values.records import dataclass
+
+BACKLOG = 1024  # connections the kernel queues while a worker is being replaced
+_UNIX_MODE = 0o666  # a reverse proxy of another user connects; the folder's mode restricts it
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an app listens: ``host`` is numeric, "localhost" or "unix:/path" (port None)."""
+
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def public(self) -> str:
+        """The address as anybody may see it: a Unix socket without its folder."""
+        if self.port is None:
+            return f"unix:…/{Path(self.host.removeprefix('unix:')).name}"
+        return str(self)
+
+    @property
+    def url(self) -> str:
+        """Where a person finds it; an address for all interfaces is shown as localhost."""
+        if self.port is None:
+            return self.public
+        if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            return f"http://localhost:{self.port}"
+        return f"http://{self}"
+
+
+class BindError(Exception):
+    """A bind that failed; ``in_use`` says that another process holds the address."""
+
+    def __init__(self, reason: str, *, hint: str | None = None, in_use: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+        self.in_use = in_use
+
+
+def retry_delay_s(
+    failed_attempts: int, *, attempts: int, first_delay_s: float, factor: float, max_delay_s: float
+) -> float:
+    """Give the seconds from the ``failed_attempts``-th failed bind to the next one.
+
+    By default 2, 4, 8, 16, and 30 s for ever after the fifth.
+    """
+    if failed_attempts >= attempts:
+        return max_delay_s
+    return min(first_delay_s * factor ** (failed_attempts - 1), max_delay_s)
+
+
+def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
+    """Give a non-blocking listening socket at ``address``; the caller closes it.
+
+    ``beside_our_own``: an earlier listener of ours at this port is about to be closed. Raises
+    `BindError`. Never blocks: no name is resolved.
+    """
+    if address.port is None:
+        return _bind_unix(Path(address.host.removeprefix("unix:")))
+    host, family = _host_and_family(address)
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # EAFNOSUPPORT: a kernel without IPv6
+        raise _explained(error, address) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if beside_our_own:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            dual_stack = host == "::"
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not dual_stack))
+        listener.bind((host, address.port))
+        listener.listen(BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise _explained(error, address) from error
+    return listener
+
+
+def _host_and_family(address: Address) -> tuple[str, socket.AddressFamily]:
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return host, socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def matches(candidate: socket.socket, address: Address) -> bool:
+    """Say whether ``candidate``, made by an earlier process, listens at ``address``."""
+    try:
+        return (
+            candidate.type == socket.SOCK_STREAM
+            and candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            and _bound_at(candidate, address)
+        )
+    except OSError:
+        return False
+
+
+def _bound_at(candidate: socket.socket, address: Address) -> bool:
+    if address.port is None:
+        path = address.host.removeprefix("unix:")
+        return (
+            candidate.family == socket.AF_UNIX
+            and candidate.getsockname() == path
+            and stat.S_ISSOCK(os.stat(path).st_mode)  # else nobody can find it
+        )
+    host, family = _host_and_family(address)
+    if candidate.family != family:
+        return False
+    if family == socket.AF_INET6:
+        v6_only = candidate.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        if bool(v6_only) == (host == "::"):
+            return False
+    found, port, *_ = candidate.getsockname()
+    return port == address.port and _packed(family, found) == _packed(family, host)
+
+
+def _packed(family: socket.AddressFamily, host: str) -> bytes:
+    return socket.inet_pton(family, host.partition("%")[0])
+
+
+def adopt(candidate: socket.socket) -> None:
+    """Make a listener of an earlier process, or of systemd, what `bind` gives; raises OSError."""
+    candidate.listen(BACKLOG)  # a listening socket only takes the number
+    if candidate.family != socket.AF_UNIX:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    candidate.setblocking(False)
+
+
+def close(listener: socket.socket) -> None:
+    """Close ``listener``; a Unix socket's file goes too."""
+    if listener.family == socket.AF_UNIX:
+        path = listener.getsockname()
+        with contextlib.suppress(OSError):  # gone already: what we wanted
+            os.unlink(path)
+    listener.close()
+
+
+def shut_down(listener: socket.socket) -> None:
+    """Close ``listener`` for all processes that hold it, as `close` does for this one.
+
+    From now on clients are refused, and the address can be bound again; those that no worker has
+    accepted yet are cut off. Connections that are open stay so.
+    """
+    with contextlib.suppress(OSError):  # ENOTCONN: shut down already
+        listener.shutdown(socket.SHUT_RDWR)
+    close(listener)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    address = Address(f"unix:{path}", None)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        path.chmod(_UNIX_MODE)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise _explained(error, address) from error
+    except BindError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket file of a process that is gone; anything else is an error."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BindError(
+            f"cannot bind unix:…/{path.name}: there is a file that is no socket",
+            hint="remove it, or correct `host` in the configuration",
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # its backlog is full: somebody listens
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _explained(error: OSError, address: Address) -> BindError:
+    """Turn ``error`` into words; who holds a port that is in use is found out elsewhere."""
+    what = f"cannot bind {address.public}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return BindError(f"{what}: it is in use", in_use=True)
+        case errno.EADDRNOTAVAIL:
+            return BindError(
+                f"{what}: no network interface has this address yet",
+                hint="it is tried again by itself; compare with: ip address",
+            )
+        case errno.EACCES | errno.EPERM if address.port is not None:
+            return BindError(
+                f"{what}: permission denied",
+                hint="ports below 1024 need root: use a port from 1024 on, or start by systemd "
+                "with AmbientCapabilities=CAP_NET_BIND_SERVICE",
+            )
+        case errno.EACCES | errno.EPERM:
+            return BindError(
+                f"{what}: permission denied",
+                hint="the folder has to be writable for the supervisor's user",
+            )
+        case errno.ENOENT:
+            return BindError(
+                f"{what}: its folder does not exist",
+                hint="make the folder, or correct `host` in the configuration",
+            )
+        case errno.EAFNOSUPPORT:
+            return BindError(f"{what}: this kernel has no IPv6", hint='use host = "0.0.0.0"')
+    return BindError(f"{what}: {error.strerror or error}")

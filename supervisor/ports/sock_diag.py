@@ -1,0 +1,312 @@
+"""Asks the kernel who owns TCP sockets: who listens on a port, and what waits in TIME_WAIT.
+
+sock_diag(7) (linux/inet_diag.h, Linux 3.3) tells anyone the user of any socket, and since Linux
+5.8 its cgroup, which systemd names after the unit. The pid takes a scan of ``/proc/*/fd``, which
+shows a process only to its own user and to root.
+"""
+
+import contextlib
+import errno
+import os
+import pwd
+import re
+import shlex
+import socket
+import struct
+from collections.abc import Callable
+
+from supervisor.values.records import dataclass
+
+_NETLINK_SOCK_DIAG = 4  # linux/netlink.h
+_DUMP_REQUEST = 0x001 | 0x300  # linux/netlink.h: NLM_F_REQUEST, NLM_F_DUMP
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3  # linux/netlink.h; both carry 0 or a negative errno
+_SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
+_TCP_TIME_WAIT, _TCP_LISTEN = 6, 10  # net/tcp_states.h
+_INET_DIAG_CGROUP_ID = 21  # linux/inet_diag.h; always sent: idiag_ext has no bit to ask for it
+
+# Netlink is in host byte order and pads to 4 bytes, but ports and addresses are in network order.
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
+_STATUS = struct.Struct("=i")  # payload of NLMSG_ERROR and NLMSG_DONE
+# inet_diag_req_v2: family, protocol, extensions, states (a bit each); of its inet_diag_sockid only
+# the local port, which filters a dump (tried on Linux 6.18); the rest is zero, "any"
+_REQUEST = struct.Struct("=BBBxI2s46x")
+# inet_diag_msg: of its inet_diag_sockid the local port and address; then uid, inode
+_MESSAGE = struct.Struct("=4x2s2x16s28x12xII")
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length with this header, type
+_CGROUP_ID = struct.Struct("=Q")
+
+_DATAGRAM_BYTES = 32768  # the kernel makes no larger datagram of a dump
+_MAX_DATAGRAMS = 4  # some 1,000 sockets: more would hold up a loop for over a millisecond
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_UNAVAILABLE = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT}
+_UNAVAILABLE |= {errno.EACCES, errno.EPERM}  # a sandbox; above: the kernel has no sock_diag
+
+_CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # cgroup v2 alone, or beside v1
+_MAX_CGROUPS = 4096  # bounds the walk; a small machine has about 100
+_MAX_COMMAND_LINE = 200
+_MAX_PROC_BYTES = 16384  # a command line may have megabytes
+
+
+class SockDiagUnavailable(OSError):
+    """This kernel, or the sandbox around us, has no sock_diag."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningSocket:
+    """One TCP socket that listens; ``inode`` is what `os.fstat` gives for its descriptors."""
+
+    family: int
+    address: str
+    port: int
+    inode: int
+    uid: int
+    cgroup_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that listens on a port, as far as we may know; `dataclasses.asdict` fits JSON.
+
+    ``hidden``: permissions hide the pid. ``user_unit``: ``unit`` is one of the user's own systemd.
+    ``command_line`` is cut at 200 characters and may hold secrets: nothing for a public page.
+    """
+
+    pid: int | None = None
+    command: str | None = None
+    command_line: str | None = None
+    user: str | None = None
+    unit: str | None = None
+    hidden: bool = False
+    user_unit: bool = False
+
+
+def listeners(port: int) -> list[ListeningSocket]:
+    """Give the TCP sockets of both families that listen on ``port``; fit for an event loop.
+
+    Raises `SockDiagUnavailable`, or the OSError that the kernel gives. Never waits, but the first
+    call after a boot may take longer: the kernel may have to load its tcp_diag module.
+    """
+    return [_listening_socket(f, one) for f in _FAMILIES for one in _dump(f, _TCP_LISTEN, port)]
+
+
+def time_wait_count(port: int) -> int:
+    """Count the TIME_WAIT sockets at local ``port``, by sock_diag up to some 1,000.
+
+    BLOCKS where there is no sock_diag: then it reads the table of all connections.
+    """
+    try:
+        return sum(len(_dump(family, _TCP_TIME_WAIT, port)) for family in _FAMILIES)
+    except OSError:
+        return len(_sockets_by_proc(port, _TCP_TIME_WAIT))
+
+
+def find_holders(port: int) -> list[Holder]:
+    """Name who listens on ``port``; forked processes that share a listener are one holder.
+
+    BLOCKS while it scans /proc: run it in a throw-away child process. What we may not see is None.
+    """
+    try:
+        return _holders(port, listeners)
+    except OSError:  # no sock_diag: the same facts but the cgroup, more slowly
+        return _holders(port, _listeners_by_proc)
+
+
+def describe(holder: Holder) -> str:
+    """Put ``holder`` into words; what is unknown is left out."""
+    user, unit = holder.user, holder.unit
+    if user and not user.startswith("uid "):
+        user = f"user {user}"
+    if unit:
+        unit = f"user unit {unit}" if holder.user_unit else f"unit {unit}"
+    if holder.pid is not None:
+        facts = ", ".join(filter(None, (holder.command_line or holder.command, user, unit)))
+        return f"pid {holder.pid} ({facts})" if facts else f"pid {holder.pid}"
+    hint = "its pid is hidden from this user: use sudo to see it" if holder.hidden else None
+    facts = "; ".join(filter(None, (unit, hint)))
+    return ("a process" + (f" of {user}" if user else "")) + (f" ({facts})" if facts else "")
+
+
+def next_command(holders: list[Holder], port: int) -> str:
+    """Give the command to type next: one that ends a holder, else one that shows it."""
+    commands = filter(None, map(_stop_command, holders))
+    return next(commands, f"sudo ss -ltnp 'sport = :{port}'")
+
+
+def _stop_command(holder: Holder) -> str | None:
+    """Give None for what would end a whole login (a scope, user@) or the machine (pid 1)."""
+    user, unit = holder.user or "", holder.unit or ""  # the unit first: systemd restarts processes
+    if unit.endswith((".service", ".socket")) and not unit.startswith("user@"):
+        manager = f"--user --machine={shlex.quote(user)}@.host " if holder.user_unit else ""
+        return f"sudo systemctl {manager}stop {shlex.quote(unit)}"
+    if holder.pid in (None, 1):
+        return None
+    ours = os.geteuid() != 0 and user == user_name(os.geteuid())
+    return f"kill {holder.pid}" if ours else f"sudo kill {holder.pid}"
+
+
+def _dump(family: int, state: int, port: int) -> list[bytes]:
+    """Give an inet_diag_msg with its attributes for each TCP socket in ``state`` at ``port``."""
+    local_port = port.to_bytes(2, "big")
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << state, local_port)
+    header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _DUMP_REQUEST, 0, 0)
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+    payloads: list[bytes] = []
+    try:
+        with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as channel:
+            channel.connect((0, 0))  # port id 0: hear the kernel and nobody else
+            channel.send(header + body)
+            for _ in range(_MAX_DATAGRAMS):  # each is there at once: the last read made it
+                if _split(channel.recv(_DATAGRAM_BYTES), payloads):
+                    break
+    except struct.error as error:
+        raise OSError(errno.EBADMSG, f"malformed answer from sock_diag: {error}") from error
+    except OSError as error:
+        if error.errno in _UNAVAILABLE:
+            raise SockDiagUnavailable(error.errno, f"no sock_diag: {error.strerror}") from error
+        raise
+    return [one for one in payloads if one[4:6] == local_port]  # in case a kernel does not filter
+
+
+def _split(datagram: bytes, payloads: list[bytes]) -> bool:
+    """Add the messages in ``datagram`` to ``payloads``, tell if the dump ends; raise its error."""
+    offset = 0
+    while offset < len(datagram):
+        length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
+        payload = datagram[offset + _HEADER.size : offset + length]
+        if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+            (status,) = _STATUS.unpack_from(payload)
+            if status:
+                raise OSError(-status, os.strerror(-status))
+            return True
+        if len(payload) < _MESSAGE.size:
+            raise struct.error("message too short")
+        payloads.append(payload)
+        offset += (length + 3) & ~3
+    return False
+
+
+def _listening_socket(family: int, payload: bytes) -> ListeningSocket:
+    port, address, uid, inode = _MESSAGE.unpack_from(payload)
+    address = socket.inet_ntop(family, address[: 4 if family == socket.AF_INET else 16])
+    cgroup_id = _cgroup_id(payload[_MESSAGE.size :])
+    return ListeningSocket(family, address, int.from_bytes(port, "big"), inode, uid, cgroup_id)
+
+
+def _cgroup_id(attributes: bytes) -> int | None:
+    """Find the cgroup's id among netlink attributes; what is malformed counts as absent."""
+    while len(attributes) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(attributes)
+        value = attributes[_ATTRIBUTE.size : length]
+        if kind == _INET_DIAG_CGROUP_ID and len(value) == _CGROUP_ID.size:
+            return int(_CGROUP_ID.unpack(value)[0])
+        attributes = attributes[max((length + 3) & ~3, _ATTRIBUTE.size) :]
+    return None
+
+
+def _listeners_by_proc(port: int) -> list[ListeningSocket]:
+    """Do what `listeners` does, more slowly, where there is no sock_diag."""
+    return _sockets_by_proc(port, _TCP_LISTEN)
+
+
+def _sockets_by_proc(port: int, state: int) -> list[ListeningSocket]:
+    """Read proc_pid_net(5), which has no cgroups; addresses stay empty."""
+    found = []
+    for family, path in zip(_FAMILIES, ("/proc/net/tcp", "/proc/net/tcp6"), strict=True):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as table:  # no IPv6
+            for fields in map(str.split, table):
+                if fields[1].endswith(f":{port:04X}") and fields[3] == f"{state:02X}":
+                    found.append(ListeningSocket(family, "", port, int(fields[9]), int(fields[7])))
+    return found
+
+
+def _holders(port: int, ask: Callable[[int], list[ListeningSocket]]) -> list[Holder]:
+    sockets = {f"socket:[{one.inode}]": one for one in ask(port)}
+    owners, denied = _owners(set(sockets))
+    still = {one.inode for one in ask(port)}  # the rest was closed while we searched
+    seen = [link for link, one in sockets.items() if owners[link] or one.inode in still]
+    # a process that listens on both families counts once
+    return list(dict.fromkeys(_holder(sockets[link], owners[link], denied) for link in seen))
+
+
+def _owners(links: set[str]) -> tuple[dict[str, list[int]], bool]:
+    """Map descriptors' links to the pids that hold them, and tell if processes hide from us."""
+    owners: dict[str, list[int]] = {link: [] for link in links}
+    denied = os.geteuid() != 0  # a /proc mounted with hidepid hides without an error
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # closed while we looked
+                    link = os.readlink(f"/proc/{pid}/fd/{name}")
+                    if link in owners:
+                        owners[link].append(int(pid))
+        except OSError as error:  # most often: it ended while we looked
+            denied = denied or isinstance(error, PermissionError)
+    return owners, denied
+
+
+def _holder(one: ListeningSocket, pids: list[int], denied: bool) -> Holder:
+    # The oldest process made the listener. But systemd (pid 1) keeps copies of sockets that it
+    # activates or stores for a unit: anybody else comes first, and the socket's unit counts.
+    pid = min(pids, key=lambda pid: (pid == 1, _start_ticks(pid), pid), default=None)
+    unit, user_unit = _unit_of_cgroup_id(one.cgroup_id)
+    if pid is None:
+        return Holder(None, None, None, user_name(one.uid), unit, denied, user_unit)
+    if pid != 1 and not (unit or "").endswith(".socket"):  # its service's end would not free it
+        unit, user_unit = _unit_of_process(pid)
+    command = _printable(_read(pid, "comm").strip())
+    command_line = _printable(_read(pid, "cmdline").replace("\0", " ").strip())[:_MAX_COMMAND_LINE]
+    # effective uid: the owner of /proc/PID is root once a process has dropped its privileges
+    uid = re.search(r"^Uid:\s+\d+\s+(\d+)", _read(pid, "status"), re.MULTILINE)
+    user = user_name(int(uid[1]) if uid else one.uid)
+    return Holder(pid, command or None, command_line or None, user, unit, False, user_unit)
+
+
+def _start_ticks(pid: int) -> int:
+    """Give when ``pid`` started, in clock ticks since boot: field 22 of proc_pid_stat(5)."""
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return int(fields[19]) if fields else 1 << 63  # gone: later than anybody
+
+
+def _unit_of_process(pid: int) -> tuple[str | None, bool]:
+    # cgroups(7): a line is hierarchy:controllers:path; systemd uses the two named here
+    paths = re.findall(r"^\d+:(?:name=systemd)?:(.*)$", _read(pid, "cgroup"), re.MULTILINE)
+    return next(filter(any, map(_unit_of_path, paths)), (None, False))
+
+
+def _unit_of_cgroup_id(cgroup_id: int | None) -> tuple[str | None, bool]:
+    """Find the folder whose inode is ``cgroup_id`` (without root, open_by_handle_at is denied)."""
+    roots = [root for root in _CGROUP_ROOTS if os.path.exists(f"{root}/cgroup.controllers")]
+    for root in roots if cgroup_id is not None else ():
+        for _, (folder, _, _) in zip(range(_MAX_CGROUPS), os.walk(root), strict=False):
+            with contextlib.suppress(OSError):  # removed while we looked
+                if os.stat(folder).st_ino == cgroup_id:
+                    return _unit_of_path(folder.removeprefix(root))
+    return None, False
+
+
+def _unit_of_path(path: str) -> tuple[str | None, bool]:
+    """Give a cgroup's unit as systemd's cg_path_get_unit does, and whether it is a user's own."""
+    # the first folder that is no slice: what a service or a container makes below is its own affair
+    names = [_printable(name) for name in path.split("/") if name and not name.endswith(".slice")]
+    units = [name.endswith((".service", ".scope", ".socket")) for name in names[:2]]
+    if units == [True, True] and names[0].startswith("user@"):
+        return names[1], True
+    return (names[0] if units[:1] == [True] else None), False
+
+
+def user_name(uid: int) -> str:
+    """Give the name of a user, or ``uid N`` for one that has none on this machine."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"uid {uid}"
+
+
+def _printable(text: str) -> str:
+    """Replace control characters: the text is a stranger's, and goes to our log."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _read(pid: int, name: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read(_MAX_PROC_BYTES).decode(errors="replace")
+    return ""

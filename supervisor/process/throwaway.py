@@ -1,0 +1,150 @@
+"""Runs a function in a throw-away child: whatever may block, or run an app's code."""
+
+import asyncio
+import json
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.process.child_exit import CLEANUP_S
+from supervisor.process.fork import become_child, kill_group, safe_fork
+from supervisor.values.reports import Exit
+
+
+class TaskFailed(Exception):
+    """A function that was run in a child gave no result."""
+
+
+async def run_in_child(
+    function: Callable[..., Any], *arguments: Any, timeout_s: float, quiet: bool = False
+) -> Any:
+    """Run ``function`` in a throw-away child and give its result, which has to be JSON.
+
+    What it prints goes to standard error, or nowhere if ``quiet``. The owner of the loop reaps
+    the child. Raises
+    `TaskFailed` when there is no result within ``timeout_s`` seconds, OSError when nothing can
+    be forked.
+    """
+    with open(os.devnull, "wb") as nowhere:
+        output = nowhere.fileno() if quiet else 2
+        pid, pipe = _fork_task(function, arguments, output=output)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bytes] = loop.create_future()
+    received = bytearray()
+
+    def read() -> None:
+        part = os.read(pipe, 65536)
+        received.extend(part)
+        if (not part or part.endswith(b"\n")) and not done.done():
+            done.set_result(bytes(received))
+
+    loop.add_reader(pipe, read)
+    try:
+        return _result(await asyncio.wait_for(done, timeout_s))
+    except TimeoutError as error:
+        raise TaskFailed(f"no result within {timeout_s:g} s") from error
+    finally:
+        loop.remove_reader(pipe)
+        os.close(pipe)
+        if not _has_been_reaped(pid):
+            kill_group(pid)
+
+
+class ChildTask:
+    """A function that runs in a throw-away child, from now on, for a process without a loop.
+
+    The child does what that of `run_in_child` does. Raises OSError when nothing can be forked.
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._pid, self._pipe = _fork_task(function, arguments, output=2)
+
+    def result(self, *, timeout_s: float) -> Any:
+        """Give the result, once, and reap the child.
+
+        Raises `TaskFailed` with how the child ended, when it gave none.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            received = _read_line(self._pipe, deadline)
+            if received is None:
+                raise TaskFailed(f"no result within {timeout_s:g} s")
+            # with a result, exit handlers get their time; without, what it said last is on its way
+            _wait_for_end(self._pid, time.monotonic() + CLEANUP_S if received else deadline)
+        finally:
+            os.close(self._pipe)
+            kill_group(self._pid)
+            _, status = os.waitpid(self._pid, 0)
+        if not received:
+            raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
+        return _result(received)
+
+
+def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    """Do as `run_in_child`, blocking; see `ChildTask`."""
+    return ChildTask(function, *arguments).result(timeout_s=timeout_s)
+
+
+def _read_line(pipe: int, deadline: float) -> bytes | None:
+    """Read to the end of the line or file; None when that takes until ``deadline``."""
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
+            return None
+        part = os.read(pipe, 65536)
+        if not part:
+            break
+        received += part
+    return bytes(received)
+
+
+def _has_been_reaped(pid: int) -> bool:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _wait_for_end(pid: int, deadline: float) -> None:
+    pidfd = os.pidfd_open(pid)
+    try:
+        select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(pidfd)
+
+
+def _result(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise TaskFailed("the child ended in the middle of its result") from error
+
+
+def _fork_task(
+    function: Callable[..., Any], arguments: tuple[Any, ...], *, output: int
+) -> tuple[int, int]:
+    """Fork the child of `run_in_child`; gives its pid and the end of its pipe to read."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+
+    def run() -> int:
+        result = json.dumps(function(*arguments)).encode() + b"\n"
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(result)
+        return 0
+
+    parent = os.getpid()
+    try:
+        pid = safe_fork()
+    except OSError:
+        os.close(read_end)
+        os.close(write_end)
+        raise
+    if pid == 0:
+        become_child(run, parent, "fs-task", output, {write_end})
+    os.close(write_end)
+    os.set_blocking(read_end, False)
+    return pid, read_end

@@ -1,0 +1,82 @@
+"""What throw-away children do with the files of apps.
+
+Everything it needs is loaded in the child only: the main process starts sooner without it, and
+stays smaller.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor.config.settings import Config
+
+Answer = dict[str, Any]
+Code = dict[str, Any]
+"""The fields of a `operations.Code`."""
+
+
+def answer(function: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call ``function`` and give its answer with ``ok``, else ``reason`` and ``hint``."""
+    from supervisor.releases import operations
+
+    return operations.answer(function, *arguments)
+
+
+def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Answer:
+    """Import an app, or only read its files if it can't run twice; see `app_check.try_app`."""
+    from supervisor.health.app_check import try_app
+
+    return try_app(config, app, watch, only_read=once)
+
+
+def describe(code: Code, before: dict[str, str] | None) -> Answer:
+    """Say which version of an app the live files are."""
+    from supervisor.releases import operations
+
+    return operations.describe(operations.Code(**code), before)
+
+
+def keep_good(
+    code: Code, before: dict[str, str] | None, created: str, in_use: list[Path]
+) -> Answer:
+    """Keep the files of an app that has proven good."""
+    from supervisor.releases import operations
+
+    return operations.keep_good(operations.Code(**code), before, created, in_use)
+
+
+def find_good(code: Code) -> Answer:
+    """Give the newest good release whose files are as they were kept.
+
+    ``name`` is null where there is none; ``faults`` are those that are damaged.
+    """
+    from supervisor.releases import operations
+
+    store, faults = operations.Code(**code).store, []
+    for release in store.good(code["app"]):
+        wrong = store.faults(release)
+        if wrong:
+            faults.append(f"{release.name} ({wrong[0]})")
+            continue
+        git = release.git or {}
+        return {
+            "name": release.name,
+            "path": str(release.files),
+            "digest": release.digest,
+            "commit": git.get("commit"),
+            "dirty": git.get("dirty"),
+            "faults": faults,
+        }
+    return {"name": None, "faults": faults}
+
+
+def tidy(state_dir: Path, config_text: bytes, wall: str) -> Answer:
+    """Put the stores in order, and keep the configuration, which has come up."""
+    from supervisor.config.history import ConfigHistory
+    from supervisor.files.state_dir import StateDir
+    from supervisor.releases.store import Releases
+
+    aside = Releases(StateDir(state_dir).releases).tidy()
+    if config_text:
+        ConfigHistory(StateDir(state_dir).config_history).keep(config_text)
+    return {"aside": aside}

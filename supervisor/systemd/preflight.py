@@ -1,0 +1,152 @@
+"""Looks, before the unit is installed, at what would keep the service from working."""
+
+import os
+import pwd
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from supervisor.config import reader as configuration
+from supervisor.config.settings import Config
+from supervisor.files.state_dir import lock_holder
+from supervisor.process.throwaway import TaskFailed, call_in_child
+from supervisor.systemd.systemctl import is_there, properties
+from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, own_command
+from supervisor.values.errors import ConfigError, SupervisorError
+
+_LOOK_TIMEOUT_S = 30.0
+
+
+def require(what: str) -> None:
+    """Raise `SupervisorError` unless this user may, and this machine can, do ``what``."""
+    if os.geteuid() != 0:
+        words = " ".join(["sudo", *own_command(), *sys.argv[1:]])
+        raise SupervisorError(f"cannot {what}: only root may", hint=f"repeat it as: {words}")
+    if not is_there():
+        raise SupervisorError(
+            f"cannot {what}: systemd does not run this machine",
+            hint="start it in the foreground with: flask-supervisor run",
+        )
+
+
+def look(config: Config, machine: Machine) -> list[str]:
+    """Find out, as the service's user, what would go wrong; gives notes on what works less well.
+
+    Raises `SupervisorError` for what would keep the service from working.
+    """
+    _look_at_state_dir(config, machine)
+    entry = pwd.getpwnam(machine.user)
+    code = str(Path(__file__).parents[1])
+    try:
+        found = call_in_child(
+            _as_user,
+            entry.pw_name,
+            entry.pw_uid,
+            entry.pw_gid,
+            config,
+            code,
+            timeout_s=_LOOK_TIMEOUT_S,
+        )
+    except TaskFailed as error:
+        raise SupervisorError(f"cannot look at the folders as {machine.user}: {error}") from error
+    if found["unreadable"]:
+        path, owner, what = found["unreadable"]
+        raise SupervisorError(
+            f"cannot install the service: its user {machine.user} may not read {path}, "
+            f"which belongs to {owner} and which {what} needs",
+            hint=f"run the service as that user: --user {owner}, or move the files to "
+            "/opt/flask-supervisor",
+        )
+    return [_owner_note(machine.user, *entry) for entry in found["unwritable"]]
+
+
+def _owner_note(user: str, name: str, path: str, owner: str) -> str:
+    return (
+        f"{user} may read {path}, but not replace files there, for they belong to {owner}: app "
+        f"{name} is served, but deploy and rollback can't change it. To allow it, install with "
+        f"--user {owner}, or give the files away: sudo chown -R {user}: {path}"
+    )
+
+
+def _as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[str, Any]:
+    """Look at every folder as ``user``; runs in a child."""
+    os.initgroups(user, gid)
+    os.setgid(gid)
+    os.setuid(uid)
+    apps = {name: config.app_path(name) for name, app in config.apps.items() if app.enabled}
+    needed = [(path, "the service") for path in (config.file, Path(sys.executable), Path(code))]
+    needed += [(path, f"app {name}") for name, path in apps.items()]
+    needed += [
+        (config.resolve(python), f"app {name}")
+        for name in apps
+        if (python := config.apps[name].python)
+    ]
+    for path, what in needed:
+        barrier = _barrier(path) or _barrier(path.resolve())
+        if barrier is not None:
+            return {"unreadable": [str(barrier), _owner(barrier), what], "unwritable": []}
+    locked = [
+        [name, str(path), _owner(path)]
+        for name, path in apps.items()
+        if path.is_dir() and not os.access(path, os.W_OK)
+    ]
+    return {"unreadable": None, "unwritable": locked}
+
+
+def _barrier(path: Path) -> Path | None:
+    """Give what this user may not enter or read on the way to ``path``; None for a free way.
+
+    What is missing is no barrier: others complain of that.
+    """
+    for one in [*reversed(path.parents), path]:
+        if not os.path.lexists(one):
+            return None
+        wanted = os.R_OK if one == path else 0
+        if not os.access(one, wanted | (os.X_OK if one.is_dir() else 0)):
+            return one
+    return None
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "another user"
+
+
+def _look_at_state_dir(config: Config, machine: Machine) -> None:
+    """Refuse a state folder of somebody else; systemd itself sees to the unit's own one."""
+    path = config.state_dir
+    if path == STATE_DIR or not path.exists() or machine.user == "root":
+        return
+    if _owner(path) != machine.user:
+        raise SupervisorError(
+            f"cannot install the service: the state folder {path} belongs to {_owner(path)}, and "
+            f"the service runs as {machine.user}",
+            hint=f"install with --user {_owner(path)}, or: sudo chown -R {machine.user}: {path}",
+        )
+
+
+def refuse_beside_a_copy(config: Config) -> None:
+    """Raise `SupervisorError` when a copy that systemd did not start holds the state folder."""
+    holder = lock_holder(config.state_dir)
+    if holder is not None and properties(UNIT, "ActiveState")["ActiveState"] == "inactive":
+        raise SupervisorError(
+            f"cannot start the service: a copy runs by hand as {holder}",
+            hint="end that one first, and repeat this",
+        )
+
+
+def as_the_unit_sees_it(config: Config) -> list[str]:
+    """Give what is wrong with the configuration in the environment of the unit."""
+    try:
+        configuration.load(config.file, _unit_environment())
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _unit_environment() -> dict[str, str]:
+    shown = properties(UNIT, "Environment")["Environment"]
+    return dict(word.split("=", 1) for word in shlex.split(shown) if "=" in word)

@@ -1,0 +1,67 @@
+"""What happened, as values: a kind for programs, a text for people."""
+
+from collections import deque
+from enum import StrEnum
+
+from supervisor.values.records import dataclass
+
+
+class EventKind(StrEnum):
+    """The kinds of events; monitors may rely on these words."""
+
+    STARTED = "started"
+    STOPPING = "stopping"
+    BOUND = "bound"
+    BIND_FAILED = "bind_failed"
+    READY = "ready"
+    IMPORT_FAILED = "import_failed"
+    EXITED = "exited"
+    RETRY = "retry"
+    OPERATOR = "operator"
+    FILES_CHANGED = "files_changed"
+    FOREIGN = "foreign_listener"
+    STAND_IN = "stand_in"
+    REFUSED = "refused"
+    REPLACED = "replaced"
+    STUCK = "stuck"
+    CONFIGURATION = "configuration"
+    RELEASE = "release"
+    HAND_OVER = "hand_over"
+    DEPLOY = "deploy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to ``app`` (None: to the supervisor itself).
+
+    ``monotonic_s`` orders events and gives their age; ``wall`` (RFC 3339, UTC) is for people.
+    """
+
+    kind: EventKind
+    text: str
+    app: str | None
+    monotonic_s: float
+    wall: str
+    problem: bool = False
+
+
+class EventLog:
+    """The newest events, numbered from 1; forgets the oldest beyond ``capacity``."""
+
+    def __init__(self, capacity: int = 500) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self.count = 0
+
+    def add(self, event: Event) -> None:
+        """Remember ``event``."""
+        self._events.append(event)
+        self.count += 1
+
+    def last(self, count: int) -> list[Event]:
+        """Give the newest ``count`` events, oldest first."""
+        return list(self._events)[-count:]
+
+    def after(self, number: int) -> list[tuple[int, Event]]:
+        """Give the events that are still known with a number above ``number``."""
+        first = self.count - len(self._events) + 1
+        return [(n, event) for n, event in enumerate(self._events, first) if n > number]

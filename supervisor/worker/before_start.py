@@ -1,0 +1,49 @@
+"""Runs the commands of ``before_start`` in a worker, before it imports the app."""
+
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+from supervisor.values.reports import ImportReport
+
+
+def run_before_start(
+    commands: list[list[str]], path: Path, *, timeout_s: float
+) -> ImportReport | None:
+    """Run ``commands`` one after the other in ``path``; give a report of the first that fails.
+
+    All of them together have ``timeout_s`` seconds. What they print is the app's output.
+    """
+    started = time.monotonic()
+    for command in commands:
+        left_s = timeout_s - (time.monotonic() - started)
+        why = _run(command, path, left_s, timeout_s)
+        if why is not None:
+            return ImportReport.without_place(
+                type="BeforeStartFailed",
+                message=f"{Path(command[0]).name} {why}",
+                hint="try it in the app's folder, with the same user; see `before_start`",
+                traceback=f"$ {shlex.join(command)}\n{why}",
+                seconds=round(time.monotonic() - started, 3),
+            )
+    return None
+
+
+def _run(command: list[str], path: Path, left_s: float, timeout_s: float) -> str | None:
+    """Give how a command failed, or None."""
+    try:
+        ended = subprocess.run(
+            command, cwd=path, stdin=subprocess.DEVNULL, timeout=max(left_s, 0.001), check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"took longer than {timeout_s:g} s (import_timeout_s)"
+    except FileNotFoundError as error:
+        if error.filename == path:
+            return "could not be started: the app's `path` doesn't exist"
+        return "is not installed, or not on the PATH of the service"
+    except OSError as error:
+        return f"could not be started: {error.strerror}"
+    if ended.returncode < 0:
+        return f"was ended by signal {-ended.returncode}"
+    return None if ended.returncode == 0 else f"ended with exit code {ended.returncode}"

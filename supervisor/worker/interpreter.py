@@ -1,0 +1,78 @@
+"""Starts the interpreter of an app's own virtual environment, with this package in it.
+
+Of ours only ``supervisor`` and ``waitress`` can be imported there: everything else is the app's
+own, in its own versions. What is to be done comes as JSON in a memory file (memfd_create(2)), so
+that nothing of it stands in the arguments or the environment, which others can read.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import waitress
+
+_BOOT = Path(__file__).parent / "venv_boot.py"
+_ROOTS = [str(Path(__file__).parents[2]), str(Path(waitress.__file__).parent.parent)]
+
+
+class InterpreterError(Exception):
+    """The interpreter can't be used; ``hint`` says what to do."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+def arguments(python: Path, fd: int) -> list[str]:
+    """Give the command line that does what stands in the memory file ``fd``."""
+    return [str(python), str(_BOOT), str(fd), *_ROOTS]
+
+
+def memory_file(task: dict[str, Any]) -> int:
+    """Give a memory file that holds ``task``; the caller closes it."""
+    fd = os.memfd_create("task", 0)
+    with os.fdopen(os.dup(fd), "w", encoding="utf-8") as stream:
+        json.dump(task, stream)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def examine(python: Path) -> None:
+    """See whether ``python`` is an interpreter that can be used; raises `InterpreterError`.
+
+    Blocks; starts it, for a child.
+    """
+    try:
+        ended = subprocess.run(
+            [str(python), "-c", "import sys; print(sys.version_info[:2] >= (3, 11), sys.version)"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError as error:
+        raise InterpreterError(
+            f"cannot start the interpreter {python.name} of the app: {error.strerror}",
+            "correct `python` in its section, or make its virtual environment again",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise InterpreterError(
+            f"the interpreter {python.name} of the app does not start within 30 s",
+            "try it by hand; its virtual environment may be damaged",
+        ) from error
+    good, _, version = ended.stdout.strip().partition(" ")
+    if ended.returncode != 0 or good not in ("True", "False"):
+        raise InterpreterError(
+            f"{python.name} of the app is no Python interpreter that works "
+            f"(exit code {ended.returncode})",
+            "correct `python` in its section, or make its virtual environment again",
+        )
+    if good == "False":
+        raise InterpreterError(
+            f"the app's own Python is {version.split()[0]}: 3.11 or newer is needed",
+            "make its virtual environment again, with a newer Python",
+        )

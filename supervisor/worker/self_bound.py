@@ -1,0 +1,123 @@
+"""Runs an app that binds its port by itself, and sees whether it listens there.
+
+Its target is any callable; it is called without arguments, in a thread, and may return or block.
+"""
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.values.reports import ImportReport
+
+_LISTEN = "0A"  # a state in /proc/net/tcp: net/tcp_states.h
+_POLL_S = 0.05
+_LOOK_S = 1.0  # between two looks whether it still listens
+
+
+def listens(port: int) -> bool:
+    """Say whether this process listens on TCP ``port``."""
+    inodes = {
+        fields[9]
+        for fields in _sockets()
+        if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port
+    }
+    return bool(inodes) and not inodes.isdisjoint(_own_inodes())
+
+
+def _sockets() -> list[list[str]]:
+    found = []
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/self/net/{name}", encoding="ascii") as stream:
+                found += [line.split() for line in stream.readlines()[1:]]
+        except OSError:  # a kernel without IPv6
+            continue
+    return found
+
+
+def _own_inodes() -> set[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if link.startswith("socket:["):
+            found.add(link[len("socket:[") : -1])
+    return found
+
+
+class OwnPort:
+    """The app ``target``, which binds ``port`` itself, in this process.
+
+    ``explain`` makes a report of what it raises. ``ended`` gets the report when it fails after it
+    has listened: it raises, or listens no more; in a thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        port: int,
+        explain: Callable[[BaseException], ImportReport],
+        ended: Callable[[ImportReport], None],
+    ) -> None:
+        self._target = target
+        self._port = port
+        self._explain = explain
+        self._ended = ended
+        self._thread: threading.Thread | None = None
+        self._raised: ImportReport | None = None
+        self._raises = threading.Event()
+
+    def start(self, run: Callable[[], Any], *, timeout_s: float) -> ImportReport | None:
+        """Call ``run`` in a thread, and wait until this process listens on the port.
+
+        Gives a report when it raises before that, or doesn't listen within ``timeout_s`` seconds.
+        While an earlier call has not returned, there is none beside it: it may listen yet.
+        """
+        thread = self._thread
+        if thread is None or self._raised or not (thread.is_alive() or listens(self._port)):
+            self._raised = None
+            self._raises.clear()
+            self._thread = threading.Thread(
+                target=self._call, args=[run], name=self._target, daemon=True
+            )
+            self._thread.start()
+        deadline = time.monotonic() + timeout_s
+        while not listens(self._port):
+            if self._raises.wait(_POLL_S):
+                return self._raised
+            if time.monotonic() >= deadline:
+                return self._silent(f"does not listen on port {self._port} within {timeout_s:g} s")
+        threading.Thread(target=self._look, name=f"{self._target}-look", daemon=True).start()
+        return None
+
+    def _call(self, run: Callable[[], Any]) -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - the app's own code: reported
+            traceback.print_exc()
+            self._raised = self._explain(error)
+            self._raises.set()
+
+    def _look(self) -> None:
+        """Wait for the end of what has begun well."""
+        while not self._raises.wait(_LOOK_S):
+            if not listens(self._port):
+                self._raises.wait(_LOOK_S)  # then it is said why
+                break
+        report = self._raised or self._silent(f"does not listen on port {self._port} any more")
+        self._ended(report)
+
+    def _silent(self, what: str) -> ImportReport:
+        running = self._thread is not None and self._thread.is_alive()
+        call = "the call has not returned" if running else "the call has returned"
+        return ImportReport.without_place(
+            type="NotListening",
+            message=f"{self._target} was called, and {what}; {call}",
+            hint="let it bind the port that the configuration names, or raise import_timeout_s",
+        )

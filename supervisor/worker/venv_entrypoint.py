@@ -1,0 +1,78 @@
+"""What runs on the interpreter of an app's own virtual environment: a worker, or a check.
+
+Started by `interpreter`; needs the standard library and waitress alone.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from supervisor.process.child_exit import end
+from supervisor.source.import_survey import survey
+from supervisor.systemd import hand_over
+from supervisor.systemd.hand_over import Terms
+from supervisor.values.redaction import Redaction
+from supervisor.worker.entry import AppWorker
+from supervisor.worker.hosted_apps import Code, Hosted
+from supervisor.worker.importing import app_search_path, import_app
+
+_PR_SET_NAME = 15  # prctl(2)
+
+
+def main(fd: int) -> NoReturn:
+    """Do what stands in the memory file ``fd``."""
+    with os.fdopen(fd, encoding="utf-8") as stream:
+        task: dict[str, Any] = json.load(stream)
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(  # type: ignore[union-attr]
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+    sys.argv = [task["name"]]
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(task["name"].encode()[:15]))
+    end({"serve": _serve, "check": _check}[task["do"]](task))
+
+
+def _serve(task: dict[str, Any]) -> int:
+    if task["terms"] is not None:
+        hand_over.allow(Terms(**task["terms"]))
+    worker = AppWorker(
+        apps=[Hosted.from_json(app) for app in task["apps"]],
+        code=Code(**_paths(task["code"])),
+        listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
+        shutdown_timeout_s=task["shutdown_timeout_s"],
+        core=task["core"],
+    )
+    return worker.run(socket.socket(fileno=task["channel"]))
+
+
+def _paths(code: dict[str, Any]) -> dict[str, Any]:
+    release = code["release"]
+    return {
+        "path": Path(code["path"]),
+        "release": None if release is None else Path(release),
+        "include": tuple(code["include"]),
+        "skip": tuple(code["skip"]),
+    }
+
+
+def _check(task: dict[str, Any]) -> int:
+    """Import an app, and read its files; the result goes to a descriptor."""
+    os.environ.update(task["environment"])
+    path, target = Path(task["path"]), task["target"]
+    started = time.monotonic()
+    _app, report = import_app(
+        target, path, timeout_s=task["timeout_s"], hide=Redaction(task["secrets"])
+    )
+    result = {
+        "seconds": round(time.monotonic() - started, 3),
+        "report": None if report is None else report.to_json(),
+        "survey": survey(target, path, app_search_path(path)).to_json()["findings"],
+    }
+    with os.fdopen(task["result"], "w", encoding="utf-8") as stream:
+        json.dump(result, stream)
+    return 0

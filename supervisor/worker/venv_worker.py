@@ -1,0 +1,74 @@
+"""A worker on the interpreter of its app's own virtual environment."""
+
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from supervisor.process.channel import Channel
+from supervisor.source.fingerprints import Watch, taken
+from supervisor.systemd import hand_over
+from supervisor.values.reports import ImportReport
+from supervisor.worker import interpreter
+from supervisor.worker.entry import AppWorker
+from supervisor.worker.hosted_apps import SEND_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignWorker:
+    """The same worker, on the interpreter ``python`` of the app's own virtual environment."""
+
+    python: Path
+    worker: AppWorker
+    name: str
+
+    def run(self, connection: socket.socket) -> int:
+        """Become that interpreter; gives the exit code where that can't be."""
+        worker = self.worker
+        terms = hand_over.allowed()
+        sockets = {name: one.fileno() for name, one in worker.listeners.items()}
+        task = {
+            "do": "serve",
+            "name": self.name,
+            "apps": [app.to_json() for app in worker.apps],
+            "code": {
+                "path": str(worker.code.path),
+                "release": None if worker.code.release is None else str(worker.code.release),
+                "include": list(worker.code.include),
+                "skip": list(worker.code.skip),
+            },
+            "listeners": sockets,
+            "shutdown_timeout_s": worker.shutdown_timeout_s,
+            "core": worker.core,
+            "channel": connection.fileno(),
+            "terms": None if terms is None else asdict(terms),
+        }
+        try:
+            interpreter.examine(self.python)
+            fd = interpreter.memory_file(task)
+            for kept in (fd, connection.fileno(), *sockets.values()):
+                os.set_inheritable(kept, True)
+            if terms is not None:
+                os.set_inheritable(terms.log_fd, True)
+            command = interpreter.arguments(self.python, fd)
+            os.execv(command[0], command)
+        except interpreter.InterpreterError as error:
+            self._tell(connection, error.reason, error.hint)
+        except OSError as error:
+            reason = f"cannot start the interpreter {self.python.name}: {error.strerror}"
+            self._tell(connection, reason, "correct `python` in the app's section")
+        return 1
+
+    def _tell(self, connection: socket.socket, reason: str, hint: str) -> None:
+        report = ImportReport.without_place(
+            type="InterpreterError",
+            message=reason,
+            hint=hint,
+        )
+        code = self.worker.code
+        watch = Watch(trees=(str(code.path),), files=(str(self.python),), skip=code.skip)
+        watched = [taken(watch)]
+        channel = Channel(connection)
+        message = {"type": "import_failed", "report": report.to_json(), "watch": watched}
+        for one in ({"type": "importing", "watch": watched}, message):
+            channel.send_all(one, timeout_s=SEND_TIMEOUT_S)

@@ -1,0 +1,449 @@
+"""``flask-supervisor doctor``: each thing it looks at, when it is good and when it is bad."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import GOOD_APP, Project, eventually, free_ports, process_in_test
+from operating_case import HOLDER, NOBODY, open_project, run_as, run_command, wait_until_ready
+
+from supervisor.doctor import machine
+from supervisor.values.states import Status
+
+STRANGER = 54321  # a user without a name
+NO_ADDRESS = "192.0.2.1"  # RFC 5737: of no machine
+
+Result = "subprocess.CompletedProcess[str]"
+
+
+def findings(result: Result) -> dict[str, Any]:
+    """Give the findings by topic, the worst of each; the exit code has to agree with them."""
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    order = ("pass", "warn", "fail")
+    by_topic = {
+        one["topic"]: one for one in sorted(found, key=lambda one: order.index(one["status"]))
+    }
+    bad = any(one["status"] == "fail" for one in found)
+    assert result.returncode == (1 if bad else 0)
+    assert all(one["text"] for one in found)
+    return by_topic
+
+
+def examined(project: Project, **options: Any) -> dict[str, Any]:
+    """Run doctor on a project that is written already, or as its tests want it."""
+    return findings(run_command(project.folder, "doctor", "--json", **options))
+
+
+def examined_as(uid: int, project: Project) -> dict[str, Any]:
+    """Run doctor as another user."""
+    project.write()
+    return findings(run_as(uid, project.folder, "doctor", "--json"))
+
+
+def says(finding: dict[str, Any]) -> tuple[str, str, str | None]:
+    """Give a finding in short."""
+    return finding["status"], finding["text"], finding["hint"]
+
+
+def test_all_is_well(project: Project) -> None:
+    """Before the first start everything passes, in the order in which things go wrong."""
+    project.app("coach")
+    result = project.command("doctor", "--json")
+    everything = json.loads(result.stdout)
+    found = [one for one in everything if one["topic"] != "service"]  # as the machine has it
+    assert result.returncode == 0
+    assert everything[-1]["topic"] == "service"
+    assert [one["topic"] for one in found] == [
+        "python",
+        "packages",
+        "configuration",
+        "state folder",
+        "running",
+        "port of status",
+        "port of coach",
+        "disk",
+        "open files",
+        "clock",
+    ]
+    assert {one["status"] for one in found} == {"pass"}
+    assert not (project.folder / ".flask-supervisor").exists()  # it changes nothing
+    shown = project.command("doctor")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert [line[:5] for line in shown.stdout.splitlines()[: len(found)]] == ["ok   "] * len(found)
+
+
+# ---- packages, clock
+
+
+def test_supervisord_beside_this_one(project: Project) -> None:
+    """Both packages have the same import name."""
+    project.app("coach")
+    project.write()
+    for name, metadata in (("supervisor-4.2.5", "Name: supervisor\n"), ("half-0.1", None)):
+        folder = project.folder / "site" / f"{name}.dist-info"
+        folder.mkdir(parents=True)
+        if metadata:  # the other one is what a pip that was interrupted leaves
+            (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{metadata}Version: 4.2.5\n")
+    path = f"{os.environ.get('PYTHONPATH', '')}:{Path(machine.__file__).parents[2]}"
+    found = examined(project, env={"PYTHONPATH": f"{path}:{project.folder / 'site'}"})
+    assert found["packages"]["status"] == "fail"
+    assert "supervisord" in found["packages"]["text"]
+
+
+def test_a_package_that_is_missing() -> None:
+    """It is named, with the command that installs it."""
+    found = machine.packages(("flask", "no-such-package"))
+    assert found.status is Status.FAIL
+    assert (found.text, found.hint) == ("missing: no-such-package", "pip install no-such-package")
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "status"), [(0.0, Status.WARN), (1.6e9, Status.WARN), (1.8e9, Status.PASS)]
+)
+def test_a_clock_that_is_not_set(wall_s: float, status: Status) -> None:
+    """A Raspberry Pi without a network is in the past."""
+    found = machine.clock(lambda: wall_s)
+    assert found.status is status
+    assert time.strftime("%Y-%m-%d", time.gmtime(wall_s)) in found.text
+
+
+# ---- configuration
+
+
+def test_folders_of_apps(project: Project) -> None:
+    """A folder that isn't there, or is none, keeps an app from working; a disabled one doesn't."""
+    for name in ("coach", "camera", "off"):
+        project.app(name)
+    project.apps["coach"]["path"] = "nowhere"
+    project.apps["camera"] |= {"path": "camera/camera.py"}
+    project.apps["off"] |= {"path": "nowhere", "enabled": False}
+    result = project.command("doctor", "--json")
+    found = [one for one in json.loads(result.stdout) if one["topic"] == "configuration"]
+    assert [(one["status"], one["text"]) for one in found[1:]] == [
+        ("fail", f"the folder of app coach doesn't exist: {project.folder}/nowhere"),
+        ("fail", f"the folder of app camera doesn't exist: {project.folder}/camera/camera.py"),
+    ]
+    assert "correct apps.coach.path" in found[1]["hint"]
+    assert result.returncode == 1
+
+
+@pytest.mark.root
+def test_a_folder_that_cannot_be_entered() -> None:
+    """Not even seen, or seen but closed: said with the folder that is in the way, and its owner."""
+    with open_project() as project:
+        project.app("coach", path="closed/coach")
+        (project.folder / "closed" / "coach").mkdir(parents=True)
+        os.chown(project.folder / "closed", STRANGER, STRANGER)
+        (project.folder / "closed").chmod(0o700)
+        text = examined_as(NOBODY, project)["configuration"]["text"]
+        closed = project.folder / "closed"
+        assert text == (
+            f"the folder of app coach can't be reached by this user: {closed}/coach, "
+            f"below {closed} of uid {STRANGER}"
+        )
+        closed.chmod(0o755)
+        (closed / "coach").chmod(0o700)
+        text = examined_as(NOBODY, project)["configuration"]["text"]
+        assert f"can't be read by this user: {closed}/coach belongs to root" in text
+
+
+# ---- state folder, disk
+
+
+def owned(mode: int, uid: int) -> Callable[[Path], None]:
+    """Give a function that makes the state folder with this mode and owner."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        folder.chmod(mode)
+        os.chown(folder, uid, uid)
+
+    return make
+
+
+STATE_FOLDERS: dict[str, tuple[Callable[[Path], Any], str, str, str]] = {
+    "not made yet": (
+        lambda folder: folder.parent.chmod(0o777),
+        "pass",
+        "{path} (not made yet)",
+        "None",
+    ),
+    "may not be made": (
+        lambda folder: os.chown(folder.parent, STRANGER, STRANGER),
+        "fail",
+        "{path} can't be made by this user: {parent} belongs to uid 54321",
+        "sudo install -d -m 700 -o $USER {path}, or set state_dir in [supervisor]",
+    ),
+    "our own": (owned(0o700, NOBODY), "pass", "{path}", "None"),
+    "our own, closed": (
+        owned(0o500, NOBODY),
+        "fail",
+        "{path} can't be written: its mode is 500",
+        "chmod 700 {path}",
+    ),
+    "another user's": (
+        owned(0o700, STRANGER),
+        "fail",
+        "{path} belongs to another user, uid 54321",
+        "run everything as that user, or with sudo",
+    ),
+    "another user's, open": (
+        owned(0o777, STRANGER),
+        "warn",
+        "{path} belongs to another user, uid 54321",
+        "run everything as that user, or with sudo",
+    ),
+    "a file": (
+        lambda folder: folder.write_text(""),
+        "fail",
+        "{path} is no folder",
+        "set state_dir in [supervisor] to another place",
+    ),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("make", "status", "text", "hint"), STATE_FOLDERS.values(), ids=STATE_FOLDERS
+)
+def test_state_folders(make: Callable[[Path], Any], status: str, text: str, hint: str) -> None:
+    """What keeps a user from working with the state folder, and what to do, without a traceback."""
+    with open_project() as project:
+        path = project.folder / ".flask-supervisor"
+        project.app("coach")
+        make(path)
+        found = says(examined_as(NOBODY, project)["state folder"])
+        places = {"path": path, "parent": path.parent}
+        assert (found[0], found[1], str(found[2])) == (
+            status,
+            text.format(**places),
+            hint.format(**places),
+        )
+
+
+@pytest.mark.root
+@pytest.mark.debian("util-linux", program="unshare")
+def test_a_file_system_that_is_full_or_can_only_be_read(project: Project) -> None:
+    """As an SD card becomes when it is worn out."""
+    project.app("coach")
+    project.supervisor["state_dir"] = "card/state"
+    (project.folder / "card").mkdir()
+    project.write()
+    card = shlex.quote(str(project.folder / "card"))
+    for options, topic, status, words in (
+        ("size=1m", "disk", "fail", "1 MiB free of 1 MiB"),
+        ("size=1m,ro", "state folder", "fail", "is on a file system that can only be read"),
+    ):
+        mount = f'mount -t tmpfs -o {options} card {card} && exec "$0" "$@"'
+        prefix = ("unshare", "--mount", "sh", "-c", mount, sys.executable, "-m", "supervisor")
+        found = examined(project, prefix=prefix)[topic]
+        assert (found["status"], words in found["text"]) == (status, True), found
+        assert found["hint"]
+
+
+# ---- open files
+
+
+def test_too_few_open_files(project: Project) -> None:
+    """A limit that the main process would run into is said before it does."""
+    project.app("coach")
+    project.write()
+    limit = ("sh", "-c", 'ulimit -n 65; exec "$0" "$@"', sys.executable, "-m", "supervisor")
+    found = examined(project, prefix=limit)["open files"]
+    assert found["status"] == "fail"
+    assert "65 open files allowed, about 70 needed" in found["text"]
+    assert "LimitNOFILE=" in found["hint"]
+
+
+# ---- a supervisor that runs
+
+
+def test_a_running_supervisor(project: Project) -> None:
+    """Its ports are its own; what isn't ready is named."""
+    project.app("coach")
+    project.app("broken", "1 / 0\n")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    running.wait_for("broken", state="backoff")
+    found = examined(project)
+    pid = running.process.pid
+    assert found["running"]["status"] == "warn"
+    assert found["running"]["text"].startswith(f"a supervisor runs as pid {pid}, version ")
+    assert found["running"]["text"].endswith("; not ready: broken")
+    project.file("broken").write_text(GOOD_APP.format(text="repaired"))
+    wait_until_ready(running, "broken")
+    found = examined(project)
+    assert {one["status"] for one in found.values()} == {"pass"}
+    port = project.port("coach")
+    assert found["port of coach"]["text"] == f"port {port} is held by the supervisor, pid {pid}"
+
+
+def test_a_supervisor_that_does_not_answer(project: Project) -> None:
+    """It is stopped in the middle of its work; its ports are known by its lock."""
+    project.app("coach")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        found = examined(project)
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    assert says(found["running"])[:2] == ("warn", "no answer from the supervisor within 5 s")
+    assert found["port of coach"]["status"] == "pass"
+    assert f"pid {running.process.pid}" in found["port of coach"]["text"]
+
+
+@pytest.mark.root
+def test_the_supervisor_of_another_user() -> None:
+    """Its ports are perhaps its own: that is a note, and sudo shows it."""
+    with open_project() as project:
+        project.app("coach")
+        wait_until_ready(project.start(), "coach")
+        found = examined_as(NOBODY, project)
+        assert found["running"]["status"] == "warn"
+        assert "is refused" in found["running"]["text"]
+        port = found["port of coach"]
+        assert port["status"] == "warn"
+        assert "a process of user root" in port["text"]
+        assert port["text"].endswith("; perhaps by the supervisor of that user")
+        assert "sudo" in port["hint"]
+
+
+# ---- ports
+
+
+def test_a_port_that_is_taken(project: Project) -> None:
+    """The holder is named with the command that frees the port."""
+    port = project.app("coach")
+    project.write()
+    with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
+        assert holder.stdout.readline() == "listening\n"
+        found = examined(project)["port of coach"]
+        assert found["status"] == "fail"
+        assert found["text"].startswith(f"port {port} is in use by pid {holder.pid} (python")
+        assert f"kill {holder.pid}" in found["hint"]
+    found = examined(project)["port of coach"]
+    assert says(found) == ("pass", f"127.0.0.1:{port} is free", None)
+
+
+def test_a_port_that_is_taken_after_a_crash(project: Project) -> None:
+    """What holds it now is not the supervisor, though it is of the same user."""
+    port = project.app("coach")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    running.kill()
+    eventually(lambda: not project.processes())
+    with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
+        assert holder.stdout.readline() == "listening\n"
+        found = examined(project)
+        assert says(found["running"]) == (
+            "pass",
+            "no supervisor runs with this state folder",
+            None,
+        )
+        assert found["port of coach"]["status"] == "fail"
+        assert f"kill {holder.pid}" in found["port of coach"]["hint"]
+
+
+def test_connections_in_time_wait_are_told_apart(project: Project) -> None:
+    """They block nothing, whether the port is free or held."""
+    port = project.app("coach")
+    project.write()
+    server = socket.create_server(("127.0.0.1", port))
+    with server:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                server.accept()[0].close()  # who closes first waits
+                assert client.recv(1) == b""
+        note = "; its connections in TIME_WAIT never block it"
+        eventually(lambda: examined(project)["port of coach"]["text"].endswith(note))
+        held = examined(project)["port of coach"]
+        assert (held["status"], f"pid {os.getpid()} " in held["text"]) == ("fail", True)
+    found = examined(project)["port of coach"]
+    assert says(found) == ("pass", f"127.0.0.1:{port} is free{note}", None)
+
+
+ADDRESSES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "of no interface": ({"host": NO_ADDRESS}, "no network interface has this address yet", "ip a"),
+    "a folder that is missing": ({"host": "unix:no/where.sock"}, "its folder does not", "make the"),
+    "a file that is no socket": ({"host": "unix:file"}, "there is a file that is no socket", "rem"),
+}
+
+
+@pytest.mark.parametrize(("keys", "text", "hint"), ADDRESSES.values(), ids=ADDRESSES)
+def test_addresses_that_cannot_be_bound(
+    project: Project, keys: dict[str, Any], text: str, hint: str
+) -> None:
+    """The reason, and what to do."""
+    project.app("coach", **keys)
+    (project.folder / "file").write_text("")
+    project.write()
+    found = examined(project)["port of coach"]
+    assert found["status"] == "fail"
+    assert text in found["text"]
+    assert hint in found["hint"]
+
+
+@pytest.mark.root
+def test_a_port_for_root() -> None:
+    """What an ordinary user may not bind is said with the ways to have it."""
+    limit = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if limit < 2:
+        pytest.skip("every user may bind every port here")
+    with open_project() as project:
+        project.app("coach", port=min(limit, 1024) - 1)
+        found = examined_as(NOBODY, project)["port of coach"]
+        assert found["status"] == "fail"
+        assert "permission denied" in found["text"]
+        assert "CAP_NET_BIND_SERVICE" in found["hint"]
+
+
+def test_a_unix_socket(project: Project) -> None:
+    """One of a supervisor that runs is its own; one of anybody else is in use."""
+    project.app("coach", host="unix:coach.sock")
+    project.write()
+    with closing(socket.socket(socket.AF_UNIX)) as holder:
+        holder.bind(str(project.folder / "coach.sock"))
+        holder.listen()
+        assert "in use" in examined(project)["port of coach"]["text"]
+    (project.folder / "coach.sock").unlink()
+    wait_until_ready(project.start(), "coach")
+    found = examined(project)["port of coach"]
+    assert (found["status"], "held by the supervisor" in found["text"]) == ("pass", True)
+
+
+# ---- a configuration that can't be used
+
+
+def test_a_broken_configuration(project: Project) -> None:
+    """Each mistake is a finding, and what needs no configuration is looked at all the same."""
+    project.app("coach", threads=0, port=free_ports(1)[0])
+    project.apps["coach"]["prot"] = 1
+    result = project.command("doctor", "--json")
+    found = json.loads(result.stdout)
+    topics = [one["topic"] for one in found]
+    assert result.returncode == 1
+    assert topics.count("configuration") == 2
+    assert {"python", "packages", "state folder", "running", "disk", "clock"} <= set(topics)
+
+
+@pytest.mark.root
+def test_a_configuration_that_may_not_be_read() -> None:
+    """Another user's file: said with what to do."""
+    with open_project() as project:
+        project.app("coach")
+        project.write().chmod(0o600)
+        found = findings(run_as(NOBODY, project.folder, "doctor", "--json"))["configuration"]
+        assert found["status"] == "fail"
+        assert found["text"] == f"{project.config}: cannot read it: Permission denied"
+        assert "sudo" in found["hint"]

@@ -1,0 +1,225 @@
+"""The state folder: one supervisor at a time, and messages for what can't be."""
+
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from harness import Project, eventually, process_in_test
+
+from supervisor.files.state_dir import StateDir
+from supervisor.process.throwaway import call_in_child
+from supervisor.values.errors import AlreadyRunning, SupervisorError
+
+NOBODY = 65534
+STARTED = "2026-03-01T12:00:00Z"
+TIMEOUT_S = 30.0
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from supervisor.files.state_dir import StateDir
+StateDir(Path(sys.argv[1])).lock("2026-03-01T12:00:00Z")
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+def lock_and_unlock(path: Path) -> bool:
+    """Take the lock of a state folder and let go of it; tell that it could be had."""
+    state = StateDir(path)
+    state.lock(STARTED)
+    state.unlock()
+    return True
+
+
+def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """A missing folder is created with its parents; nobody else may look into it."""
+    path = tmp_path / "a" / "state"
+    state = StateDir(path)
+    assert not path.exists()
+    state.lock(STARTED)
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE((path / "lock").stat().st_mode) == 0o600
+        assert (path / "lock").read_text() == f"pid {os.getpid()}, started {STARTED}\n"
+    finally:
+        state.unlock()
+
+
+def test_a_second_one_hears_who_is_first(project: Project) -> None:
+    """Whoever comes second is refused, with the pid and the start of the first."""
+    path = project.folder / "state"
+    with process_in_test(project, HOLD, str(path)) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(AlreadyRunning) as raised:
+            lock_and_unlock(path)
+    words = f"already running as pid {holder.pid}, started {STARTED}, with the state folder {path}"
+    assert raised.value.message == words
+    assert raised.value.hint == "look at it with: flask-supervisor status"
+
+
+def test_two_in_one_process_are_two(tmp_path: Path) -> None:
+    """The lock belongs to the one that took it, not to the process."""
+    first = StateDir(tmp_path)
+    first.lock(STARTED)
+    try:
+        with pytest.raises(AlreadyRunning):
+            lock_and_unlock(tmp_path)
+    finally:
+        first.unlock()
+    assert lock_and_unlock(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_ends_with_its_process(project: Project, number: int) -> None:
+    """However the first one ends, the next one starts without a clean-up."""
+    path = project.folder / "state"
+    with process_in_test(project, HOLD, str(path)) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        holder.send_signal(number)
+        assert holder.wait(TIMEOUT_S) == -number
+        assert lock_and_unlock(path)
+
+
+HOLD_WITH_A_CHILD = """
+import os, sys, time
+from pathlib import Path
+from supervisor.process.fork import fork_child
+from supervisor.files.state_dir import StateDir
+state = StateDir(Path(sys.argv[1]))
+state.lock("now")
+child = fork_child(lambda connection: time.sleep(600), name="fs-test")
+state.unlock()
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_worker_does_not_hold_the_lock(project: Project) -> None:
+    """A worker that lives on keeps nobody from the lock."""
+    path = project.folder / "state"
+    with process_in_test(project, HOLD_WITH_A_CHILD, str(path)) as holder:
+        assert int(holder.stdout.readline())
+        eventually(lambda: lock_while_held(path), what="the lock is free")
+
+
+def lock_while_held(path: Path) -> bool:
+    """Tell whether the lock can be had."""
+    try:
+        return lock_and_unlock(path)
+    except AlreadyRunning:  # the worker has just been forked, and still closes descriptors
+        return False
+
+
+def test_an_old_lock_file_is_overwritten(tmp_path: Path) -> None:
+    """What a lock file held before, garbage included, is replaced."""
+    (tmp_path / "lock").write_bytes(b"\xff" * 1000)
+    state = StateDir(tmp_path)
+    state.lock(STARTED)
+    try:
+        assert (tmp_path / "lock").read_text() == f"pid {os.getpid()}, started {STARTED}\n"
+    finally:
+        state.unlock()
+
+
+def test_a_holder_that_has_not_written_yet(project: Project) -> None:
+    """Garbage in a held lock file is shown as it can be, or the pid is called unknown."""
+    path = project.folder / "state"
+    with process_in_test(project, HOLD, str(path)) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        (path / "lock").write_bytes(b"")
+        with pytest.raises(AlreadyRunning, match="already running as unknown pid"):
+            lock_and_unlock(path)
+        (path / "lock").write_bytes(b"\xff\xfe")
+        with pytest.raises(AlreadyRunning, match="already running as ��"):
+            lock_and_unlock(path)
+
+
+# ---- folders that can't be used
+
+
+def lock_as_nobody(folder: Path, name: str) -> str:
+    """Give the message for a state folder inside of one that belongs to another user."""
+    os.chdir(folder)  # the folders above may not let the other user through
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    try:
+        StateDir(Path(name)).lock(STARTED)
+    except SupervisorError as error:
+        return str(error)
+    return "locked"
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o700])
+@pytest.mark.parametrize("name", ["state", "a/b/state"])
+def test_a_folder_of_another_user(tmp_path: Path, mode: int, name: str) -> None:
+    """A folder that can't be written to is a message with what to do."""
+    if os.geteuid() != 0 and mode == 0o700:
+        pytest.skip("needs root: the folder has to be another user's")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    folder.chmod(mode)
+    message = call_in_child(lock_as_nobody, folder, name, timeout_s=TIMEOUT_S)
+    assert message.splitlines() == [
+        f"cannot use the state folder {name}: Permission denied",
+        "  set state_dir in [supervisor] to a folder that this user may write to",
+    ]
+
+
+@pytest.mark.parametrize("name", ["file", "file/state"])
+def test_a_file_in_the_way(tmp_path: Path, name: str) -> None:
+    """A state folder that is a file, or lies below one, is a message too."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SupervisorError, match=r"cannot use the state folder .*/file"):
+        lock_and_unlock(tmp_path / name)
+
+
+def lock_on_a_full_disk(path: Path) -> str:
+    """Take the lock where nothing can be written: files may not grow, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        state = StateDir(path)
+        state.lock(STARTED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        lock_and_unlock(path)
+    except AlreadyRunning as error:
+        return error.message
+    return "locked twice"
+
+
+def test_a_full_disk_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    """The lock counts, and not the text in it: apps are served though the disk is full."""
+    path = tmp_path / "state"
+    assert lock_and_unlock(path)  # the file is there since an earlier start
+    message = call_in_child(lock_on_a_full_disk, path, timeout_s=TIMEOUT_S)
+    assert message.startswith("already running as ")
+
+
+# ---- data folders
+
+
+def test_each_app_has_a_folder_for_its_data(tmp_path: Path) -> None:
+    """Data folders are the owner's alone, made once, and kept with what is in them."""
+    state = StateDir(tmp_path / "state")
+    for _ in range(2):
+        state.make_data_dir("coach")
+        folder = state.data_dir("coach")
+        assert folder == tmp_path / "state" / "data" / "coach"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        (folder / "teams.db").write_text("kept")
+    assert state.control_socket == tmp_path / "state" / "control.sock"
+
+
+def test_a_data_folder_that_can_not_be_made(tmp_path: Path) -> None:
+    """A file in its place is an OSError, which the caller turns into words."""
+    (tmp_path / "data").write_text("")
+    with pytest.raises(OSError, match="data"):
+        StateDir(tmp_path).make_data_dir("coach")

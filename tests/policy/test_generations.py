@@ -1,0 +1,460 @@
+"""Reloads, several workers, hangs and recycling, step by step."""
+
+import pytest
+from lifeworld import NO_FORK, REPORT, middle
+from onelife import CRASH, ENDED, HANG_S, IMPORT_S, STOP_S, OneLife
+
+from supervisor.policy.backoff import CHANGES_MAX, DELAYS_S, FAILED_DELAY_S, RESTARTS_MAX, STABLE_S
+from supervisor.policy.generations import (
+    DRAIN_MARGIN_S,
+    DRAINING_MAX,
+    IMPORT_KILL_AFTER_S,
+    RECYCLE_AGAIN_S,
+    RECYCLE_MIN_S,
+)
+from supervisor.policy.process_state import (
+    STUCK_AFTER_S,
+    Beat,
+    Bound,
+    Drain,
+    Elapsed,
+    Exited,
+    FilesChanged,
+    ImportFailed,
+    Kill,
+    Note,
+    Pause,
+    Phase,
+    Ready,
+    ReloadAsked,
+    RestartAsked,
+    Resume,
+    SignOfLife,
+    Spawn,
+    SpawnFailed,
+    StopAsked,
+    next_wakeup,
+    wants_stand_in,
+)
+from supervisor.policy.process_transitions import forgiven, step
+from supervisor.values.reports import Exit
+from supervisor.values.states import AppState
+
+# ---- a reload
+
+
+def reloading(**limits: int) -> OneLife:
+    """Give a life whose workers serve while as many of a new generation import."""
+    one = OneLife(**limits).up()
+    one.beat(later_s=60)
+    one.take(ReloadAsked())
+    return one
+
+
+def test_a_new_generation_takes_over() -> None:
+    """The old worker is paused, drains when the new one has proved itself, and is gone."""
+    one = reloading()
+    assert one.done == [Spawn(2, 2)]
+    assert (one.life.current, one.life.candidate, one.life.pid) == (1, 2, 4711)
+    assert one.ready(later_s=1) == [Pause(1)]
+    assert (one.life.current, one.life.candidate, one.life.pid) == (2, None, 4712)
+    assert next_wakeup(one.life, one.now) == one.now + STABLE_S
+    assert one.take(Elapsed(), later_s=STABLE_S - 0.01) == []
+    assert one.take(Elapsed(), later_s=0.011) == [Drain(1, True)]
+    assert one.take(Exited(1, ENDED), later_s=3) == []
+    assert one.numbers() == [2]
+    assert (one.life.restarts, one.life.cause, one.life.refusal) == (0, None, None)
+
+
+REFUSED = [
+    ("an import that fails", [ImportFailed(2, REPORT)], [], REPORT.cause.reason),
+    ("a crash in the import", [Exited(2, CRASH)], [], "the worker ended while it imported the app"),
+]
+
+
+@pytest.mark.parametrize(("_what", "events", "actions", "reason"), REFUSED)
+def test_a_generation_that_fails_is_refused(
+    _what: str, events: list[ImportFailed | Exited], actions: list[Kill], reason: str
+) -> None:
+    """What ran goes on, ready all the time; the reason stays until the next success."""
+    one = reloading()
+    assert one.take(*events, later_s=1) == actions
+    assert one.refusal.startswith(reason)
+    assert (one.life.state, one.life.current, one.life.cause) == (AppState.READY, 1, None)
+    one.take(*([] if one.life.worker(2) is None else [Exited(2, CRASH)]), later_s=1)
+    assert one.numbers(Phase.READY) == [1]
+    one.take(Elapsed(), later_s=500)
+    assert one.life.refusal is not None
+    assert one.take(ReloadAsked()) == [Spawn(3, 3)]
+    one.ready()
+    assert one.life.refusal is None
+
+
+def test_a_generation_that_cannot_be_forked_is_refused() -> None:
+    """A machine out of memory can't reload, and goes on."""
+    one = OneLife().up()
+    one.life, _ = step(one.life, ReloadAsked(), one.now, middle)
+    assert one.take(SpawnFailed(2, NO_FORK)) == []
+    assert one.refusal == NO_FORK.reason
+    assert one.numbers() == [1]
+
+
+def test_a_generation_whose_import_hangs_is_refused() -> None:
+    """It is killed when its time is over, and the reason names the limit."""
+    one = reloading()
+    one.beat(later_s=IMPORT_S + IMPORT_KILL_AFTER_S)
+    assert one.take(Elapsed()) == [Kill(2)]
+    assert one.refusal.startswith("the import took longer than 10 s")
+    assert one.take(Exited(2, Exit(signal=9))) == []
+    assert one.life.state is AppState.READY
+
+
+def test_a_crash_on_probation_is_rolled_back() -> None:
+    """The old worker, which was paused, serves again at once, and says why."""
+    one = reloading()
+    one.ready()
+    assert one.take(Exited(2, CRASH), later_s=0.5) == [Resume(1)]
+    assert (one.life.state, one.life.current, one.life.pid) == (AppState.READY, 1, 4711)
+    assert one.refusal == "the new worker ended 0.5 s after it was ready: killed by SIGSEGV"
+    one.beat(later_s=100)
+    assert one.take(Elapsed()) == []
+    assert one.numbers() == [1]
+
+
+def test_a_crash_after_probation_is_a_crash() -> None:
+    """The old worker drains and can't go back: a new one is started, without a wait."""
+    one = reloading()
+    one.ready()
+    one.take(Elapsed(), later_s=STABLE_S)
+    assert one.take(Exited(2, CRASH), later_s=4) == [Spawn(3, 3)]
+    assert one.life.refusal is None
+    assert one.life.restarts == 1
+
+
+def test_a_reload_on_probation_ends_it() -> None:
+    """The worker that was on probation counts as good: the one before it drains."""
+    one = reloading()
+    one.ready()
+    assert one.take(ReloadAsked(), later_s=0.2) == [Drain(1, True), Spawn(3, 3)]
+    assert one.life.probation_until is None
+
+
+def test_a_paused_worker_that_ends_is_not_missed() -> None:
+    """There is nothing to go back to then: a crash of the new one starts another."""
+    one = reloading()
+    one.ready()
+    assert one.take(Exited(1, ENDED), later_s=0.2) == []
+    assert one.life.probation_until is None
+    assert one.take(Exited(2, CRASH), later_s=0.2) == [Spawn(3, 3)]
+
+
+def test_a_candidate_is_promoted_when_the_old_worker_dies() -> None:
+    """What is being imported is what is going to serve; nothing else is started."""
+    one = reloading()
+    assert one.take(Exited(1, CRASH), later_s=0.5) == []
+    assert (one.life.state, one.life.current, one.life.candidate) == (AppState.STARTING, 2, None)
+    assert one.ready() == []
+    assert one.life.state is AppState.READY
+
+
+def test_a_reload_during_a_reload_begins_anew() -> None:
+    """The import under way has read a mixture; the next one starts when it has ended."""
+    one = reloading()
+    assert one.take(ReloadAsked(), later_s=0.1) == [Kill(2)]
+    assert one.take(ReloadAsked(), later_s=0.1) == []
+    assert one.take(Exited(2, Exit(signal=9)), later_s=0.1) == [Spawn(3, 3)]
+    assert one.life.refusal is None
+    one.ready()
+    assert one.life.current == 3
+
+
+def test_few_generations_drain_at_a_time() -> None:
+    """A further reload waits until one of them has ended: each costs memory."""
+    one = OneLife().up()
+    for _ in range(DRAINING_MAX):
+        one.take(ReloadAsked(), later_s=0.1)
+        one.ready()
+        one.take(Elapsed(), later_s=STABLE_S)
+    assert one.numbers(Phase.DRAINING) == [1, 2]
+    assert one.take(ReloadAsked()) == []
+    assert one.take(ReloadAsked()) == []
+    assert one.take(Exited(1, ENDED)) == [Spawn(4, 4)]
+
+
+def test_a_reload_that_waits_is_not_lost_with_the_worker() -> None:
+    """The worker that serves dies meanwhile: what is started then is the new code."""
+    one = OneLife().up()
+    for _ in range(DRAINING_MAX):
+        one.take(ReloadAsked(), later_s=0.1)
+        one.ready()
+        one.take(Elapsed(), later_s=STABLE_S)
+    one.take(ReloadAsked())
+    assert one.take(Exited(3, CRASH), later_s=0.1) == [Spawn(4, 4)]
+    assert one.life.pending is None
+
+
+def test_a_drain_that_does_not_end_is_killed() -> None:
+    """It has the app's stop_timeout_s, and a moment more; then SIGKILL, once."""
+    one = reloading()
+    one.ready()
+    one.take(Elapsed(), later_s=STABLE_S)
+    assert one.take(Elapsed(), Beat(2), later_s=STOP_S) == []
+    assert one.take(Elapsed(), later_s=DRAIN_MARGIN_S) == [Kill(1)]
+    assert one.take(Elapsed()) == []
+
+
+def test_an_app_that_cannot_run_twice_is_replaced() -> None:
+    """The old worker ends before the new one is started; the port is kept meanwhile."""
+    one = OneLife(replace=True).up()
+    assert one.take(ReloadAsked()) == [Drain(1, False)]
+    assert one.life.state is AppState.STARTING
+    assert one.take(ReloadAsked(), Elapsed(), later_s=1) == []
+    assert one.take(Exited(1, ENDED)) == [Spawn(2, 2)]
+    assert one.ready() == []
+    assert one.life.state is AppState.READY
+
+
+def test_files_that_change_for_ever_do_not_reload_for_ever() -> None:
+    """An app whose import rewrites its sources is reloaded at a bounded rate."""
+    one = OneLife().up()
+    reloads = 0
+    for _ in range(100):
+        reloads += len([a for a in one.take(FilesChanged(), later_s=0.1) if isinstance(a, Spawn)])
+        one.ready()
+        one.take(*(Exited(number, ENDED) for number in one.numbers(Phase.DRAINING)))
+    assert reloads == CHANGES_MAX
+
+
+# ---- several workers
+
+
+def test_all_workers_of_a_generation_start_together() -> None:
+    """The app is ready with the first of them."""
+    one = OneLife(workers=3)
+    assert one.take(Bound()) == [Spawn(1, 1), Spawn(2, 1), Spawn(3, 1)]
+    one.take(Ready(2))
+    assert one.life.state is AppState.READY
+    assert one.life.pid == 4712
+
+
+def test_a_generation_takes_over_when_all_its_workers_are_ready() -> None:
+    """One alone could not do what the old ones do."""
+    one = reloading(workers=2)
+    assert one.take(Ready(3)) == []
+    assert one.life.current == 1
+    assert one.take(Ready(4)) == [Pause(1), Pause(2)]
+    assert one.take(Elapsed(), later_s=STABLE_S) == [Drain(1, True), Drain(2, True)]
+
+
+def test_one_failed_import_refuses_the_whole_generation() -> None:
+    """The others import the same: they are killed."""
+    one = reloading(workers=2)
+    one.take(Ready(3))
+    assert one.take(ImportFailed(4, REPORT)) == [Kill(3)]
+    assert one.refusal == REPORT.cause.reason
+    assert one.take(Exited(3, Exit(signal=9)), Exited(4, Exit(code=1))) == []
+    assert one.numbers(Phase.READY) == [1, 2]
+
+
+def test_one_crash_on_probation_rolls_all_back() -> None:
+    """All old workers resume, and the other new ones are killed."""
+    one = reloading(workers=2)
+    one.ready()
+    assert one.take(Exited(4, CRASH), later_s=0.3) == [Resume(1), Resume(2), Kill(3)]
+    assert one.life.current == 1
+
+
+def test_one_of_two_that_dies_is_replaced_alone() -> None:
+    """The app is ready all the time, with a reason while one worker is missing."""
+    one = OneLife(workers=2).up()
+    assert one.take(Exited(1, Exit(signal=9)), later_s=5) == [Spawn(3, 1)]
+    assert one.life.state is AppState.READY
+    assert one.reason.startswith("the worker ended: killed by SIGKILL")
+    one.ready(later_s=0.1)
+    assert one.life.cause is None
+    assert one.life.restarts == 1
+
+
+def test_one_of_two_that_always_fails_waits_longer_and_longer() -> None:
+    """The other serves on; the app stays ready, and says why a worker is missing."""
+    one = OneLife(workers=2).up()
+    one.take(Exited(2, CRASH), later_s=0.1)
+    one.take(Exited(3, CRASH), later_s=0.1)
+    assert one.life.retry_at == one.now + DELAYS_S[1]
+    assert one.life.state is AppState.READY
+    assert one.life.cause is not None
+    assert one.take(Elapsed(), later_s=DELAYS_S[1]) == [Spawn(4, 1)]
+
+
+def test_a_worker_that_is_missing_when_a_reload_is_refused_comes_back() -> None:
+    """The reload would have replaced it; refused, the old generation is filled up again."""
+    one = reloading(workers=2)
+    assert one.take(Exited(1, CRASH), later_s=0.1) == []
+    one.take(ImportFailed(3, REPORT))
+    spawned = one.take(Exited(3, Exit(code=1)), Exited(4, Exit(signal=9)))
+    one.take(*([] if spawned else [Elapsed()]), later_s=FAILED_DELAY_S)
+    assert [a.generation for a in one.done if isinstance(a, Spawn)][-1] == 1
+    assert len(one.life.of(Phase.READY, Phase.IMPORTING, generation=1)) == 2
+
+
+# ---- hangs
+
+
+def test_a_worker_without_a_sign_of_life_is_stuck_then_replaced() -> None:
+    """After three beats the stand-in joins, after hang_timeout_s the worker is killed."""
+    one = OneLife().up()
+    assert one.take(Elapsed(), later_s=STUCK_AFTER_S) == []
+    assert one.life.state is AppState.READY
+    one.take(Elapsed(), later_s=0.1)
+    assert one.life.state is AppState.FAILED
+    assert wants_stand_in(one.life, one.now)
+    assert "no sign of life" in one.reason
+    assert one.take(Elapsed(), later_s=HANG_S - STUCK_AFTER_S - 0.2) == []
+    assert one.take(Elapsed(), later_s=0.2) == [Kill(1)]
+    assert one.take(Elapsed(), later_s=1) == []
+    assert one.take(Exited(1, Exit(signal=9))) == [Spawn(2, 2)]
+    assert one.reason.startswith("the worker showed no sign of life for 30 s")
+
+
+def test_a_sign_of_life_ends_it() -> None:
+    """The worker serves again, and the stand-in leaves."""
+    one = OneLife().up()
+    one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
+    one.take(SignOfLife(1, at=one.now - 0.5))
+    assert (one.life.state, one.life.cause) == (AppState.READY, None)
+    assert not wants_stand_in(one.life, one.now)
+
+
+def test_an_old_sign_of_life_is_none() -> None:
+    """What was read late says when it was written."""
+    one = OneLife().up()
+    ready_at = one.now
+    for _ in range(4):
+        one.take(SignOfLife(1, at=ready_at), Beat(1), Elapsed(), later_s=2)
+    assert one.life.state is AppState.FAILED
+
+
+def test_one_of_two_that_is_stuck_leaves_the_app_ready() -> None:
+    """The other one serves: no stand-in, but a warning; the stuck one is replaced in time."""
+    one = OneLife(workers=2).up()
+    for _ in range(4):
+        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
+    assert one.worker(2).stuck
+    assert one.life.state is AppState.READY
+    assert "no sign of life" in one.reason
+    for _ in range(12):
+        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
+    assert [a for a in one.done if isinstance(a, Kill)] == [Kill(2)]
+    one.take(Exited(2, Exit(signal=9)))
+    assert one.numbers(Phase.IMPORTING) == [3]
+
+
+@pytest.mark.parametrize("wish", [StopAsked(), RestartAsked(), ReloadAsked()])
+def test_a_stuck_worker_is_not_asked_to_drain(wish: StopAsked | RestartAsked) -> None:
+    """It could not: it is killed."""
+    one = OneLife().up()
+    one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
+    assert one.take(wish) == [Kill(1)]
+
+
+# ---- too large, too old, too slow
+
+TOO_MUCH = [
+    ({"max_memory_mb": 100}, {"memory_mb": 100.1}, "its worker uses 100 MB, more than"),
+    ({"max_requests": 500}, {"requests": 500}, "its worker has answered 500 requests"),
+    ({"request_timeout_s": 5.0}, {"oldest_request_s": 5.1}, "a request has taken 5 s, longer than"),
+]
+WELL = {"memory_mb": 100.0, "requests": 499, "oldest_request_s": 5.0}
+
+
+@pytest.mark.parametrize(("limits", "metrics", "reason"), TOO_MUCH)
+def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
+    limits: dict[str, float], metrics: dict[str, float], reason: str
+) -> None:
+    """Nobody is killed: a new generation takes over, and people are told why."""
+    one = OneLife(**limits).up()
+    assert one.take(Beat(1, **metrics)) == []  # type: ignore[arg-type]  # too soon
+    one.now += RECYCLE_MIN_S
+    assert one.take(Beat(1, **WELL)) == []  # type: ignore[arg-type]
+    noted, spawned = one.take(Beat(1, **{**WELL, **metrics}))  # type: ignore[arg-type]
+    assert isinstance(noted, Note)
+    assert noted.text.startswith(reason)
+    assert spawned == Spawn(2, 2)
+    assert one.take(Beat(1, **metrics)) == []  # type: ignore[arg-type]
+
+
+def test_without_limits_nothing_is_too_much() -> None:
+    """Slow is not dead, and large is the app's own business."""
+    one = OneLife().up()
+    beat = Beat(1, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
+    assert one.take(beat, later_s=RECYCLE_MIN_S) == []
+
+
+def test_a_refused_replacement_is_tried_again_after_a_while() -> None:
+    """The files may be broken for long: not every beat starts an import."""
+    one = OneLife(max_memory_mb=100).up()
+    large = Beat(1, memory_mb=200)
+    one.take(large, later_s=RECYCLE_MIN_S)
+    one.take(ImportFailed(2, REPORT), Exited(2, Exit(code=1)))
+    assert one.take(large, later_s=RECYCLE_AGAIN_S - 1) == []
+    assert Spawn(3, 3) in one.take(large, later_s=1)
+
+
+def test_workers_do_not_all_end_together() -> None:
+    """max_requests is spread by a tenth up and down."""
+    low, high = OneLife(max_requests=1000), OneLife(max_requests=1000)
+    for one, rng in ((low, lambda: 0.0), (high, lambda: 0.999)):
+        one.life, _ = step(one.life, Bound(), one.now, rng)
+    assert low.worker(1).max_requests == 900
+    assert high.worker(1).max_requests == pytest.approx(1100, abs=1)
+
+
+# ---- waits
+
+
+def test_no_delay_after_a_stable_life() -> None:
+    """A worker that served for a second or more is replaced at once, however often it failed."""
+    one = OneLife().up()
+    for _ in range(RESTARTS_MAX):
+        number = one.numbers()[0]
+        assert len(one.take(Exited(number, CRASH), later_s=STABLE_S)) == 1
+        one.ready()
+    assert one.take(Exited(one.numbers()[0], CRASH), later_s=31) != []
+
+
+def test_restarts_without_end_count_as_failing() -> None:
+    """More than ten in a minute are waited for as failures are."""
+    one = OneLife().up()
+    while one.life.retry_at is None:
+        one.take(Exited(one.numbers()[0], CRASH), later_s=STABLE_S)
+        one.ready()
+        assert one.life.restarts <= RESTARTS_MAX + 2
+    assert one.life.state is AppState.BACKOFF
+
+
+def test_failures_wait_longer_and_longer_but_never_more_than_a_minute() -> None:
+    """Each attempt comes when it is due; the app is tried for ever."""
+    one = OneLife()
+    one.take(Bound())
+    waits = []
+    for _ in range(60):
+        number = one.numbers(Phase.IMPORTING)[0]
+        one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
+        waits.append(0.0 if one.life.retry_at is None else one.life.retry_at - one.now)
+        if waits[-1]:
+            assert one.take(Elapsed(), later_s=waits[-1] - 0.01) == []
+            one.take(Elapsed(), later_s=0.011)
+    assert waits[:2] == [0.0, 0.5]
+    assert waits[:6] == sorted(waits[:6])
+    assert max(waits) <= FAILED_DELAY_S
+    assert waits[-1] == FAILED_DELAY_S
+
+
+def test_a_pause_of_everybody_is_forgiven() -> None:
+    """What nobody could hear, or do, in that time doesn't count against a worker."""
+    one = OneLife().up()
+    one.take(ReloadAsked())
+    one.life = forgiven(one.life, 100)
+    assert one.take(Elapsed(), later_s=100) == []
+    assert one.life.state is AppState.READY
+    assert one.take(Elapsed(), later_s=HANG_S + 1) == [Kill(1), Kill(2)]

@@ -1,0 +1,75 @@
+"""Whatever workers, ports, files and operators do: what always holds in the life of an app."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lifeworld import IN_USE, Behaviour, World
+
+from supervisor.policy.process_state import (
+    BindFailed,
+    Bound,
+    FilesChanged,
+    KnownGood,
+    Limits,
+    Phase,
+    ReloadAsked,
+    RestartAsked,
+    StartAsked,
+    StopAsked,
+)
+from supervisor.values.states import AppState, Source
+
+SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
+KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze", "greedy"]
+BEHAVIOUR = st.builds(
+    Behaviour,
+    kind=st.sampled_from(KINDS),
+    first_s=SOON,
+    then_s=SOON,
+    drain_s=st.sampled_from([0.0, 0.1, 3.0, 9.0, 99.0]),
+)
+LIMITS = st.builds(
+    Limits,
+    import_timeout_s=st.sampled_from([2.0, 10.0]),
+    workers=st.integers(1, 3),
+    replace=st.booleans(),
+    max_memory_mb=st.sampled_from([None, 100]),
+)
+WISH = st.sampled_from(
+    [
+        *(StartAsked(), StopAsked(), RestartAsked(), ReloadAsked(), ReloadAsked(), FilesChanged()),
+        *(KnownGood(available=True), KnownGood(available=True), KnownGood(available=False)),
+    ]
+)
+WELL = Behaviour("ok", first_s=0.2, then_s=10_000.0)
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=250)
+@given(
+    script=st.lists(BEHAVIOUR, min_size=1, max_size=8),
+    limits=LIMITS,
+    binds=st.lists(SOON, max_size=2),
+    wishes=st.lists(st.tuples(st.floats(0, 90), WISH), max_size=25),
+)
+def test_what_always_holds(
+    script: list[Behaviour],
+    limits: Limits,
+    binds: list[float],
+    wishes: list[tuple[float, StartAsked]],
+) -> None:
+    """No step breaks what every life has to keep to; when all is well again, so is the life."""
+    world = World(script, limits)
+    for at_s in binds:
+        world.plan(min(at_s, 20.0), BindFailed(IN_USE))
+    world.plan(20.0 if binds else 0.0, Bound())
+    for at_s, wish in wishes:
+        world.plan(at_s, wish)
+    world.run(100)
+    world.script = iter(lambda: WELL, None)
+    world.plan(0.0, RestartAsked())
+    world.run(200)
+    life = world.life
+    assert life.state is AppState.READY
+    assert len(life.of(Phase.READY, generation=life.current)) == limits.workers
+    assert len(life.workers) == limits.workers, "nobody is left of those before"
+    assert life.candidate is life.pending is life.cause is life.retry_at is life.broken is None
+    assert life.source is Source.LIVE

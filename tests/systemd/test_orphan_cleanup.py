@@ -1,0 +1,199 @@
+"""What an earlier main process left in the unit's cgroup: ended after its grace, nothing else is.
+
+The cgroup is imitated by a folder whose cgroup.procs lists real processes.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import eventually
+
+from supervisor.systemd.orphan_cleanup import Predecessor, own_cgroup
+
+SLEEP = "import time; time.sleep(600)"
+STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+# Starts another process in its own session, says its pid, and ends or stays.
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+class Cgroup:
+    """A folder like a cgroup's, and the processes in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.extra: set[int] = {os.getpid()}
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, code: str, *, session: bool = True) -> "subprocess.Popen[bytes]":
+        """Start a process that isn't ours: its parent is gone, as a predecessor is."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=session,
+        )
+        self.processes.append(process)
+        return process
+
+    def write(self, *pids: int) -> None:
+        """Let these processes, and this one, be in it."""
+        lines = [str(pid) for pid in {*pids, *self.extra}]
+        (self.folder / "cgroup.procs").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[Cgroup]:
+    """An empty cgroup but for this process."""
+    made = Cgroup(tmp_path)
+    made.write()
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def orphan(cgroup: Cgroup) -> Iterator[int]:
+    """A process in the cgroup that was started by nobody who still lives."""
+    yield from _orphans(SLEEP)
+
+
+def _orphans(code: str) -> Iterator[int]:
+    starter = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True,"
+        " stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "print(child.pid)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", starter, code], capture_output=True, text=True, check=True
+    )
+    pid = int(done.stdout)
+    yield pid
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs, zombies aside."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_what_was_left_is_ended(cgroup: Cgroup, orphan: int) -> None:
+    """A process that was there before is killed when its grace is over, and not before."""
+    cgroup.write(orphan)
+    predecessor = Predecessor(cgroup.folder)
+    assert predecessor.pids == [orphan]
+    assert alive(orphan)
+    assert predecessor.end_rest() == [orphan]
+    eventually(lambda: not alive(orphan))
+
+
+def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
+    """SIGSTOP does not save a process that was left."""
+    for pid in _orphans(STOPPED):
+        eventually(lambda pid=pid: ") T " in Path(f"/proc/{pid}/stat").read_text())
+        cgroup.write(pid)
+        assert Predecessor(cgroup.folder).end_rest() == [pid]
+        eventually(lambda pid=pid: not alive(pid))
+
+
+def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
+    """Own children and grandchildren, and this process, are never ended with the predecessor's."""
+    cgroup.write(orphan)
+    predecessor = Predecessor(cgroup.folder)
+    own = cgroup.start(PARENT)
+    assert own.stdout is not None
+    grandchild = int(own.stdout.readline())
+    cgroup.write(orphan, own.pid, grandchild)
+    assert predecessor.end_rest() == [orphan]
+    assert alive(own.pid)
+    assert alive(grandchild)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_what_a_left_process_started_later_goes_with_it(cgroup: Cgroup) -> None:
+    """A process of the same session counts as the predecessor's, even if its parent has ended."""
+    for pid in _orphans(
+        "import subprocess, sys, time\n"
+        "time.sleep(0.5)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    ):
+        cgroup.write(pid)
+        predecessor = Predecessor(cgroup.folder)
+        found = eventually(lambda pid=pid: of_session(pid) - {pid} and not alive(pid))
+        assert found
+        [late] = of_session(pid)
+        cgroup.write(late)
+        assert predecessor.end_rest() == [late]
+        eventually(lambda late=late: not alive(late))
+
+
+def of_session(session: int) -> set[int]:
+    """Give the living processes of a session."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and alive(int(entry.name)):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session:
+                    found.add(int(entry.name))
+    return found
+
+
+def test_a_stranger_that_came_later_is_spared(cgroup: Cgroup, orphan: int) -> None:
+    """A process that systemd itself starts in the unit, such as ExecReload, is not touched."""
+    predecessor = Predecessor(cgroup.folder)
+    cgroup.write(orphan)
+    assert predecessor.end_rest() == []
+    assert alive(orphan)
+
+
+def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
+    """`end_all` ends whoever is in the cgroup, but this process."""
+    predecessor = Predecessor(cgroup.folder)
+    own = cgroup.start(SLEEP)
+    cgroup.write(orphan, own.pid)
+    assert sorted(predecessor.end_all()) == sorted([orphan, own.pid])
+    assert own.wait(10) == -signal.SIGKILL
+    eventually(lambda: not alive(orphan))
+
+
+def test_pids_that_are_gone_or_were_given_away_are_no_targets(cgroup: Cgroup) -> None:
+    """A pid is a target only as long as it is the very process that was seen."""
+    process = cgroup.start(SLEEP)
+    cgroup.write(process.pid)
+    predecessor = Predecessor(cgroup.folder)
+    process.kill()
+    process.wait()
+    assert predecessor.end_rest() == []
+
+
+def test_outside_of_a_unit_nothing_is_ever_done(orphan: int) -> None:
+    """In the foreground, in a terminal's scope, there is no cgroup to look at."""
+    predecessor = Predecessor(None)
+    assert predecessor.pids == predecessor.end_rest() == predecessor.end_all() == []
+    assert own_cgroup() is None or own_cgroup().name.endswith(".service")  # type: ignore[union-attr]
+
+
+def test_a_cgroup_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    """Without cgroup.procs nothing is done, and nothing fails."""
+    started = time.monotonic()
+    assert Predecessor(tmp_path).end_all() == []
+    assert time.monotonic() - started < 1

@@ -1,0 +1,81 @@
+"""Errors that the unit's sandbox causes are told from others, and name the key that helps."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from supervisor.systemd import sandbox
+from supervisor.worker.importing import import_app
+
+READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS), "/srv/x/file")
+
+
+def under_unit(folder: Path) -> dict[str, str]:
+    """Give the environment of an app under the unit."""
+    return {"INVOCATION_ID": "1", sandbox.DATA_VARIABLE: str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (READ_ONLY, True),
+        (PermissionError(errno.EACCES, "Permission denied", "/home/pi/x"), True),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/.config"), True),
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/x"), False),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/x"), False),
+    ],
+)
+def test_which_errors_may_be_the_sandboxs(tmp_path: Path, error: OSError, named: bool) -> None:
+    """Read-only folders, and homes that are hidden, are the sandbox's doing."""
+    assert (sandbox.hint(error, under_unit(tmp_path)) is not None) is named
+
+
+def test_elsewhere_it_is_not_the_sandbox(tmp_path: Path) -> None:
+    """Without a unit, or when the data folder is not there either, something else is wrong."""
+    assert sandbox.hint(READ_ONLY, {sandbox.DATA_VARIABLE: str(tmp_path)}) is None
+    assert sandbox.hint(READ_ONLY, {"INVOCATION_ID": "1"}) is None
+    assert sandbox.hint(READ_ONLY, under_unit(tmp_path / "gone")) is None
+
+
+def test_the_hint_is_in_the_report_of_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app that writes elsewhere while it is imported gets the key to set as its hint."""
+    (tmp_path / "writer.py").write_text(
+        "import errno\nraise OSError(errno.EROFS, 'Read-only file system', '/srv/x/log')\n"
+    )
+    for name, value in under_unit(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app, report = import_app("writer:app", tmp_path, timeout_s=10)
+    assert app is None
+    assert report is not None
+    assert report.hint is not None
+    assert "`writable`" in report.hint
+    assert "/srv" not in report.hint + report.message  # it is public
+
+
+def test_paths_in_printed_errors() -> None:
+    """Lines of tracebacks and of apps' own words give the paths that were refused, each once."""
+    lines = [
+        "OSError: [Errno 30] Read-only file system: '/srv/x/log'",
+        "could not save: [Errno 30] Read-only file system: '/srv/x/log'!",
+        "PermissionError: [Errno 13] Permission denied: '/home/pi/a b'",
+        "PermissionError: [Errno 13] Permission denied: '/etc/shadow'",
+        'OSError: [Errno 30] Read-only file system: "/srv/it\'s"',
+        "FileNotFoundError: [Errno 2] No such file or directory: '/srv/y'",
+        "[Errno 30] without a path",
+    ]
+    assert sandbox.forbidden_paths(lines) == ["/srv/x/log", "/home/pi/a b", "/srv/it's"]
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"), [("/srv/x/log", "/srv/x"), ("/data", "/data"), ("/a/b", "/a")]
+)
+def test_the_folder_to_allow(path: str, folder: str) -> None:
+    """What is to be allowed is the folder of the file, but never the whole machine."""
+    assert sandbox.folder_to_allow(path) == Path(folder)

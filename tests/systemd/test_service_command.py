@@ -1,0 +1,165 @@
+"""What `service` says before it does anything; tests/systemd has what it does."""
+
+import os
+import pwd
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness import REPOSITORY, Project
+from operating_case import NOBODY, open_folder, run_as
+
+from supervisor.config import reader as configuration
+from supervisor.files.state_dir import StateDir
+from supervisor.systemd import preflight, unit_file
+from supervisor.systemd.unit_file import Machine
+from supervisor.values.errors import SupervisorError
+
+MACHINE = Machine(
+    user=pwd.getpwuid(NOBODY).pw_name,
+    group="nogroup",
+    login=False,
+    command=("/bin/true",),
+    code=(Path("/opt"),),
+    systemd_version=252,
+)
+
+
+def test_show_prints_what_would_be_written(project: Project) -> None:
+    """The unit and its drop-in, each below the name of its file."""
+    project.app("coach", writable=["/srv/photos"])
+    done = project.command("service", "show")
+    assert done.returncode == 0, done.stderr
+    assert f"# {unit_file.FOLDER / unit_file.UNIT}" in done.stdout
+    assert unit_file.shipped() in done.stdout
+    assert f"# {unit_file.INSTALLATION}" in done.stdout
+    assert "ReadWritePaths=-/srv/photos" in done.stdout
+    assert f"run --last-good-config --config {project.config}" in done.stdout
+
+
+def test_show_for_an_unknown_user(project: Project) -> None:
+    """There is no unit for a user who isn't there."""
+    project.app("coach")
+    done = project.command("service", "show", "--user", "nobody-here")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no user nobody-here" in done.stderr
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_only_root_may(command: str) -> None:
+    """Others are told how to repeat it; nothing is done."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.write()
+        done = run_as(NOBODY, folder, "service", command)
+    assert done.returncode == 1
+    assert f"cannot {command} the service: only root may" in done.stderr
+    assert "repeat it as: sudo " in done.stderr
+
+
+@pytest.mark.root
+def test_without_systemd_there_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, or on another init, the way in the foreground is named."""
+    monkeypatch.setattr(preflight, "is_there", lambda: False)
+    with pytest.raises(SupervisorError) as caught:
+        preflight.require("install the service")
+    assert "systemd does not run this machine" in caught.value.message
+    assert "flask-supervisor run" in str(caught.value.hint)
+
+
+def look(folder: Path, machine: Machine = MACHINE) -> list[str]:
+    """Look at the project in ``folder`` as the service's user would."""
+    return preflight.look(configuration.load(folder / "supervisor.toml"), machine)
+
+
+@pytest.fixture
+def open_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the interpreter and the code be ones that everybody may read."""
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    monkeypatch.setattr(preflight, "__file__", "/usr/lib/x/preflight.py")
+
+
+@pytest.mark.root
+def test_a_folder_that_the_user_cannot_read(open_interpreter: None) -> None:
+    """The folder on the way that is closed is named, with its owner and who needs it."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.write()
+        (folder / "coach").chmod(0o700)
+        with pytest.raises(SupervisorError) as caught:
+            look(folder)
+    assert (
+        f"its user nobody may not read {folder}/coach, which belongs to root and which app coach "
+        "needs" in caught.value.message
+    )
+    assert "--user root" in str(caught.value.hint)
+
+
+@pytest.mark.root
+def test_a_configuration_that_the_user_cannot_read(open_interpreter: None) -> None:
+    """A configuration for root's eyes only is no use to another user."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.write().chmod(0o600)
+        with pytest.raises(SupervisorError) as caught:
+            look(folder)
+    assert "which the service needs" in caught.value.message
+
+
+@pytest.mark.root
+def test_code_that_the_user_cannot_replace(open_interpreter: None) -> None:
+    """Code of somebody else is served; that deploys can't change it is said beforehand."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.app("own")
+        project.write()
+        shutil.chown(folder / "own", NOBODY)
+        notes = look(folder)
+        assert len(notes) == 1
+        assert f"nobody may read {folder}/coach, but not replace files there" in notes[0]
+        assert f"sudo chown -R nobody: {folder}/coach" in notes[0]
+
+
+@pytest.mark.root
+def test_a_missing_folder_is_no_barrier(open_interpreter: None) -> None:
+    """What isn't there is complained of by the configuration's own check, not here."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach", path="not-there-yet")
+        project.write()
+        assert look(folder) == []
+
+
+@pytest.mark.root
+def test_a_state_folder_of_somebody_else(open_interpreter: None) -> None:
+    """The state folder of another user is refused, with both ways out."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.write()
+        (folder / ".flask-supervisor").mkdir()
+        with pytest.raises(SupervisorError) as caught:
+            look(folder)
+        assert "belongs to root, and the service runs as nobody" in caught.value.message
+        assert f"chown -R nobody: {folder}/.flask-supervisor" in str(caught.value.hint)
+        assert look(folder, replace(MACHINE, user="root", group="root")) == []
+
+
+def test_data_is_deleted_by_name(tmp_path: Path) -> None:
+    """Of the state folder only what is the supervisor's counts as its data."""
+    for name in ("lock", "data", "photos"):
+        (tmp_path / name).touch()
+    assert [path.name for path in StateDir(tmp_path).entries()] == ["lock", "data"]
+
+
+def test_the_script_of_the_readme_is_there() -> None:
+    """The one command is executable, and the README and the guide name it."""
+    assert os.access(REPOSITORY / "install.sh", os.X_OK)
+    for page in ("README.md", "docs/raspberry-pi.md"):
+        assert "/install.sh" in (REPOSITORY / page).read_text(encoding="utf-8")
