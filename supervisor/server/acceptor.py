@@ -11,7 +11,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import FullHouse
+from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
 from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
@@ -91,15 +91,15 @@ class Listening:
 
     def add_task(self, channel: ServerChannel) -> None:
         """Let the first request of ``channel`` be answered, or turned away in a full house."""
-        if channel.full_house is not None:
-            channel.requests[0].error = channel.full_house
+        if channel.overloaded is not None:
+            channel.requests[0].error = channel.overloaded
             return
         channel.queued_at, channel.queued_behind = time.monotonic(), self.tally.total
         self.pool.add_task(channel)
 
-    def full_house(self, now: float) -> FullHouse | None:
+    def overloaded(self, now: float) -> Overloaded | None:
         """Say why a new request should be turned away, or None if it should not."""
-        return self.pool.full_house(now)
+        return self.pool.overloaded(now)
 
     def pull_trigger(self) -> None:
         """Make the loop turn soon; callable from any thread and from a signal handler."""

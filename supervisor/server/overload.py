@@ -8,7 +8,7 @@ RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FullHouse:
+class Overloaded:
     """All threads are busy, and the queue doesn't move; used as the error of a waitress request."""
 
     name: str

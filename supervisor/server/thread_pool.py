@@ -8,7 +8,7 @@ from typing import Any
 from waitress.task import ThreadedTaskDispatcher
 
 from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import QUEUE_WAIT_MAX_S, FullHouse
+from supervisor.server.overload import QUEUE_WAIT_MAX_S, Overloaded
 from supervisor.server.pool_size import GROW_AFTER_S, Elastic, Load, resized
 from supervisor.values.metrics import Metrics
 
@@ -93,14 +93,14 @@ class Pool(ThreadedTaskDispatcher):
             return 0.0
         return max(0.0, now - head.queued_at)
 
-    def full_house(self, now: float) -> FullHouse | None:
+    def overloaded(self, now: float) -> Overloaded | None:
         """Say why a new request should be turned away, or None if it should not."""
         if not self.queue or self.size < self._elastic.maximum:
             return None
         wait_s = self.head_wait_s(now)
         if wait_s < QUEUE_WAIT_MAX_S:
             return None
-        return FullHouse(
+        return Overloaded(
             name=self._name,
             threads=self.size,
             oldest_s=max(0.0, now - (self._tally.oldest or now)),

@@ -18,8 +18,8 @@ from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.records import dataclass
-from supervisor.worker.heartbeat import Beats, pin, tell_when_orphaned
-from supervisor.worker.hosted_apps import SEND_TIMEOUT_S, Code, Hosted, Hosting
+from supervisor.worker.heartbeat import HeartbeatSender, pin, tell_when_orphaned
+from supervisor.worker.hosted_apps import SEND_TIMEOUT_S, AppHost, CodeLocation, HostedApp
 
 IDLE_S = 0.3  # keep-alive clients get this long for one more request
 
@@ -28,8 +28,8 @@ IDLE_S = 0.3  # keep-alive clients get this long for one more request
 class AppWorker:
     """What a worker has to know; ``listeners`` are inherited, by app, and never closed by it."""
 
-    apps: list[Hosted]
-    code: Code
+    apps: list[HostedApp]
+    code: CodeLocation
     listeners: dict[str, socket.socket]
     shutdown_timeout_s: float
     core: int | None = None
@@ -39,19 +39,19 @@ class AppWorker:
         if self.core is not None:
             pin(self.core)
         channel = Channel(connection)
-        hosting = Hosting(self.apps, self.code, self.listeners, channel)
-        if not hosting.import_all():
+        host = AppHost(self.apps, self.code, self.listeners, channel)
+        if not host.import_all():
             return 1
-        if hosting.shared:  # whether it may serve depends on what could be imported
-            hosting.server.pause()
+        if host.shared:  # whether it may serve depends on what could be imported
+            host.server.pause()
         serve(
-            hosting.server,
+            host.server,
             channel,
             shutdown_timeout_s=self.shutdown_timeout_s,
-            on_message=hosting.on_message,
-            facts=hosting.facts(),
+            on_message=host.on_message,
+            facts=host.facts(),
         )
-        return 1 if hosting.gave_up else 0
+        return 1 if host.gave_up else 0
 
 
 def serve(
@@ -98,7 +98,7 @@ def serve(
         signal.signal(number, end)
     server.watch(channel.fileno(), hear)
     channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
-    beats = Beats(server, channel, heir)
+    beats = HeartbeatSender(server, channel, heir)
     if heir is not None:
         tell_when_orphaned(channel, heir)
     server.every(HEARTBEAT_S, beats.beat)

@@ -22,7 +22,7 @@ _MB = 1024 * 1024
 _TELL_S = 30.0  # at least this often, also when nothing is new
 
 
-class Beats:
+class HeartbeatSender:
     """Tells of ``server`` through ``channel``; `beat` is for the server's loop.
 
     ``heir``, if the worker may outlive the main process, is told too that the process lives.
@@ -32,7 +32,7 @@ class Beats:
         self._server = server
         self._channel = channel
         self._heir = heir
-        self._pulses = heartbeat_page.own()
+        self._page = heartbeat_page.own_page()
         self._memory = _Memory()
         self._told: tuple[dict[str, Metrics], float] | None = None
         self._tell_at = 0.0  # monotonic seconds
@@ -41,15 +41,15 @@ class Beats:
         """Show that the loop turns, and tell how the server is, if that is news."""
         if self._heir is not None:
             self._heir.alive()
-        if self._pulses is not None:
-            self._pulses.worker.beat(now)
+        if self._page is not None:
+            self._page.worker.write(now)
         metrics, memory_mb = self._server.metrics(now), round(self._memory.resident_mb(), 1)
         is_told = (metrics, memory_mb) == self._told and now < self._tell_at
-        if is_told and self._pulses is not None:
+        if is_told and self._page is not None:
             return
         self._told = None
         message = {
-            "type": "beat",
+            "type": "heartbeat",
             "at": now,
             "memory_mb": memory_mb,
             "metrics": {name: one.to_json() for name, one in metrics.items()},

@@ -28,13 +28,13 @@ from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
 from supervisor.worker.importing import explain, import_app, purge
-from supervisor.worker.self_bound import OwnPort
+from supervisor.worker.self_bound import SelfBoundApp
 
 SEND_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosted:
+class HostedApp:
     """What a worker has to know of one app; ``own_port`` is the port that it binds itself."""
 
     name: str
@@ -60,7 +60,7 @@ class Hosted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
+class CodeLocation:
     """Where the code of a worker lies: in the folder ``path``, which it works in, or in a release.
 
     ``include`` is what the configuration says belongs to it, ``skip`` are folders that never do.
@@ -77,13 +77,13 @@ class Code:
         return self.release or self.path
 
 
-class Hosting:
+class AppHost:
     """The apps of one worker, which have the same ``code``; ``listeners`` are inherited."""
 
     def __init__(
         self,
-        apps: list[Hosted],
-        code: Code,
+        apps: list[HostedApp],
+        code: CodeLocation,
         listeners: dict[str, socket.socket],
         channel: Channel,
     ) -> None:
@@ -101,7 +101,7 @@ class Hosting:
         self._latest: list[dict[str, Any]] = []  # and at the latest attempt
         self._stamps: frozenset[str] = frozenset()  # of the files that what runs was made of
         self._prepared = False
-        self._own_ports: dict[str, OwnPort] = {}
+        self._own_ports: dict[str, SelfBoundApp] = {}
         self.gave_up = False  # the only app serves no more
         self._later: deque[Callable[[], None]] = deque()  # for the loop's thread
         self._wakes, self._woken = socket.socketpair()
@@ -154,8 +154,8 @@ class Hosting:
                     target=self._import_later, args=[self._apps[name]], daemon=True
                 )
                 thread.start()
-            case {"type": "tell_code"}:
-                self._tell({"type": "code", **self.facts()})
+            case {"type": "request_imports"}:
+                self._tell({"type": "imports", **self.facts()})
             case {"type": "close", "app": name} if name in self._served:
                 self._served[name].accepting = False
                 self._served[name].draining = True
@@ -163,13 +163,13 @@ class Hosting:
                 self._served[name].accepting = True
                 self._served[name].draining = False
 
-    def _import_later(self, app: Hosted) -> None:
+    def _import_later(self, app: HostedApp) -> None:
         """Import an app beside those that serve; in a thread of its own."""
         report = self._bring_up(app, later=True)
         if report is not None:
             self._tell_from_thread(self._failure("member_failed", report, app=app.name))
 
-    def _bring_up(self, app: Hosted, *, later: bool = False) -> ImportReport | None:
+    def _bring_up(self, app: HostedApp, *, later: bool = False) -> ImportReport | None:
         """Import an app and serve it; gives a report of why not.
 
         ``later``: in a thread beside those that serve, where an import can't be interrupted.
@@ -224,7 +224,7 @@ class Hosting:
             return
         self._stamps, self._watch = now, self._latest
 
-    def _serve(self, app: Hosted, wsgi_app: Any, *, joins: bool = False) -> None:
+    def _serve(self, app: HostedApp, wsgi_app: Any, *, joins: bool = False) -> None:
         if app.name in self._sockets:  # else its port isn't bound yet
             self._served[app.name] = self.server.add(
                 self._sockets[app.name],
@@ -237,10 +237,10 @@ class Hosting:
         if joins:
             self._tell({"type": "member_ready", "app": app.name, "watch": self._watch})
 
-    def _run_on_own_port(self, app: Hosted, run: Any) -> ImportReport | None:
+    def _run_on_own_port(self, app: HostedApp, run: Any) -> ImportReport | None:
         assert app.own_port is not None
         if app.name not in self._own_ports:
-            self._own_ports[app.name] = OwnPort(
+            self._own_ports[app.name] = SelfBoundApp(
                 target=app.target,
                 port=app.own_port,
                 explain=lambda error: self._explain(app, error),
@@ -248,7 +248,7 @@ class Hosting:
             )
         return self._own_ports[app.name].start(run, timeout_s=app.import_timeout_s)
 
-    def _explain(self, app: Hosted, error: BaseException) -> ImportReport:
+    def _explain(self, app: HostedApp, error: BaseException) -> ImportReport:
         """Say why an app could not bind its port, or failed later; blocks."""
         report = explain(
             error, target=app.target, path=self._path, seconds=0.0, hide=Redaction(app.secrets)
@@ -258,7 +258,7 @@ class Hosting:
             report = replace(report, hint=f"{found['reason']}; {found['hint']}")
         return report
 
-    def _own_port_ended(self, app: Hosted, report: ImportReport) -> None:
+    def _own_port_ended(self, app: HostedApp, report: ImportReport) -> None:
         """Tell that an app that served on a port of its own does so no more; in a thread."""
         sys.modules.pop(app.target.partition(":")[0], None)  # it may be repaired and come again
         self._tell_from_thread(self._failure("member_failed", report, app=app.name))

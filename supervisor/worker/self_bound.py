@@ -50,7 +50,7 @@ def _own_inodes() -> set[str]:
     return found
 
 
-class OwnPort:
+class SelfBoundApp:
     """The app ``target``, which binds ``port`` itself, in this process.
 
     ``explain`` makes a report of what it raises. ``ended`` gets the report when it fails after it

@@ -18,7 +18,7 @@ from supervisor.systemd import hand_over
 from supervisor.systemd.hand_over import Terms
 from supervisor.values.redaction import Redaction
 from supervisor.worker.entry import AppWorker
-from supervisor.worker.hosted_apps import Code, Hosted
+from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
 
 _PR_SET_NAME = 15  # prctl(2)
@@ -41,8 +41,8 @@ def _serve(task: dict[str, Any]) -> int:
     if task["terms"] is not None:
         hand_over.allow(Terms(**task["terms"]))
     worker = AppWorker(
-        apps=[Hosted.from_json(app) for app in task["apps"]],
-        code=Code(**_paths(task["code"])),
+        apps=[HostedApp.from_json(app) for app in task["apps"]],
+        code=CodeLocation(**_paths(task["code"])),
         listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
         shutdown_timeout_s=task["shutdown_timeout_s"],
         core=task["core"],

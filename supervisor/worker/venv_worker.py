@@ -15,7 +15,7 @@ from supervisor.worker.hosted_apps import SEND_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignWorker:
+class VenvWorker:
     """The same worker, on the interpreter ``python`` of the app's own virtual environment."""
 
     python: Path

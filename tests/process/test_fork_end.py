@@ -17,7 +17,8 @@ import pytest
 from children import child, exit_code_of, lives, output_of, run_python
 from harness import eventually
 
-from supervisor.process.fork import CLEANUP_S, kill_group
+from supervisor.process.child_exit import CLEANUP_S
+from supervisor.process.fork import kill_group
 from supervisor.process.throwaway import TaskFailed, call_in_child, run_in_child
 
 TIMEOUT_S = 30.0

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 
-from supervisor.health.status_worker import STALE_S, Copy
+from supervisor.health.status_worker import STALE_S, SnapshotCopy
 from supervisor.process import heartbeat_page
-from supervisor.process.heartbeat_page import Pulses
+from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 
 
@@ -19,20 +19,20 @@ def in_child(run: Callable[[], bool]) -> bool:
 
 def test_a_child_and_its_parent_see_each_other() -> None:
     """What one beats the other reads, without a message; before the first beat it is 0."""
-    pulses = Pulses()
-    assert (pulses.worker.at, pulses.main.at) == (0.0, 0.0)
-    pulses.main.beat(12.25)
+    page = HeartbeatPage()
+    assert (page.worker.at, page.main.at) == (0.0, 0.0)
+    page.main.write(12.25)
 
     def child() -> bool:
-        heartbeat_page.take(pulses)
-        own = heartbeat_page.own()
+        heartbeat_page.set_own_page(page)
+        own = heartbeat_page.own_page()
         assert own is not None
-        own.worker.beat(98765.4321)
+        own.worker.write(98765.4321)
         return own.main.at == 12.25
 
     assert in_child(child)
-    assert (pulses.worker.at, pulses.main.at) == (98765.4321, 12.25)
-    assert heartbeat_page.own() is None
+    assert (page.worker.at, page.main.at) == (98765.4321, 12.25)
+    assert heartbeat_page.own_page() is None
 
 
 class Main:
@@ -41,7 +41,7 @@ class Main:
     def __init__(self) -> None:
         self.now = 100.0
         self.alive_at = 0.0
-        self.copy = Copy(lambda: self.alive_at, lambda: self.now)
+        self.copy = SnapshotCopy(lambda: self.alive_at, lambda: self.now)
 
     def second(self) -> bool:
         """Let a second go by, in which it shows life; gives whether it counts as well."""

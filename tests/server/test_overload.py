@@ -8,7 +8,7 @@ from harness import ask, eventually
 from server_process import serving
 from wire import Wire
 
-from supervisor.server.overload import QUEUE_WAIT_MAX_S, RETRY_AFTER_S, FullHouse
+from supervisor.server.overload import QUEUE_WAIT_MAX_S, RETRY_AFTER_S, Overloaded
 from supervisor.server.server import CONNECTIONS_MAX
 
 
@@ -93,7 +93,7 @@ def test_a_request_behind_another_of_its_connection_is_not_turned_away() -> None
 
 def test_one_thread_is_told_as_one() -> None:
     """The reason reads well for a pool of one, and an app without a name."""
-    full = FullHouse(name="", threads=1, oldest_s=61.4, queue_wait_s=5.2)
+    full = Overloaded(name="", threads=1, oldest_s=61.4, queue_wait_s=5.2)
     status, headers, body = full.to_response("ident")
     assert status.startswith("503 ")
     assert ("Server", "ident") in headers

@@ -10,7 +10,7 @@ from grouping import DEVICES, REGISTRY, Field, held
 from harness import Project, Running, eventually, free_ports
 
 from supervisor.values.reports import ImportReport
-from supervisor.worker.self_bound import OwnPort, listens
+from supervisor.worker.self_bound import SelfBoundApp, listens
 
 
 def alone(project: Project, source: str, **keys: Any) -> Field:
@@ -215,7 +215,7 @@ def test_a_call_that_has_not_returned_is_not_repeated() -> None:
         def explain(error: BaseException) -> ImportReport:
             raise AssertionError from error
 
-        own = OwnPort(target="devices:serve", port=port, explain=explain, ended=ended.append)
+        own = SelfBoundApp(target="devices:serve", port=port, explain=explain, ended=ended.append)
         report = own.start(serve, timeout_s=0.2)
         assert report is not None
         assert "does not listen" in report.message and "has not returned" in report.message
