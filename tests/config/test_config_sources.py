@@ -261,7 +261,7 @@ def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
     """What this version doesn't act on is said, whoever set it."""
     text = APP + "[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
     loaded = load(tmp_path, text, **{OVERRIDE + "HOST__DISK_FREE_PERCENT": "7"})
-    assert show.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
+    assert effective.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
 
 
 # ---- the state folder alone

@@ -111,7 +111,7 @@ def test_waitress_is_loaded_only_to_check_options(tmp_path: Path) -> None:
     file = tmp_path / "supervisor.toml"
     file.write_text('[apps.coach]\ntarget = "a:b"\nport = 5001\n', encoding="utf-8")
     code = (
-        "import sys, pathlib; from supervisor import config\n"
+        "import sys, pathlib; from supervisor.config import reader as config\n"
         f"config.load(pathlib.Path({str(file)!r})); print('waitress' in sys.modules)"
     )
     done = subprocess.run(
