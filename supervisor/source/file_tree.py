@@ -197,6 +197,16 @@ def imported(root: Path, module_files: Iterable[str]) -> list[str]:
     return sorted(found | {name for name in BESIDE if found and (root / name).is_dir()})
 
 
+def code_among(files: Iterable[str]) -> list[str]:
+    """Return those of ``files`` that may be code: no hidden file, cache, database or log."""
+    return [
+        file
+        for file in files
+        if not file.endswith((*_DATA, *_COMPILED))
+        and not any(part in _EXCLUDED or part.startswith(".") for part in file.split("/"))
+    ]
+
+
 def manifest_of(tree: Tree) -> Manifest:
     """Read and hash every file of ``tree``; raises `TreeError` when one can't be read."""
     entries = []

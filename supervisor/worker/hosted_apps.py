@@ -27,6 +27,8 @@ from supervisor.values.records import dataclass
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
+from supervisor.worker.code_view import CodeView
+from supervisor.worker.file_record import FileRecord
 from supervisor.worker.importing import explain, import_app, purge
 from supervisor.worker.self_bound import SelfBoundApp
 
@@ -90,7 +92,9 @@ class AppHost:
         self.server = Server()
         self._apps = {app.name: app for app in apps}
         self._code = code
-        self._path = code.root
+        self._path = code.path
+        self._files = FileRecord(code.path)
+        self._view: CodeView | None = None  # where another version than the live code is served
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}
         self._inherited = file_tree.newest_module()  # what is loaded later, the apps have loaded
@@ -120,7 +124,8 @@ class AppHost:
             include = self._code.include or file_tree.candidates(self._path)
             self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
         if self._code.release is not None:
-            sys.dont_write_bytecode = True  # a release stays as it is
+            self._view = CodeView(self._path, self._code.release).install()
+        self._files.install()
         if lately:
             # Python takes a cached file as good by size and whole second: an edit of the same size
             # in the same second would be served as it was before.
@@ -129,13 +134,17 @@ class AppHost:
         if self.shared:
             self._stamps = stamps(self._sources)
         self._tell({"type": "importing", "watch": self._watch})
-        reports = {}
+        reports: dict[str, ImportReport] = {}
         for app in self._apps.values():
             report = self._bring_up(app)
             if report is not None:
                 reports[app.name] = report
                 if self.shared:
                     self._tell(self._failure("member_failed", report, app=app.name))
+        self._files.import_ended()
+        if self._before:
+            read = file_tree.code_among(self._files.read)
+            self._before |= file_tree.fingerprints(self._path, read, skip=self._code.skip)
         if len(reports) < len(self._apps):
             return True
         self._tell(self._failure("import_failed", next(iter(reports.values()))))
@@ -144,7 +153,11 @@ class AppHost:
     def facts(self) -> Message:
         """Give what is worth knowing of the code: its fingerprints before, what was imported."""
         imported = file_tree.imported(self._path, file_tree.loaded_files(after=self._inherited))
-        return {"before": self._before, "imported": imported}
+        return {
+            "before": self._before,
+            "imported": sorted({*imported, *file_tree.code_among(self._files.read)}),
+            "written": self._files.written,
+        }
 
     def on_message(self, message: Message) -> None:
         """Do what the main process says about one app; in the loop's thread."""
@@ -190,14 +203,13 @@ class AppHost:
             timeout_s=None if later else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
-            working_folder=self._code.path,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
-        if wsgi_app is None:
+        if report is not None:
             if self.shared:
                 purge(before, self._path)
-            return report
+            return self._with_what_is_lacking(report)
         if app.own_port is not None:
             report = self._run_on_own_port(app, wsgi_app)
             if report is None and later:
@@ -211,6 +223,13 @@ class AppHost:
         else:
             self._serve(app, wsgi_app)
         return None
+
+    def _with_what_is_lacking(self, report: ImportReport) -> ImportReport:
+        """Return the report with the modules that only the live code has, and that were wanted."""
+        if self._view is None or not self._view.lacking:
+            return report
+        files = ", ".join(sorted(self._view.lacking))
+        return replace(report, hint=f"only the live code has {files}, the release does not")
 
     def _note_changes(self) -> None:
         """Take the files as they are now for those that run, if no loaded one has changed.
