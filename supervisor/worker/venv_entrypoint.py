@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from supervisor.process.child_exit import end
+from supervisor.process.child_exit import exit_process
 from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
 from supervisor.systemd.hand_over import Terms
@@ -34,7 +34,7 @@ def main(fd: int) -> NoReturn:
         )
     sys.argv = [task["name"]]
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(task["name"].encode()[:15]))
-    end({"serve": _serve, "check": _check}[task["do"]](task))
+    exit_process({"serve": _serve, "check": _check}[task["do"]](task))
 
 
 def _serve(task: dict[str, Any]) -> int:
