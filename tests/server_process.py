@@ -37,11 +37,11 @@ class Serving:
         assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
 
     def metrics(self, name: str = "app") -> Metrics:
-        """Give the metrics of the app, or of the other one."""
+        """Return the metrics of the app, or of the other one."""
         return Metrics.from_json(self.tell("metrics")[name])
 
     def wait_for_figures(self, name: str = "app", **wanted: Any) -> Metrics:
-        """Wait until the metrics have these values, and give them."""
+        """Wait until the metrics have these values, and return them."""
 
         def matches() -> Metrics:
             found = self.metrics(name)
@@ -58,7 +58,7 @@ class Serving:
         eventually(lambda: wanted.items() <= self.tell("count").items(), what=str(wanted))
 
     def drained(self) -> int:
-        """Wait for the end of the drain; gives the number of requests that it cut off."""
+        """Wait for the end of the drain; returns the number of requests that it cut off."""
         cut_off = self._hear()["cut_off"]
         self.process.wait(10)
         return int(cut_off)

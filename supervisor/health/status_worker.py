@@ -76,7 +76,7 @@ class SnapshotCopy:
         return self._snapshot is not None and self.age_s < STALE_S
 
     def snapshot(self) -> Snapshot:
-        """Give the snapshot, with the truth about its own age."""
+        """Return the snapshot, with the truth about its own age."""
         snapshot = self._snapshot or {"status": "fail", "version": __version__, "apps": {}}
         snapshot = aged(snapshot, self._clock() - self._pushed_s)
         reason = None
@@ -204,7 +204,7 @@ class FileWatch(threading.Thread):
             self._look(looks)
 
     def _wait_s(self, now: float) -> float | None:
-        """Give the seconds to the next look, None while there is nothing to look at."""
+        """Return the seconds to the next look, None while there is nothing to look at."""
         return min(
             (
                 self._due.get((key, look["generation"]), now + min(look["every_s"], _FIRST_LOOK_S))

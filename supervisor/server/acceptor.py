@@ -45,7 +45,7 @@ class Listening:
     _rests_until = 0.0
 
     def tend(self, now: float) -> float | None:
-        """Do what is due; gives the seconds after which something is due again, or None."""
+        """Do what is due; returns the seconds after which something is due again, or None."""
         if now >= self._cleanup_at:
             self._cleanup_at = now + self.adj.cleanup_interval
             for channel in self.channels():
@@ -57,7 +57,7 @@ class Listening:
         return wait_s
 
     def readable(self) -> bool:
-        """Say whether to accept the next connection; else the kernel keeps it."""
+        """Return whether to accept the next connection; else the kernel keeps it."""
         return (
             self.accepting
             and not (self.paused or self.full)
@@ -71,7 +71,7 @@ class Listening:
         self.make_room()
 
     def accept(self) -> Any:
-        """Give the next connection, or None."""
+        """Return the next connection, or None."""
         try:
             return super().accept()  # type: ignore[misc]
         except OSError as error:
@@ -106,11 +106,11 @@ class Listening:
         self.wake()
 
     def channels(self) -> list[ServerChannel]:
-        """Give the open connections."""
+        """Return the open connections."""
         return list(self.active_channels.values())
 
     def metrics(self, now: float) -> Metrics:
-        """Give the metrics of this listener; callable from any thread."""
+        """Return the metrics of this listener; callable from any thread."""
         return self.pool.metrics(now, connections=len(self.active_channels))
 
 

@@ -51,7 +51,7 @@ class Tally:
         return min(list(self.serving.values()), default=None)
 
     def counted(self) -> dict[str, Any]:
-        """Give the counters of `metrics.Metrics`."""
+        """Return the counters of `metrics.Metrics`."""
         with self._lock:
             return {
                 "total": sum(self._classes),
@@ -63,7 +63,7 @@ class Tally:
 
 
 def _class_index(status: str) -> int:
-    """Give the index of a status line's class; what is no status is the app's failure."""
+    """Return the index of a status line's class; what is no status is the app's failure."""
     index = ord(status[0]) - ord("1") if status else -1
     return index if 0 <= index < len(CLASSES) else 4
 

@@ -30,7 +30,7 @@ class Overloaded:
         )
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Give status, headers and body, as waitress asks of an error.
+        """Return status, headers and body, as waitress asks of an error.
 
         The body is a problem document, RFC 9457.
         """

@@ -31,7 +31,7 @@ def run_before_start(
 
 
 def _run(command: list[str], path: Path, left_s: float, timeout_s: float) -> str | None:
-    """Give how a command failed, or None."""
+    """Return how a command failed, or None."""
     try:
         ended = subprocess.run(
             command, cwd=path, stdin=subprocess.DEVNULL, timeout=max(left_s, 0.001), check=False

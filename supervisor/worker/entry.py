@@ -35,7 +35,7 @@ class AppWorker:
     core: int | None = None
 
     def run(self, connection: socket.socket) -> int:
-        """Be the worker; gives the exit code."""
+        """Be the worker; returns the exit code."""
         if self.core is not None:
             pin(self.core)
         channel = Channel(connection)

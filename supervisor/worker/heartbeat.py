@@ -78,7 +78,7 @@ class _Memory:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def resident_mb(self) -> float:
-        """Give what is resident: proc_pid_statm(5)."""
+        """Return what is resident: proc_pid_statm(5)."""
         return int(os.pread(self._statm, 200, 0).split()[1]) * _PAGE / _MB
 
 

@@ -50,7 +50,7 @@ class HostedApp:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # never in a report
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON object that `from_json` reads."""
+        """Return a JSON object that `from_json` reads."""
         return {**asdict(self), "secrets": sorted(self.secrets)}
 
     @classmethod
@@ -114,7 +114,7 @@ class AppHost:
         return len(self._apps) > 1
 
     def import_all(self) -> bool:
-        """Import every app, and tell of those that fail; gives whether there is one to serve."""
+        """Import every app, and tell of those that fail; returns whether there is one to serve."""
         found, lately = look(self._sources)
         if not self.shared and self._code.release is None:
             include = self._code.include or file_tree.candidates(self._path)
@@ -142,7 +142,7 @@ class AppHost:
         return False
 
     def facts(self) -> Message:
-        """Give what is worth knowing of the code: its fingerprints before, what was imported."""
+        """Return what is worth knowing of the code: its fingerprints before, what was imported."""
         imported = file_tree.imported(self._path, file_tree.loaded_files(after=self._inherited))
         return {"before": self._before, "imported": imported}
 
@@ -170,7 +170,7 @@ class AppHost:
             self._tell_from_thread(self._failure("member_failed", report, app=app.name))
 
     def _bring_up(self, app: HostedApp, *, later: bool = False) -> ImportReport | None:
-        """Import an app and serve it; gives a report of why not.
+        """Import an app and serve it; returns a report of why not.
 
         ``later``: in a thread beside those that serve, where an import can't be interrupted.
         """

@@ -96,7 +96,7 @@ def prepare(path: Path, working_folder: Path | None = None) -> None:
 
 
 def app_search_path(path: Path) -> list[str]:
-    """Give the search path of an app: its own folder first, the folder of the start left out."""
+    """Return the search path of an app: its own folder first, the folder of the start left out."""
     return [str(path), *(p for p in sys.path if p not in ("", _START_FOLDER, str(path)))]
 
 
@@ -110,7 +110,7 @@ def import_app(
     working_folder: Path | None = None,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
-    """Give the app that ``target`` names, or a report of why there is none.
+    """Return the app that ``target`` names, or a report of why there is none.
 
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. After
     ``timeout_s`` seconds an import that still runs Python code is interrupted; None, in another
@@ -256,7 +256,7 @@ def explain(
 
 
 def _text(error: BaseException) -> str:
-    """Give the message of ``error``; empty when the app's own code fails to give one."""
+    """Return the message of ``error``; empty when the app's own code fails to give one."""
     try:
         if isinstance(error, SystemExit):
             code = "" if error.code is None else repr(error.code)
@@ -274,7 +274,7 @@ def _text(error: BaseException) -> str:
 
 
 def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
-    """Give the file, relative to ``path``, and the line where the app's own code failed."""
+    """Return the file, relative to ``path``, and the line where the app's own code failed."""
     if isinstance(error, SyntaxError):
         line = error.lineno if isinstance(error.lineno, int) and error.lineno > 0 else 1
         if isinstance(error.filename, str) and error.filename:
@@ -332,7 +332,7 @@ def _one_line(message: str, path: Path) -> str:
 
 
 def _without_place(found: re.Match[str]) -> str:
-    """Give a path without its folders, and an address of the web without its password."""
+    """Return a path without its folders, and an address of the web without its password."""
     if found["url"]:
         return _CREDENTIALS.sub("//…@", found["url"])
     if found["quote"]:

@@ -27,12 +27,12 @@ class InterpreterError(Exception):
 
 
 def arguments(python: Path, fd: int) -> list[str]:
-    """Give the command line that does what stands in the memory file ``fd``."""
+    """Return the command line that does what stands in the memory file ``fd``."""
     return [str(python), str(_BOOT), str(fd), *_ROOTS]
 
 
 def memory_file(task: dict[str, Any]) -> int:
-    """Give a memory file that holds ``task``; the caller closes it."""
+    """Return a memory file that holds ``task``; the caller closes it."""
     fd = os.memfd_create("task", 0)
     with os.fdopen(os.dup(fd), "w", encoding="utf-8") as stream:
         json.dump(task, stream)

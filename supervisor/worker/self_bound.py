@@ -18,7 +18,7 @@ _LOOK_S = 1.0  # between two looks whether it still listens
 
 
 def listens(port: int) -> bool:
-    """Say whether this process listens on TCP ``port``."""
+    """Return whether this process listens on TCP ``port``."""
     inodes = {
         fields[9]
         for fields in _sockets()

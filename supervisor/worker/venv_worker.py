@@ -23,7 +23,7 @@ class VenvWorker:
     name: str
 
     def run(self, connection: socket.socket) -> int:
-        """Become that interpreter; gives the exit code where that can't be."""
+        """Become that interpreter; returns the exit code where that can't be."""
         worker = self.worker
         terms = hand_over.allowed()
         sockets = {name: one.fileno() for name, one in worker.listeners.items()}

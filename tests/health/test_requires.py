@@ -25,7 +25,7 @@ NOBODY = 65534
 
 
 def why(folder: Path, environment: dict[str, str] | None = None, **keys: Any) -> str | None:
-    """Give why a requirement is not met, in ``folder``, or None."""
+    """Return why a requirement is not met, in ``folder``, or None."""
     around = Surroundings(
         environment=environment or {}, folder=folder, search_path=[str(folder), *sys.path]
     )
@@ -69,7 +69,7 @@ def look_as_nobody(folder: str, kind: str, path: str) -> str | None:
 
 @pytest.fixture
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give a folder that another user may look into."""
+    """Return a folder that another user may look into."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """Give the address of a web server."""
+    """Return the address of a web server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -292,7 +292,7 @@ def test_a_command(tmp_path: Path, command: list[str], said: str | None) -> None
 
 
 def problems(**keys: Any) -> list[str]:
-    """Give what is wrong with the configuration of one requirement."""
+    """Return what is wrong with the configuration of one requirement."""
     app = {"target": "a:b", "port": 1, "requires": [keys]}
     try:
         parse({"apps": {"coach": app}, "requires": [keys]}, Path("s.toml"))

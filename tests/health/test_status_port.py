@@ -70,7 +70,7 @@ def start(project: Project) -> Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Give one supervisor to all tests that only read."""
+    """Return one supervisor to all tests that only read."""
     project = Project(tmp_path_factory.mktemp("status"))
     try:
         yield start(project)

@@ -40,7 +40,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def ask_unix(path: Path) -> tuple[int, str]:
-    """Give the status and the body that the socket at ``path`` answers."""
+    """Return the status and the body that the socket at ``path`` answers."""
     connection = UnixConnection(path)
     try:
         connection.request("GET", "/")

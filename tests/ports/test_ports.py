@@ -56,7 +56,7 @@ def ask_until_closed(port: int) -> None:
 
 
 def states_of(running: Running) -> dict[str, str]:
-    """Give the state of each app."""
+    """Return the state of each app."""
     return {name: app["state"] for name, app in snapshot(running)["apps"].items()}
 
 

@@ -86,7 +86,7 @@ def start(started: subprocess.Popen[str]) -> list[int]:
 
 @contextlib.contextmanager
 def listening(address: str = "127.0.0.1", *options: str, port: int = 0) -> Iterator[list[int]]:
-    """Give the pid and the port of another process that listens."""
+    """Return the pid and the port of another process that listens."""
     with process(address, str(port), *options) as started:
         yield [started.pid, *start(started)]
 
@@ -120,7 +120,7 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
 
 
 def holders_as_json(port: int) -> list[dict[str, object]]:
-    """Give `find_holders` in the form in which a child process hands it over."""
+    """Return `find_holders` in the form in which a child process hands it over."""
     return [dataclasses.asdict(holder) for holder in sock_diag.find_holders(port)]
 
 
@@ -145,7 +145,7 @@ def cgroup(name: str) -> Iterator[Path]:
 
 
 def open_fds() -> set[str]:
-    """Give this process's descriptors."""
+    """Return this process's descriptors."""
     return set(os.listdir("/proc/self/fd"))
 
 

@@ -19,7 +19,7 @@ PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def report_of(error: BaseException) -> ImportReport:
-    """Give the report of an exception that an import has raised."""
+    """Return the report of an exception that an import has raised."""
     try:
         raise error
     except BaseException as raised:

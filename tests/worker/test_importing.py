@@ -75,7 +75,7 @@ def test_only_the_apps_own_folder_is_searched(project: Project) -> None:
 
 
 def alarm_after_import(folder: Path) -> bool:
-    """Tell whether a handler that an app installed is still there after its import."""
+    """Return whether a handler that an app installed is still there after its import."""
     app, _ = import_app("alarming:app", folder, timeout_s=20)
     return callable(signal.getsignal(signal.SIGALRM)) and app is not None
 
@@ -396,7 +396,7 @@ def test_a_failed_import_is_forgotten_and_its_mates_are_not(tmp_path: Path) -> N
 
 
 def import_with(folder: Path, functions: list[str]) -> str | None:
-    """Import an app and call functions of it; gives the reason of a failure."""
+    """Import an app and call functions of it; returns the reason of a failure."""
     _app, report = import_app("coaching:app", folder, timeout_s=20, after_import=functions)
     return None if report is None else report.cause.reason
 

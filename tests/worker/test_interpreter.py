@@ -43,7 +43,7 @@ def slow():
 
 @pytest.fixture(scope="module")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Make the two virtual environments, once for all tests; gives their interpreters."""
+    """Make the two virtual environments, once for all tests; returns their interpreters."""
     made = {}
     for name, pins in PINS.items():
         folder = tmp_path_factory.mktemp("environments") / name
