@@ -215,13 +215,13 @@ def _elsewhere(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     from supervisor.worker import interpreter
 
     try:
-        interpreter.examine(python)
+        interpreter.check_interpreter(python)
     except interpreter.InterpreterError as error:
         return {"reason": error.reason, "hint": error.hint}
     read_end, write_end = os.pipe()
     fd = interpreter.memory_file({**task, "result": write_end})
     process = subprocess.Popen(
-        interpreter.arguments(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
+        interpreter.command_line(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
     )
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as stream:

@@ -15,6 +15,7 @@ from supervisor.values.errors import ChannelClosed
 Message = dict[str, Any]
 
 LINE_MAX = 1024 * 1024  # bytes; no message of ours is longer
+SEND_TIMEOUT_S = 10.0  # a worker waits so long for a main process that doesn't read
 
 
 class Channel:

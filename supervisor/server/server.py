@@ -133,7 +133,7 @@ class Server:
         """Return the metrics of each listener, by name; callable from any thread."""
         return {listener.name: listener.metrics(now) for listener in self._listeners}
 
-    def forget(self, fd: int) -> None:
+    def unwatch(self, fd: int) -> None:
         """Watch ``fd`` no more; to be called in the loop."""
         self._sockets.pop(fd, None)
 

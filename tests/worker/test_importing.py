@@ -12,7 +12,7 @@ from harness import Project, free_ports
 from importing_case import run_import, write
 
 from supervisor.process.throwaway import TaskFailed, call_in_child
-from supervisor.worker.importing import import_app, purge
+from supervisor.worker.importing import import_app, purge_modules
 
 APP = "def app(environ, start_response):\n    return []\n"
 GUARD = 'guard it with if __name__ == "__main__":'
@@ -356,7 +356,7 @@ def import_two(folder: Path) -> dict[str, Any]:
     before = set(sys.modules)
     _second, broken = import_app("second:app", folder, timeout_s=20, prepared=True)
     left = sorted(set(sys.modules) - before)
-    purge(before, folder)
+    purge_modules(before, folder)
     kept = sorted(set(sys.modules) - before)
     (folder / "second.py").write_text(APP + "import helper\nVALUE = 2\n", encoding="utf-8")
     (folder / "helper.py").write_text("VALUE = 'repaired'\n", encoding="utf-8")

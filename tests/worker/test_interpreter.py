@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import Poller, Project, ask, eventually
 
-from supervisor.worker.interpreter import InterpreterError, examine
+from supervisor.worker.interpreter import InterpreterError, check_interpreter
 
 PINS = {"old": ["flask==2.3.3", "werkzeug<3"], "new": ["flask==3.1.0"]}
 INSTALL_TIMEOUT_S = 300
@@ -260,14 +260,14 @@ def test_check_uses_its_interpreter(project: Project, environments: dict[str, Pa
 def test_what_is_no_good_python_is_said(tmp_path: Path, text: str, reason: str) -> None:
     """An old one, one that fails, and one that is something else have different reasons."""
     with pytest.raises(InterpreterError) as caught:
-        examine(make_script(tmp_path, text))
+        check_interpreter(make_script(tmp_path, text))
     assert reason in caught.value.reason
     assert "virtual environment again" in caught.value.hint
 
 
 def test_a_good_python_is_accepted() -> None:
     """The one that runs the tests is new enough."""
-    examine(Path(sys.executable))
+    check_interpreter(Path(sys.executable))
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "not executable", "damaged"])
