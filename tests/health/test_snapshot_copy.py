@@ -20,7 +20,7 @@ class Main:
 
 
 def test_heartbeats_keep_a_snapshot_fresh() -> None:
-    """Heartbeats do so while a snapshot may hold; a main process that pushes no other one fails."""
+    """They do for as long as a snapshot holds; a main process that pushes no new one fails then."""
     main = Main()
     main.copy.push({"status": "pass"})
     fresh = [main.heartbeat_after_1_s() for _ in range(20)]
@@ -31,7 +31,7 @@ def test_heartbeats_keep_a_snapshot_fresh() -> None:
 
 
 def test_without_heartbeats_a_snapshot_gets_stale() -> None:
-    """It does so after three seconds, however new the snapshot is."""
+    """Without one for three seconds it is stale, however new the snapshot is."""
     main = Main()
     main.copy.push({"status": "pass"})
     assert main.heartbeat_after_1_s()
