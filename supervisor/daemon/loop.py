@@ -482,7 +482,7 @@ class Supervisor(Errands):
             lambda: {
                 "type": "snapshot",
                 "snapshot": self._snapshot_of(facts),
-                "looks": self._looks(),
+                "watches": self._looks(),
             },
             now=self.now(),
         )

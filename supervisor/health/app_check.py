@@ -27,17 +27,17 @@ _NOTES = (Kind.CONDITIONAL, Kind.LATER, Kind.ASIDE, Kind.UNREAD)  # optional one
 _READ_TIMEOUT_S = 60.0
 _MARGIN_S = 2.0  # an import within its limit still has to be reported
 
-Finding = dict[str, Any]
+CheckResult = dict[str, Any]
 
 
-def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, Finding]]:
+def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, CheckResult]]:
     """Import the named apps (none: all that are enabled), one after the other."""
     chosen = names or [name for name, app in config.apps.items() if app.enabled]
     for name in chosen:
         yield name, check_app(config, name)
 
 
-def check_app(config: Config, name: str, path: Path | None = None) -> Finding:
+def check_app(config: Config, name: str, path: Path | None = None) -> CheckResult:
     """Read and import one app in children; blocks up to the app's ``import_timeout_s``.
 
     ``path`` is the folder of its code, if not the configured one.
@@ -62,7 +62,7 @@ def check_app(config: Config, name: str, path: Path | None = None) -> Finding:
 
 def try_app(
     config: Config, name: str, watches: list[dict[str, Any]], *, only_read: bool
-) -> Finding:
+) -> CheckResult:
     """See whether an app can be imported by now; blocks up to the app's ``import_timeout_s``.
 
     The finding has ``ok``, ``reason`` and ``hint``, and under ``watch`` the given ``watches`` as
@@ -73,7 +73,7 @@ def try_app(
     return {"watch": before, **{key: finding[key] for key in ("ok", "reason", "hint")}}
 
 
-def read_app(config: Config, name: str, path: Path | None = None) -> Finding:
+def read_app(config: Config, name: str, path: Path | None = None) -> CheckResult:
     """Read one app's files without running them: for an app that can't be imported twice at a time.
 
     The finding has ``ok``, ``reason`` and ``hint``.
@@ -88,7 +88,7 @@ def read_app(config: Config, name: str, path: Path | None = None) -> Finding:
     return {"ok": False, "reason": f"{first['detail']}{place}", "hint": hint}
 
 
-def check_requires(config: Config, name: str | None, path: Path | None = None) -> list[Finding]:
+def check_requires(config: Config, name: str | None, path: Path | None = None) -> list[CheckResult]:
     """Look at what an app requires (None: what all do), each in a child of its own.
 
     ``path`` is the folder of its code, if not the configured one. A finding has ``requirement``
@@ -114,7 +114,7 @@ def _environment_of(config: Config, name: str) -> dict[str, str]:
     return {**os.environ, **config.app_environment(name)}
 
 
-def _look_at(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> Finding:
+def _look_at(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> CheckResult:
     title = f"{requirement.kind} (hidden)" if is_hidden else describe(requirement)
     try:
         found = call_in_child(
@@ -137,11 +137,11 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
     return {"reason": cause.reason, "hint": cause.hint} if cause else {"reason": None, "hint": None}
 
 
-def _try_import(config: Config, name: str, path: Path, data_dir: str) -> Finding:
+def _try_import(config: Config, name: str, path: Path, data_dir: str) -> CheckResult:
     app = config.apps[name]
     environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
     try:
-        finding: Finding = call_in_child(
+        finding: CheckResult = call_in_child(
             _import,
             app.target,
             path,
@@ -159,7 +159,7 @@ def _try_import(config: Config, name: str, path: Path, data_dir: str) -> Finding
 
 def _import(
     target: str, path: Path, environment: dict[str, str], timeout_s: float, secrets: set[str]
-) -> Finding:
+) -> CheckResult:
     os.environ.update(environment)
     started = time.monotonic()
     _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
@@ -167,7 +167,7 @@ def _import(
     return _finding(None if report is None else report.to_json(), seconds)
 
 
-def _finding(report: dict[str, Any] | None, seconds: float) -> Finding:
+def _finding(report: dict[str, Any] | None, seconds: float) -> CheckResult:
     if report is None:
         return {"ok": True, "seconds": seconds, "reason": None, "hint": None, "report": None}
     cause = ImportReport.from_json(report).cause
@@ -182,7 +182,7 @@ def _finding(report: dict[str, Any] | None, seconds: float) -> Finding:
 
 def _try_elsewhere(
     config: Config, name: str, path: Path, data_dir: str
-) -> tuple[Finding, list[dict[str, Any]]]:
+) -> tuple[CheckResult, list[dict[str, Any]]]:
     """Import an app, and read its files, on the interpreter of its own virtual environment."""
     app = config.apps[name]
     assert app.python is not None
@@ -215,13 +215,13 @@ def _elsewhere(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     from supervisor.worker import interpreter
 
     try:
-        interpreter.examine(python)
+        interpreter.check_interpreter(python)
     except interpreter.InterpreterError as error:
         return {"reason": error.reason, "hint": error.hint}
     read_end, write_end = os.pipe()
     fd = interpreter.memory_file({**task, "result": write_end})
     process = subprocess.Popen(
-        interpreter.arguments(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
+        interpreter.command_line(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
     )
     os.close(write_end)
     with os.fdopen(read_end, encoding="utf-8") as stream:

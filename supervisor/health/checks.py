@@ -59,7 +59,7 @@ def describe(requirement: Requirement) -> str:
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
-    """Give why a requirement is not met, or None when it is."""
+    """Return why a requirement is not met, or None when it is."""
     return _CHECKS[requirement.kind](requirement, around)
 
 
@@ -188,7 +188,7 @@ def _module(wanted: Requirement, around: Surroundings) -> Cause | None:
 
 
 def _find_top(name: str, search_path: Sequence[str]) -> list[str] | None:
-    """Give the folders of a package (of a module: none), or None when there is none.
+    """Return the folders of a package (of a module: none), or None when there is none.
 
     As an import would look for it, so that built-in modules and packages that are installed for
     editing count too.

@@ -24,7 +24,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def probe(host: str, port: int | None, paths: Sequence[str]) -> dict[str, str | None]:
-    """Ask for each path; gives as ``reason`` why the first bad one is bad, or None.
+    """Ask for each path; returns as ``reason`` why the first bad one is bad, or None.
 
     An answer below 400 whose body begins is good. Blocks, for `ANSWER_S` a path and a little.
     """
@@ -55,5 +55,5 @@ def _ask(host: str, port: int | None, path: str) -> str | None:
 
 
 def _short(text: str) -> str:
-    """Give what the app may have said as a few words."""
+    """Return what the app may have said as a few words."""
     return " ".join(text.split())[:_WORDS_MAX]

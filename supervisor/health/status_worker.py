@@ -42,7 +42,7 @@ ENDPOINTS = {
 }
 
 
-class Copy:
+class SnapshotCopy:
     """The last snapshot pushed by the main process, and its age.
 
     ``alive_at`` gives the monotonic time of that one's last sign of life.
@@ -76,7 +76,7 @@ class Copy:
         return self._snapshot is not None and self.age_s < STALE_S
 
     def snapshot(self) -> Snapshot:
-        """Give the snapshot, with the truth about its own age."""
+        """Return the snapshot, with the truth about its own age."""
         snapshot = self._snapshot or {"status": "fail", "version": __version__, "apps": {}}
         snapshot = aged(snapshot, self._clock() - self._pushed_s)
         reason = None
@@ -95,7 +95,7 @@ class Copy:
         }
 
 
-def create_app(copy: Copy) -> Flask:
+def create_app(copy: SnapshotCopy) -> Flask:
     """Make the status app, which answers from ``copy``."""
     app = Flask(__name__, static_folder=None)
 
@@ -204,7 +204,7 @@ class FileWatch(threading.Thread):
             self._look(looks)
 
     def _wait_s(self, now: float) -> float | None:
-        """Give the seconds to the next look, None while there is nothing to look at."""
+        """Return the seconds to the next look, None while there is nothing to look at."""
         return min(
             (
                 self._due.get((key, look["generation"]), now + min(look["every_s"], _FIRST_LOOK_S))
@@ -253,9 +253,9 @@ def run_status(
 ) -> int:
     """Be the status worker on ``listener``."""
     channel = Channel(connection)
-    pulses = heartbeat_page.own()
-    assert pulses is not None  # it is forked, and runs in no other interpreter
-    copy = Copy(lambda: pulses.main.at)
+    page = heartbeat_page.own_page()
+    assert page is not None  # it is forked, and runs in no other interpreter
+    copy = SnapshotCopy(lambda: page.main.at)
     lock = threading.Lock()
 
     def tell_change(key: str, generation: int, truth: bool) -> None:
@@ -270,7 +270,7 @@ def run_status(
 
     def tell(message: Message) -> None:
         copy.push(message["snapshot"])
-        watch.set(message["looks"])
+        watch.set(message["watches"])
 
     server = Server()
     server.add(listener, create_app(copy), name="status", threads=_THREADS)

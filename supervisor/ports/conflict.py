@@ -7,7 +7,7 @@ from supervisor.ports.sock_diag import Holder, describe, find_holders, next_comm
 
 
 def conflict(port: int, own_pid: int) -> dict[str, str | None]:
-    """Give the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, what to type next.
+    """Return the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, and what to type.
 
     BLOCKS while it scans /proc: run it in a throw-away child.
     """
@@ -23,7 +23,7 @@ def in_use_by(port: int, holders: list[Holder]) -> str:
 
 
 def time_wait_note(port: int | None) -> str:
-    """Give an end for a sentence that tells old connections, if any, from what holds a port.
+    """Return an end for a sentence that tells old connections, if any, from what holds a port.
 
     Without their number: it changes all the time, and each change would be news.
     """

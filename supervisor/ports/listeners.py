@@ -62,7 +62,7 @@ class BindError(Exception):
 def retry_delay_s(
     failed_attempts: int, *, attempts: int, first_delay_s: float, factor: float, max_delay_s: float
 ) -> float:
-    """Give the seconds from the ``failed_attempts``-th failed bind to the next one.
+    """Return the seconds from the ``failed_attempts``-th failed bind to the next one.
 
     By default 2, 4, 8, 16, and 30 s for ever after the fifth.
     """
@@ -72,7 +72,7 @@ def retry_delay_s(
 
 
 def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
-    """Give a non-blocking listening socket at ``address``; the caller closes it.
+    """Return a non-blocking listening socket at ``address``; the caller closes it.
 
     ``beside_our_own``: an earlier listener of ours at this port is about to be closed. Raises
     `BindError`. Never blocks: no name is resolved.
@@ -107,7 +107,7 @@ def _host_and_family(address: Address) -> tuple[str, socket.AddressFamily]:
 
 
 def matches(candidate: socket.socket, address: Address) -> bool:
-    """Say whether ``candidate``, made by an earlier process, listens at ``address``."""
+    """Return whether ``candidate``, made by an earlier process, listens at ``address``."""
     try:
         return (
             candidate.type == socket.SOCK_STREAM

@@ -81,7 +81,7 @@ class Holder:
 
 
 def listeners(port: int) -> list[ListeningSocket]:
-    """Give the TCP sockets of both families that listen on ``port``; fit for an event loop.
+    """Return the TCP sockets of both families that listen on ``port``; fit for an event loop.
 
     Raises `SockDiagUnavailable`, or the OSError that the kernel gives. Never waits, but the first
     call after a boot may take longer: the kernel may have to load its tcp_diag module.
@@ -127,13 +127,13 @@ def describe(holder: Holder) -> str:
 
 
 def next_command(holders: list[Holder], port: int) -> str:
-    """Give the command to type next: one that ends a holder, else one that shows it."""
+    """Return the command to type next: one that ends a holder, else one that shows it."""
     commands = filter(None, map(_stop_command, holders))
     return next(commands, f"sudo ss -ltnp 'sport = :{port}'")
 
 
 def _stop_command(holder: Holder) -> str | None:
-    """Give None for what would end a whole login (a scope, user@) or the machine (pid 1)."""
+    """Return None for what would end a whole login (a scope, user@) or the machine (pid 1)."""
     user, unit = holder.user or "", holder.unit or ""  # the unit first: systemd restarts processes
     if unit.endswith((".service", ".socket")) and not unit.startswith("user@"):
         manager = f"--user --machine={shlex.quote(user)}@.host " if holder.user_unit else ""
@@ -145,7 +145,7 @@ def _stop_command(holder: Holder) -> str | None:
 
 
 def _dump(family: int, state: int, port: int) -> list[bytes]:
-    """Give an inet_diag_msg with its attributes for each TCP socket in ``state`` at ``port``."""
+    """Return an inet_diag_msg with its attributes for each TCP socket in ``state`` at ``port``."""
     local_port = port.to_bytes(2, "big")
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << state, local_port)
     header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _DUMP_REQUEST, 0, 0)
@@ -262,7 +262,7 @@ def _holder(one: ListeningSocket, pids: list[int], denied: bool) -> Holder:
 
 
 def _start_ticks(pid: int) -> int:
-    """Give when ``pid`` started, in clock ticks since boot: field 22 of proc_pid_stat(5)."""
+    """Return when ``pid`` started, in clock ticks since boot: field 22 of proc_pid_stat(5)."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
     return int(fields[19]) if fields else 1 << 63  # gone: later than anybody
 
@@ -285,7 +285,7 @@ def _unit_of_cgroup_id(cgroup_id: int | None) -> tuple[str | None, bool]:
 
 
 def _unit_of_path(path: str) -> tuple[str | None, bool]:
-    """Give a cgroup's unit as systemd's cg_path_get_unit does, and whether it is a user's own."""
+    """Return a cgroup's unit as systemd's cg_path_get_unit does, and whether it is a user's own."""
     # the first folder that is no slice: what a service or a container makes below is its own affair
     names = [_printable(name) for name in path.split("/") if name and not name.endswith(".slice")]
     units = [name.endswith((".service", ".scope", ".socket")) for name in names[:2]]
@@ -295,7 +295,7 @@ def _unit_of_path(path: str) -> tuple[str | None, bool]:
 
 
 def user_name(uid: int) -> str:
-    """Give the name of a user, or ``uid N`` for one that has none on this machine."""
+    """Return the name of a user, or ``uid N`` for one that has none on this machine."""
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"uid {uid}"

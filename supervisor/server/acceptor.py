@@ -11,7 +11,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import FullHouse
+from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
 from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
@@ -45,7 +45,7 @@ class Listening:
     _rests_until = 0.0
 
     def tend(self, now: float) -> float | None:
-        """Do what is due; gives the seconds after which something is due again, or None."""
+        """Do what is due; returns the seconds after which something is due again, or None."""
         if now >= self._cleanup_at:
             self._cleanup_at = now + self.adj.cleanup_interval
             for channel in self.channels():
@@ -57,7 +57,7 @@ class Listening:
         return wait_s
 
     def readable(self) -> bool:
-        """Say whether to accept the next connection; else the kernel keeps it."""
+        """Return whether to accept the next connection; else the kernel keeps it."""
         return (
             self.accepting
             and not (self.paused or self.full)
@@ -71,7 +71,7 @@ class Listening:
         self.make_room()
 
     def accept(self) -> Any:
-        """Give the next connection, or None."""
+        """Return the next connection, or None."""
         try:
             return super().accept()  # type: ignore[misc]
         except OSError as error:
@@ -91,26 +91,26 @@ class Listening:
 
     def add_task(self, channel: ServerChannel) -> None:
         """Let the first request of ``channel`` be answered, or turned away in a full house."""
-        if channel.full_house is not None:
-            channel.requests[0].error = channel.full_house
+        if channel.overloaded is not None:
+            channel.requests[0].error = channel.overloaded
             return
         channel.queued_at, channel.queued_behind = time.monotonic(), self.tally.total
         self.pool.add_task(channel)
 
-    def full_house(self, now: float) -> FullHouse | None:
+    def overloaded(self, now: float) -> Overloaded | None:
         """Say why a new request should be turned away, or None if it should not."""
-        return self.pool.full_house(now)
+        return self.pool.overloaded(now)
 
     def pull_trigger(self) -> None:
         """Make the loop turn soon; callable from any thread and from a signal handler."""
         self.wake()
 
     def channels(self) -> list[ServerChannel]:
-        """Give the open connections."""
+        """Return the open connections."""
         return list(self.active_channels.values())
 
     def metrics(self, now: float) -> Metrics:
-        """Give the metrics of this listener; callable from any thread."""
+        """Return the metrics of this listener; callable from any thread."""
         return self.pool.metrics(now, connections=len(self.active_channels))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
-from supervisor.server.overload import FullHouse
+from supervisor.server.overload import Overloaded
 from supervisor.values.metrics import CLASSES, LATENCY_BOUNDS_MS, bucket
 
 _JOINED_MAX = 64 * 1024  # beyond, copying costs more than a packet more
@@ -51,7 +51,7 @@ class Tally:
         return min(list(self.serving.values()), default=None)
 
     def counted(self) -> dict[str, Any]:
-        """Give the counters of `metrics.Metrics`."""
+        """Return the counters of `metrics.Metrics`."""
         with self._lock:
             return {
                 "total": sum(self._classes),
@@ -63,7 +63,7 @@ class Tally:
 
 
 def _class_index(status: str) -> int:
-    """Give the index of a status line's class; what is no status is the app's failure."""
+    """Return the index of a status line's class; what is no status is the app's failure."""
     index = ord(status[0]) - ord("1") if status else -1
     return index if 0 <= index < len(CLASSES) else 4
 
@@ -128,7 +128,7 @@ class _ErrorTask(_CountedTask, ErrorTask):
         return bool(super().has_body) and getattr(self.request, "command", None) != "HEAD"
 
     def service(self) -> None:
-        if not isinstance(self.request.error, FullHouse):
+        if not isinstance(self.request.error, Overloaded):
             super().service()
             return
         self.channel.server.tally.rejected()
@@ -146,7 +146,7 @@ class ServerChannel(HTTPChannel):
     queued_at = 0.0  # since when it waits for a thread
     queued_behind = 0  # how many requests of its listener were answered before
     began_at = 0.0  # when the request that is on its way in began
-    full_house: FullHouse | None = None  # while a request is being turned away
+    overloaded: Overloaded | None = None  # while a request is being turned away
     held_header = b""
     _active_at = 0.0
 
@@ -201,12 +201,12 @@ class ServerChannel(HTTPChannel):
         if self.request is None:
             self.began_at = self.heard_at
         if not self.requests:  # no thread has to do with this connection
-            self.full_house = self.server.full_house(self.heard_at)
+            self.overloaded = self.server.overloaded(self.heard_at)
         taken: bool = super().received(data)
-        if self.full_house is not None:
+        if self.overloaded is not None:
             if self.requests:
                 self.service()  # waits for nothing: the answer fits into the buffer
-            self.full_house = None
+            self.overloaded = None
         return taken
 
     def service(self) -> None:

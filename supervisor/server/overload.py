@@ -8,7 +8,7 @@ RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FullHouse:
+class Overloaded:
     """All threads are busy, and the queue doesn't move; used as the error of a waitress request."""
 
     name: str
@@ -30,7 +30,7 @@ class FullHouse:
         )
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Give status, headers and body, as waitress asks of an error.
+        """Return status, headers and body, as waitress asks of an error.
 
         The body is a problem document, RFC 9457.
         """

@@ -23,10 +23,10 @@ class Pollable(Protocol):
         """Whether nothing but an event of its descriptor, or `SocketMap.look`, changes it."""
 
     def readable(self) -> bool:
-        """Say whether to wait until it can be read."""
+        """Return whether to wait until it can be read."""
 
     def writable(self) -> bool:
-        """Say whether to wait until it can be written."""
+        """Return whether to wait until it can be written."""
 
 
 class SocketMap(dict[int, Any]):
@@ -48,7 +48,7 @@ class SocketMap(dict[int, Any]):
             self._poll.unregister(fd)
 
     def pop(self, fd: int, default: Any = None) -> Any:
-        """Remove what is at ``fd``, as ``del`` does, and give it."""
+        """Remove what is at ``fd``, as ``del`` does, and return it."""
         item = self.get(fd, default)
         if fd in self:
             del self[fd]

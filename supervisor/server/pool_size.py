@@ -42,7 +42,7 @@ class Elastic:
 
 
 def resized(elastic: Elastic, load: Load, now: float) -> tuple[Elastic, int]:
-    """Give how many threads the pool should have, and what to remember for the next time."""
+    """Return how many threads the pool should have, and what to remember for the next time."""
     if _wants_more(elastic, load, now):
         missing = load.busy + load.queue - load.threads
         wanted = min(load.threads + missing, max(1, 2 * load.threads), elastic.maximum)

@@ -130,10 +130,10 @@ class Server:
         self._beat_at = 0.0
 
     def metrics(self, now: float) -> dict[str, Metrics]:
-        """Give the metrics of each listener, by name; callable from any thread."""
+        """Return the metrics of each listener, by name; callable from any thread."""
         return {listener.name: listener.metrics(now) for listener in self._listeners}
 
-    def forget(self, fd: int) -> None:
+    def unwatch(self, fd: int) -> None:
         """Watch ``fd`` no more; to be called in the loop."""
         self._sockets.pop(fd, None)
 
@@ -154,7 +154,7 @@ class Server:
         self.wake()
 
     def run(self) -> int:
-        """Serve until a drain is over; gives the number of requests it cut off."""
+        """Serve until a drain is over; returns the number of requests it cut off."""
         while True:
             self._waker.going_to_wait()
             now = time.monotonic()
@@ -170,7 +170,7 @@ class Server:
             self._sockets.handle(events)
 
     def _tend(self, now: float, wait_s: float) -> float:
-        """Do what is due; gives how long to wait for events."""
+        """Do what is due; returns how long to wait for events."""
         if self._beat is not None:
             if now >= self._beat_at:
                 self._beat_at = now + self._every_s
@@ -205,7 +205,7 @@ class Server:
         return max(1, min(CONNECTIONS_MAX, files - _OWN_FILES - 3 * len(self._listeners)))
 
     def _has_room(self, listener: Listening) -> bool:
-        """Say whether to accept on ``listener``, when every connection is busy.
+        """Return whether to accept on ``listener``, when every connection is busy.
 
         Then a listener has a right to its share, so that one app's clients can't block another.
         """

@@ -8,7 +8,7 @@ from typing import Any
 from waitress.task import ThreadedTaskDispatcher
 
 from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import QUEUE_WAIT_MAX_S, FullHouse
+from supervisor.server.overload import QUEUE_WAIT_MAX_S, Overloaded
 from supervisor.server.pool_size import GROW_AFTER_S, Elastic, Load, resized
 from supervisor.values.metrics import Metrics
 
@@ -41,7 +41,7 @@ class Pool(ThreadedTaskDispatcher):
         return len(self.threads) - int(self.stop_count)
 
     def tend(self, now: float) -> float | None:
-        """Grow or shrink as needed; gives the seconds after which to do so again, or None."""
+        """Grow or shrink as needed; returns the seconds after which to do so again, or None."""
         size, queue = self.size, len(self.queue)
         if size <= self._elastic.minimum:  # the usual case, at every turn: spend no time on it
             if not queue or size == self._elastic.maximum:
@@ -86,21 +86,21 @@ class Pool(ThreadedTaskDispatcher):
                 self.logger.warning("cannot start a thread more: %s", error)
 
     def head_wait_s(self, now: float) -> float:
-        """Give how long the first request of the queue has waited; 0 without one."""
+        """Return how long the first request of the queue has waited; 0 without one."""
         try:
             head: ServerChannel = self.queue[0]
         except IndexError:  # a thread was faster
             return 0.0
         return max(0.0, now - head.queued_at)
 
-    def full_house(self, now: float) -> FullHouse | None:
+    def overloaded(self, now: float) -> Overloaded | None:
         """Say why a new request should be turned away, or None if it should not."""
         if not self.queue or self.size < self._elastic.maximum:
             return None
         wait_s = self.head_wait_s(now)
         if wait_s < QUEUE_WAIT_MAX_S:
             return None
-        return FullHouse(
+        return Overloaded(
             name=self._name,
             threads=self.size,
             oldest_s=max(0.0, now - (self._tally.oldest or now)),
@@ -108,7 +108,7 @@ class Pool(ThreadedTaskDispatcher):
         )
 
     def metrics(self, now: float, *, connections: int) -> Metrics:
-        """Give the metrics of the listener; callable from any thread."""
+        """Return the metrics of the listener; callable from any thread."""
         busy, queue = len(self._tally.serving), len(self.queue)
         key = (self.size, connections, self._tally.total, self._tally.turned_away)
         if not busy and not queue and self._idle is not None and self._idle[0] == key:
@@ -142,7 +142,7 @@ class _CpuUse:
         self._share: float | None = None
 
     def share(self, now: float) -> float | None:
-        """Give the share since the last look, or None when that was long ago."""
+        """Return the share since the last look, or None when that was long ago."""
         passed_s = now - self._at
         if passed_s >= GROW_AFTER_S:
             used_s = time.process_time()

@@ -89,7 +89,7 @@ class _LingeringChannel(ServerChannel):
             super().handle_close()
 
     def readable(self) -> bool:
-        """Say whether to read: also while lingering, until its time is over."""
+        """Return whether to read: also while lingering, until its time is over."""
         if self._lingers_until is None:
             return bool(super().readable())
         self._finish_lingering()
@@ -165,7 +165,7 @@ def run_stand_in(
 
 
 def _path_as_sent(environ: dict[str, Any]) -> str:
-    """Give the path of the request as a URI reference."""
+    """Return the path of the request as a URI reference."""
     path = environ["REQUEST_URI"].partition("?")[0]
     return quote(path.encode("latin-1", "replace"), safe="/%:@!$&'()*+,;=~-._")
 
@@ -175,7 +175,7 @@ def _retry_after_s(app: Snapshot) -> int:
 
 
 def _prefers_html(accept: str) -> bool:
-    """Say whether a client wants a page: browsers name text/html, programs don't."""
+    """Return whether a client wants a page: browsers name text/html, programs don't."""
     quality = {"text/html": 0.0, "application/json": 0.0, "application/problem+json": 0.0}
     for part in accept.lower().split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))

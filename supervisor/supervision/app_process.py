@@ -202,7 +202,7 @@ class Service:
     def on_message(self, worker: Worker, message: Message) -> None:
         """Take a message of this service's worker."""
         match message:
-            case {"type": "beat"}:
+            case {"type": "heartbeat"}:
                 self._on_beat(worker, message)
                 return  # nothing that has to be told at once
             case {"type": "importing", "watch": watch}:
@@ -226,7 +226,7 @@ class Service:
                 self._ready(worker)
             case {"type": "paused"}:
                 worker.accepts = False
-            case {"type": "code"}:
+            case {"type": "imports"}:
                 self.keeper.keep(message)
             case _ if self._other_message is not None:
                 self._other_message(message)

@@ -111,7 +111,7 @@ class Keeper:
         due = ready_s >= self._known_good_after_s() and now >= self._again_at
         if due and self._kept != worker.number and not worker.stale:
             self._kept = worker.number
-            worker.send({"type": "tell_code"})  # answered with what `keep` takes
+            worker.send({"type": "request_imports"})  # answered with what `keep` takes
 
     def _describe(self, worker: Worker) -> None:
         before = worker.facts.get("before") or None

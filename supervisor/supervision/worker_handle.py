@@ -9,7 +9,7 @@ from supervisor.policy.process_state import Beat
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.process.fork import Child, kill_group
-from supervisor.process.heartbeat_page import Pulses
+from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.supervision.output_lines import LineRate, OutputLines
 from supervisor.systemd.fd_store import SocketStore
 from supervisor.values.errors import ChannelClosed
@@ -120,16 +120,16 @@ class Worker:
         self.beat: Beat | None = None  # what it said last of its size and its requests
         self.reads_output = True
         self._printed_this_s = LineRate()
-        self._pulses: Pulses | None = None
+        self._page: HeartbeatPage | None = None
         self.child: Child | None = None
         self.channel: Channel | None = None
 
     def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
         """Fork it and give its pid; raises OSError."""
-        self._pulses = pulses = Pulses()
+        self._page = page = HeartbeatPage()
 
         def main(connection: socket.socket) -> int:
-            heartbeat_page.take(pulses)
+            heartbeat_page.set_own_page(page)
             return run(connection)
 
         self.child = self._host.fork(main, f"fs-{self.name}", keep, self)
@@ -142,12 +142,12 @@ class Worker:
 
         One in another interpreter says so with its beats alone.
         """
-        return self._pulses.worker.at if self._pulses else 0.0
+        return self._page.worker.at if self._page else 0.0
 
     def show_life(self, now: float) -> None:
         """Let the worker see that this process is well."""
-        if self._pulses is not None:
-            self._pulses.main.beat(now)
+        if self._page is not None:
+            self._page.main.write(now)
 
     def on_messages(self) -> None:
         """Hear what the worker says."""

@@ -165,7 +165,7 @@ def test_the_limit_of_connections_is_that_of_the_app(wires: contextlib.ExitStack
         assert silent[0].rest() == b""
         assert silent[-1].get("/last").answer().text == "/last\n"
         assert all(wire.get("/o").answer().text == "/o\n" for wire in others)
-        assert server.wait_for_figures("other", connections=15).total == 15
+        assert server.wait_for_metrics("other", connections=15).total == 15
 
 
 def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
@@ -176,8 +176,8 @@ def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
         server.wait_for(held=3)
         late = stack.enter_context(Wire(server.port)).get("/late")
         assert ask(server.other_port).status == 200
-        assert server.tell("count")["connections"] == 3
-        server.tell("release")
+        assert server.command("count")["connections"] == 3
+        server.command("release")
         assert [wire.answer().text for wire in busy] == ["/hold\n"] * 3
         assert late.answer().text == "/late\n"
 
@@ -189,5 +189,5 @@ def test_an_app_learns_at_once_that_its_client_is_gone() -> None:
         server.wait_for(held=1, connections=1)
         wire.reset()
         server.wait_for(held=1, connections=0)
-        server.tell("release")
-        server.wait_for_figures(busy=0, connections=0)
+        server.command("release")
+        server.wait_for_metrics(busy=0, connections=0)

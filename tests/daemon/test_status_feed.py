@@ -85,7 +85,7 @@ def test_other_figures_are_news() -> None:
     told = []
     for total, memory_mb in ((0, 30.0), (0, 30.0), (1, 30.0), (1, 30.0), (1, 30.1), (0, 30.1)):
         metrics = {"coach": Metrics(total=total).to_json()}
-        beat = {"type": "beat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
+        beat = {"type": "heartbeat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
         service.on_message(worker, beat)
         told.append(len(news))
     assert told == [1, 1, 2, 2, 3, 4]

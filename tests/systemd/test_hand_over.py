@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import child, exit_code_of, tell, told
+from children import child, exit_code_of, report, reported
 from harness import MARK, REPOSITORY, Answer, ask, eventually
 
 from supervisor.systemd import hand_over
@@ -202,12 +202,12 @@ def test_the_timer_kills_a_process_that_does_not_set_it(tmp_path: Path) -> None:
         timer = KillTimer()
         timer.set(0.3)
         timer.set(0.8)
-        tell(connection, time.monotonic())
+        report(connection, time.monotonic())
         time.sleep(600)
         return 0
 
     with child(run) as forked:
-        began = told(forked)
+        began = reported(forked)
         assert exit_code_of(forked) == -signal.SIGKILL
         assert time.monotonic() - began >= 0.8 - 0.05
 
@@ -216,11 +216,11 @@ def test_a_worker_that_may_not_linger_makes_no_promise() -> None:
     """Without terms there is no handover, and the worker dies with its main process."""
 
     def run(connection: socket.socket) -> int:
-        tell(connection, hand_over.begin() is None)
+        report(connection, hand_over.begin() is None)
         return 0
 
     with child(run) as forked:
-        assert told(forked) is True
+        assert reported(forked) is True
 
 
 def test_the_grace_begins_once(tmp_path: Path) -> None:
@@ -234,10 +234,10 @@ def test_the_grace_begins_once(tmp_path: Path) -> None:
             heir.main_is_gone(lambda timeout_s, idle_s: drains.append((timeout_s, idle_s)))
         heir.alive()
         eventually(lambda: drains)
-        tell(connection, [firsts, drains])
+        report(connection, [firsts, drains])
         time.sleep(600)  # the timer of the grace goes on all the same
         return 0
 
     with child(run) as forked:
-        assert told(forked) == [[True, False], [[0.5, hand_over.IDLE_S]]]
+        assert reported(forked) == [[True, False], [[0.5, hand_over.IDLE_S]]]
         assert exit_code_of(forked) == -signal.SIGKILL
