@@ -8,7 +8,13 @@ from supervisor.config.settings import Config
 from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.policy import health_document
 from supervisor.policy.config_changes import Changes
-from supervisor.policy.process_state import Life, ReloadAsked, RestartAsked, StartAsked, StopAsked
+from supervisor.policy.process_state import (
+    ProcessState,
+    ReloadAsked,
+    RestartAsked,
+    StartAsked,
+    StopAsked,
+)
 from supervisor.process.throwaway import TaskFailed
 from supervisor.supervision import log_buffer
 from supervisor.supervision.app_process import Service
@@ -202,7 +208,7 @@ class Commands:
             return await self._until_they_serve(service, names or [None], before.current + 1)
         return await self._until_reloaded(service, before)
 
-    async def _until_reloaded(self, service: Service, before: Life) -> Outcome:
+    async def _until_reloaded(self, service: Service, before: ProcessState) -> Outcome:
         """Wait until a newer generation than that of ``before`` serves, or is refused."""
         if before.stopped:
             return _done(service, None, "it is stopped: it starts with what is new")
@@ -284,7 +290,7 @@ class Commands:
         return _view(service, name).state
 
 
-def _view(service: Service, name: str | None) -> Life:
+def _view(service: Service, name: str | None) -> ProcessState:
     """Give the life of an app, or of its whole process."""
     if name is None:
         return service.life

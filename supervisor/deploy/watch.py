@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from supervisor.policy.process_state import Life
+from supervisor.policy.process_state import ProcessState
 from supervisor.supervision.app_process import Service
 from supervisor.values.events import EventLog
 from supervisor.values.reports import Cause
@@ -41,7 +41,7 @@ class AppWatch:
         """Whether the configuration has no such app any more, or in another process."""
         return self._watcher.services().get(self._app) is not self._service
 
-    def view(self) -> Life:
+    def view(self) -> ProcessState:
         """Give the app's life."""
         return self._service.members[self._app].view(self._service.life)
 
@@ -71,7 +71,7 @@ class AppWatch:
         return Cause(reason=told or f"it is {view.state}", hint=self.hint)
 
     @staticmethod
-    def fallen_back(view: Life) -> Cause:
+    def fallen_back(view: ProcessState) -> Cause:
         """Say why a release serves, and not the files in place."""
         return view.broken or view.cause or Cause(reason="the last known good release serves")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
-from supervisor.policy.process_state import Life, Refusal, WorkerLife
+from supervisor.policy.process_state import ProcessState, Refusal, WorkerState
 from supervisor.values.events import Event
 from supervisor.values.metrics import Metrics
 from supervisor.values.records import dataclass
@@ -29,7 +29,7 @@ class AppFacts:
     port: int | None
     address: str
     control: bool
-    life: Life
+    life: ProcessState
     since_wall: str
     stand_in_answers: bool
     foreign: Cause | None = None  # who listens on its port beside us
@@ -162,7 +162,7 @@ def _requests_document(facts: AppFacts) -> dict[str, Any]:
     }
 
 
-def _worker_document(worker: WorkerLife) -> dict[str, Any]:
+def _worker_document(worker: WorkerState) -> dict[str, Any]:
     state = "stuck" if worker.stuck else str(worker.phase)
     return {"pid": worker.pid, "generation": worker.generation, "state": state}
 

@@ -17,7 +17,7 @@ from supervisor.config.settings import BindSettings
 from supervisor.policy import process_state as lives
 from supervisor.policy import process_transitions
 from supervisor.policy.generations import DRAIN_MARGIN_S
-from supervisor.policy.process_state import Life, Limits, Phase
+from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.process.channel import Message
 from supervisor.process.fork import kill_group
 from supervisor.supervision.event_messages import Telling
@@ -72,7 +72,7 @@ class Service:
         self._host = host
         self.name = name
         self.members: dict[str, Member] = {}
-        self.life = Life(since=host.now(), limits=limits)
+        self.life = ProcessState(since=host.now(), limits=limits)
         self.since_wall = host.wall()
         self.workers: dict[int, Worker] = {}  # by number
         self.memory = Counting()
@@ -97,13 +97,13 @@ class Service:
     @property
     def worker(self) -> Worker | None:
         """A worker that serves, or None."""
-        ready = self.life.of(Phase.READY, generation=self.life.current)
+        ready = self.life.of(WorkerPhase.READY, generation=self.life.current)
         return self.workers.get(ready[0].number) if ready else None
 
     @property
     def handed_over(self) -> bool:
         """Whether no worker that has been replaced may still accept a connection."""
-        paused = {worker.number for worker in self.life.of(Phase.PAUSED)}
+        paused = {worker.number for worker in self.life.of(WorkerPhase.PAUSED)}
         return not any(w.accepts for number, w in self.workers.items() if number in paused)
 
     @property
@@ -157,7 +157,7 @@ class Service:
             if known is None or now < known.alive_at + lives.STUCK_AFTER_S - _LOOK_MARGIN_S:
                 continue
             if worker.alive_at > known.alive_at:
-                self._step(lives.SignOfLife(worker.number, min(worker.alive_at, now)))
+                self._step(lives.HeartbeatSeen(worker.number, min(worker.alive_at, now)))
 
     def _look_at_sizes(self) -> None:
         """Judge again what holds since the last beat: it may have been too soon then."""
@@ -251,8 +251,8 @@ class Service:
         for name, one in metrics.items():
             if name in self.members:
                 self.members[name].port.counting.report(worker.number, one, memory_mb, now)
-        self._step(lives.SignOfLife(worker.number, min(at, now)))
-        worker.beat = lives.Beat(
+        self._step(lives.HeartbeatSeen(worker.number, min(at, now)))
+        worker.beat = lives.UsageReported(
             worker.number,
             oldest_request_s=whole.oldest_s,
             memory_mb=memory_mb,
@@ -269,7 +269,7 @@ class Service:
             return
         was_candidate = self.life.candidate == worker.generation
         self._step(lives.Ready(worker.number))
-        if worker.number not in {w.number for w in self.life.of(Phase.READY)}:
+        if worker.number not in {w.number for w in self.life.of(WorkerPhase.READY)}:
             return  # it came too late
         if self.shared:
             self._open(worker, was_candidate=was_candidate)
@@ -316,7 +316,7 @@ class Service:
     def on_known_good(self, *, available: bool) -> None:
         """Learn whether there is a release to fall back on."""
         if not self._stopping:
-            self._step(lives.KnownGood(available=available))
+            self._step(lives.FallbackKnown(available=available))
 
     def on_files(self, key: str, generation: int, *, changed: bool) -> None:
         """Learn that the files of a generation are not, or again, what it imported."""
@@ -512,7 +512,11 @@ class Service:
             member.port.give_up()
         for worker in list(self.workers.values()):
             known = self.life.worker(worker.number)
-            if known is not None and known.phase in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
+            if known is not None and known.phase in (
+                WorkerPhase.READY,
+                WorkerPhase.PAUSED,
+                WorkerPhase.DRAINING,
+            ):
                 worker.drain(self._shutdown_timeout_s, SHUTDOWN_IDLE_S)
             elif worker.child is not None:
                 kill_group(worker.child.pid)
@@ -535,14 +539,14 @@ class Service:
         if not self.shared:  # else each member has been told of
             self._telling.of_failed_import(self.life, worker, report)
 
-    def _step(self, event: lives.LifeEvent) -> None:
+    def _step(self, event: lives.ProcessEvent) -> None:
         before = self.life
         self.life, actions = process_transitions.step(
             before, event, self._host.now(), random.random
         )
         if self.life.since != before.since or self.life.state is not before.state:
             self.since_wall = self._host.wall()
-        is_quiet = isinstance(event, lives.Beat | lives.SignOfLife)
+        is_quiet = isinstance(event, lives.UsageReported | lives.HeartbeatSeen)
         is_as_before = is_quiet and not actions and self.life.state is before.state
         if self.life is not before and not is_as_before:
             self._telling.of_step(before, self.life, event)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from supervisor.policy.process_state import Life
+from supervisor.policy.process_state import ProcessState
 from supervisor.process.channel import Message
 from supervisor.releases import file_jobs
 from supervisor.releases.file_jobs import Code
@@ -88,7 +88,7 @@ class Keeper:
             return None
         return self._fallback.path
 
-    def on_change(self, before: Life, life: Life) -> None:
+    def on_change(self, before: ProcessState, life: ProcessState) -> None:
         """Look for a release as soon as the live code turns out to be broken."""
         broken = life.broken not in (None, before.broken) or (
             life.history.failed and not before.history.failed
@@ -96,7 +96,7 @@ class Keeper:
         if broken and life.state is not AppState.READY:
             self._files.work(file_jobs.find_good, self._code([]), tell=self._found)
 
-    def on_time(self, life: Life, worker: Worker | None, now: float) -> None:
+    def on_time(self, life: ProcessState, worker: Worker | None, now: float) -> None:
         """Describe, and later keep, the code of the worker that serves."""
         if self.held or worker is None or life.state is not AppState.READY:
             return
@@ -187,8 +187,8 @@ class NoKeeper(Keeper):
         """Give None: only live code runs."""
         return None
 
-    def on_change(self, _before: Life, _life: Life) -> None:
+    def on_change(self, _before: ProcessState, _life: ProcessState) -> None:
         """Look for nothing."""
 
-    def on_time(self, _life: Life, _worker: Worker | None, _now: float) -> None:
+    def on_time(self, _life: ProcessState, _worker: Worker | None, _now: float) -> None:
         """Keep nothing."""

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from supervisor.policy.process_state import Beat
+from supervisor.policy.process_state import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.process.fork import Child, kill_group
@@ -117,7 +117,7 @@ class Worker:
         self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
         self.told: tuple[dict[str, Metrics], float] | None = None  # by app, and the memory
-        self.beat: Beat | None = None  # what it said last of its size and its requests
+        self.beat: UsageReported | None = None  # what it said last of its size and its requests
         self.reads_output = True
         self._printed_this_s = LineRate()
         self._pulses: Pulses | None = None
