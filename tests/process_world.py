@@ -38,7 +38,7 @@ from supervisor.policy.process_state import (
 )
 from supervisor.policy.process_transitions import step
 from supervisor.values.reports import Cause, Exit, ImportReport
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 NOW = 1000.0
 TICK_S = 1.0  # the loop looks for hangs this often
@@ -213,7 +213,7 @@ def check_process(process: ProcessState, now: float) -> None:
         unserved_s = now - process.unserved_since
         assert wants_stand_in(process, now) or unserved_s < STAND_IN_AFTER_S + ROUNDING_S
         assert not wants_stand_in(process, now) or process.stopped or unserved_s > 1 - ROUNDING_S
-    assert process.retry_live_at is None or process.source is Source.KNOWN_GOOD
+    assert process.retry_live_at is None or process.source is CodeSource.KNOWN_GOOD
     serving_sources = {w.source for w in process.of(WorkerPhase.READY, generation=process.current)}
     assert serving_sources <= {process.source}
     if process.state in (AppState.BACKOFF, AppState.FAILED):

@@ -19,11 +19,11 @@ from supervisor.policy import rollout
 from supervisor.policy.rollout import Action, RolloutEvent, RolloutPhase
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import operations
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.values.events import EventKind
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 _POLL_S = 0.03
 _FILES_S = 600.0  # 100 MB on a slow SD card, and more
@@ -56,11 +56,11 @@ class Host(Watcher, Protocol):
         """Log and remember an event."""
 
 
-Reload = Callable[[Service, str | None], Awaitable[Outcome]]
+Reload = Callable[[AppProcess, str | None], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DeployRequest:
     """What an operator wants: ``source`` deployed, or a release back (None: the last good one)."""
 
     app: str
@@ -110,7 +110,9 @@ class _NotDone(Exception):
 class Deploy:
     """One rollout, from its beginning to its end."""
 
-    def __init__(self, host: Host, reload: Reload, service: Service, wish: Wish) -> None:
+    def __init__(
+        self, host: Host, reload: Reload, service: AppProcess, wish: DeployRequest
+    ) -> None:
         self._host = host
         self._reload = reload
         self._service = service
@@ -331,7 +333,7 @@ class Deploy:
                 raise _NotDone(Cause(reason=outcome["reason"], hint=outcome["hint"]))
             if life.state is not AppState.READY:
                 raise _NotDone(life.cause or Cause(reason=f"it is {life.state}"))
-            if life.source is not Source.LIVE and not is_undo:
+            if life.source is not CodeSource.LIVE and not is_undo:
                 raise _NotDone(self._app.fallen_back(life))
         self._app.begin()
 

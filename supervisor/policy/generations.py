@@ -22,7 +22,7 @@ from supervisor.policy.process_state import (
     WorkerState,
 )
 from supervisor.values.reports import Cause
-from supervisor.values.states import Source
+from supervisor.values.states import CodeSource
 
 IMPORT_KILL_AFTER_S = 1.0  # a worker ends an endless import itself; after this it is killed
 DRAIN_MARGIN_S = 0.7  # a worker ends its drain itself; after this it is killed
@@ -60,7 +60,9 @@ def each(
     return process, actions
 
 
-def start(process: ProcessState, now: float, rng: Rng, source: Source = Source.LIVE) -> Step:
+def start(
+    process: ProcessState, now: float, rng: Rng, source: CodeSource = CodeSource.LIVE
+) -> Step:
     """Start a new generation that is to serve; no worker serves now."""
     if process.limits.replace and process.workers:  # they are about to end
         return replace(process, pending=Pending.START, retry_at=None), ()
@@ -111,7 +113,7 @@ def _spawn(process: ProcessState, generation: int, count: int, now: float, rng: 
             generation=generation,
             since=now,
             kill_at=now + limits.import_timeout_s + IMPORT_KILL_AFTER_S,
-            source=Source.LIVE if generation == process.candidate else process.source,
+            source=CodeSource.LIVE if generation == process.candidate else process.source,
             max_requests=most and max(1, round(most * (1 + _JITTER * (2 * rng() - 1)))),
         )
         for i in range(1, count + 1)
@@ -142,7 +144,7 @@ def promote(process: ProcessState, now: float) -> Step:
         since=now,
         retry_at=None,
         retry_live_at=None,
-        source=Source.LIVE,
+        source=CodeSource.LIVE,
     )
     return each(process, unfinished, lambda process, worker: kill(process, worker, now))
 
@@ -171,7 +173,7 @@ def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
         process,
         current=max(worker.generation for worker in paused),
         source=paused[0].source,
-        retry_live_at=now + RETRY_LIVE_S if paused[0].source is Source.KNOWN_GOOD else None,
+        retry_live_at=now + RETRY_LIVE_S if paused[0].source is CodeSource.KNOWN_GOOD else None,
         probation_until=None,
         since=now,
         refusal=Refusal(cause=cause, at=now),
@@ -189,7 +191,7 @@ def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
     """Give the candidate up: what serves goes on."""
     generation = process.candidate
     assert generation is not None
-    if process.source is Source.KNOWN_GOOD:
+    if process.source is CodeSource.KNOWN_GOOD:
         process = replace(process, broken=cause, retry_live_at=now + RETRY_LIVE_S)
     process = replace(
         process,

@@ -13,7 +13,7 @@ from supervisor.values.events import Event
 from supervisor.values.metrics import Metrics
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Serving, Source, Status
+from supervisor.values.states import AppState, CodeSource, Serving, Status
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20
@@ -111,7 +111,7 @@ def is_saturated(metrics: Metrics) -> bool:
 def serving(facts: AppFacts) -> Serving:
     """Say what answers an app's port."""
     if facts.life.state is AppState.READY:
-        known_good = facts.life.source is Source.KNOWN_GOOD
+        known_good = facts.life.source is CodeSource.KNOWN_GOOD
         return Serving.LAST_KNOWN_GOOD if known_good else Serving.APP
     return Serving.STAND_IN if facts.stand_in_answers else Serving.NOTHING
 

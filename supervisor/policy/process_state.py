@@ -13,7 +13,7 @@ from supervisor.policy.backoff import History
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause, Exit, ImportReport
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
 STUCK_AFTER_S = 3 * HEARTBEAT_S + 0.5  # three beats missed, one of them a little late
@@ -41,7 +41,7 @@ class WorkerState:
     generation: int
     since: float
     phase: WorkerPhase = WorkerPhase.IMPORTING
-    source: Source = Source.LIVE
+    source: CodeSource = CodeSource.LIVE
     pid: int | None = None
     kill_at: float | None = None
     alive_at: float = 0.0
@@ -98,7 +98,7 @@ class ProcessState:
     unserved_since: float | None = None  # nobody serves since then, though the port is bound
     retry_at: float | None = None
     recycle_at: float = 0.0  # not before this is a worker replaced for its size or age
-    source: Source = Source.LIVE  # of the current generation
+    source: CodeSource = CodeSource.LIVE  # of the current generation
     known_good: bool = False  # there is a release to fall back on
     broken: Cause | None = None  # why the live code can't be imported
     retry_live_at: float | None = None  # while the last known good release serves
@@ -122,7 +122,7 @@ class ProcessState:
     @property
     def fallen_back(self) -> Cause | None:
         """Why the last known good release serves, and not the live code; None when that does."""
-        if self.source is Source.LIVE:
+        if self.source is CodeSource.LIVE:
             return None
         why = self.broken or Cause(reason="the live code ended again and again")
         return Cause(reason=f"the last known good release serves: {why.reason}", hint=why.hint)
@@ -295,7 +295,7 @@ class Spawn:
 
     number: int
     generation: int
-    source: Source = Source.LIVE
+    source: CodeSource = CodeSource.LIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from supervisor.policy.process_state import (
     WorkerState,
 )
 from supervisor.values.reports import Cause
-from supervisor.values.states import Source
+from supervisor.values.states import CodeSource
 
 Handler = Callable[[ProcessState, WorkerState, WorkerEvent, float, Rng], Step]
 
@@ -82,7 +82,7 @@ def import_lost(process: ProcessState, worker: WorkerState, cause: Cause, now: f
         return refuse(process, cause, now)
     if worker.generation != process.current:
         return process, ()
-    if worker.source is Source.LIVE:
+    if worker.source is CodeSource.LIVE:
         process = replace(process, cause=cause, broken=cause)
     elif process.of(WorkerPhase.READY, generation=process.current):
         process = replace(process, cause=cause)
@@ -90,7 +90,7 @@ def import_lost(process: ProcessState, worker: WorkerState, cause: Cause, now: f
         process = replace(
             process,
             known_good=False,
-            source=Source.LIVE,
+            source=CodeSource.LIVE,
             retry_live_at=None,
             cause=process.broken or cause,
         )
@@ -105,7 +105,7 @@ def _ready(
     process = with_worker(process, serves)
     if worker.generation not in (process.current, process.candidate):
         return kill(process, serves, now)  # it started before a reload that has been quicker
-    if worker.generation == process.current and worker.source is Source.LIVE:
+    if worker.generation == process.current and worker.source is CodeSource.LIVE:
         return replace(process, refusal=None, broken=None), ()  # what is on disk serves
     if worker.generation == process.current:
         again_at = None if process.limits.replace else now + RETRY_LIVE_S
@@ -261,7 +261,7 @@ def _again(process: ProcessState, now: float, rng: Rng) -> Step:
         return process, ()
     process = replace(process, restarts=process.restarts + 1, pending=None)
     if _falls_back(process):
-        return start(process, now, rng, Source.KNOWN_GOOD)
+        return start(process, now, rng, CodeSource.KNOWN_GOOD)
     delay_s = process.history.delay_s(rng)
     if delay_s == 0:
         return fill_up(process, now, rng)
@@ -272,7 +272,7 @@ def _falls_back(process: ProcessState) -> bool:
     """Say whether the last known good release is to serve, since the live code can't."""
     hopeless = process.broken is not None or process.history.failed
     at_work = process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=process.current)
-    return process.known_good and process.source is Source.LIVE and hopeless and not at_work
+    return process.known_good and process.source is CodeSource.LIVE and hopeless and not at_work
 
 
 def known_good(process: ProcessState, now: float, rng: Rng, *, available: bool) -> Step:
@@ -280,7 +280,7 @@ def known_good(process: ProcessState, now: float, rng: Rng, *, available: bool) 
     process = replace(process, known_good=available)
     if process.retry_at is None or process.stopped or not _falls_back(process):
         return process, ()
-    return start(process, now, rng, Source.KNOWN_GOOD)
+    return start(process, now, rng, CodeSource.KNOWN_GOOD)
 
 
 # ---- time

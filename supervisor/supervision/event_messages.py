@@ -3,13 +3,13 @@
 from supervisor.policy import process_state as lives
 from supervisor.policy.backoff import STABLE_S
 from supervisor.policy.process_state import ProcessState, WorkerPhase
-from supervisor.supervision.worker_handle import Host, Worker
+from supervisor.supervision.worker_handle import Host, WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Cause, Exit, ImportReport
 from supervisor.values.states import AppState
 
 
-class Telling:
+class EventMessages:
     """Tells ``host`` of the process ``name``, and remembers what has been said."""
 
     def __init__(self, host: Host, name: str) -> None:
@@ -40,7 +40,9 @@ class Telling:
             text = worker.verdict.reason if worker.verdict else f"the worker ended: {exit_}"
             self.tell(EventKind.EXITED, text, problem=True)
 
-    def of_failed_import(self, life: ProcessState, worker: Worker, report: ImportReport) -> None:
+    def of_failed_import(
+        self, life: ProcessState, worker: WorkerHandle, report: ImportReport
+    ) -> None:
         """Say why an app could not be imported, with the traceback."""
         cause = report.cause
         if cause == self._cause:

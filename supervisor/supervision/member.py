@@ -1,6 +1,6 @@
 """One app as a member of a process that several apps may share.
 
-Alone in its process, an app lives and dies with it: then `app_process.Service` knows all. Beside
+Alone in its process, an app lives and dies with it: then `app_process.AppProcess` knows all. Beside
 others it has a fate of its own: it can be stopped, fail to import while the others serve, and be
 imported later inside of the running worker.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor.policy.backoff import CLEAR_S, History, Rng
 from supervisor.policy.process_state import STAND_IN_AFTER_S, ProcessState, wants_stand_in
-from supervisor.supervision.managed_port import Port
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
 
@@ -20,7 +20,7 @@ STOPPED = Cause(reason="stopped by an operator", hint="it runs again after: star
 class Member:
     """The app behind ``port``; all times are monotonic seconds."""
 
-    def __init__(self, port: Port, now: float) -> None:
+    def __init__(self, port: ManagedPort, now: float) -> None:
         self.port = port
         self.name = port.name
         self.stopped = False  # by an operator, alone of its process

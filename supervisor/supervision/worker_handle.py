@@ -55,11 +55,11 @@ class Host(Protocol):
         """Take note that something monitors can see has changed."""
 
     def fork(
-        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: "Worker"
+        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: "WorkerHandle"
     ) -> Child:
         """Fork a worker whose messages, output and exit go to ``owner``; raises OSError."""
 
-    def when_writable(self, worker: "Worker") -> None:
+    def when_writable(self, worker: "WorkerHandle") -> None:
         """Call the worker's `on_writable` as soon as its channel takes more."""
 
     def news(self) -> None:
@@ -68,7 +68,7 @@ class Host(Protocol):
     def spawn(self, start: Callable[[], Callable[[], None]]) -> None:
         """Call ``start``, which forks a worker, and then what it gives; soon, or at once."""
 
-    def pause_output(self, worker: "Worker", pause_s: float) -> None:
+    def pause_output(self, worker: "WorkerHandle", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
     def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
@@ -77,7 +77,7 @@ class Host(Protocol):
         ``watch`` are the files to look at before.
         """
 
-    def end_by(self, workers: "list[Worker]", limit_s: float) -> None:
+    def end_by(self, workers: "list[WorkerHandle]", limit_s: float) -> None:
         """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
 
     def deaf_to(self, fd: int) -> None:
@@ -90,7 +90,7 @@ class Host(Protocol):
         """Pass on what a worker printed."""
 
 
-class Worker:
+class WorkerHandle:
     """A running worker process of ``owner``, and the two ways to hear of it."""
 
     def __init__(
@@ -251,8 +251,8 @@ class Worker:
 class WorkerOwner(Protocol):
     """Whoever decides what a worker's messages and its end mean."""
 
-    def on_message(self, worker: Worker, message: Message) -> None:
+    def on_message(self, worker: WorkerHandle, message: Message) -> None:
         """Take one message of ``worker``."""
 
-    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+    def on_exit(self, worker: WorkerHandle, exit_: Exit) -> None:
         """Take note that ``worker`` has been reaped."""

@@ -16,7 +16,7 @@ from supervisor.policy.process_state import (
     StopAsked,
     WorkerPhase,
 )
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
 KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze", "greedy"]
@@ -83,4 +83,4 @@ def test_what_always_holds(
         is process.broken
         is None
     )
-    assert process.source is Source.LIVE
+    assert process.source is CodeSource.LIVE

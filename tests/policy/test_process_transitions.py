@@ -41,7 +41,7 @@ from supervisor.policy.process_state import (
     wants_stand_in,
 )
 from supervisor.policy.process_transitions import IllegalTransition, step
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 B, S, R, W, F, X = (
     AppState.BLOCKED,
@@ -112,7 +112,7 @@ APP_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] 
     (W, RestartAsked(), 0, S, [NEXT[W]]),
     (W, ReloadAsked(), 0, S, [NEXT[W]]),
     (W, ReloadRefused(IN_USE), 0, W, []),
-    (W, FallbackKnown(available=True), 0, S, [Spawn(3, 3, Source.KNOWN_GOOD)]),
+    (W, FallbackKnown(available=True), 0, S, [Spawn(3, 3, CodeSource.KNOWN_GOOD)]),
     (W, Elapsed(), 0.4, W, []),
     (W, Elapsed(), 0.5, S, [NEXT[W]]),
     (W, Elapsed(), 999, S, [NEXT[W]]),
@@ -123,7 +123,7 @@ APP_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] 
     (F, ReloadAsked(), 0, S, [NEXT[F]]),
     (F, ReloadRefused(IN_USE), 0, F, []),
     (F, FallbackKnown(available=False), 0, F, []),
-    (F, FallbackKnown(available=True), 0, S, [Spawn(7, 7, Source.KNOWN_GOOD)]),
+    (F, FallbackKnown(available=True), 0, S, [Spawn(7, 7, CodeSource.KNOWN_GOOD)]),
     (F, Elapsed(), FAILED_DELAY_S - 0.1, F, []),
     (F, Elapsed(), FAILED_DELAY_S, S, [NEXT[F]]),
     (X, FilesChanged(), 0, X, []),

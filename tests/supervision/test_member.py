@@ -11,7 +11,7 @@ from process_world import NOW, middle
 
 from supervisor.policy.backoff import CHANGES_MAX, CLEAR_S, FAILED_DELAY_S, FAILURES_MAX
 from supervisor.policy.process_state import STAND_IN_AFTER_S, ProcessState, StopAsked
-from supervisor.supervision.managed_port import Port
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.member import STOPPED, Member
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
@@ -33,7 +33,7 @@ class FakePort:
 
 def member(**port: Any) -> Member:
     """Make an app whose process is about to serve."""
-    return Member(cast("Port", FakePort(**port)), NOW)
+    return Member(cast("ManagedPort", FakePort(**port)), NOW)
 
 
 def ready() -> ProcessState:
