@@ -9,9 +9,9 @@ import time
 
 import pytest
 from harness import GOOD_APP, Poller, Project, ask, eventually
-from lifeworld import NOW, REPORT
 from observing import assert_all_answered, events, is_alive, refused_with, rss_mib
-from onelife import OneLife
+from process_case import ProcessCase
+from process_world import NOW, REPORT
 
 from supervisor.policy.process_state import (
     Bound,
@@ -19,8 +19,8 @@ from supervisor.policy.process_state import (
     Exited,
     FilesChanged,
     ImportFailed,
-    Phase,
     Spawn,
+    WorkerPhase,
 )
 from supervisor.supervision.output_lines import LINES_PER_S_MAX
 from supervisor.values.reports import Exit
@@ -181,15 +181,15 @@ raise RuntimeError("\N{CYRILLIC SMALL LETTER DE}" * 25_000)
 @pytest.mark.parametrize("failures", [5, 9])
 def test_a_repair_is_not_lost_while_the_failed_worker_ends(failures: int) -> None:
     """A file that changes between the report of a failed import and the worker's end counts."""
-    one = OneLife()
+    one = ProcessCase()
     one.take(Bound())
     one.fail(times=failures)
-    number = one.numbers(Phase.IMPORTING)[0]
+    number = one.numbers(WorkerPhase.IMPORTING)[0]
     one.take(ImportFailed(number, REPORT))
     one.take(FilesChanged(), later_s=1)
     actions = one.take(Exited(number, Exit(code=1)), later_s=1)
-    assert one.life.state is AppState.STARTING
-    assert actions == [Spawn(number + 1, one.life.current)]
+    assert one.process.state is AppState.STARTING
+    assert actions == [Spawn(number + 1, one.process.current)]
 
 
 def test_an_import_that_writes_sources_is_rate_limited(project: Project) -> None:
@@ -215,11 +215,11 @@ raise RuntimeError("never ready")
 
 def test_changes_without_end_count_as_failing() -> None:
     """An app whose files change with every attempt is backed off, and imported again for ever."""
-    one = OneLife()
+    one = ProcessCase()
     actions = one.take(Bound())
     starts = [one.now]
     while one.now < NOW + 600:
-        number = one.numbers(Phase.IMPORTING)[0]
+        number = one.numbers(WorkerPhase.IMPORTING)[0]
         actions = one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
         told = False
         while not actions:  # the files are looked at as often, and told once for each worker
