@@ -16,7 +16,7 @@ from supervisor.health.app_check import check_app, check_requires, read_app
 from supervisor.releases import operations, swap
 from supervisor.releases.operations import AppCode, Document
 from supervisor.releases.store import ReleaseError
-from supervisor.source import file_tree
+from supervisor.source import app_entries
 from supervisor.source.import_survey import own_files
 from supervisor.supervision.app_process import Service
 from supervisor.supervision.worker_factory import DATA_VARIABLE
@@ -73,7 +73,7 @@ def known(config: Config, code: AppCode) -> AppCode:
 
 def traced(path: Path, target: str) -> list[str]:
     """Give the entries below ``path`` that the files of ``target`` import, now or later."""
-    return file_tree.imported(path, own_files(target, path, app_search_path(path)))
+    return app_entries.imported(path, own_files(target, path, app_search_path(path)))
 
 
 # ---- the steps of a deploy

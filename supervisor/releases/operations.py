@@ -15,7 +15,7 @@ from typing import Any
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.releases import archives, swap
 from supervisor.releases.store import About, Release, ReleaseError, Releases
-from supervisor.source import file_tree
+from supervisor.source import app_entries, file_tree
 from supervisor.source.file_tree import Tree, TreeError
 from supervisor.source.git_state import git_state
 from supervisor.source.manifest import Manifest, compare
@@ -85,7 +85,7 @@ def describe(code: AppCode, before: Mapping[str, str] | None) -> Document:
 
 def fingerprints(code: AppCode) -> dict[str, str]:
     """Give the fingerprint of each entry that may belong to the app: to be taken before imports."""
-    include = code.include or file_tree.candidates(code.path)
+    include = code.include or app_entries.candidates(code.path)
     return file_tree.fingerprints(code.path, include, skip=[str(code.state_dir)])
 
 
@@ -216,9 +216,9 @@ def stage_source(code: AppCode, source: Path, explicit: bool) -> Document:
     only = None
     if source.is_dir():
         names = {entry.split("/")[0] for entry in code.include}
-        only = names if explicit else names | set(file_tree.candidates(source))
+        only = names if explicit else names | set(app_entries.candidates(source))
     archives.unpack(source, folder, only=only)
-    wanted = code.include or tuple(file_tree.candidates(folder))
+    wanted = code.include or tuple(app_entries.candidates(folder))
     return {"staged": str(archives.find_root(folder, wanted))}
 
 
@@ -309,13 +309,13 @@ def _import_staged(
     _app, report = import_app(target, staged, timeout_s=timeout_s, hide=Redaction(secrets))
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint, "imported": []}
-    found = entries_of(staged, file_tree.loaded_files())
+    found = entries_of(staged, app_entries.loaded_files())
     return {"reason": None, "hint": None, "imported": found}
 
 
 def entries_of(staged: Path, module_files: Collection[str]) -> list[str]:
     """Give the entries of the staged version that modules came from; of `overlay`, none."""
-    found = file_tree.imported(staged, module_files)
+    found = app_entries.imported(staged, module_files)
     return [entry for entry in found if not (staged / entry).is_symlink()]
 
 

@@ -20,8 +20,15 @@ from typing import Any, Self
 from supervisor.ports.conflict import conflict
 from supervisor.process.channel import Channel, Message
 from supervisor.server.server import Listener, Server
-from supervisor.source import file_tree
-from supervisor.source.fingerprints import Watch, beyond_tree, look, stamps, taken, touched
+from supervisor.source import app_entries, file_tree
+from supervisor.source.fingerprints import (
+    Watch,
+    beyond_tree,
+    read_watch,
+    stamps,
+    taken,
+    touched,
+)
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import Redaction
@@ -93,7 +100,7 @@ class Hosting:
         self._path = code.root
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}
-        self._inherited = file_tree.newest_module()  # what is loaded later, the apps have loaded
+        self._inherited = app_entries.newest_module()  # what is loaded later, the apps have loaded
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
@@ -115,9 +122,9 @@ class Hosting:
 
     def import_all(self) -> bool:
         """Import every app, and tell of those that fail; gives whether there is one to serve."""
-        found, lately = look(self._sources)
+        found, lately = read_watch(self._sources)
         if not self.shared and self._code.release is None:
-            include = self._code.include or file_tree.candidates(self._path)
+            include = self._code.include or app_entries.candidates(self._path)
             self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
         if self._code.release is not None:
             sys.dont_write_bytecode = True  # a release stays as it is
@@ -143,7 +150,7 @@ class Hosting:
 
     def facts(self) -> Message:
         """Give what is worth knowing of the code: its fingerprints before, what was imported."""
-        imported = file_tree.imported(self._path, file_tree.loaded_files(after=self._inherited))
+        imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
         return {"before": self._before, "imported": imported}
 
     def on_message(self, message: Message) -> None:
@@ -218,7 +225,7 @@ class Hosting:
         Else a process would count as stale for ever, once one of its apps has been repaired.
         """
         self._latest, now = [taken(self._sources)], stamps(self._sources)
-        loaded = file_tree.loaded_files(after=self._inherited)
+        loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._stamps, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return
@@ -294,4 +301,4 @@ def _beyond(path: Path, missing: str | None) -> Watch:
     """Watch what lies elsewhere, and where the missing module would come."""
     parent = sys.modules.get((missing or "").rpartition(".")[0])
     folders = [*sys.path, *getattr(parent, "__path__", [])]
-    return beyond_tree(path, folders, file_tree.loaded_files())
+    return beyond_tree(path, folders, app_entries.loaded_files())

@@ -102,7 +102,7 @@ def test_where_the_commit_stands(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_written(checkout: Path) -> None:
-    """Not even git's index is refreshed: looking wears no SD card."""
+    """Not even git's index is refreshed: the query does not wear the SD card."""
     os.utime(checkout / "src/app/__init__.py", (1, 1))
     before = {path: path.stat().st_mtime_ns for path in (checkout / ".git").rglob("*")}
     git_state(checkout / "src", ["app"])
@@ -113,7 +113,7 @@ def test_nothing_is_written(checkout: Path) -> None:
 
 
 def set_filter(top: Path, trap: Path) -> None:
-    """Let git pass files through a program before it compares them."""
+    """Make git pass files through a program before it compares them."""
     git(top, "config", "filter.trap.clean", f"{trap}; cat")
     (top / ".git/info/attributes").write_text("* filter=trap\n")
 
@@ -127,23 +127,23 @@ def set_included_filter(top: Path, trap: Path) -> None:
 
 
 def set_monitor(top: Path, trap: Path) -> None:
-    """Let git ask a program which files have changed."""
+    """Make git ask a program which files have changed."""
     git(top, "config", "core.fsmonitor", str(trap))
 
 
 def set_textconv(top: Path, trap: Path) -> None:
-    """Let git convert files to text for a diff."""
+    """Make git convert files to text for a diff."""
     git(top, "config", "diff.trap.textconv", str(trap))
     (top / ".git/info/attributes").write_text("* diff=trap\n")
 
 
 def set_external_diff(top: Path, trap: Path) -> None:
-    """Let git run a program for each diff."""
+    """Make git run a program for each diff."""
     git(top, "config", "diff.external", str(trap))
 
 
 def set_hook(top: Path, trap: Path) -> None:
-    """Let git run a hook when it has written its index."""
+    """Make git run a hook when it has written its index."""
     shutil.copy(trap, top / ".git/hooks/post-index-change")
 
 
@@ -290,7 +290,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_repository(checkout: Path, damage: Callable[[Path], object]) -> None:
-    """Nothing is known then; an app is served from it all the same."""
+    """There is no state then; the app is served all the same."""
     damage(checkout / ".git")
     assert git_state(checkout / "src", ["app"]) is None
 

@@ -123,7 +123,7 @@ FOUND = {
 
 @pytest.mark.parametrize("source", FOUND)
 def test_what_is_missing_and_how_bad_that_is(tmp_path: Path, source: str) -> None:
-    """What may be there after all is not accused."""
+    """What may be there after all is not reported as missing."""
     assert lines_of(surveyed(tmp_path, {"app.py": source.encode(), **OTHERS})) == FOUND[source]
 
 
@@ -145,8 +145,8 @@ def test_functions_of_a_factory_target_run_at_the_start(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_is_reached_gently_has_gentle_findings(tmp_path: Path) -> None:
-    """A missing module of a file is as bad as the best way to that file."""
+def test_a_problem_counts_as_the_surest_way_to_its_file(tmp_path: Path) -> None:
+    """A missing module matters at the start only if its file is imported then."""
     files: dict[str, str | bytes] = {
         "app.py": """
             def go():
@@ -210,8 +210,8 @@ def test_files_that_cannot_be_compiled(tmp_path: Path) -> None:
     assert (syntax.line, syntax.detail) == (2, "SyntaxError: invalid syntax")
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    """Huge and deeply nested files are left out by name; what lies beside them is still found."""
+def test_files_that_are_not_read(tmp_path: Path) -> None:
+    """Huge and deeply nested files are named; problems beside them are still found."""
     found = surveyed(
         tmp_path,
         {
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_file_that_may_not_be_read_breaks_the_app() -> None:
-    """An import fails there too, if the survey's user is the app's."""
+    """An import of it fails too: the survey runs as the app's user."""
     with open_folder() as folder:
         write(folder, {"app.py": "import secret, gone", "secret.py": ""})
         (folder / "secret.py").chmod(0)
@@ -318,7 +318,7 @@ def test_nothing_is_run_and_nothing_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["gone", "gone.deeper", "there.gone", "", "a..b", "."])
 def test_the_target_itself_is_missing(tmp_path: Path, target: str) -> None:
-    """No file is to blame then."""
+    """The problem names no file then."""
     found = surveyed(tmp_path, {"there.py": ""}, target)
     assert [(f.kind, f.file, f.line) for f in found] == [(Kind.MISSING, None, None)]
 
