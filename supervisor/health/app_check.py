@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from supervisor.values.reports import ImportReport
 from supervisor.worker.importing import app_search_path, import_app
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
-_NOTES = (Kind.CONDITIONAL, Kind.LATER, Kind.ASIDE, Kind.UNREAD)  # optional ones are as meant
 _READ_TIMEOUT_S = 60.0
 _MARGIN_S = 2.0  # an import within its limit still has to be reported
 
@@ -52,11 +52,11 @@ def check_app(config: Config, name: str, path: Path | None = None) -> CheckResul
         else:
             finding, found = _try_elsewhere(config, name, path, data_dir)
     if finding["ok"]:  # then whatever seems to be missing at the start is not needed
-        return {**finding, "missing": [], "notes": [f for f in found if f["kind"] in _NOTES]}
+        return {**finding, "missing": [], "notes": [f for f in found if f["kind"] not in _MISSING]}
     return {
         **finding,
         "missing": [f for f in found if f["kind"] in _MISSING],
-        "notes": [f for f in found if f["kind"] in _NOTES],
+        "notes": [f for f in found if f["kind"] not in _MISSING],
     }
 
 
@@ -250,5 +250,4 @@ def _read(config: Config, name: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _survey(target: str, path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = survey(target, path, app_search_path(path)).to_json()["findings"]
-    return found
+    return [asdict(problem) for problem in survey(target, path, app_search_path(path))]

@@ -11,8 +11,8 @@ from typing import Any
 from supervisor.config.settings import Config
 
 Answer = dict[str, Any]
-Code = dict[str, Any]
-"""The fields of a `operations.Code`."""
+AppCodeFields = dict[str, Any]
+"""The fields of a `operations.AppCode`."""
 
 
 def answer(function: Callable[..., Answer], *arguments: Any) -> Answer:
@@ -29,30 +29,30 @@ def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Ans
     return try_app(config, app, watch, only_read=once)
 
 
-def describe(code: Code, before: dict[str, str] | None) -> Answer:
+def describe(code: AppCodeFields, before: dict[str, str] | None) -> Answer:
     """Say which version of an app the live files are."""
     from supervisor.releases import operations
 
-    return operations.describe(operations.Code(**code), before)
+    return operations.describe(operations.AppCode(**code), before)
 
 
 def keep_good(
-    code: Code, before: dict[str, str] | None, created: str, in_use: list[Path]
+    code: AppCodeFields, before: dict[str, str] | None, created: str, in_use: list[Path]
 ) -> Answer:
     """Keep the files of an app that has proven good."""
     from supervisor.releases import operations
 
-    return operations.keep_good(operations.Code(**code), before, created, in_use)
+    return operations.keep_good(operations.AppCode(**code), before, created, in_use)
 
 
-def find_good(code: Code) -> Answer:
+def find_good(code: AppCodeFields) -> Answer:
     """Give the newest good release whose files are as they were kept.
 
     ``name`` is null where there is none; ``faults`` are those that are damaged.
     """
     from supervisor.releases import operations
 
-    store, faults = operations.Code(**code).store, []
+    store, faults = operations.AppCode(**code).store, []
     for release in store.good(code["app"]):
         wrong = store.faults(release)
         if wrong:

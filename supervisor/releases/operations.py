@@ -15,7 +15,7 @@ from typing import Any
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.releases import archives, swap
 from supervisor.releases.store import About, Release, ReleaseError, Releases
-from supervisor.source import file_tree
+from supervisor.source import app_entries, file_tree
 from supervisor.source.file_tree import Tree, TreeError
 from supervisor.source.git_state import git_state
 from supervisor.source.manifest import Manifest, compare
@@ -38,7 +38,7 @@ def answer(function: Callable[..., Document], *arguments: Any) -> Document:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
+class AppCode:
     """The code of one app: where it lies, and where its releases are kept.
 
     ``include`` names what belongs to it; ``others`` what belongs to apps with the same folder.
@@ -71,7 +71,7 @@ class Code:
 # ---- looking
 
 
-def describe(code: Code, before: Mapping[str, str] | None) -> Document:
+def describe(code: AppCode, before: Mapping[str, str] | None) -> Document:
     """Say which version the live files are: ``digest``, ``commit``, ``dirty``.
 
     ``before`` are the fingerprints from before the app imported them: with another one now, the
@@ -83,13 +83,13 @@ def describe(code: Code, before: Mapping[str, str] | None) -> Document:
     return {"digest": manifest.digest, **git}
 
 
-def fingerprints(code: Code) -> dict[str, str]:
+def fingerprints(code: AppCode) -> dict[str, str]:
     """Give the fingerprint of each entry that may belong to the app: to be taken before imports."""
-    include = code.include or file_tree.candidates(code.path)
+    include = code.include or app_entries.candidates(code.path)
     return file_tree.fingerprints(code.path, include, skip=[str(code.state_dir)])
 
 
-def listing(code: Code) -> Document:
+def listing(code: AppCode) -> Document:
     """Give the releases, newest first, and which of them the live files are."""
     good = [release.digest for release in code.store.good(code.app)]
     live = _live_digests(code)
@@ -99,7 +99,7 @@ def listing(code: Code) -> Document:
     return {"releases": found}
 
 
-def _live_digests(code: Code) -> Callable[[tuple[str, ...]], str | None]:
+def _live_digests(code: AppCode) -> Callable[[tuple[str, ...]], str | None]:
     """Give a function: the digest of the live files in such places; None: they can't be read.
 
     It reads the same places only once.
@@ -131,7 +131,7 @@ def _document(release: Release, good: list[str], live: str | None) -> Document:
     }
 
 
-def difference(code: Code, old: str, new: str) -> Document:
+def difference(code: AppCode, old: str, new: str) -> Document:
     """Say which files differ between two releases, or the `LIVE` files and one."""
     found = compare(_manifest(code, old, new), _manifest(code, new, old))
     return {
@@ -141,7 +141,7 @@ def difference(code: Code, old: str, new: str) -> Document:
     }
 
 
-def _manifest(code: Code, which: str, other: str) -> Manifest:
+def _manifest(code: AppCode, which: str, other: str) -> Manifest:
     if which != LIVE:
         return code.store.find(code.app, which).manifest
     kept = () if other == LIVE else code.store.find(code.app, other).include
@@ -152,7 +152,7 @@ def _manifest(code: Code, which: str, other: str) -> Manifest:
 
 
 def keep_good(
-    code: Code, before: Mapping[str, str] | None, created: str, in_use: Collection[Path] = ()
+    code: AppCode, before: Mapping[str, str] | None, created: str, in_use: Collection[Path] = ()
 ) -> Document:
     """Keep the files of an app that has proven good; raises an error when they changed since.
 
@@ -164,7 +164,7 @@ def keep_good(
     return kept
 
 
-def keep_live(code: Code, note: str, created: str, in_use: Collection[Path] = ()) -> Document:
+def keep_live(code: AppCode, note: str, created: str, in_use: Collection[Path] = ()) -> Document:
     """Keep the live files, whatever they are worth, before they are replaced.
 
     Gives ``fingerprints`` too, for `put_in_place`. Where there are none, nothing is kept, and
@@ -177,7 +177,7 @@ def keep_live(code: Code, note: str, created: str, in_use: Collection[Path] = ()
     return {**_keep(code, tree, note, created, in_use), **seen}
 
 
-def _as_imported(code: Code, before: Mapping[str, str] | None) -> Tree:
+def _as_imported(code: AppCode, before: Mapping[str, str] | None) -> Tree:
     tree = code.scan()
     if before is not None:
         for entry, fingerprint in tree.fingerprints.items():
@@ -189,7 +189,7 @@ def _as_imported(code: Code, before: Mapping[str, str] | None) -> Tree:
     return tree
 
 
-def _keep(code: Code, tree: Tree, note: str, created: str, in_use: Collection[Path]) -> Document:
+def _keep(code: AppCode, tree: Tree, note: str, created: str, in_use: Collection[Path]) -> Document:
     manifest = file_tree.manifest_of(tree)
     git = git_state(code.path, tree.include)
     about = About(created=created, note=note, include=tree.include, git=git)
@@ -207,7 +207,7 @@ def _keep(code: Code, tree: Tree, note: str, created: str, in_use: Collection[Pa
 # ---- staging
 
 
-def stage_source(code: Code, source: Path, explicit: bool) -> Document:
+def stage_source(code: AppCode, source: Path, explicit: bool) -> Document:
     """Unpack what is to be deployed beside the app; gives where it lies, as ``staged``.
 
     ``explicit``: the configuration says what belongs to the app, and nothing else is looked for.
@@ -216,13 +216,13 @@ def stage_source(code: Code, source: Path, explicit: bool) -> Document:
     only = None
     if source.is_dir():
         names = {entry.split("/")[0] for entry in code.include}
-        only = names if explicit else names | set(file_tree.candidates(source))
+        only = names if explicit else names | set(app_entries.candidates(source))
     archives.unpack(source, folder, only=only)
-    wanted = code.include or tuple(file_tree.candidates(folder))
+    wanted = code.include or tuple(app_entries.candidates(folder))
     return {"staged": str(archives.find_root(folder, wanted))}
 
 
-def stage_release(code: Code, wanted: str | None) -> Document:
+def stage_release(code: AppCode, wanted: str | None) -> Document:
     """Copy a release beside the app; without a name the last good one that isn't live.
 
     Gives ``staged``, ``name`` and the release's ``include``.
@@ -233,7 +233,7 @@ def stage_release(code: Code, wanted: str | None) -> Document:
     return {"staged": str(folder), "name": release.name, "include": list(release.include)}
 
 
-def _to_go_back_to(code: Code) -> Release:
+def _to_go_back_to(code: AppCode) -> Release:
     store, live = code.store, _live_digests(code)
     for release in [*store.good(code.app), *store.all_of(code.app)]:
         if release.digest != live(release.include):
@@ -244,7 +244,7 @@ def _to_go_back_to(code: Code) -> Release:
     )
 
 
-def overlay(code: Code, staged: Path, include: Collection[str]) -> None:
+def overlay(code: AppCode, staged: Path, include: Collection[str]) -> None:
     """Let all that lies beside the app's files be found beside the staged ones too, by links.
 
     So that the staged version can be imported before it is in place. `put_in_place` drops them.
@@ -264,7 +264,7 @@ def overlay(code: Code, staged: Path, include: Collection[str]) -> None:
 
 
 def try_staged(
-    code: Code,
+    code: AppCode,
     staged: Path,
     target: str,
     environment: dict[str, str],
@@ -295,7 +295,7 @@ def try_staged(
 
 
 def _import_staged(
-    code: Code,
+    code: AppCode,
     staged: Path,
     target: str,
     environment: dict[str, str],
@@ -309,13 +309,13 @@ def _import_staged(
     _app, report = import_app(target, staged, timeout_s=timeout_s, hide=Redaction(secrets))
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint, "imported": []}
-    found = entries_of(staged, file_tree.loaded_files())
+    found = entries_of(staged, app_entries.loaded_files())
     return {"reason": None, "hint": None, "imported": found}
 
 
 def entries_of(staged: Path, module_files: Collection[str]) -> list[str]:
     """Give the entries of the staged version that modules came from; of `overlay`, none."""
-    found = file_tree.imported(staged, module_files)
+    found = app_entries.imported(staged, module_files)
     return [entry for entry in found if not (staged / entry).is_symlink()]
 
 
@@ -323,7 +323,7 @@ def entries_of(staged: Path, module_files: Collection[str]) -> list[str]:
 
 
 def put_in_place(
-    code: Code,
+    code: AppCode,
     staged: Path,
     include: Collection[str],
     expected: Mapping[str, str],
@@ -354,13 +354,13 @@ def put_in_place(
     return {}
 
 
-def make_final(code: Code) -> Document:
+def make_final(code: AppCode) -> Document:
     """Make the new files final."""
     swap.commit(code.path)
     return {}
 
 
-def take_back(code: Code) -> Document:
+def take_back(code: AppCode) -> Document:
     """Put the old files back, if they are not in place; remove what was staged."""
     return {"found": str(swap.recover(code.path))}
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from supervisor.policy.process_state import ProcessState
 from supervisor.process.channel import Message
 from supervisor.releases import file_jobs
-from supervisor.releases.file_jobs import Code
+from supervisor.releases.file_jobs import AppCodeFields
 from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.records import dataclass
@@ -64,7 +64,7 @@ class KnownGood:
         files: Files,
         name: str,
         *,
-        code: Callable[[list[str]], Code],
+        code: Callable[[list[str]], AppCodeFields],
         known_good_after_s: Callable[[], float],
         tell_known_good: Callable[[bool], None],
     ) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 from supervisor.ports.conflict import conflict
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
-from supervisor.source import file_tree
-from supervisor.source.fingerprints import Watch, beyond_tree, look, stamps, taken, touched
+from supervisor.source import app_entries, file_tree
+from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
@@ -48,7 +48,7 @@ class AppHost:
         self._path = code.root
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}  # fingerprints of the app's files before the import
-        self._inherited = file_tree.newest_module()  # later modules were loaded by the apps
+        self._inherited = app_entries.newest_module()  # later modules were loaded by the apps
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
@@ -70,9 +70,9 @@ class AppHost:
 
     def import_all(self) -> bool:
         """Import every app and report those that fail; return whether any app can be served."""
-        fingerprint, is_recent = look(self._sources)
+        fingerprint, is_recent = read_watch(self._sources)
         if not self.shared and self._code.release is None:
-            include = self._code.include or file_tree.candidates(self._path)
+            include = self._code.include or app_entries.candidates(self._path)
             self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
         if self._code.release is not None:
             sys.dont_write_bytecode = True  # a release is never changed
@@ -99,7 +99,7 @@ class AppHost:
 
     def facts(self) -> Message:
         """Return the fingerprints of the code before the import, and the files it imported."""
-        imported = file_tree.imported(self._path, file_tree.loaded_files(after=self._inherited))
+        imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
         return {"before": self._before, "imported": imported}
 
     def on_message(self, message: Message) -> None:
@@ -164,7 +164,7 @@ class AppHost:
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
         self._latest, now = [taken(self._sources)], stamps(self._sources)
-        loaded = file_tree.loaded_files(after=self._inherited)
+        loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._stamps, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return
@@ -251,4 +251,4 @@ def _beyond(path: Path, missing: str | None) -> Watch:
     """Return a watch of the files outside of ``path``, and of where a missing module would come."""
     parent = sys.modules.get((missing or "").rpartition(".")[0])
     folders = [*sys.path, *getattr(parent, "__path__", [])]
-    return beyond_tree(path, folders, file_tree.loaded_files())
+    return beyond_tree(path, folders, app_entries.loaded_files())

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,7 +62,7 @@ def _check(task: dict[str, Any]) -> int:
     result = {
         "seconds": round(time.monotonic() - started, 3),
         "report": None if report is None else report.to_json(),
-        "survey": survey(target, path, app_search_path(path)).to_json()["findings"],
+        "survey": [asdict(problem) for problem in survey(target, path, app_search_path(path))],
     }
     with os.fdopen(task["result"], "w", encoding="utf-8") as stream:
         json.dump(result, stream)

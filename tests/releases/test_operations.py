@@ -14,7 +14,7 @@ from importing_case import write
 from supervisor.process import fork
 from supervisor.process.throwaway import call_in_child
 from supervisor.releases import operations, swap
-from supervisor.releases.operations import Code, answer
+from supervisor.releases.operations import AppCode, answer
 
 WALL = "2026-03-01T12:00:00Z"
 TARGET = "app:app"
@@ -45,11 +45,11 @@ INCLUDE = ("app.py", "helper.py", "pkg", "static", "templates")
 
 
 @pytest.fixture
-def code(tmp_path: Path) -> Code:
+def code(tmp_path: Path) -> AppCode:
     """Give the code of an app, version 1, in a folder with other things."""
     live = tmp_path / "live"
     write(live, {**files_of(1), **OTHERS})
-    return Code(app="coach", path=live, include=INCLUDE, state_dir=tmp_path / "state")
+    return AppCode(app="coach", path=live, include=INCLUDE, state_dir=tmp_path / "state")
 
 
 def snapshot(folder: Path) -> dict[str, str]:
@@ -61,7 +61,7 @@ def snapshot(folder: Path) -> dict[str, str]:
     }
 
 
-def deploy(code: Code, source: Path, *, explicit: bool = False) -> dict[str, Any]:
+def deploy(code: AppCode, source: Path, *, explicit: bool = False) -> dict[str, Any]:
     """Do all that a deploy does with files; gives what `put_in_place` answers."""
     staged = Path(operations.stage_source(code, source, explicit)["staged"])
     tried = operations.try_staged(code, staged, TARGET, {}, 30.0)
@@ -90,7 +90,7 @@ def make_source(tmp_path: Path, number: int, kind: str = "folder", **extra: str)
 # ---- known good
 
 
-def test_what_was_imported_is_kept(code: Code) -> None:
+def test_what_was_imported_is_kept(code: AppCode) -> None:
     """What the app imported, with templates and static files, and nothing else."""
     before = operations.fingerprints(code)
     kept = operations.keep_good(code, before, WALL)
@@ -102,7 +102,7 @@ def test_what_was_imported_is_kept(code: Code) -> None:
 
 
 @pytest.mark.parametrize("path", ["app.py", "templates/index.html", "pkg/new.py"])
-def test_a_file_changed_since_the_start(code: Code, path: str) -> None:
+def test_a_file_changed_since_the_start(code: AppCode, path: str) -> None:
     """What is on the disk now was never shown to work: no release of it, and no mixture."""
     before = operations.fingerprints(code)
     (code.path / path).write_text("changed")
@@ -115,7 +115,7 @@ def test_a_file_changed_since_the_start(code: Code, path: str) -> None:
     assert operations.describe(code, None)["digest"]
 
 
-def test_fingerprints_without_knowing_what_is_imported(code: Code) -> None:
+def test_fingerprints_without_knowing_what_is_imported(code: AppCode) -> None:
     """Before the first import everything that may be imported is looked at."""
     unknown = replace(code, include=())
     before = operations.fingerprints(unknown)
@@ -124,7 +124,7 @@ def test_fingerprints_without_knowing_what_is_imported(code: Code) -> None:
     assert operations.keep_good(code, before, WALL)["written"]
 
 
-def test_it_runs_in_a_child(code: Code) -> None:
+def test_it_runs_in_a_child(code: AppCode) -> None:
     """Answers are JSON, errors too: the main process has them done in a child."""
     before = operations.fingerprints(code)
     assert call_in_child(answer, operations.keep_good, code, before, WALL, timeout_s=60)["ok"]
@@ -137,7 +137,7 @@ def test_it_runs_in_a_child(code: Code) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "wrapped"])
-def test_a_deploy_and_the_way_back(tmp_path: Path, code: Code, kind: str) -> None:
+def test_a_deploy_and_the_way_back(tmp_path: Path, code: AppCode, kind: str) -> None:
     """Afterwards the app's files are exactly the source's, and all others are as they were."""
     operations.keep_good(code, None, WALL)
     assert deploy(code, make_source(tmp_path, 2, kind))["ok"]
@@ -158,7 +158,7 @@ def test_a_deploy_and_the_way_back(tmp_path: Path, code: Code, kind: str) -> Non
     assert operations.recover([code.path]) == {"undone": [], "problems": []}
 
 
-def test_modules_that_come_and_go(tmp_path: Path, code: Code) -> None:
+def test_modules_that_come_and_go(tmp_path: Path, code: AppCode) -> None:
     """A new module that is imported comes with the version, one that it lacks goes."""
     source = make_source(tmp_path, 2, "folder", **{"fresh.py": "", "unused.txt": ""})
     (source / "helper.py").unlink()
@@ -170,7 +170,7 @@ def test_modules_that_come_and_go(tmp_path: Path, code: Code) -> None:
     assert "unused.txt" not in found
 
 
-def test_what_another_app_needs_stays(tmp_path: Path, code: Code) -> None:
+def test_what_another_app_needs_stays(tmp_path: Path, code: AppCode) -> None:
     """A shared module that the new version doesn't bring is not taken from the other app."""
     shared = replace(code, others=("helper.py", "other_app.py"))
     source = make_source(tmp_path, 2)
@@ -180,7 +180,7 @@ def test_what_another_app_needs_stays(tmp_path: Path, code: Code) -> None:
     assert snapshot(code.path)["helper.py"] == files_of(1)["helper.py"]
 
 
-def test_only_what_the_configuration_names(tmp_path: Path, code: Code) -> None:
+def test_only_what_the_configuration_names(tmp_path: Path, code: AppCode) -> None:
     """With `include` set, nothing else of a working folder is looked at."""
     source = make_source(tmp_path, 2, "folder", **{"big/blob.py": "x" * 1000})
     explicit = replace(code, include=("app.py", "helper.py", "pkg"))
@@ -200,7 +200,7 @@ def test_only_what_the_configuration_names(tmp_path: Path, code: Code) -> None:
     ],
 )
 def test_a_version_that_cannot_be_imported(
-    tmp_path: Path, code: Code, source: str, reason: str
+    tmp_path: Path, code: AppCode, source: str, reason: str
 ) -> None:
     """It is refused while it is still beside the app; nothing is in the way of the next one."""
     folder = make_source(tmp_path, 2)
@@ -214,7 +214,7 @@ def test_a_version_that_cannot_be_imported(
     assert snapshot(code.path) == {**files_of(1), **OTHERS}
 
 
-def test_a_staged_version_finds_what_lies_beside(tmp_path: Path, code: Code) -> None:
+def test_a_staged_version_finds_what_lies_beside(tmp_path: Path, code: AppCode) -> None:
     """Files that are no part of the release are there for the import, as they will be."""
     reads = "from pathlib import Path\nassert Path('notes.txt').read_text() == 'mine'\n"
     source = make_source(tmp_path, 2)
@@ -225,7 +225,7 @@ def test_a_staged_version_finds_what_lies_beside(tmp_path: Path, code: Code) -> 
     assert not (code.path / "other_app.py").is_symlink()
 
 
-def test_the_old_version_is_not_found_by_the_new_one(tmp_path: Path, code: Code) -> None:
+def test_the_old_version_is_not_found_by_the_new_one(tmp_path: Path, code: AppCode) -> None:
     """A module that the new version forgot is missing in the check, though it is still there."""
     source = make_source(tmp_path, 2)
     (source / "helper.py").unlink()
@@ -235,7 +235,7 @@ def test_the_old_version_is_not_found_by_the_new_one(tmp_path: Path, code: Code)
     operations.take_back(code)
 
 
-def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: Code) -> None:
+def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: AppCode) -> None:
     """What somebody changed after it was kept is not replaced."""
     staged = Path(operations.stage_source(code, make_source(tmp_path, 2), False)["staged"])
     kept = operations.keep_live(code, "before a deploy", WALL)
@@ -246,7 +246,7 @@ def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: Code) -> None:
     assert (code.path / "helper.py").read_text() == "precious"
 
 
-def test_killed_at_any_step(tmp_path: Path, code: Code) -> None:
+def test_killed_at_any_step(tmp_path: Path, code: AppCode) -> None:
     """Wherever it ends, the next start finds one version; the release kept before is whole."""
     source = make_source(tmp_path, 2)
     saved = tmp_path / "saved"
@@ -297,7 +297,7 @@ def test_killed_at_any_step(tmp_path: Path, code: Code) -> None:
 # ---- rollback and comparing
 
 
-def test_there_is_nothing_to_go_back_to(code: Code) -> None:
+def test_there_is_nothing_to_go_back_to(code: AppCode) -> None:
     """Neither without releases, nor when the only one is in place."""
     for _ in range(2):
         answered = answer(operations.stage_release, code, None)
@@ -305,7 +305,7 @@ def test_there_is_nothing_to_go_back_to(code: Code) -> None:
         operations.keep_good(code, None, WALL)
 
 
-def test_a_broken_file_is_repaired_and_kept(code: Code) -> None:
+def test_a_broken_file_is_repaired_and_kept(code: AppCode) -> None:
     """A broken file was copied over: the good one comes back, and the broken one isn't lost."""
     operations.keep_good(code, None, WALL)
     (code.path / "app.py").write_text("import field_trainer.settings_manager\n")
@@ -319,7 +319,7 @@ def test_a_broken_file_is_repaired_and_kept(code: Code) -> None:
     assert newest.note == "before a rollback"
 
 
-def test_what_differs(tmp_path: Path, code: Code) -> None:
+def test_what_differs(tmp_path: Path, code: AppCode) -> None:
     """Between two releases, or what is in place and one."""
     operations.keep_good(code, None, WALL)
     assert operations.difference(code, "1", "live") == {"added": [], "removed": [], "changed": []}
@@ -336,7 +336,7 @@ def test_what_differs(tmp_path: Path, code: Code) -> None:
     assert "there is no release 'nosuch'" in answered["reason"]
 
 
-def test_a_version_with_a_commit(tmp_path: Path, code: Code) -> None:
+def test_a_version_with_a_commit(tmp_path: Path, code: AppCode) -> None:
     """The release knows the commit, and that the code was as committed."""
 
     def git(*words: str) -> str:
@@ -355,7 +355,7 @@ def test_a_version_with_a_commit(tmp_path: Path, code: Code) -> None:
     assert operations.describe(code, None)["dirty"] is True
 
 
-def test_recovering_where_nothing_can_be_done(tmp_path: Path, code: Code) -> None:
+def test_recovering_where_nothing_can_be_done(tmp_path: Path, code: AppCode) -> None:
     """A damaged journal in one folder is told, and the other folders are put in order."""
     staged = Path(operations.stage_source(code, make_source(tmp_path, 2), False)["staged"])
     operations.put_in_place(code, staged, INCLUDE, {})
@@ -369,7 +369,7 @@ def test_recovering_where_nothing_can_be_done(tmp_path: Path, code: Code) -> Non
     assert snapshot(code.path) == {**files_of(1), **OTHERS}
 
 
-def test_the_check_leaves_no_compiled_code(tmp_path: Path, code: Code) -> None:
+def test_the_check_leaves_no_compiled_code(tmp_path: Path, code: AppCode) -> None:
     """What was compiled in the staged folder would be compiled for another place."""
     staged = Path(operations.stage_source(code, make_source(tmp_path, 2), False)["staged"])
     operations.try_staged(code, staged, TARGET, {}, 30.0)
