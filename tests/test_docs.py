@@ -128,10 +128,3 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_the_architecture_page_places_every_module() -> None:
-    """The table of tiers names each file of the package."""
-    text = section(DOCS / "architecture.md", "Where the code lives")
-    for file in (REPOSITORY / "supervisor").glob("*.py"):
-        assert file.name == "__init__.py" or f"`{file.stem}`" in text, file.name
