@@ -20,7 +20,7 @@ _TOPIC = "service"
 
 def examine_service(config: Config) -> Iterator[Finding]:
     """Look at the unit, at copies beside it, at the journal, and at what its sandbox forbade."""
-    if not systemctl.is_there():
+    if not systemctl.is_available():
         yield _ok("systemd does not run this machine: nothing starts a supervisor at boot")
         return
     names = ("LoadState", "UnitFileState", "ActiveState", "SubState", "StatusText", "MainPID")
@@ -75,7 +75,7 @@ def _unchanged(config: Config) -> Finding:
             f"runs something else than this: {start}",
             f"to run this installation with {config.file}: {_INSTALL}",
         )
-    differing = installation.differing(wanted)
+    differing = installation.outdated_files(wanted)
     if differing:
         files = ", ".join(map(str, differing))
         return _warn(

@@ -35,7 +35,7 @@ class SocketStore:
         self._unsaid: list[tuple[str, socket.socket | None]] = []
 
     @property
-    def keeps(self) -> bool:
+    def keeps_listeners(self) -> bool:
         """Whether listeners outlive this process."""
         return self._notify.active
 
@@ -68,7 +68,7 @@ class SocketStore:
 
     def release(self, listener: socket.socket) -> None:
         """Close ``listener`` at the end of this process; systemd keeps it for the next one."""
-        if self.keeps:
+        if self.keeps_listeners:
             listener.close()
         else:
             listeners.close(listener)
@@ -99,6 +99,6 @@ class SocketStore:
             candidate.close()
 
     def _say(self, name: str, listener: socket.socket | None) -> None:
-        if self.keeps:
+        if self.keeps_listeners:
             self._unsaid.append((name, listener))
             self.flush()

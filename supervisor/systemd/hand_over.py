@@ -71,7 +71,7 @@ def _check(result: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class HandOverLimits:
     """How long a worker may outlive its main process, and where its output goes then.
 
     ``stuck_s`` is how long it may show no sign of life while there still is a main process, which
@@ -91,10 +91,10 @@ class Terms:
         return self.linger_s + self.drain_s + _MARGIN_S
 
 
-class Handover:
+class HandOver:
     """The promise of one worker to cover for the next main process; made in its main thread."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: HandOverLimits) -> None:
         """Live on from now on when the main process dies; raises OSError where that can't be."""
         self._terms = terms
         self._timer = KillTimer()
@@ -103,16 +103,16 @@ class Handover:
         # Its output is a pipe to the main process. With a reading end of its own, a print in the
         # moment before it knows that nobody reads does no harm.
         self._output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.alive()
+        self.feed_timer()
         _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0), 0, 0, 0))
 
-    def alive(self) -> None:
+    def feed_timer(self) -> None:
         """Feed the timer; any thread may, as long as there is a main process."""
         with self._lock:
             if not self._orphaned:
                 self._timer.set(self._terms.stuck_s + self._terms.grace_s)
 
-    def orphaned(self) -> bool:
+    def start_grace(self) -> bool:
         """Let the grace begin, whoever notices first; gives whether it had not begun before."""
         with self._lock:
             first, self._orphaned = not self._orphaned, True
@@ -120,7 +120,7 @@ class Handover:
                 self._timer.set(self._terms.grace_s)
         return first
 
-    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
+    def on_main_process_gone(self, drain: Callable[[float, float], None]) -> None:
         """Go on for a moment, then call ``drain`` with its limits, timeout and idle seconds.
 
         For the server's loop, where the end may show more than once: only the first call counts.
@@ -128,7 +128,7 @@ class Handover:
         if self._leaving:
             return
         self._leaving = True
-        self.orphaned()
+        self.start_grace()
         self._redirect_output()
         limits = (self._terms.drain_s, self._terms.idle_s)
         end = threading.Timer(self._terms.linger_s, drain, limits)
@@ -148,21 +148,21 @@ class Handover:
         os.close(self._output)
 
 
-_terms: Terms | None = None
+_terms: HandOverLimits | None = None
 
 
-def allow(terms: Terms) -> None:
+def allow(terms: HandOverLimits) -> None:
     """Let this process, a worker that has just been forked, `begin` later."""
     global _terms
     _terms = terms
 
 
-def allowed() -> Terms | None:
+def allowed_limits() -> HandOverLimits | None:
     """Give the terms that `allow` has set."""
     return _terms
 
 
-def begin() -> Handover | None:
+def begin() -> HandOver | None:
     """Make the promise, if it is allowed and possible; None: this worker dies with its main.
 
     Called in the main thread, when it is about to serve.
@@ -170,6 +170,6 @@ def begin() -> Handover | None:
     if _terms is None:
         return None
     try:
-        return Handover(_terms)
+        return HandOver(_terms)
     except OSError:
         return None

@@ -43,7 +43,7 @@ _JOURNAL_LINES = 15
 def machine_for(user: str) -> Machine:
     """Give what the unit depends on, for a service that runs as ``user``.
 
-    Raises KeyError when there is no such user, unless it is one that `make_user` would make.
+    Raises KeyError when there is no such user, unless it is one that `create_user` would make.
     """
     try:
         entry = pwd.getpwnam(user)
@@ -64,7 +64,7 @@ def machine_for(user: str) -> Machine:
     )
 
 
-def make_user(user: str | None) -> Iterator[str]:
+def create_user(user: str | None) -> Iterator[str]:
     """Make sure that the service's user exists; says what was done.
 
     Raises `SupervisorError` for one that was asked for by name, but isn't there.
@@ -196,7 +196,7 @@ def _installed(key: str) -> str | None:
     return found[-1] if found else None
 
 
-def differing(wanted: Files) -> list[Path]:
+def outdated_files(wanted: Files) -> list[Path]:
     """Give the installed files that are not what an installation would write now."""
     found = []
     for path, text in wanted.items():

@@ -13,7 +13,7 @@ STATUS_NAME = "status"  # among the apps' documents, the status server's
 _HOLD_S = 3.0  # before an end that is due to repeat itself
 _FEEDS_PER_WATCHDOG = 3.0  # two may come late before systemd acts
 
-Documents = dict[str, dict[str, Any]]
+AppDocuments = dict[str, dict[str, Any]]
 """The health documents of all apps, and the status server's as one of them, by name."""
 
 
@@ -27,7 +27,7 @@ class Notifier:
         self._ready = False
         self._said = ""
 
-    def update(self, apps: Documents) -> None:
+    def update(self, apps: AppDocuments) -> None:
         """Say how the apps are, if that is new; and ready, as soon as every port answers."""
         if not self._notify.active:
             return
@@ -39,7 +39,7 @@ class Notifier:
 
     def cycle_completed(self, now: float) -> None:
         """Feed the watchdog: the main loop has done everything that is due each second."""
-        if self._feed_every_s is not None and now >= self._feed_at and self._notify.alive():
+        if self._feed_every_s is not None and now >= self._feed_at and self._notify.feed_watchdog():
             self._feed_at = now + self._feed_every_s
 
     def reloading(self, now: float) -> None:
@@ -56,7 +56,7 @@ class Notifier:
         self._notify.stopping()
 
 
-def all_settled(apps: Documents) -> bool:
+def all_settled(apps: AppDocuments) -> bool:
     """Say whether every port answers, if only with 503, or has been tried to be bound."""
     return all(
         app["serving"] != "nothing" or (app["state"] == AppState.BLOCKED and app["reason"])
@@ -64,7 +64,7 @@ def all_settled(apps: Documents) -> bool:
     )
 
 
-def status_text(apps: Documents) -> str:
+def status_text(apps: AppDocuments) -> str:
     """Say in one line how many apps are ready, and of each that isn't well, why."""
     real = {name: app for name, app in apps.items() if name != STATUS_NAME}
     ready = sum(app["state"] == AppState.READY for app in real.values())
@@ -76,7 +76,7 @@ def status_text(apps: Documents) -> str:
 
 
 @contextlib.contextmanager
-def told(environ: Mapping[str, str]) -> Iterator[None]:
+def report_start_failure(environ: Mapping[str, str]) -> Iterator[None]:
     """Tell systemd, if it started us, of a `SupervisorError` in the block, which goes on.
 
     After a moment: systemd starts the service anew at once and for ever, and an invalid

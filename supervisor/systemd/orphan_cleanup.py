@@ -38,7 +38,7 @@ def own_cgroup() -> Path | None:
     return None
 
 
-class Predecessor:
+class Orphans:
     """The processes that were in ``cgroup`` before this one forked any; None: nothing is done."""
 
     def __init__(self, cgroup: Path | None) -> None:
@@ -51,7 +51,7 @@ class Predecessor:
         """Those that were there at the start."""
         return list(self._left)
 
-    def end_rest(self) -> list[int]:
+    def kill_remaining(self) -> list[int]:
         """Kill what is still there of the predecessor; gives the pids."""
         return _kill(
             process
@@ -59,7 +59,7 @@ class Predecessor:
             if self._is_left(process) or process.session in self._sessions
         )
 
-    def end_all(self) -> list[int]:
+    def kill_everything(self) -> list[int]:
         """Kill everything else in the cgroup, whoever started it; gives the pids."""
         return _kill(self._seen())
 

@@ -11,26 +11,26 @@ from supervisor.config import reader as configuration
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import lock_holder
 from supervisor.process.throwaway import TaskFailed, call_in_child
-from supervisor.systemd.systemctl import is_there, properties
+from supervisor.systemd.systemctl import is_available, properties
 from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, own_command
 from supervisor.values.errors import ConfigError, SupervisorError
 
 _LOOK_TIMEOUT_S = 30.0
 
 
-def require(what: str) -> None:
+def require_root_and_systemd(what: str) -> None:
     """Raise `SupervisorError` unless this user may, and this machine can, do ``what``."""
     if os.geteuid() != 0:
         words = " ".join(["sudo", *own_command(), *sys.argv[1:]])
         raise SupervisorError(f"cannot {what}: only root may", hint=f"repeat it as: {words}")
-    if not is_there():
+    if not is_available():
         raise SupervisorError(
             f"cannot {what}: systemd does not run this machine",
             hint="start it in the foreground with: flask-supervisor run",
         )
 
 
-def look(config: Config, machine: Machine) -> list[str]:
+def check_folders(config: Config, machine: Machine) -> list[str]:
     """Find out, as the service's user, what would go wrong; gives notes on what works less well.
 
     Raises `SupervisorError` for what would keep the service from working.
@@ -128,7 +128,7 @@ def _look_at_state_dir(config: Config, machine: Machine) -> None:
         )
 
 
-def refuse_beside_a_copy(config: Config) -> None:
+def refuse_second_supervisor(config: Config) -> None:
     """Raise `SupervisorError` when a copy that systemd did not start holds the state folder."""
     holder = lock_holder(config.state_dir)
     if holder is not None and properties(UNIT, "ActiveState")["ActiveState"] == "inactive":
@@ -138,7 +138,7 @@ def refuse_beside_a_copy(config: Config) -> None:
         )
 
 
-def as_the_unit_sees_it(config: Config) -> list[str]:
+def problems_under_the_unit(config: Config) -> list[str]:
     """Give what is wrong with the configuration in the environment of the unit."""
     try:
         configuration.load(config.file, _unit_environment())

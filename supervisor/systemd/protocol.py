@@ -32,7 +32,7 @@ _OURS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
+class Inherited:
     """What systemd gave to this process at its start; the owner closes ``sockets``."""
 
     notify_address: str | None = None
@@ -41,13 +41,13 @@ class Handed:
     is_main: bool = False  # started by systemd itself, not from a shell below a unit
 
 
-def take(environ: MutableMapping[str, str], pid: int) -> Handed:
+def take_inherited(environ: MutableMapping[str, str], pid: int) -> Inherited:
     """Take what was handed to process ``pid``, and its variables out of ``environ``.
 
     Children get neither: what is for this process would be misleading, or harmful, in another.
     """
     given = {name: environ.pop(name) for name in _OURS if name in environ}
-    return Handed(
+    return Inherited(
         notify_address=given.get("NOTIFY_SOCKET") or None,
         watchdog_s=_watchdog_s(given, pid),
         sockets=list(_sockets(given, pid)),
@@ -133,7 +133,7 @@ class NotifySocket:
             "STATUS=" + (line if len(line) <= STATUS_MAX else line[:STATUS_MAX] + "…")
         )
 
-    def alive(self) -> bool:
+    def feed_watchdog(self) -> bool:
         """Feed the watchdog."""
         return self._send("WATCHDOG=1")
 

@@ -10,7 +10,7 @@ _TIMEOUT_S = 300.0  # a start waits for READY, which systemd itself bounds
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 
 
-def is_there() -> bool:
+def is_available() -> bool:
     """Say whether systemd runs this machine, and systemctl can be used."""
     return _BOOTED.is_dir() and shutil.which("systemctl") is not None
 

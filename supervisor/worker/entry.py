@@ -77,7 +77,7 @@ def serve(
             if heir is None:
                 os._exit(1)  # nobody would ever end us
             server.forget(channel.fileno())
-            heir.main_is_gone(
+            heir.on_main_process_gone(
                 lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
             )
             return

@@ -13,7 +13,7 @@ import threading
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
 from supervisor.server.server import Server
-from supervisor.systemd.hand_over import Handover
+from supervisor.systemd.hand_over import HandOver
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 
@@ -28,7 +28,7 @@ class Beats:
     ``heir``, if the worker may outlive the main process, is told too that the process lives.
     """
 
-    def __init__(self, server: Server, channel: Channel, heir: Handover | None) -> None:
+    def __init__(self, server: Server, channel: Channel, heir: HandOver | None) -> None:
         self._server = server
         self._channel = channel
         self._heir = heir
@@ -40,7 +40,7 @@ class Beats:
     def beat(self, now: float) -> None:
         """Show that the loop turns, and tell how the server is, if that is news."""
         if self._heir is not None:
-            self._heir.alive()
+            self._heir.feed_timer()
         if self._pulses is not None:
             self._pulses.worker.beat(now)
         metrics, memory_mb = self._server.metrics(now), round(self._memory.resident_mb(), 1)
@@ -59,14 +59,14 @@ class Beats:
                 self._told, self._tell_at = (metrics, memory_mb), now + _TELL_S
 
 
-def tell_when_orphaned(channel: Channel, heir: Handover) -> None:
+def tell_when_orphaned(channel: Channel, heir: HandOver) -> None:
     """Tell ``heir`` at once when the main process is gone, even if the server's loop is stuck."""
 
     def wait() -> None:
         poll = select.poll()
         poll.register(channel.fileno(), 0)  # the end alone, no message
         poll.poll()
-        heir.orphaned()
+        heir.start_grace()
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
 

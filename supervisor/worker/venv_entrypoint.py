@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from supervisor.process.child_exit import end
 from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
-from supervisor.systemd.hand_over import Terms
+from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import Code, Hosted
@@ -39,7 +39,7 @@ def main(fd: int) -> NoReturn:
 
 def _serve(task: dict[str, Any]) -> int:
     if task["terms"] is not None:
-        hand_over.allow(Terms(**task["terms"]))
+        hand_over.allow(HandOverLimits(**task["terms"]))
     worker = AppWorker(
         apps=[Hosted.from_json(app) for app in task["apps"]],
         code=Code(**_paths(task["code"])),

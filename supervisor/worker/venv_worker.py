@@ -25,7 +25,7 @@ class ForeignWorker:
     def run(self, connection: socket.socket) -> int:
         """Become that interpreter; gives the exit code where that can't be."""
         worker = self.worker
-        terms = hand_over.allowed()
+        terms = hand_over.allowed_limits()
         sockets = {name: one.fileno() for name, one in worker.listeners.items()}
         task = {
             "do": "serve",

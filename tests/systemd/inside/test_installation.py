@@ -16,11 +16,11 @@ from machine import (
     SYSTEM,
     UNIT,
     Machine,
+    create_user,
     give,
     health,
     journal,
     main_pid,
-    make_user,
     properties,
     run,
     systemctl,
@@ -109,7 +109,7 @@ def test_what_is_needed_is_said(machine: Machine) -> None:
 
 def test_apps_in_a_persons_folder(machine: Machine) -> None:
     """The system user can't read pi's folder, which is said before; as pi it works."""
-    home = make_user("pi")
+    home = create_user("pi")
     write_app("field", folder=home)
     config = home / "supervisor.toml"
     app = {"port": 5002, "path": str(home / "field")}
