@@ -144,7 +144,7 @@ def test_reloading_and_stopping(systemd: Listener, notify: NotifySocket) -> None
         "RELOADING=1",
         "MONOTONIC_USEC=2000000",
         "READY=1",
-        "STATUS=stopping: requests in flight are finished",
+        "STATUS=stopping: finishing the requests in flight",
         "STOPPING=1",
     ]
 
