@@ -11,20 +11,9 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from supervisor.values.records import dataclass
+from supervisor.process.proc_stat import ProcStat, read_stat
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_PARENT, _SESSION, _STARTED = 1, 3, 19  # proc_pid_stat(5), after the name
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process; ``started`` (clock ticks) distinguishes it from a later one with its pid."""
-
-    pid: int
-    parent: int
-    session: int
-    started: int
 
 
 def own_cgroup() -> Path | None:
@@ -63,11 +52,11 @@ class Orphans:
         """Kill every other process in the cgroup, whoever started it; return their pids."""
         return _kill(self._others())
 
-    def _is_orphan(self, process: Process) -> bool:
+    def _is_orphan(self, process: ProcStat) -> bool:
         known = self._orphans.get(process.pid)
         return known is not None and known.started == process.started
 
-    def _others(self) -> list[Process]:
+    def _others(self) -> list[ProcStat]:
         """Return the processes in the cgroup, without this one."""
         if self._procs is None:
             return []
@@ -75,12 +64,10 @@ class Orphans:
             pids = [int(line) for line in self._procs.read_text(encoding="ascii").split()]
         except (OSError, ValueError):
             return []
-        return [
-            one for one in map(_read_process, pids) if one is not None and one.pid != os.getpid()
-        ]
+        return [one for one in map(read_stat, pids) if one is not None and one.pid != os.getpid()]
 
 
-def _without_ours(processes: list[Process]) -> list[Process]:
+def _without_ours(processes: list[ProcStat]) -> list[ProcStat]:
     """Return ``processes`` without this one and its descendants."""
     ours = {os.getpid()}
     while more := {one.pid for one in processes if one.parent in ours} - ours:
@@ -88,17 +75,7 @@ def _without_ours(processes: list[Process]) -> list[Process]:
     return [one for one in processes if one.pid not in ours]
 
 
-def _read_process(pid: int) -> Process | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
-    except OSError:
-        return None  # it has ended
-    parent, session, started = (int(fields[n]) for n in (_PARENT, _SESSION, _STARTED))
-    return Process(pid, parent, session, started)
-
-
-def _kill(processes: Iterable[Process]) -> list[int]:
+def _kill(processes: Iterable[ProcStat]) -> list[int]:
     """Send SIGKILL to ``processes``, never to a later process with the same pid (pidfd_open(2))."""
     killed = []
     for process in list(processes):
@@ -107,7 +84,7 @@ def _kill(processes: Iterable[Process]) -> list[int]:
         except OSError:
             continue  # it has ended
         try:
-            now = _read_process(process.pid)
+            now = read_stat(process.pid)
             if now is not None and now.started == process.started:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 killed.append(process.pid)
