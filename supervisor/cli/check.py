@@ -22,7 +22,7 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
     Imports happen in throw-away processes, and nothing is served. Ports have to be free, or held
     by the supervisor. Exit code 1 for any finding that would keep an app or a port from working.
     """
-    from supervisor.doctor.machine import examine_ports
+    from supervisor.doctor.machine import diagnose_app_ports
     from supervisor.health.app_check import check_apps, check_requires
 
     try:
@@ -54,7 +54,7 @@ def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None
             _print_finding(name, finding)
             _print_requires(required, "  ")
     failed = [name for name, finding in findings.items() if not finding["ok"]]
-    ports = [asdict(finding) for finding in examine_ports(config, apps)]
+    ports = [asdict(diagnosis) for diagnosis in diagnose_app_ports(config, apps)]
     taken = [port for port in ports if port["status"] == Status.FAIL]
     if as_json:
         ok = not failed and not taken and not _unmet(for_all)

@@ -23,12 +23,13 @@ from supervisor.cli.output import (
 )
 from supervisor.config.settings import Config
 from supervisor.config.show import settings
-from supervisor.doctor.machine import Finding, examine, examine_without
+from supervisor.doctor.diagnosis import Diagnosis
+from supervisor.doctor.machine import diagnose, diagnose_without_config
 from supervisor.values.errors import ConfigError, SupervisorError
 from supervisor.values.redaction import Redaction
 from supervisor.values.states import Status
 
-_MARKS = {Status.PASS: "ok  ", Status.WARN: "note", Status.FAIL: "BAD "}
+_MARKS = {Status.PASS: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL"}
 
 
 @click.command(epilog="Example: flask-supervisor doctor --report report.tar.gz")
@@ -40,23 +41,23 @@ def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
 
     Exit code 1 for any finding that would keep an app or a port from working.
     """
-    config, findings = None, []
+    config, diagnoses = None, []
     try:
         config = load(config_file)
     except ConfigError as error:
-        findings = list(examine_without(error, _state_dir(config_file)))
+        diagnoses = list(diagnose_without_config(error, _state_dir(config_file)))
     else:
-        from supervisor.doctor.service import examine_service
+        from supervisor.doctor.service import diagnose_service
 
-        findings = [*examine(config), *examine_service(config)]
+        diagnoses = [*diagnose(config), *diagnose_service(config)]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(f) for f in findings], indent=2))
+        click.echo(json.dumps([dataclasses.asdict(f) for f in diagnoses], indent=2))
     else:
-        _print(findings)
+        _print(diagnoses)
     if report is not None:
-        _write_report(Path(report), config_file, config, findings)
+        _write_report(Path(report), config_file, config, diagnoses)
         click.echo(f"wrote {report}", err=as_json)
-    sys.exit(1 if any(finding.status is Status.FAIL for finding in findings) else 0)
+    sys.exit(1 if any(diagnosis.status is Status.FAIL for diagnosis in diagnoses) else 0)
 
 
 def _state_dir(config_file: str | None) -> Path | None:
@@ -66,22 +67,22 @@ def _state_dir(config_file: str | None) -> Path | None:
         return None
 
 
-def _print(findings: list[Finding]) -> None:
-    width = max(len(finding.topic) for finding in findings)
-    for finding in findings:
-        click.secho(f"{_MARKS[finding.status]} ", fg=COLOURS[finding.status], nl=False)
-        click.echo(f"{finding.topic:<{width}}", nl=False)
-        print_indented(finding.text, width + 7, begun=width + 5)
-        if finding.hint:
-            print_indented(finding.hint, width + 7)
+def _print(diagnoses: list[Diagnosis]) -> None:
+    width = max(len(diagnosis.topic) for diagnosis in diagnoses)
+    for diagnosis in diagnoses:
+        click.secho(f"{_MARKS[diagnosis.status]} ", fg=COLOURS[diagnosis.status], nl=False)
+        click.echo(f"{diagnosis.topic:<{width}}", nl=False)
+        print_indented(diagnosis.text, width + 7, begun=width + 5)
+        if diagnosis.hint:
+            print_indented(diagnosis.hint, width + 7)
 
 
 def _write_report(
-    file: Path, config_file: str | None, config: Config | None, findings: list[Finding]
+    file: Path, config_file: str | None, config: Config | None, diagnoses: list[Diagnosis]
 ) -> None:
     """Write the archive; raises `SupervisorError` when that can't be done."""
     parts: dict[str, Any] = {
-        "doctor.json": [dataclasses.asdict(finding) for finding in findings],
+        "doctor.json": [dataclasses.asdict(diagnosis) for diagnosis in diagnoses],
         "version.json": {"flask-supervisor": __version__, "python": sys.version},
     }
     if config is not None:

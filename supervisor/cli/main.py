@@ -100,9 +100,9 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
     SIGHUP reads the configuration anew and changes what it changes.
     """
     gc.disable()  # until everything is loaded: see `warm_up`
-    from supervisor.systemd.notifier import told
+    from supervisor.systemd.notifier import report_start_failure
 
-    with told(dict(os.environ)):
+    with report_start_failure(dict(os.environ)):
         reading = Reading(configuration.find(config_file), last_good=last_good_config)
         from supervisor.daemon.log import Log  # meanwhile
         from supervisor.daemon.loop import Supervisor

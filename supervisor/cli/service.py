@@ -39,15 +39,15 @@ def install(config_file: str | None, user: str | None) -> None:
     from supervisor.systemd import installation, preflight
 
     config = _load(config_file)
-    preflight.require("install the service")
-    for line in installation.make_user(user or installation.installed_user()):
+    preflight.require_root_and_systemd("install the service")
+    for line in installation.create_user(user or installation.installed_user()):
         click.echo(line)
     machine = installation.machine_for(_user(user))
-    notes = preflight.look(config, machine)
+    notes = preflight.check_folders(config, machine)
     notes += [
-        f"as the unit starts it: {problem}" for problem in preflight.as_the_unit_sees_it(config)
+        f"as the unit starts it: {problem}" for problem in preflight.problems_under_the_unit(config)
     ]
-    preflight.refuse_beside_a_copy(config)
+    preflight.refuse_second_supervisor(config)
     for line in installation.write(config, machine):
         click.echo(line)
     for note in notes:
@@ -125,7 +125,7 @@ def uninstall(config_file: str | None, delete_data: bool) -> None:
     """Stop the service and remove its files. Data, configuration and code stay."""
     from supervisor.systemd import installation, preflight
 
-    preflight.require("uninstall the service")
+    preflight.require_root_and_systemd("uninstall the service")
     state_dir = unit_file.STATE_DIR
     if delete_data:
         state_dir = load(config_file).state_dir

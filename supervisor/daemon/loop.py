@@ -141,13 +141,13 @@ class Supervisor(BackgroundJobs):
         await server.start()
         self._on_time()
         self.sockets.discard_rest()
-        self._unit.begin(self.config)
+        self._unit.end_orphans(self.config)
         self._push_for_ever()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
         await self._stopped.wait()
         await releases.stop(_UNDO_S)
         server.stop()
-        await self._shut_down(hand_over=await self._unit.successor_comes())
+        await self._shut_down(hand_over=await self._unit.announce_stop())
         return 0
 
     def _tidy(self) -> None:
@@ -212,7 +212,7 @@ class Supervisor(BackgroundJobs):
         await self._until_no_workers(DRAIN_MARGIN_S, spared)
         self._fleet.close()
         if not hand_over:
-            await self._unit.end_all()
+            await self._unit.kill_everything()
         self._log.flush()
 
     def _outliving(self) -> set[str]:
@@ -220,7 +220,7 @@ class Supervisor(BackgroundJobs):
         outliving = {
             process
             for process, names in self.config.processes().items()
-            if self._unit.outlives([self.config.apps[name] for name in names])
+            if self._unit.may_outlive([self.config.apps[name] for name in names])
         }
         return {*outliving, STATUS, STAND_IN}
 
@@ -276,7 +276,7 @@ class Supervisor(BackgroundJobs):
         """Fork a worker and listen to it."""
         apps = [self.config.apps[one] for one in self.config.processes().get(owner.name, [])]
         main = self._unit.worker_main(run, apps, self.config)
-        child = fork_child(main, name=name, keep=[*keep, *self._unit.kept])
+        child = fork_child(main, name=name, keep=[*keep, *self._unit.fds_for_workers])
         self._workers[child.pid] = owner
         self._loop.add_reader(child.channel, owner.on_messages)
         self._loop.add_reader(child.output, owner.on_output)
@@ -444,7 +444,7 @@ class Supervisor(BackgroundJobs):
         facts = self._app_facts()  # each second: once for all who are told
         shown = {one.name: health_document.app_document(one, now) for one in facts}
         self._stand_in.show({"apps": shown})
-        self._unit.settled(shown)
+        self._unit.on_apps_changed(shown)
         self._push(facts)
         if wanted or any(one.life.state is not AppState.READY for one in self._fleet.all()):
             self.news()  # what is told of them changes with the time

@@ -78,7 +78,7 @@ def serve(
             if promise is None:
                 os._exit(1)  # no main process would ever end this worker
             server.unwatch(channel.fileno())
-            promise.main_is_gone(
+            promise.on_main_process_gone(
                 lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
             )
             return

@@ -13,7 +13,7 @@ import threading
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
 from supervisor.server.server import Server
-from supervisor.systemd.hand_over import Handover
+from supervisor.systemd.hand_over import HandOver
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 
@@ -28,7 +28,7 @@ class HeartbeatSender:
     ``promise``, of a worker that may outlive the main process, has to be kept alive too.
     """
 
-    def __init__(self, server: Server, channel: Channel, promise: Handover | None) -> None:
+    def __init__(self, server: Server, channel: Channel, promise: HandOver | None) -> None:
         self._server = server
         self._channel = channel
         self._promise = promise
@@ -40,7 +40,7 @@ class HeartbeatSender:
     def send(self, now: float) -> None:
         """Send a heartbeat, and a message with metrics if they have changed; for the loop."""
         if self._promise is not None:
-            self._promise.alive()
+            self._promise.feed_timer()
         if self._page is not None:
             self._page.worker.write(now)
         current = self._server.metrics(now), round(self._memory.resident_mb(), 1)
@@ -60,14 +60,14 @@ class HeartbeatSender:
                 self._sent, self._message_due_at = current, now + _MESSAGE_EVERY_S
 
 
-def notice_main_process_end(channel: Channel, promise: Handover) -> None:
+def notice_main_process_end(channel: Channel, promise: HandOver) -> None:
     """Notify ``promise`` when the main process ends, even if the server's loop is stuck then."""
 
     def wait() -> None:
         poll = select.poll()
         poll.register(channel.fileno(), 0)  # reports the hang-up, and no message
         poll.poll()
-        promise.orphaned()
+        promise.start_grace()
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from supervisor.process.child_exit import exit_process
 from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
-from supervisor.systemd.hand_over import Terms
+from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
@@ -40,7 +40,7 @@ def main(fd: int) -> NoReturn:
 
 def _serve(task: dict[str, Any]) -> int:
     if task["terms"] is not None:
-        hand_over.allow(Terms(**task["terms"]))
+        hand_over.allow(HandOverLimits(**task["terms"]))
     worker = AppWorker(
         apps=[HostedApp.from_json(app) for app in task["apps"]],
         code=CodeLocation.from_json(task["code"]),

@@ -24,7 +24,7 @@ class VenvWorker:
     def run(self, connection: socket.socket) -> int:
         """Execute that interpreter in this process; return an exit code where it can't be used."""
         worker = self.worker
-        terms = hand_over.allowed()
+        terms = hand_over.allowed_limits()
         sockets = {name: one.fileno() for name, one in worker.listeners.items()}
         task = {
             "do": "serve",
