@@ -60,7 +60,7 @@ class _LingeringChannel(ServerChannel):
 
     def handle_close(self) -> None:
         """Close, or begin to linger when the answer has just been sent."""
-        if self._lingers_until is None and self.will_close and self.connected and self.heard:
+        if self._lingers_until is None and self.will_close and self.connected and self.has_received:
             try:
                 self.socket.shutdown(socket.SHUT_WR)
             except OSError:

@@ -10,15 +10,15 @@ from supervisor.server.pool_size import (
     CPU_SHARE_MAX,
     GROW_AFTER_S,
     SHRINK_AFTER_S,
-    Elastic,
     Load,
+    PoolState,
     resized,
 )
 
 NOW = 1000.0
 STUCK = Load(threads=4, busy=4, queue=3, head_wait_s=GROW_AFTER_S, answered=0, cpu_share=None)
 IDLE = Load(threads=16, busy=0, queue=0, head_wait_s=0.0, answered=0, cpu_share=None)
-POOL = Elastic(minimum=4, maximum=32)
+POOL = PoolState(minimum=4, maximum=32)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_pool_grows_step_by_step() -> None:
 
 def test_a_pool_shrinks_to_what_it_needed() -> None:
     """After a while it has as many threads as were busy at the same time."""
-    pool = Elastic(minimum=4, maximum=32, peak_since=NOW)
+    pool = PoolState(minimum=4, maximum=32, peak_since=NOW)
     pool, threads = resized(pool, replace(IDLE, busy=9), NOW + 1)
     assert threads == 16
     pool, threads = resized(pool, IDLE, NOW + SHRINK_AFTER_S - 1)
@@ -70,7 +70,7 @@ def test_a_pool_shrinks_to_what_it_needed() -> None:
 
 def test_bursts_keep_the_threads_that_they_need() -> None:
     """A burst every 20 s keeps the threads that it needs."""
-    pool, now = Elastic(minimum=4, maximum=32, peak_since=NOW), NOW
+    pool, now = PoolState(minimum=4, maximum=32, peak_since=NOW), NOW
     for _ in range(20):
         pool, threads = resized(pool, replace(IDLE, busy=16), now)
         assert threads == 16
@@ -98,7 +98,7 @@ def test_a_pool_keeps_its_limits(
     minimum: int, more: int, history: list[tuple[Load, float]]
 ) -> None:
     """The number of threads stays within the limits, and busy threads are not ended."""
-    pool, threads, now = Elastic(minimum=minimum, maximum=minimum + more), minimum, NOW
+    pool, threads, now = PoolState(minimum=minimum, maximum=minimum + more), minimum, NOW
     for load, passed_s in history:
         now += passed_s
         busy = min(load.busy, threads)
@@ -113,7 +113,7 @@ def test_a_pool_keeps_its_limits(
 @given(st.integers(1, 8), st.integers(1, 200))
 def test_streams_never_take_all_threads_of_a_pool(minimum: int, streams: int) -> None:
     """Endless requests get a thread each within half a second, and one more request is served."""
-    pool, threads, now = Elastic(minimum=minimum, maximum=256), minimum, NOW
+    pool, threads, now = PoolState(minimum=minimum, maximum=256), minimum, NOW
     while threads <= streams:
         now += GROW_AFTER_S
         queue = streams + 1 - threads
