@@ -11,7 +11,7 @@ from importing_case import run_import, write
 
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.reports import ImportReport
-from supervisor.worker.importing import explain
+from supervisor.worker.import_failure import failure_report
 
 FOLDER = Path("/srv/field/coach app")  # with a space, as folders of people are
 MESSAGE_MAX = 300
@@ -23,7 +23,7 @@ def report_of(error: BaseException) -> ImportReport:
     try:
         raise error
     except BaseException as raised:
-        return explain(raised, target="coaching:app", path=FOLDER, seconds=0.1)
+        return failure_report(raised, target="coaching:app", path=FOLDER, seconds=0.1)
 
 
 # ---- code that can't be read
