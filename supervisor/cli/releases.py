@@ -24,7 +24,7 @@ from supervisor.cli.output import (
 from supervisor.client import Client
 from supervisor.deploy import steps
 from supervisor.policy import rollout
-from supervisor.releases import operations
+from supervisor.releases import versions
 from supervisor.releases.operations import PROVEN
 from supervisor.values.errors import ControlError, NotRunning, SupervisorError
 
@@ -44,7 +44,7 @@ def release_names(context: click.Context, _parameter: click.Parameter, begun: st
     if config is None or app not in config.apps:
         return []
     store = steps.code_of(config, {}, app).store
-    names = [operations.LIVE, *(release.name for release in store.all_of(app))]
+    names = [versions.LIVE, *(release.name for release in store.all_of(app))]
     return [name for name in names if name.startswith(begun)]
 
 
@@ -195,7 +195,7 @@ def _show_end(outcome: dict[str, Any], *, as_json: bool) -> None:
 @json_option
 def releases(app: str, config_file: str | None, as_json: bool) -> None:
     """List the kept versions of an app's code, newest first, and which of them is in place."""
-    found = _look(config_file, app, "release.list", operations.listing)
+    found = _look(config_file, app, "release.list", versions.listing)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
@@ -236,7 +236,7 @@ def compare(app: str, old: str, new: str, config_file: str | None, as_json: bool
 
     A line each: + for one that B adds, - for one that it lacks, ~ for one that has changed.
     """
-    found = _look(config_file, app, "release.compare", operations.difference, old=old, new=new)
+    found = _look(config_file, app, "release.compare", versions.difference, old=old, new=new)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return

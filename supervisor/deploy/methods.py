@@ -10,7 +10,7 @@ from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.deploy import steps
 from supervisor.deploy.deploy import Deploy, DeployRequest, Host, Outcome, Reload, without_paths
 from supervisor.process.throwaway import TaskFailed, run_in_child
-from supervisor.releases import operations
+from supervisor.releases import operations, versions
 from supervisor.releases.swap import WORK
 from supervisor.supervision.app_process import AppProcess
 from supervisor.values.errors import SupervisorError
@@ -133,12 +133,12 @@ class ReleaseCommands:
 
     async def list(self, params: Params) -> Outcome:
         """Give the releases of ``app``, newest first."""
-        return await self._look(params, operations.listing)
+        return await self._look(params, versions.listing)
 
     async def compare(self, params: Params) -> Outcome:
         """Give ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""
         return await self._look(
-            params, operations.difference, _text(params, "old"), _text(params, "new")
+            params, versions.difference, _text(params, "old"), _text(params, "new")
         )
 
     async def deploy(self, params: Params) -> Outcome:

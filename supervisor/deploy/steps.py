@@ -13,9 +13,9 @@ from typing import Any
 
 from supervisor.config.settings import Config
 from supervisor.health.app_check import check_app, check_requires, read_app
-from supervisor.releases import operations, swap
-from supervisor.releases.operations import AppCode, Document
-from supervisor.releases.store import ReleaseError
+from supervisor.releases import operations, staging, swap
+from supervisor.releases.app_code import AppCode, Document
+from supervisor.releases.release import ReleaseError
 from supervisor.source import app_entries
 from supervisor.source.import_survey import own_files
 from supervisor.supervision.app_process import AppProcess
@@ -87,13 +87,13 @@ def stage(config: Config, code: AppCode, source: Path) -> Document:
     code = _made_ready(config, code)
     _insist_readable(source)
     explicit = config.apps[code.app].include is not None
-    return {**operations.stage_source(code, source, explicit), **_told(code)}
+    return {**staging.stage_source(code, source, explicit), **_told(code)}
 
 
 def stage_release(config: Config, code: AppCode, wanted: str | None) -> Document:
     """Copy a release beside the app; gives also its ``name``. See `stage`."""
     code = _made_ready(config, code)
-    found = operations.stage_release(code, wanted)
+    found = staging.stage_release(code, wanted)
     told = _told(code)
     return {**found, **told, "include": sorted({*told["include"], *found["include"]})}
 
@@ -137,7 +137,7 @@ def check(config: Config, code: AppCode, staged: Path) -> Document:
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     once = app.reload == "replace" or app.bind == "app"
-    operations.overlay(code, staged, code.include)
+    staging.overlay(code, staged, code.include)
     if once or app.python is not None:
         found = (read_app if once else check_app)(config, code.app, staged)
         if not found["ok"]:
@@ -147,14 +147,14 @@ def check(config: Config, code: AppCode, staged: Path) -> Document:
         imported = _import(config, code, staged, work / "data")
     _insist_on_requirements(check_requires(config, code.app, staged))
     files = own_files(app.target, staged, app_search_path(staged))
-    return {"imported": sorted(imported | {*operations.entries_of(staged, files)})}
+    return {"imported": sorted(imported | {*staging.entries_of(staged, files)})}
 
 
 def _import(config: Config, code: AppCode, staged: Path, data_dir: Path) -> set[str]:
     app = config.apps[code.app]
     data_dir.mkdir(mode=0o700, exist_ok=True)
     environment = {**config.app_environment(code.app), DATA_VARIABLE: str(data_dir)}
-    found = operations.try_staged(
+    found = staging.try_staged(
         code, staged, app.target, environment, app.import_timeout_s, config.app_secrets(code.app)
     )
     return set(found["imported"])
