@@ -48,7 +48,7 @@ def test_what_exists(tmp_path: Path) -> None:
         ("directory", str(tmp_path)): None,
         ("directory", "file"): "file is no directory",
         ("directory", "nosuch"): "nosuch doesn't exist",
-        ("directory", "file/x"): "file/x can't be looked at: Not a directory",
+        ("directory", "file/x"): "file/x can't be checked: Not a directory",
         ("directory", "dangling"): "dangling is a link that leads to nothing",
         ("file", "file"): None,
         ("file", "folder"): "folder is a directory, and no file",
@@ -120,7 +120,7 @@ def test_how_much_is_free(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path} has ")
     assert said.endswith("100 % are required")
     assert why(tmp_path, kind="disk", path="nosuch") == (
-        "nosuch can't be looked at: No such file or directory"
+        "nosuch can't be checked: No such file or directory"
     )
 
 
