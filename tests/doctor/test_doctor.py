@@ -297,7 +297,7 @@ def test_a_supervisor_that_does_not_answer(project: Project) -> None:
         found = examined(project)
     finally:
         running.process.send_signal(signal.SIGCONT)
-    assert says(found["running"])[:2] == ("warn", "no answer from the supervisor within 5 s")
+    assert says(found["running"])[:2] == ("warn", "the supervisor did not answer within 5 s")
     assert found["port of coach"]["status"] == "pass"
     assert f"pid {running.process.pid}" in found["port of coach"]["text"]
 
@@ -310,7 +310,7 @@ def test_the_supervisor_of_another_user() -> None:
         wait_until_ready(project.start(), "coach")
         found = examined_as(NOBODY, project)
         assert found["running"]["status"] == "warn"
-        assert "is refused" in found["running"]["text"]
+        assert "permission denied" in found["running"]["text"]
         port = found["port of coach"]
         assert port["status"] == "warn"
         assert "a process of user root" in port["text"]

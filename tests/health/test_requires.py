@@ -353,7 +353,7 @@ def test_check_shows_what_is_required(project: Project) -> None:
         "  requires file nosuch.pem: nosuch.pem doesn't exist",
     ]
     assert "100 % are required" in lines[5]
-    assert lines[-1] == "1 of 2 apps can't be served: coach"
+    assert lines[-1] == "1 of 2 apps cannot be served: coach"
     (project.folder / "nosuch.pem").write_text("")
     assert project.command("check").returncode == 0  # the other one isn't critical
     document = json.loads(project.command("check", "--json").stdout)
@@ -379,7 +379,7 @@ def test_what_all_apps_require(project: Project) -> None:
         )
         assert found.returncode == 1
         assert found.stdout.splitlines()[0] == "requires file nosuch: nosuch doesn't exist"
-        assert "something that all apps require is missing" in found.stdout.splitlines()[-1]
+        assert "a requirement of all apps is not met" in found.stdout.splitlines()[-1]
 
 
 def test_a_secret_in_a_requirement_is_never_shown(project: Project) -> None:
