@@ -64,7 +64,9 @@ def _first_core(config: Config, process: str) -> int:
     return sum(firsts[one].workers for one in before if firsts[one].is_pinned)
 
 
-def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> file_jobs.Code:
+def code_of(
+    config: Config, state: StateDir, name: str, imported: list[str]
+) -> file_jobs.AppCodeFields:
     """Give what belongs to an app: what the configuration says, else what it has imported."""
     app, path = config.apps[name], config.app_path(name)
     include = app.include or imported
