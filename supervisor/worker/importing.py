@@ -72,8 +72,8 @@ def import_app(
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. An import
     that still runs Python code after ``timeout_s`` seconds is interrupted; None means never, and
     is required outside of the main thread. The functions ``after_import`` are called afterwards.
-    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` removes secrets
-    from the texts of the report before any is cut.
+    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` removes
+    secrets from the texts of the report before any is cut.
     """
     started = time.monotonic()
     try:
