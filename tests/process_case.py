@@ -5,22 +5,19 @@ from typing import Any
 from process_world import NOW, REPORT, middle
 
 from supervisor.policy.backoff import FAILURES_MAX
-from supervisor.policy.process_state import (
+from supervisor.policy.process_events import (
     Action,
     Bound,
     Elapsed,
     Exited,
     HeartbeatSeen,
     ImportFailed,
-    Limits,
     ProcessEvent,
-    ProcessState,
     Ready,
     Spawn,
     Spawned,
-    WorkerPhase,
-    WorkerState,
 )
+from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase, WorkerState
 from supervisor.policy.process_transitions import step
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.reports import Exit

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from supervisor.policy.backoff import FAILED_DELAY_S
 from supervisor.policy.generations import DRAINING_MAX
-from supervisor.policy.process_state import (
-    STAND_IN_AFTER_S,
+from supervisor.policy.process_events import (
     Action,
     BindFailed,
     Bound,
@@ -21,10 +20,8 @@ from supervisor.policy.process_state import (
     HeartbeatSeen,
     ImportFailed,
     Kill,
-    Limits,
     Pause,
     ProcessEvent,
-    ProcessState,
     Ready,
     Resume,
     Spawn,
@@ -32,6 +29,11 @@ from supervisor.policy.process_state import (
     SpawnFailed,
     UsageReported,
     WorkerEvent,
+)
+from supervisor.policy.process_state import (
+    STAND_IN_AFTER_S,
+    Limits,
+    ProcessState,
     WorkerPhase,
     next_wakeup,
     wants_stand_in,

@@ -24,6 +24,7 @@ from supervisor.server.server import Server
 from supervisor.source.fingerprints import differs
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.errors import ChannelClosed
+from supervisor.values.watch_requests import WatchKey, WatchRequest
 from supervisor.worker.entry import serve
 
 STALE_S = 3.0  # a sign of life comes every second; this long without one, something is wrong
@@ -169,62 +170,63 @@ def _problem(code: int, detail: str) -> Response:
 
 
 class FileWatch(threading.Thread):
-    """Looks at the files of apps, and tells when they are not, or again, what was imported.
+    """Compares the files of apps with what was imported, and reports when they differ, or agree.
 
-    ``tell`` is called, in this thread, with the key of a look, its generation and the truth.
+    ``report`` is called, in this thread, with the key of a watch and whether its files differ.
     """
 
-    def __init__(self, tell: Callable[[str, int, bool], None]) -> None:
+    def __init__(self, report: Callable[[WatchKey, bool], None]) -> None:
         super().__init__(name="file-watch", daemon=True)
-        self._tell = tell
+        self._report = report
         self._condition = threading.Condition()
-        self._looks: dict[str, Any] = {}
-        self._due: dict[tuple[str, int], float] = {}  # monotonic seconds
-        self._told: dict[tuple[str, int], bool] = {}
+        self._requests: list[dict[str, Any]] = []
+        self._watches: dict[WatchKey, WatchRequest] = {}
+        self._due: dict[WatchKey, float] = {}  # monotonic seconds
+        self._reported: dict[WatchKey, bool] = {}
 
-    def set(self, looks: dict[str, Any]) -> None:
-        """Look at exactly these: by key, ``generation``, ``watch`` and ``every_s``."""
+    def set(self, requests: list[dict[str, Any]]) -> None:
+        """Watch exactly what these ask for; see `WatchRequest`."""
         with self._condition:
-            if looks == self._looks:
+            if requests == self._requests:
                 return
-            self._looks = looks
-            wanted = {(key, look["generation"]) for key, look in looks.items()}
-            self._told = {key: told for key, told in self._told.items() if key in wanted}
-            self._due = {key: due for key, due in self._due.items() if key in wanted}
+            self._requests = requests
+            watches = [WatchRequest.from_json(request) for request in requests]
+            self._watches = {watch.key: watch for watch in watches}
+            self._reported = {k: v for k, v in self._reported.items() if k in self._watches}
+            self._due = {k: v for k, v in self._due.items() if k in self._watches}
             self._condition.notify()
 
     def run(self) -> None:
-        """Look whenever a look is due, for ever."""
+        """Compare whenever a watch is due, for ever."""
         while True:
             with self._condition:
                 wait_s = self._wait_s(time.monotonic())
                 if wait_s is None or wait_s > 0:
                     self._condition.wait(wait_s)
-                looks = dict(self._looks)
-            self._look(looks)
+                watches = list(self._watches.values())
+            self._compare(watches)
 
     def _wait_s(self, now: float) -> float | None:
-        """Give the seconds to the next look, None while there is nothing to look at."""
+        """Return the seconds until a watch is due, None while there is none."""
         return min(
             (
-                self._due.get((key, look["generation"]), now + min(look["every_s"], _FIRST_LOOK_S))
-                - now
-                for key, look in self._looks.items()
+                self._due.get(key, now + min(watch.every_s, _FIRST_LOOK_S)) - now
+                for key, watch in self._watches.items()
             ),
             default=None,
         )
 
-    def _look(self, looks: dict[str, Any]) -> None:
+    def _compare(self, watches: list[WatchRequest]) -> None:
         now = time.monotonic()
-        for name, look in looks.items():
-            key = (name, look["generation"])
-            if now < self._due.setdefault(key, now + min(look["every_s"], _FIRST_LOOK_S)):
+        for watch in watches:
+            key = watch.key
+            if now < self._due.setdefault(key, now + min(watch.every_s, _FIRST_LOOK_S)):
                 continue
-            truth = differs(look)
-            self._due[key] = time.monotonic() + look["every_s"]
-            if truth != self._told.get(key, False):
-                self._told[key] = truth
-                self._tell(name, look["generation"], truth)
+            differ = differs({"watch": watch.watch})
+            self._due[key] = time.monotonic() + watch.every_s
+            if differ != self._reported.get(key, False):
+                self._reported[key] = differ
+                self._report(key, differ)
 
 
 def _hear_first(channel: Channel, tell: Callable[[Message], None]) -> bool:
@@ -258,19 +260,19 @@ def run_status(
     copy = Copy(lambda: pulses.main.at)
     lock = threading.Lock()
 
-    def tell_change(key: str, generation: int, truth: bool) -> None:
-        message = {"type": "files", "key": key, "generation": generation, "changed": truth}
+    def report(key: WatchKey, changed: bool) -> None:
+        message = {"type": "files", "key": key.to_json(), "changed": changed}
         try:
             with lock:
                 channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
         except ChannelClosed:
             return  # the loop notices too, and ends this worker
 
-    watch = FileWatch(tell_change)
+    watch = FileWatch(report)
 
     def tell(message: Message) -> None:
         copy.push(message["snapshot"])
-        watch.set(message["looks"])
+        watch.set(message["watches"])
 
     server = Server()
     server.add(listener, create_app(copy), name="status", threads=_THREADS)

@@ -12,8 +12,7 @@ from supervisor.policy.generations import (
     RECYCLE_AGAIN_S,
     RECYCLE_MIN_S,
 )
-from supervisor.policy.process_state import (
-    STUCK_AFTER_S,
+from supervisor.policy.process_events import (
     Bound,
     Drain,
     Elapsed,
@@ -32,11 +31,15 @@ from supervisor.policy.process_state import (
     SpawnFailed,
     StopAsked,
     UsageReported,
+)
+from supervisor.policy.process_state import (
+    STUCK_AFTER_S,
     WorkerPhase,
+    after_pause,
     next_wakeup,
     wants_stand_in,
 )
-from supervisor.policy.process_transitions import forgiven, step
+from supervisor.policy.process_transitions import step
 from supervisor.values.reports import Exit
 from supervisor.values.states import AppState
 
@@ -458,7 +461,7 @@ def test_a_pause_of_everybody_is_forgiven() -> None:
     """What nobody could hear, or do, in that time doesn't count against a worker."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
-    one.process = forgiven(one.process, 100)
+    one.process = after_pause(one.process, 100)
     assert one.take(Elapsed(), later_s=100) == []
     assert one.process.state is AppState.READY
     assert one.take(Elapsed(), later_s=HANG_S + 1) == [Kill(1), Kill(2)]

@@ -4,18 +4,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from process_world import IN_USE, Behaviour, World
 
-from supervisor.policy.process_state import (
+from supervisor.policy.process_events import (
     BindFailed,
     Bound,
     FallbackKnown,
     FilesChanged,
-    Limits,
     ReloadAsked,
     RestartAsked,
     StartAsked,
     StopAsked,
-    WorkerPhase,
 )
+from supervisor.policy.process_state import Limits, WorkerPhase
 from supervisor.values.states import AppState, CodeSource
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
