@@ -190,10 +190,12 @@ class FileWatch(threading.Thread):
             if requests == self._requests:
                 return
             self._requests = requests
+            before = self._watches
             watches = [WatchRequest.from_json(request) for request in requests]
             self._watches = {watch.key: watch for watch in watches}
-            self._reported = {k: v for k, v in self._reported.items() if k in self._watches}
-            self._due = {k: v for k, v in self._due.items() if k in self._watches}
+            same = {key for key, watch in self._watches.items() if before.get(key) == watch}
+            self._reported = {k: v for k, v in self._reported.items() if k in same}
+            self._due = {k: v for k, v in self._due.items() if k in same}
             self._condition.notify()
 
     def run(self) -> None:

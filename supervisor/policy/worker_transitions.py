@@ -143,7 +143,9 @@ def _app_joined(
     process: ProcessState, worker: WorkerState, event: AppJoined, _now: float, _rng: Rng
 ) -> Step:
     failures = {app: why for app, why in worker.failures.items() if app != event.app}
-    return with_worker(process, replace(worker, failures=failures, watch=event.watch)), ()
+    stale = worker.stale and event.watch == worker.watch  # a new watch is of the files as they are
+    joined = replace(worker, failures=failures, watch=event.watch, stale=stale)
+    return with_worker(process, joined), ()
 
 
 def _usage_reported(

@@ -583,3 +583,12 @@ def test_files_that_differ_make_their_generation_stale() -> None:
     assert one.process.stale
     one.take(FilesDiffer(2, False))
     assert not one.process.stale
+
+
+def test_an_app_that_joins_brings_its_process_up_to_date() -> None:
+    """Unless a file that the process had loaded has changed: then its watch stays the old one."""
+    one = ProcessCase().up()
+    one.take(AppJoined(1, "admin", ["old"]), FilesDiffer(1, True), AppJoined(1, "coach", ["old"]))
+    assert one.process.stale
+    one.take(AppJoined(1, "coach", ["new"]))
+    assert not one.process.stale
