@@ -2,6 +2,7 @@
 
 import pytest
 from harness import GOOD_APP, Project, ask, eventually, free_ports
+from observing import events
 
 BROKEN = "raise RuntimeError('first')\n"
 
@@ -39,7 +40,22 @@ def test_a_repair_is_noticed_whatever_the_app_is_called(project: Project, name: 
     running.wait_for(name, state="ready", serving="app", pid=pid)
     eventually(lambda: ask(project.port(name)).text == f"{name}\n")
     assert running.app("admin")["restarts"] == 0
-    assert not running.app("admin")["stale"] and not running.app(name)["stale"]
+    # the time of a retry brings it up too, later and later: here its files did
+    assert len(events(running, name, "files_changed")) >= 2
+
+
+def test_an_app_that_joins_leaves_its_process_up_to_date(project: Project) -> None:
+    """What changed while it was broken is what runs now, for all apps of the process."""
+    group(project, "admin", "coach")
+    write(project, "coach", BROKEN)
+    running = project.start()
+    pid = running.worker("admin")
+    running.wait_for("coach", reason="RuntimeError: first (of_coach.py, line 1)")
+    write(project, "coach", "\n" + BROKEN.replace("first", "second"))
+    running.wait_for("coach", reason="RuntimeError: second (of_coach.py, line 2)")
+    write(project, "coach", GOOD_APP.format(text="coach"))
+    running.wait_for("coach", state="ready", pid=pid)
+    assert not running.app("admin")["stale"] and not running.app("coach")["stale"]
 
 
 def test_such_names_make_no_other_app_stale(project: Project) -> None:
