@@ -40,7 +40,7 @@ class ProcessCase:
         self.done: list[Action] = []
 
     def take(self, *events: ProcessEvent, later_s: float = 0.0) -> list[Action]:
-        """Let ``events`` happen, after ``later_s``; gives what is to be done."""
+        """Let ``events`` happen, after ``later_s``; returns what is to be done."""
         self.now += later_s
         asked: list[Action] = []
         for event in events:
@@ -100,11 +100,11 @@ class ProcessCase:
         return self
 
     def numbers(self, *phases: WorkerPhase) -> list[int]:
-        """Give the numbers of the workers in these phases, or of all."""
+        """Return the numbers of the workers in these phases, or of all."""
         return [w.number for w in self.process.workers if not phases or w.phase in phases]
 
     def worker(self, number: int) -> WorkerState:
-        """Give a worker that has not been reaped."""
+        """Return a worker that has not been reaped."""
         found = self.process.worker(number)
         assert found is not None
         return found

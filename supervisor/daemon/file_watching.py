@@ -16,7 +16,7 @@ _URGENT_S = 1.0  # what is watched less often than this can wait for the status 
 
 
 class FileWatching:
-    """Passes on to ``processes`` which of their files have changed."""
+    """Reports to ``processes`` which of their files have changed."""
 
     def __init__(self, runtime: Runtime, processes: ProcessSet) -> None:
         self._runtime = runtime

@@ -187,7 +187,7 @@ def _resume(process: ProcessState, worker: WorkerState) -> Step:
 
 
 def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
-    """Give the candidate up: what serves goes on. Raises `IllegalTransition` without one."""
+    """End the candidate: what serves goes on. Raises `IllegalTransition` without one."""
     generation = process.candidate
     if generation is None:
         raise IllegalTransition("there is no candidate that could be refused")

@@ -162,7 +162,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class PauseConfirmed:
-    """The worker, which was told to pause, accepts no connection any more."""
+    """The worker, which is to pause, accepts no connection any more."""
 
     number: int
 
@@ -264,7 +264,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Log why something is done that nobody asked for."""
+    """Log why a worker is replaced without a request of an operator."""
 
     text: str
 

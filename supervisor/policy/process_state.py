@@ -191,7 +191,7 @@ def with_refusal(process: ProcessState, refusal: Refusal | None) -> ProcessState
 def after_pause(process: ProcessState, pause_s: float) -> ProcessState:
     """Return the process after ``pause_s`` seconds in which the main process did not run.
 
-    Its workers could neither be heard nor meet a deadline in that time, so it isn't counted.
+    In that time no heartbeat was received and no deadline could be met, so it isn't counted.
     """
     workers = tuple(
         replace(

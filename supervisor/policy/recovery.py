@@ -10,7 +10,7 @@ from supervisor.values.states import CodeSource
 
 
 def import_lost(process: ProcessState, worker: WorkerState, cause: Cause, now: float) -> Step:
-    """Give up the import of the worker's generation: its other workers import the same code."""
+    """End the import of the worker's generation: its other workers import the same code."""
     if worker.generation == process.candidate:
         return refuse(process, cause, now)
     if worker.generation != process.current:

@@ -106,7 +106,7 @@ class Rollout:
     watch_until: float | None = None
     probe_at: float | None = None
     is_probing: bool = False
-    is_reloaded: bool = False  # whether the app was told to take the new files
+    is_reloaded: bool = False  # whether the app was to be reloaded with the new files
     cause: Cause | None = None  # why it is not done
     trouble: Cause | None = None  # what went wrong with going back
 

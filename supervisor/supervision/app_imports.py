@@ -32,7 +32,7 @@ class AppImports:
     def worker_ready(self, worker: WorkerHandle, *, promoted: bool) -> None:
         """Serve what a worker that serves from now on could import; the rest is missing.
 
-        ``promoted``: it was a candidate, whose failures nobody has been told of yet.
+        ``promoted``: it was a candidate, whose failures have not been recorded yet.
         """
         core = self._core
         state = core.state.worker(worker.number)

@@ -1,4 +1,4 @@
-"""Notifies of changes, so that nobody has to poll for them."""
+"""Notifies of changes, so that no coroutine has to poll for them."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ChangeSignal:
         self._listeners.append(listener)
 
     def mark(self) -> None:
-        """Record something that monitors learn within a second, and that nobody waits for."""
+        """Record news for monitors that no coroutine waits for: the next snapshot has it."""
         self.unseen = True
 
     def notify(self) -> None:

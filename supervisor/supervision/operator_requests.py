@@ -99,7 +99,7 @@ class OperatorRequests:
             self._binder.bind(name)
 
     def _send_all(self, what: str, apps: Sequence[str]) -> None:
-        """Tell the worker that serves to accept, or no longer accept, connections of ``apps``."""
+        """Let the worker that serves open or close ``apps``: accept their connections, or not."""
         worker = self._core.serving
         if worker is not None:
             for name in apps:

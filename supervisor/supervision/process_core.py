@@ -1,4 +1,4 @@
-"""One process and its apps: their states, and the means by which decisions become true.
+"""One process and its apps: their states, the steps they take, and the actions that follow.
 
 Nothing is decided here: `policy` does, in its tables. The classes around this one turn what happens
 into events, and call `step` and `step_app`; see `app_process`.

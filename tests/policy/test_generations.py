@@ -47,7 +47,7 @@ from supervisor.values.states import AppState
 
 
 def reloading(**limits: int) -> ProcessCase:
-    """Give a process whose workers serve while as many of a new generation import."""
+    """Return a process whose workers serve while as many of a new generation import."""
     one = ProcessCase(**limits).up()
     one.beat(later_s=60)
     one.take(ReloadAsked())
@@ -356,12 +356,12 @@ def test_one_of_two_that_is_stuck_leaves_the_app_ready() -> None:
     assert one.numbers(WorkerPhase.IMPORTING) == [3]
 
 
-@pytest.mark.parametrize("wish", [StopAsked(), RestartAsked(), ReloadAsked()])
-def test_a_stuck_worker_is_not_asked_to_drain(wish: StopAsked | RestartAsked) -> None:
+@pytest.mark.parametrize("asked", [StopAsked(), RestartAsked(), ReloadAsked()])
+def test_a_stuck_worker_is_not_asked_to_drain(asked: StopAsked | RestartAsked) -> None:
     """It could not: it is killed."""
     one = ProcessCase().up()
     one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
-    assert one.take(wish) == [Kill(1)]
+    assert one.take(asked) == [Kill(1)]
 
 
 # ---- too large, too old, too slow
@@ -378,7 +378,7 @@ WELL = {"memory_mb": 100.0, "requests": 499, "oldest_request_s": 5.0}
 def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
     limits: dict[str, float], metrics: dict[str, float], reason: str
 ) -> None:
-    """Nobody is killed: a new generation takes over, and people are told why."""
+    """No worker is killed: a new generation takes over, and the log says why."""
     one = ProcessCase(**limits).up()
     assert one.take(UsageReported(1, **metrics)) == []  # type: ignore[arg-type]  # too soon
     one.now += RECYCLE_MIN_S

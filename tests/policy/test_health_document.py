@@ -314,7 +314,7 @@ def test_the_workers_are_listed_with_what_they_do() -> None:
     ]
 
 
-def test_the_figures_of_an_app() -> None:
+def test_the_metrics_of_an_app() -> None:
     """What the workers count and measure is in the document, latencies in milliseconds."""
     metrics = replace(BUSY, total=7, oldest_s=2.34, in_flight=37, connections=40)
     facts = {"metrics": metrics, "latency_ms": (1.26, None), "memory_mb": 31.27}
@@ -350,7 +350,7 @@ def test_the_wait_is_never_negative(later_s: float) -> None:
 @pytest.mark.parametrize("state", AppState)
 @settings(deadline=None)
 @given(later_s=st.integers(0, 4))
-def test_a_picture_ages_as_if_it_were_made_anew(state: AppState, later_s: int) -> None:
+def test_a_snapshot_ages_as_if_it_were_made_anew(state: AppState, later_s: int) -> None:
     """While nothing happens, only ages and waits change."""
     refusal = Refusal(cause=CAUSE, at=NOW - 9)
     apps = [

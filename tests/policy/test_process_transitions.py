@@ -57,14 +57,14 @@ B, S, R, W, F, X = (
 
 
 def bound() -> ProcessCase:
-    """Give a process whose first worker imports."""
+    """Return a process whose first worker imports."""
     one = ProcessCase()
     one.take(Bound())
     return one
 
 
 def stopped() -> ProcessCase:
-    """Give a process that an operator stopped, and whose worker has ended."""
+    """Return a process that an operator stopped, and whose worker has ended."""
     one = ProcessCase().up()
     one.take(StopAsked(), Exited(1, ENDED))
     return one
@@ -227,14 +227,14 @@ def test_what_may_come_at_any_time_is_known_in_every_state(
 
 
 def forking() -> ProcessCase:
-    """Give a process whose first worker has been asked for, but not forked."""
+    """Return a process whose first worker has been asked for, but not forked."""
     one = ProcessCase()
     one.process, _ = step(one.process, Bound(), one.now, lambda: 0.5)
     return one
 
 
 def paused() -> ProcessCase:
-    """Give a process whose worker 1 is paused, because worker 2 serves."""
+    """Return a process whose worker 1 is paused, because worker 2 serves."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
     one.ready()
@@ -242,14 +242,14 @@ def paused() -> ProcessCase:
 
 
 def draining() -> ProcessCase:
-    """Give a process whose worker 1 drains, and worker 2 serves."""
+    """Return a process whose worker 1 drains, and worker 2 serves."""
     one = paused()
     one.take(Elapsed(), later_s=STABLE_S)
     return one
 
 
 def ending() -> ProcessCase:
-    """Give a process whose worker 1 could not import the app and has not ended."""
+    """Return a process whose worker 1 could not import the app and has not ended."""
     one = bound()
     one.take(ImportFailed(1, REPORT))
     return one
@@ -455,30 +455,30 @@ def test_a_stopped_app_is_answered_by_the_stand_in_at_once(state: AppState) -> N
 
 
 @pytest.mark.parametrize("late", [Ready(1), ImportFailed(1, REPORT), FilesChanged()])
-@pytest.mark.parametrize("wish", [StopAsked(), RestartAsked()])
+@pytest.mark.parametrize("asked", [StopAsked(), RestartAsked()])
 def test_what_a_killed_worker_still_says_changes_nothing(
-    wish: StopAsked | RestartAsked, late: Ready | ImportFailed | FilesChanged
+    asked: StopAsked | RestartAsked, late: Ready | ImportFailed | FilesChanged
 ) -> None:
     """A worker that was killed in its import may have become ready just before."""
     one = bound()
-    one.take(wish)
+    one.take(asked)
     before = one.process
     assert one.take(late) == []
     assert one.process == before
 
 
-@pytest.mark.parametrize("wish", [StartAsked(), RestartAsked()])
-def test_start_while_the_stopped_worker_still_drains(wish: StartAsked | RestartAsked) -> None:
-    """The worker is not told twice; the next one is forked when it has ended."""
+@pytest.mark.parametrize("asked", [StartAsked(), RestartAsked()])
+def test_start_while_the_stopped_worker_still_drains(asked: StartAsked | RestartAsked) -> None:
+    """The worker gets one drain only; the next one is forked when it has ended."""
     one = ProcessCase().up()
-    assert one.take(StopAsked(), wish) == [Drain(1, False)]
+    assert one.take(StopAsked(), asked) == [Drain(1, False)]
     assert one.take(RestartAsked(), StartAsked(), later_s=1) == []
     assert one.take(Exited(1, CRASH), later_s=1) == [Spawn(2, 2)]
     assert not one.process.history.failures
 
 
 def test_stop_during_a_restart() -> None:
-    """The worker has been told to end already, and nothing is started after it."""
+    """The worker drains already, and nothing is started after it."""
     one = ProcessCase().up()
     assert one.take(RestartAsked(), StopAsked()) == [Drain(1, False)]
     assert one.take(Exited(1, ENDED), later_s=1) == []
@@ -489,7 +489,7 @@ def test_stop_during_a_restart() -> None:
 
 @pytest.mark.parametrize("first", [StopAsked(), RestartAsked()])
 def test_asking_again_does_not_prolong_a_workers_time(first: StopAsked | RestartAsked) -> None:
-    """Its time counts from when it was told to end; then it is killed, once."""
+    """Its time counts from the beginning of the drain; then it is killed, once."""
     one = ProcessCase().up()
     one.take(first)
     for event in (StartAsked(), StopAsked(), RestartAsked()):
@@ -510,7 +510,7 @@ def test_a_restart_is_no_failure() -> None:
 
 
 def test_stop_ends_a_reload_too() -> None:
-    """Both generations are told to end, each in its way; what it was refused for is forgotten."""
+    """Both generations end, each in its way, and the refusal is forgotten."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
     assert one.take(StopAsked()) == [Drain(1, False), Kill(2)]
