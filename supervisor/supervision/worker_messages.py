@@ -105,7 +105,7 @@ class WorkerMessages:
         state = core.state.worker(worker.number)
         if state is None or state.phase is not WorkerPhase.READY:
             return  # it came too late, or would lose an app
-        is_candidate = before.candidate == worker.generation
+        is_candidate = before.candidate == state.generation
         self._imports.worker_ready(worker, promoted=is_candidate)
         took_s = core.runtime.now() - worker.started_at
         is_first = before.current in (0, core.state.current)
