@@ -136,26 +136,26 @@ class Field:
         (folder / f"{module}.py").write_text(source, encoding="utf-8")
 
     def get(self, app: str, path: str = "/") -> str:
-        """Ask an app, which has to answer 200, and give the text."""
+        """Ask an app, which has to answer 200, and return the text."""
         answer = ask(self.project.port(app), path)
         assert answer.status == 200, answer.text
         return answer.text
 
     def say(self, line: str) -> str:
-        """Send the TCP server a line, and give its answer."""
+        """Send the TCP server a line, and return its answer."""
         with socket.create_connection(("127.0.0.1", self.devices_port), timeout=10) as connection:
             connection.sendall(line.encode() + b"\n")
             with connection.makefile(encoding="utf-8") as stream:
                 return stream.readline().strip()
 
     def pid(self, running: Running) -> int:
-        """Give the pid of their process, once all of them are ready in it."""
+        """Return the pid of their process, once all of them are ready in it."""
         found = {running.worker(name) for name in self.project.apps}
         assert len(found) == 1, found
         return found.pop()
 
     def wait_for_another(self, running: Running, pid: int) -> int:
-        """Wait until all of them are ready in another process, and give its pid."""
+        """Wait until all of them are ready in another process, and return its pid."""
 
         def other() -> int:
             documents = [running.app(name) for name in self.project.apps]

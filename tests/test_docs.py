@@ -11,6 +11,7 @@ from harness import REPOSITORY
 from supervisor.cli import main
 from supervisor.config import settings
 from supervisor.health import status_worker
+from supervisor.policy.app_state import AppRecord, AppView
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
 from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.values.events import EventKind
@@ -97,13 +98,13 @@ def test_every_command_and_option_is_described() -> None:
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
-    life = ProcessState(since=0.0, limits=Limits(import_timeout_s=1.0))
+    process = ProcessState(since=0.0, limits=Limits(import_timeout_s=1.0))
     facts = AppFacts(
         name="a",
         port=1,
         address="",
         control=False,
-        life=life,
+        view=AppView(app=AppRecord(since=0.0), process=process),
         since_wall="",
         stand_in_answers=False,
     )

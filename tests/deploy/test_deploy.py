@@ -32,7 +32,7 @@ WATCH_S = 1.2
 
 
 def source_of(text: str, more: str = "") -> str:
-    """Give the module of a version."""
+    """Return the module of a version."""
     return APP.format(text=text, more=more)
 
 

@@ -20,24 +20,24 @@ SLOW_GIT = "#!/bin/sh\necho $$ >> {log}\nexec sleep 600\n"
 
 
 def staging(project: Project) -> Path:
-    """Give a source that is never read to its end."""
+    """Return a source that is never read to its end."""
     pipe = project.folder / "new.tar.gz"
     os.mkfifo(pipe)
     return pipe
 
 
 def checking(project: Project) -> Path:
-    """Give a version whose import beside the app takes for ever."""
+    """Return a version whose import beside the app takes for ever."""
     return make_source(project, "new", HELD_IMPORT.format(where=STAGED))
 
 
 def reloading(project: Project) -> Path:
-    """Give a version whose import in its place takes for ever."""
+    """Return a version whose import in its place takes for ever."""
     return make_source(project, "new", HELD_IMPORT.format(where=f"not {STAGED}"))
 
 
 def watching(project: Project) -> Path:
-    """Give a good version: it is watched for long."""
+    """Return a good version: it is watched for long."""
     return make_source(project, "new")
 
 
@@ -92,9 +92,9 @@ def test_a_lost_command_undoes_it(project: Project, phase: str) -> None:
         deploying.end(signal.SIGKILL)
     eventually(lambda: not call(running, "release.progress")["running"])
     is_as_before(project)
-    told = call(running, "events")["events"]
+    recorded = call(running, "events")["events"]
     expected = f"{ENDS[phase]}the command that waited for it has ended"
-    assert any(expected in event["text"] for event in told)
+    assert any(expected in event["text"] for event in recorded)
 
 
 @pytest.mark.parametrize("phase", PHASES)
