@@ -137,17 +137,17 @@ def check(config: Config, code: AppCode, staged: Path) -> Document:
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     once = app.reload == "replace" or app.bind == "app"
-    staging.overlay(code, staged, code.include)
+    staging.see_staged(code, staged)
     if once or app.python is not None:
-        found = (read_app if once else check_app)(config, code.app, staged)
+        found = (read_app if once else check_app)(config, code.app)
         if not found["ok"]:
             raise ReleaseError(found["reason"], hint=found["hint"])
         imported: set[str] = set()
     else:
         imported = _import(config, code, staged, work / "data")
-    _insist_on_requirements(check_requires(config, code.app, staged))
-    files = own_files(app.target, staged, app_search_path(staged))
-    return {"imported": sorted(imported | {*staging.entries_of(staged, files)})}
+    _insist_on_requirements(check_requires(config, code.app))
+    files = own_files(app.target, code.path, app_search_path(code.path))
+    return {"imported": sorted(imported | {*staging.entries_of(code, staged, files)})}
 
 
 def _import(config: Config, code: AppCode, staged: Path, data_dir: Path) -> set[str]:

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from harness import Project, Running, ask, eventually
 from operating_case import Following, call, wait_until_ready
-from test_deploy import is_as_before, make_source, only_old, source_of, start
+from test_deploy import CHECKED, is_as_before, make_source, only_old, source_of, start
 
 HELD_IMPORT = """
 import time
 if {where}:
     time.sleep(600)
 """
-STAGED = "'.flask-supervisor-swap' in __file__"
 SLOW_GIT = "#!/bin/sh\necho $$ >> {log}\nexec sleep 600\n"
 
 
@@ -28,12 +27,12 @@ def staging(project: Project) -> Path:
 
 def checking(project: Project) -> Path:
     """Return a version whose import beside the app takes for ever."""
-    return make_source(project, "new", HELD_IMPORT.format(where=STAGED))
+    return make_source(project, "new", HELD_IMPORT.format(where=CHECKED))
 
 
 def reloading(project: Project) -> Path:
     """Return a version whose import in its place takes for ever."""
-    return make_source(project, "new", HELD_IMPORT.format(where=f"not {STAGED}"))
+    return make_source(project, "new", HELD_IMPORT.format(where=f"not {CHECKED}"))
 
 
 def watching(project: Project) -> Path:
