@@ -1,7 +1,6 @@
 """Waitress's listeners, with clocks, limits and threads of our own."""
 
 import errno
-import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
 from supervisor.server.connection import Counters, ServerChannel
+from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
 from supervisor.server.thread_pool import Pool
@@ -80,7 +80,7 @@ class Listening:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             self._accepts_after = time.monotonic() + _ACCEPT_PAUSE_S
-            logging.getLogger("waitress").warning(
+            log.notice(
                 "cannot accept a connection: too many open files; trying again in %g s",
                 _ACCEPT_PAUSE_S,
             )
@@ -116,11 +116,11 @@ class Listening:
 
 
 class _TcpListener(Listening, TcpWSGIServer):
-    pass
+    logger = log
 
 
 class _UnixListener(Listening, UnixWSGIServer):
-    pass
+    logger = log
 
 
 def listen_on(
