@@ -115,6 +115,19 @@ def server() -> Iterator[Serving]:
 
 
 @pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file that a server of a test writes its standard error to."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def failing(log: Path) -> Iterator[Serving]:
+    """A server of the app in failing_app.py."""
+    with serving(app="failing_app", log=log) as running:
+        yield running
+
+
+@pytest.fixture
 def wires() -> Iterator[contextlib.ExitStack]:
     """An exit stack for many connections, which are closed at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -9,6 +9,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
+from supervisor.server.app_adapter import AppAdapter, WsgiApp
 from supervisor.server.connection import Counters, ServerChannel
 from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
@@ -17,8 +18,6 @@ from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
 
 _ACCEPT_PAUSE_S = 1.0  # after an accept failed because too many files are open
-
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Listening:
@@ -139,7 +138,7 @@ def listen_on(
     pool = Pool(name=name, threads=threads, max_threads=max_threads, counters=counters)
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
     server: Any = kind(
-        app,
+        AppAdapter(app, name),
         map=sockets,
         _sock=listener,
         dispatcher=pool,

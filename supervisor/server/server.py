@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from supervisor.server.acceptor import Listening, WsgiApp, listen_on
+from supervisor.server.acceptor import Listening, listen_on
+from supervisor.server.app_adapter import WsgiApp
 from supervisor.server.connection import ServerChannel
 from supervisor.server.poll import SocketMap, Waker, Watched
 from supervisor.values.metrics import Metrics

@@ -1,6 +1,5 @@
-"""An app that raises: answered, logged once with its traceback, counted, and never in the way."""
+"""An app that raises: answered, logged once with its traceback, counted, and freed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,6 @@ from wire import Wire
 
 NO_EXCEPTIONS = ["exit", "interrupt", "generator", "cancelled"]  # BaseException, not Exception
 MANY = 450  # more than the limit of connections
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """The file that a server writes its standard error to."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def failing(log: Path) -> Iterator[Serving]:
-    """A server of the app that fails."""
-    with serving(app="failing_app", log=log) as running:
-        yield running
 
 
 def tracebacks(log: Path, kind: str) -> int:
