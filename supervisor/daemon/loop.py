@@ -34,12 +34,12 @@ from supervisor.policy.process_state import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import (
     Child,
-    become_subreaper,
     fork_child,
     kill_group,
     scrub_environment,
 )
 from supervisor.process.oom import KillCounter
+from supervisor.process.prctl import become_subreaper
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.source.fingerprints import changed

@@ -137,6 +137,10 @@ class Server:
         """Stop watching ``fd``; to be called in the loop."""
         self._sockets.pop(fd, None)
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of listeners, connections and whatever else is watched."""
+        return list(self._sockets)
+
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept no more connections, and let `run` return when all requests are answered.
 
