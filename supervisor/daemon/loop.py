@@ -40,6 +40,7 @@ from supervisor.process.fork import (
 )
 from supervisor.process.oom import KillCounter
 from supervisor.process.prctl import become_subreaper
+from supervisor.process.stray_signals import log_stray_signals
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.source.fingerprints import changed
@@ -175,6 +176,10 @@ class Supervisor(BackgroundJobs):
             self._loop.add_signal_handler(number, self._on_stop_signal, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        log_stray_signals(self._loop, self._log_signal)
+
+    def _log_signal(self, text: str) -> None:
+        self._log.event(text, app=None, kind=str(EventKind.OPERATOR), problem=False)
 
     def _on_stop_signal(self, number: int) -> None:
         self._stop_signals += 1
