@@ -28,7 +28,9 @@ from supervisor.policy.config_changes import Changes
 from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
-from supervisor.process.fork import become_subreaper, scrub_environment
+from supervisor.process.fork import scrub_environment
+from supervisor.process.prctl import become_subreaper
+from supervisor.process.stray_signals import log_stray_signals
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import BackgroundJobs
 from supervisor.supervision.changes import ChangeSignal
@@ -156,6 +158,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_stop_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         loop.add_signal_handler(signal.SIGCHLD, self._runtime.pool.reap)
+        log_stray_signals(loop, lambda text: self._journal.log_only(text, kind=EventKind.OPERATOR))
 
     def _on_stop_signal(self, number: int) -> None:
         self._stop_signals += 1

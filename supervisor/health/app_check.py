@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor.config.settings import Config, Requirement
 from supervisor.health.checks import Surroundings, describe, run_check
-from supervisor.process.fork import die_with_parent
+from supervisor.process.prctl import die_with_parent
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.source.fingerprints import renewed
 from supervisor.source.import_survey import Kind, survey
@@ -239,7 +239,7 @@ def _run_in_venv(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     except interpreter.InterpreterError as error:
         return {"reason": error.reason, "hint": error.hint}
     read_end, write_end = os.pipe()
-    fd = interpreter.memory_file({**task, "result": write_end})
+    fd = interpreter.memory_file({**task, "result": write_end, "descriptors": [write_end]})
     process = subprocess.Popen(
         interpreter.command_line(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
     )
