@@ -1,4 +1,4 @@
-"""Forked children for the tests, and what can be seen of them from outside."""
+"""Forked children for the tests, and what their parent can observe."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 def child(
     run: Callable[[socket.socket], int], *, name: str = "fs-test", keep: tuple[int, ...] = ()
 ) -> Iterator[Child]:
-    """Fork a child; on leaving, end it and close what belongs to its owner."""
+    """Fork a child; when the block ends, kill it and close its owner's descriptors."""
     forked = fork_child(run, name=name, keep=keep)
     try:
         yield forked
@@ -36,18 +36,18 @@ def child(
 
 
 def wait_for_ever(_connection: socket.socket) -> int:
-    """Be a child that does nothing until it's killed."""
+    """Sleep until killed, as the code of a child."""
     while True:
         time.sleep(60)
 
 
 def tell(connection: socket.socket, fact: Any) -> None:
-    """Say ``fact``, in the child."""
+    """Send ``fact`` from the child to the test."""
     connection.sendall(json.dumps(fact).encode() + b"\n")
 
 
 def told(forked: Child) -> Any:
-    """Give what the child said by `tell`."""
+    """Return what the child sent by `tell`."""
     received = b""
     while not received.endswith(b"\n"):
         assert select.select([forked.channel], [], [], TIMEOUT_S)[0], "it says nothing"
@@ -58,7 +58,7 @@ def told(forked: Child) -> Any:
 
 
 def output_of(forked: Child) -> str:
-    """Give all that a child prints until it has ended."""
+    """Return all that a child prints until it has ended."""
     received = b""
     while True:
         assert select.select([forked.output], [], [], TIMEOUT_S)[0], f"no end; so far {received!r}"
@@ -69,7 +69,7 @@ def output_of(forked: Child) -> str:
 
 
 def exit_code_of(forked: Child) -> int:
-    """Wait until a child has ended and give its exit code, negative for a signal."""
+    """Wait until a child has exited, and return its exit code, negative for a signal."""
     options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # `child` reaps it
     ended = eventually(
         lambda: os.waitid(os.P_PID, forked.pid, options), timeout_s=TIMEOUT_S, what="it ends"
@@ -80,9 +80,9 @@ def exit_code_of(forked: Child) -> int:
 
 @contextlib.contextmanager
 def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
-    """Run ``function`` in a thread; on leaving, wait until that has ended.
+    """Run ``function`` in a thread; when the block ends, wait for the end of the thread.
 
-    For the kernel too, which is a moment later: the next test may want to fork.
+    Also for its end in the kernel, a moment later: the next test may fork.
     """
     before = len(os.listdir("/proc/self/task"))
     thread = threading.Thread(target=function)
@@ -95,7 +95,7 @@ def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
 
 
 def lives(pid: int) -> bool:
-    """Tell whether a process runs; a zombie doesn't."""
+    """Return whether a process is alive; a zombie is not."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -103,7 +103,7 @@ def lives(pid: int) -> bool:
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in an interpreter of its own, to its end."""
+    """Run ``code`` in a new interpreter, and wait for its end."""
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

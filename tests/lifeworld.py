@@ -162,7 +162,7 @@ class World:
                 self.plan(behaviour.first_s, Exited(number, Exit(signal=11)))
 
     def _may_come(self, event: LifeEvent) -> bool:
-        """Say whether the world can produce ``event`` now: the dead say nothing."""
+        """Return whether the world can produce ``event`` now: the dead say nothing."""
         if isinstance(event, Bound | BindFailed):
             return not self.life.bound
         return not isinstance(event, WorkerEvent) or event.number in self._living

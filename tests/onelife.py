@@ -1,4 +1,4 @@
-"""One life of an app, taken step by step, for the tests of the tables."""
+"""One life of an app, step by step, for the tests of the transition tables."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ ENDED = Exit(code=0)
 
 
 class OneLife:
-    """A life and its time; forks succeed at once, and ``done`` has all that was to be done."""
+    """A life and its clock; forks succeed at once, and ``done`` collects all actions."""
 
     def __init__(self, **limits: Any) -> None:
         known = {"import_timeout_s": IMPORT_S, "stop_timeout_s": STOP_S, "hang_timeout_s": HANG_S}
@@ -43,7 +43,7 @@ class OneLife:
         self.done: list[Action] = []
 
     def take(self, *events: LifeEvent, later_s: float = 0.0) -> list[Action]:
-        """Let ``events`` happen, after ``later_s``; gives what is to be done."""
+        """Apply ``events``, ``later_s`` from now; return the actions."""
         self.now += later_s
         asked: list[Action] = []
         for event in events:
@@ -58,19 +58,19 @@ class OneLife:
         return asked
 
     def up(self) -> "OneLife":
-        """Bind the port, and let every worker be ready; ``done`` is forgotten."""
+        """Bind the port and make every worker ready; clear ``done``."""
         self.take(Bound())
         self.ready()
         self.done.clear()
         return self
 
     def ready(self, *, later_s: float = 0.0) -> list[Action]:
-        """Let all that import be ready."""
+        """Make all importing workers ready."""
         self.now += later_s
         return self.take(*(Ready(w.number) for w in self.life.of(Phase.IMPORTING)))
 
     def beat(self, *, later_s: float = 0.0) -> None:
-        """Let time go by, in which all that serve or wait show a sign of life."""
+        """Advance the clock; all workers that serve or are paused send heartbeats."""
         end = self.now + later_s
         while self.now < end:
             self.now = min(self.now + HEARTBEAT_S, end)
@@ -78,7 +78,7 @@ class OneLife:
                 assert self.take(SignOfLife(worker.number, at=self.now)) == []
 
     def fail(self, *, times: int = 1) -> "OneLife":
-        """Let the import fail and its worker end, again and again, at the times that are due."""
+        """Fail the import and end its worker, repeatedly, at the times that are due."""
         for _ in range(times):
             number = self.life.of(Phase.IMPORTING)[0].number
             self.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
@@ -87,7 +87,7 @@ class OneLife:
         return self
 
     def wait_in_backoff(self) -> "OneLife":
-        """Come to wait for the next attempt."""
+        """Advance to a wait for the next attempt."""
         self.take(Bound())
         self.fail()
         number = self.life.of(Phase.IMPORTING)[0].number
@@ -103,23 +103,23 @@ class OneLife:
         return self
 
     def numbers(self, *phases: Phase) -> list[int]:
-        """Give the numbers of the workers in these phases, or of all."""
+        """Return the numbers of the workers in these phases, or of all."""
         return [w.number for w in self.life.workers if not phases or w.phase in phases]
 
     def worker(self, number: int) -> WorkerLife:
-        """Give a worker that has not been reaped."""
+        """Return a worker that has not been reaped."""
         found = self.life.worker(number)
         assert found is not None
         return found
 
     @property
     def reason(self) -> str:
-        """Why it doesn't serve, or not as it should."""
+        """The reason why it doesn't serve, or why it has a warning."""
         assert self.life.cause is not None
         return self.life.cause.reason
 
     @property
     def refusal(self) -> str:
-        """Why the last reload was refused."""
+        """The reason why the last reload was refused."""
         assert self.life.refusal is not None
         return self.life.refusal.cause.reason

@@ -26,22 +26,22 @@ class Serving:
         self.other_port: int = ports["other_port"]  # an app with one thread of its own
 
     def tell(self, command: str) -> Any:
-        """Send a command and give what the process says to it."""
+        """Send a command, and return the process's answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         return None if command == "release" else self._hear()
 
     def drain(self, *, timeout_s: float = 20, idle_s: float = 20) -> None:
-        """Begin a drain; the limits are so long that no busy machine reaches them."""
+        """Begin a drain, with limits that no busy machine reaches."""
         assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
 
     def metrics(self, name: str = "app") -> Metrics:
-        """Give the metrics of the app, or of the other one."""
+        """Return the metrics of the app, or of the other one."""
         return Metrics.from_json(self.tell("metrics")[name])
 
     def wait_for_figures(self, name: str = "app", **wanted: Any) -> Metrics:
-        """Wait until the metrics have these values, and give them."""
+        """Wait until the metrics have these values, and return them."""
 
         def matches() -> Metrics:
             found = self.metrics(name)
@@ -54,11 +54,11 @@ class Serving:
         return eventually(matches, what=f"metrics {wanted}")
 
     def wait_for(self, **wanted: int) -> None:
-        """Wait until there are so many ``connections``, or ``held`` requests."""
+        """Wait until there are that many ``connections``, or ``held`` requests."""
         eventually(lambda: wanted.items() <= self.tell("count").items(), what=str(wanted))
 
     def drained(self) -> int:
-        """Wait for the end of the drain; gives the number of requests that it cut off."""
+        """Wait for the end of the drain; return the number of requests that it cut off."""
         cut_off = self._hear()["cut_off"]
         self.process.wait(10)
         return int(cut_off)
@@ -107,7 +107,7 @@ def server() -> Iterator[Serving]:
 
 @pytest.fixture
 def wires() -> Iterator[contextlib.ExitStack]:
-    """Connections that are closed at the end; there may be many of them."""
+    """A function that opens connections; they are closed at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -22,7 +22,7 @@ from typing import Any
 from supervisor.ports.listeners import Address, bind
 from supervisor.server.server import Server
 
-_OPEN_FILES = 1024  # as systemd and most shells give it
+_OPEN_FILES = 1024  # as systemd and most shells set it
 _released = threading.Event()
 _held: list[int] = []
 _eaten: list[int] = []
@@ -84,7 +84,7 @@ HEARTBEAT_S = 0.1
 
 
 class _Clock:
-    """A clock that can be set."""
+    """A clock that a test can set."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: logs, events, a status that goes on, completion, help."""
+"""What a person sees in a terminal: logs, events, `status --watch`, completion, help."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def say(project: Project, text: str, *, app: str = "coach") -> None:
 
 
 def said(project: Project, *arguments: str) -> list[dict[str, Any]]:
-    """Give what ``logs`` prints for programs."""
+    """Return what ``logs`` prints for programs."""
     result = project.command("logs", *arguments, "--json")
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -45,7 +45,7 @@ def said(project: Project, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def running(project: Project) -> Running:
-    """Run two apps that print what they are told to."""
+    """Run two apps that print what a request asks for."""
     for name in ("admin", "coach"):
         project.app(name, TALKING_APP)
     started = project.start()
@@ -66,7 +66,7 @@ def wait_until_logged(running: Running, text: str) -> None:
 
 
 def test_logs_of_all_and_of_one(project: Project, running: Running) -> None:
-    """An app's own lines stand behind a bar, the supervisor's don't; emoji stay."""
+    """What an app printed stands behind a bar, the supervisor's lines don't; emoji stay."""
     everything = project.command("logs")
     assert everything.returncode == 0, everything.stderr
     assert "coach      | imported 🚀 déjà vu" in everything.stdout
@@ -80,7 +80,7 @@ def test_logs_of_all_and_of_one(project: Project, running: Running) -> None:
 
 
 def test_logs_for_programs(project: Project, running: Running) -> None:
-    """One object a line, numbered over all apps, with what is needed to tell lines apart."""
+    """One object a line, numbered over all apps, with all that distinguishes lines."""
     lines = said(project)
     assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
     [printed] = [line for line in said(project, "coach") if line["output"]]
@@ -114,7 +114,7 @@ def test_wrong_usage_of_logs(project: Project, words: tuple[str, str]) -> None:
 
 
 def test_logs_of_an_unknown_app(project: Project, running: Running) -> None:
-    """The known ones are named."""
+    """The error names the apps that exist."""
     result = project.command("logs", "nosuch")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: there is no app 'nosuch'; known: admin, coach\n"
@@ -122,7 +122,7 @@ def test_logs_of_an_unknown_app(project: Project, running: Running) -> None:
 
 
 def test_a_terminal_without_unicode(project: Project, running: Running) -> None:
-    """What it can't show is written in another way; nothing ends in a traceback."""
+    """Characters that it can't show are escaped; no command ends in a traceback."""
     for words in (("logs",), ("events",), ("status",)):
         result = project.command(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
         assert (result.returncode, result.stderr) == (0, "")
@@ -137,7 +137,7 @@ FOLLOWED = {"logs": ("logs", "-f"), "events": ("events", "-f"), "json": ("logs",
 
 @pytest.mark.parametrize("words", FOLLOWED.values(), ids=FOLLOWED)
 def test_following_until_ctrl_c(project: Project, running: Running, words: tuple[str, ...]) -> None:
-    """New lines come while it runs, each once; Ctrl-C is a good end."""
+    """New lines are printed as they come, each once; Ctrl-C exits with code 0."""
     with Following(project, *words) as following:
         following.wait_for("ready on")
         pid = running.worker("coach")
@@ -154,7 +154,7 @@ def test_following_until_ctrl_c(project: Project, running: Running, words: tuple
 def test_following_until_the_supervisor_ends(
     project: Project, running: Running, command: str
 ) -> None:
-    """It says so, and ends."""
+    """The command reports it, and exits with code 1."""
     with Following(project, command, "-f") as following:
         following.wait_for("ready on")
         running.stop()
@@ -162,9 +162,9 @@ def test_following_until_the_supervisor_ends(
 
 
 def test_following_one_app_from_now_on(project: Project, running: Running) -> None:
-    """``-n 0 -f`` shows nothing old, and of other apps nothing at all."""
+    """``-n 0 -f`` prints new lines only, of the named app only."""
     with Following(project, "logs", "coach", "-f", "-n", "0") as following:
-        # one of these comes after it has begun
+        # one of these comes after the command has begun
         eventually(lambda: say(project, "tick") or following.text)
         say(project, "other", app="admin")
         say(project, "last")
@@ -174,7 +174,7 @@ def test_following_one_app_from_now_on(project: Project, running: Running) -> No
 
 
 def test_nobody_reads_the_lines_any_more(project: Project, running: Running) -> None:
-    """When the reader of a pipe has gone, as with ``| head``, the command ends without a word."""
+    """When the reader of a pipe has exited, as with ``| head``, the command exits silently."""
     project.write()
     process = subprocess.Popen(
         [sys.executable, "-m", "supervisor", "logs", "-f", "--config", str(project.config)],
@@ -197,11 +197,11 @@ def test_nobody_reads_the_lines_any_more(project: Project, running: Running) -> 
     assert running.process.poll() is None
 
 
-# ---- a status that goes on
+# ---- status --watch
 
 
 def test_status_goes_on_on_a_terminal(project: Project, running: Running) -> None:
-    """It is drawn anew every second, in colours, until Ctrl-C."""
+    """It is printed again every second, in colours, until Ctrl-C."""
     with Following(project, "status", "--watch", terminal=True) as following:
         following.wait_for("\x1b[32mready")
         assert project.command("stop", "coach").returncode == 0
@@ -215,7 +215,7 @@ def test_status_goes_on_on_a_terminal(project: Project, running: Running) -> Non
 
 
 def test_status_goes_on_in_a_pipe(project: Project, running: Running) -> None:
-    """Without a terminal there are no colours; a program is told to choose."""
+    """Without a terminal there are no colours; --watch and --json exclude each other."""
     with Following(project, "status", "--watch") as following:
         eventually(lambda: following.text.count("flask-supervisor 0") >= 2)
         assert "\x1b" not in following.text
@@ -229,7 +229,7 @@ def test_status_goes_on_in_a_pipe(project: Project, running: Running) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """Give a folder to put first on the PATH, with the command under its own name."""
+    """Return a folder for the PATH, with the command under its own name."""
     folder = tmp_path / "bin"
     folder.mkdir()
     file = folder / "flask-supervisor"
@@ -239,7 +239,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def completed(project: Project, program: Path, *words: str) -> set[str]:
-    """Give what is proposed for the last word."""
+    """Return the completions of the last word."""
     env = environment(
         _FLASK_SUPERVISOR_COMPLETE="bash_complete",
         COMP_WORDS=" ".join(["flask-supervisor", *words]),
@@ -258,7 +258,7 @@ def completed(project: Project, program: Path, *words: str) -> set[str]:
 
 
 def test_completion_knows_commands_and_apps(project: Project, program: Path) -> None:
-    """Commands, options, and the names of the apps in the configuration that would be used."""
+    """It completes commands, options, and the names of apps in the effective configuration."""
     for name in ("admin", "coach", "camera"):
         project.app(name)
     project.write()
@@ -273,14 +273,14 @@ def test_completion_knows_commands_and_apps(project: Project, program: Path) -> 
 
 
 def test_completion_without_a_configuration(project: Project, program: Path) -> None:
-    """Nothing is proposed, and nothing is written into the command line."""
+    """There are no completions, and no error text in the command line."""
     assert completed(project, program, "start", "c") == set()
     project.config.write_text("[broken\n", encoding="utf-8")
     assert completed(project, program, "start", "c") == set()
 
 
 def test_completion_in_a_shell(project: Project, program: Path) -> None:
-    """What the guide says works in bash."""
+    """The line in the guide works in bash."""
     project.app("coach")
     project.write()
     script = (
@@ -304,7 +304,7 @@ def test_completion_in_a_shell(project: Project, program: Path) -> None:
 
 
 def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Give the words of every command, the groups too."""
+    """Yield the words of every command and group."""
     yield words
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -327,7 +327,7 @@ def test_every_command_helps(words: tuple[str, ...]) -> None:
 
 
 def test_help_works_without_a_configuration(tmp_path: Path) -> None:
-    """Who has nothing yet gets it as well; so does a wrong command, with exit code 2."""
+    """Help needs no configuration; an unknown command exits with code 2."""
     for words, code in ((["--help"], 0), (["logs", "--help"], 0), (["--version"], 0), (["x"], 2)):
         result = subprocess.run(
             [sys.executable, "-m", "supervisor", *words],
