@@ -128,3 +128,20 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Every path of a source in the guide for newcomers is a file of the repository."""
+    text = section(DOCS / "architecture.md", "Where do I find ...")
+    paths = re.findall(r"`((?:supervisor|tests|docs)/[\w./]+)`", text)
+    assert len(paths) > 20
+    assert not [path for path in paths if not (REPOSITORY / path).exists()]
+
+
+def test_the_glossary_explains_each_term_once() -> None:
+    """The glossary has one row a term, and a meaning in each."""
+    rows = re.findall(
+        r"^\| ([\w -]+) \| (.+) \|$", section(DOCS / "architecture.md", "Glossary"), re.MULTILINE
+    )
+    terms = [term for term, _ in rows if term not in ("term", "---")]
+    assert len(terms) == len(set(terms)) >= 31
