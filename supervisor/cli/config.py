@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.options import config_option, json_option, load
+from supervisor.cli.options import config_option, group_config_option, json_option, load
 from supervisor.cli.output import print_json
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
@@ -21,6 +21,7 @@ _VALUE_COLUMNS = 60  # origins stand behind values that are not longer
 
 
 @click.group("config", epilog="Example: flask-supervisor config show")
+@group_config_option
 def config_command() -> None:
     """Check and show the configuration; restore an earlier one."""
 

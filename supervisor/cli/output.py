@@ -1,5 +1,7 @@
 """How commands print: colours, JSON, notes and errors, lines that fit the terminal."""
 
+import codecs
+import io
 import json
 import shutil
 import sys
@@ -15,9 +17,18 @@ _WIDTH_MIN = 20  # columns for a text, however narrow the terminal is
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 
+def accept_every_character() -> None:
+    """Let standard output and error escape what their encoding doesn't have, not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(document: Any, *, one_line: bool = False) -> None:
-    """Print a JSON document, indented unless ``one_line``."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=None if one_line else 2))
+    """Print a JSON document, indented unless ``one_line``; it is valid in every encoding."""
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    indent = None if one_line else 2
+    click.echo(json.dumps(document, ensure_ascii=encoding != "utf-8", indent=indent))
 
 
 def print_error(error: SupervisorError) -> None:

@@ -6,36 +6,47 @@ from typing import Any
 
 import click
 
-from supervisor.cli.options import client, config_option, json_option, load_or_none
+from supervisor.cli.options import (
+    app_names,
+    client,
+    config_option,
+    json_option,
+    load_or_none,
+    no_such_app,
+)
 from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped
+from supervisor.values.errors import SupervisorError
 
 _WATCH_S = 1.0
 
 
 @click.command("status", epilog="Example: flask-supervisor status --watch")
+@click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
 @config_option
 @json_option
 @click.option("--watch", is_flag=True, help="Print it again every second, until Ctrl-C.")
-def status_command(config_file: str | None, as_json: bool, watch: bool) -> None:
+def status_command(
+    apps: tuple[str, ...], config_file: str | None, as_json: bool, watch: bool
+) -> None:
     """Show the state of every app, and the reason if it has a problem.
 
-    Exit code 0 when all apps are ready, else 1.
+    With APP, only of the named apps. Exit code 0 when all of them are ready, else 1.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    ready = _show(config_file, as_json=as_json, clear=watch)
+    ready = _show(config_file, apps, as_json=as_json, clear=watch)
     while watch:
         try:
             time.sleep(_WATCH_S)
-            ready = _show(config_file, as_json=False, clear=True)
+            ready = _show(config_file, apps, as_json=False, clear=True)
         except KeyboardInterrupt:
             break
     sys.exit(0 if ready else 1)
 
 
-def _show(config_file: str | None, *, as_json: bool, clear: bool) -> bool:
+def _show(config_file: str | None, names: tuple[str, ...], *, as_json: bool, clear: bool) -> bool:
     """Print the state of the apps; return whether all of them are ready."""
-    snapshot = client(config_file).call("snapshot")
+    snapshot = _selected(client(config_file).call("snapshot"), names)
     if clear:
         click.clear()
     if as_json:
@@ -45,6 +56,15 @@ def _show(config_file: str | None, *, as_json: bool, clear: bool) -> bool:
     else:
         _print_snapshot(snapshot)
     return all(app["state"] == "ready" for app in snapshot["apps"].values())
+
+
+def _selected(snapshot: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the snapshot with the named apps only; without names, with all."""
+    for name in names:
+        if name not in snapshot["apps"]:
+            raise SupervisorError(no_such_app(name, snapshot["apps"]))
+    apps = {n: app for n, app in snapshot["apps"].items() if not names or n in names}
+    return {**snapshot, "apps": apps}
 
 
 def _print_snapshot(snapshot: dict[str, Any]) -> None:

@@ -1,22 +1,15 @@
-"""What a person sees in a terminal: logs, events, `status --watch`, completion, help."""
+"""``flask-supervisor logs`` and ``events``: what is printed, for people and programs."""
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner
 from harness import Project, Running, ask, eventually
-from operating_case import ESCAPES, Following, call, environment, wait_until_ready
-
-from supervisor.cli import main
+from operating_case import Following, call, wait_until_ready
 
 TALKING_APP = """
 import sys
@@ -121,14 +114,6 @@ def test_logs_of_an_unknown_app(project: Project, running: Running) -> None:
     assert running.process.poll() is None
 
 
-def test_a_terminal_without_unicode(project: Project, running: Running) -> None:
-    """Characters that it can't show are escaped; no command ends in a traceback."""
-    for words in (("logs",), ("events",), ("status",)):
-        result = project.command(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-        assert (result.returncode, result.stderr) == (0, "")
-    assert running.process.poll() is None
-
-
 # ---- following
 
 
@@ -195,145 +180,3 @@ def test_nobody_reads_the_lines_any_more(project: Project, running: Running) -> 
         process.wait()
         process.stderr.close()
     assert running.process.poll() is None
-
-
-# ---- status --watch
-
-
-def test_status_goes_on_on_a_terminal(project: Project, running: Running) -> None:
-    """It is printed again every second, in colours, until Ctrl-C."""
-    with Following(project, "status", "--watch", terminal=True) as following:
-        following.wait_for("\x1b[32mready")
-        assert project.command("stop", "coach").returncode == 0
-        following.wait_for("\x1b[33mstopped")
-        following.wait_for("stopped by an operator")
-        assert "\x1b[2J" in following.text  # the screen is cleared
-        last = ESCAPES.sub("", following.text.rpartition("\x1b[2J")[2])
-        assert last.count("flask-supervisor 0") <= 1
-        assert following.end(signal.SIGINT) == (1, "")  # as `status`: one app is not ready
-    assert running.process.poll() is None
-
-
-def test_status_goes_on_in_a_pipe(project: Project, running: Running) -> None:
-    """Without a terminal there are no colours; --watch and --json exclude each other."""
-    with Following(project, "status", "--watch") as following:
-        eventually(lambda: following.text.count("flask-supervisor 0") >= 2)
-        assert "\x1b" not in following.text
-        assert following.end(signal.SIGINT) == (0, "")
-    assert project.command("status", "--watch", "--json").returncode == 2
-    assert running.process.poll() is None
-
-
-# ---- completion
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """Return a folder for the PATH, with the command under its own name."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    file = folder / "flask-supervisor"
-    file.write_text(f"#!{sys.executable}\nfrom supervisor.cli.main import main\nmain()\n")
-    file.chmod(0o755)
-    return folder
-
-
-def completed(project: Project, program: Path, *words: str) -> set[str]:
-    """Return the completions of the last word."""
-    env = environment(
-        _FLASK_SUPERVISOR_COMPLETE="bash_complete",
-        COMP_WORDS=" ".join(["flask-supervisor", *words]),
-        COMP_CWORD=str(len(words)),
-    )
-    result = subprocess.run(
-        [program / "flask-supervisor"],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=project.folder,
-        check=False,
-    )
-    assert result.stderr == ""
-    return {line.partition(",")[2] for line in result.stdout.splitlines() if line}
-
-
-def test_completion_knows_commands_and_apps(project: Project, program: Path) -> None:
-    """It completes commands, options, and the names of apps in the effective configuration."""
-    for name in ("admin", "coach", "camera"):
-        project.app(name)
-    project.write()
-    assert completed(project, program, "sta") == {"start", "status"}
-    assert completed(project, program, "config", "") == {"check", "history", "restore", "show"}
-    assert "--since" in completed(project, program, "logs", "--")
-    for command in ("start", "stop", "restart", "reload", "logs", "check"):
-        assert completed(project, program, command, "c") == {"coach", "camera"}, command
-    elsewhere = project.folder / "elsewhere.toml"
-    elsewhere.write_text('[apps.clock]\ntarget = "a:b"\nport = 7000\n', encoding="utf-8")
-    assert completed(project, program, "start", "--config", str(elsewhere), "c") == {"clock"}
-
-
-def test_completion_without_a_configuration(project: Project, program: Path) -> None:
-    """There are no completions, and no error text in the command line."""
-    assert completed(project, program, "start", "c") == set()
-    project.config.write_text("[broken\n", encoding="utf-8")
-    assert completed(project, program, "start", "c") == set()
-
-
-def test_completion_in_a_shell(project: Project, program: Path) -> None:
-    """The line in the guide works in bash."""
-    project.app("coach")
-    project.write()
-    script = (
-        'eval "$(_FLASK_SUPERVISOR_COMPLETE=bash_source flask-supervisor)"\n'
-        "COMP_WORDS=(flask-supervisor stop c) COMP_CWORD=2\n"
-        "_flask_supervisor_completion flask-supervisor\n"
-        'echo "${COMPREPLY[@]}"\n'
-    )
-    result = subprocess.run(
-        ["bash", "-c", script],
-        capture_output=True,
-        text=True,
-        env=environment(PATH=f"{program}:{os.environ['PATH']}"),
-        cwd=project.folder,
-        check=False,
-    )
-    assert (result.stdout, result.stderr) == ("coach\n", "")
-
-
-# ---- help
-
-
-def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the words of every command and group."""
-    yield words
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from commands(inner, (*words, name))
-
-
-@pytest.mark.parametrize("words", list(commands(main.cli)), ids=" ".join)
-def test_every_command_helps(words: tuple[str, ...]) -> None:
-    """Exit code 0, an example that begins like the command, and a line for each option."""
-    for option in ("--help", "-h"):
-        result = CliRunner().invoke(main.cli, [*words, option], prog_name="flask-supervisor")
-        assert result.exit_code == 0
-        assert re.search(
-            f"Example: (sudo )?{' '.join(['flask-supervisor', *words])}", result.output
-        )
-        assert "Usage: flask-supervisor" in result.output
-
-
-def test_help_works_without_a_configuration(tmp_path: Path) -> None:
-    """Help needs no configuration; an unknown command exits with code 2."""
-    for words, code in ((["--help"], 0), (["logs", "--help"], 0), (["--version"], 0), (["x"], 2)):
-        result = subprocess.run(
-            [sys.executable, "-m", "supervisor", *words],
-            capture_output=True,
-            env=environment(),
-            cwd=tmp_path,
-            check=False,
-        )
-        assert result.returncode == code, result.stderr
