@@ -1,7 +1,6 @@
 """``flask-supervisor config check``, ``show``, ``history`` and ``restore``."""
 
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import click
 
 from supervisor.cli.options import config_option, group_config_option, json_option, load
-from supervisor.cli.output import print_json
+from supervisor.cli.output import local_time, print_json
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
 from supervisor.config.history import ConfigHistory, HistoryError, KeptConfig, digest_of
@@ -151,7 +150,7 @@ def _digest_in(file: Path) -> str | None:
 
 
 def _kept_at(entry: KeptConfig) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time_s))
+    return local_time(entry.time_s, timespec="minutes")
 
 
 def _document(entry: KeptConfig, present: str | None) -> dict[str, Any]:

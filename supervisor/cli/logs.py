@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from supervisor.cli.options import app_names, client, config_option, json_option
-from supervisor.cli.output import print_json
+from supervisor.cli.output import local_time, print_json
 from supervisor.values.errors import ControlError
 
 _FOLLOW_S = 0.3  # between two requests for new lines
@@ -131,16 +131,11 @@ def _show(
 
 
 def _print_line(line: Record) -> None:
-    head = f"{_clock(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
+    head = f"{local_time(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
     click.secho(head, dim=True, nl=False)
     click.secho(line["text"], fg=None if line["output"] else "cyan")
 
 
 def _print_event(event: Record) -> None:
-    click.secho(f"{_clock(event['time'])} {event['app'] or '-':<10} ", dim=True, nl=False)
+    click.secho(f"{local_time(event['time'])} {event['app'] or '-':<10} ", dim=True, nl=False)
     click.echo(event["text"])
-
-
-def _clock(rfc3339: str) -> str:
-    """Return date and time without the letters between, in UTC."""
-    return rfc3339.replace("T", " ").removesuffix("Z")

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import click
@@ -75,6 +76,23 @@ def _lines(text: str, head: str, indent: int, stream: IO[str] | None) -> list[st
     )
     first, *others = wrapper.wrap(text) or [head]
     return [first[len(head) :], *(line[indent:] for line in others)]
+
+
+def local_time(moment: str | float, *, timespec: str = "seconds") -> str:
+    """Return a time in the zone of this machine, with its offset: ``2026-11-23 10:15:03+01:00``.
+
+    ``moment`` is a time in RFC 3339, as the supervisor reports them, or seconds since 1970. A text
+    that is no such time is returned unchanged.
+    """
+    try:
+        known = (
+            datetime.fromisoformat(moment)
+            if isinstance(moment, str)
+            else datetime.fromtimestamp(moment, UTC)
+        )
+        return known.astimezone().isoformat(sep=" ", timespec=timespec)
+    except (ValueError, OverflowError, OSError):
+        return str(moment)
 
 
 def age_text(seconds: float) -> str:

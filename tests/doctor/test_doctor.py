@@ -114,7 +114,7 @@ def test_a_clock_that_is_not_set(wall_s: float, status: Status) -> None:
     """A Raspberry Pi without a network boots in the past."""
     found = machine.clock(lambda: wall_s)
     assert found.status is status
-    assert time.strftime("%Y-%m-%d", time.gmtime(wall_s)) in found.text
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_s)) in found.text
 
 
 # ---- configuration
