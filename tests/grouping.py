@@ -1,4 +1,4 @@
-"""Three apps around one registry in memory: two of Flask, and a threaded TCP server of lines."""
+"""Three apps that share a registry in memory: two Flask apps, and a line-based TCP server."""
 
 import contextlib
 import socket
@@ -104,7 +104,7 @@ class Field:
 
     @classmethod
     def make(cls, project: Project, *, devices: bool = True, **keys: Any) -> "Field":
-        """Write the apps into one folder, and configure them; ``keys`` are for each of them."""
+        """Write the apps into one folder, and configure them; ``keys`` apply to each."""
         made = cls(project)
         ports = free_ports(3)
         made.write("registry", REGISTRY)
@@ -130,7 +130,7 @@ class Field:
         return made
 
     def write(self, module: str, source: str) -> None:
-        """Write a module of theirs."""
+        """Write one of their modules."""
         folder = self.project.folder / "field"
         folder.mkdir(exist_ok=True)
         (folder / f"{module}.py").write_text(source, encoding="utf-8")
@@ -169,7 +169,7 @@ class Field:
 
 @contextlib.contextmanager
 def held(port: int) -> Any:
-    """Listen on ``port``, as somebody else."""
+    """Listen on ``port``, as a port holder."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

@@ -62,12 +62,12 @@ class ProcessCase:
         return self
 
     def ready(self, *, later_s: float = 0.0) -> list[Action]:
-        """Let all that import be ready."""
+        """Make all importing workers ready."""
         self.now += later_s
         return self.take(*(Ready(w.number) for w in self.process.of(WorkerPhase.IMPORTING)))
 
     def beat(self, *, later_s: float = 0.0) -> None:
-        """Let time go by, in which all that serve or wait show a sign of life."""
+        """Advance the clock; all workers that serve or are paused send heartbeats."""
         end = self.now + later_s
         while self.now < end:
             self.now = min(self.now + HEARTBEAT_S, end)
