@@ -47,7 +47,7 @@ class Writer:
     def __init__(self, name: str, target: Path, limits: Limits, packed: int | None) -> None:
         self.name = name
         self._target = target
-        self._limits = limits
+        self.limits = limits
         self._packed = packed  # the size of the archive; None for a folder
         self._kinds: dict[str, str] = {}
         self._links: list[tuple[str, str]] = []
@@ -114,11 +114,11 @@ class Writer:
     def grow(self, size: int) -> None:
         """Count bytes that come out of the source."""
         self._size += size
-        if self._size > self._limits.size_max:
-            self.refuse(f"more than {self._limits.size_max // 2**20} MiB come out of it")
+        if self._size > self.limits.size_max:
+            self.refuse(f"more than {self.limits.size_max // 2**20} MiB come out of it")
         packed = self._packed
-        if packed is not None and self._size > max(_RATIO_FROM, self._limits.ratio_max * packed):
-            self.refuse(f"it grows more than {self._limits.ratio_max} times: it is no source code")
+        if packed is not None and self._size > max(_RATIO_FROM, self.limits.ratio_max * packed):
+            self.refuse(f"it grows more than {self.limits.ratio_max} times: it is no source code")
 
     def _new(self, path: str, kind: str) -> None:
         if not path:
@@ -139,8 +139,8 @@ class Writer:
             (self._target / parent).mkdir(exist_ok=True)
 
     def _count(self) -> None:
-        if len(self._kinds) > self._limits.files_max:
-            self.refuse(f"more than {self._limits.files_max} files come out of it")
+        if len(self._kinds) > self.limits.files_max:
+            self.refuse(f"more than {self.limits.files_max} files come out of it")
 
 
 class CountedStream:
