@@ -9,12 +9,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from supervisor.releases import source_folder, tar_source, zip_source
 from supervisor.releases.unpack_writer import Limits, UnpackError, Writer
+from supervisor.source.manifest import link_stays_inside
 
 # What tarfile and zipfile raise for garbage, beside their own errors.
 _UNREADABLE = (
@@ -30,32 +31,62 @@ _UNREADABLE = (
 _TOPS_IGNORED = ("pax_global_header", "__MACOSX", ".DS_Store")
 
 
+class Links(NamedTuple):
+    """The links of a source with their targets; those that lead out of it are not created."""
+
+    created: dict[str, str]
+    leading_out: dict[str, str]
+
+
 def unpack(
     source: Path,
     target: Path,
     *,
     limits: Limits | None = None,
     only: Collection[str] | None = None,
-) -> None:
+    home: Path | None = None,
+) -> Links:
     """Put what is in ``source`` into the empty folder ``target``; raises `UnpackError`.
 
-    Of a folder, which may be an operator's whole project, ``only`` these entries are taken. After
+    Of a folder, which may be an operator's whole project, ``only`` these entries are taken. Links
+    may lead into ``home``, the app's own folder; those that lead elsewhere are not created. After
     an error, what is in ``target`` must not be used. Blocks on the disk.
     """
-    name = source.name
+    name, limits = source.name, limits or Limits()
     try:
         if source.is_dir():
-            source_folder.copy_folder(source, Writer(name, target, limits or Limits(), None), only)
-            return
+            writer = Writer(name, target, limits, None, home)
+            source_folder.copy_folder(source, writer, only)
+            return Links(writer.links, writer.leading_out)
         with source.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            writer = Writer(name, target, limits or Limits(), size)
+            writer = Writer(name, target, limits, size, home)
             _unpack_stream(stream, writer, stream.read(512))
+            return Links(writer.links, writer.leading_out)
     except OSError as error:
         where = error.filename if isinstance(error.filename, str) else str(source)
         if where.startswith(f"{target}/"):
             where = os.path.relpath(where, target)
         raise UnpackError(f"cannot unpack {name}: {where}: {error.strerror or error}") from error
+
+
+def refuse_links(source: Path, links: Links, root: str, include: Iterable[str]) -> None:
+    """Raise `UnpackError` if a link in the entries ``include`` of ``root`` leads out of ``root``.
+
+    ``root`` is a folder in the source. Links elsewhere don't matter.
+    """
+    for path, leads_to in sorted({**links.created, **links.leading_out}.items()):
+        inside = os.path.relpath(path, root)
+        is_inside = leads_to.startswith("/") or link_stays_inside(inside, leads_to)
+        if path in links.created and is_inside:
+            continue
+        for entry in include:
+            if f"{inside}/".startswith(f"{entry}/") or entry.startswith(f"{inside}/"):
+                raise UnpackError(
+                    f"cannot unpack {source.name}: the link {path} leads out of it, "
+                    f"to {leads_to[:80]!r}",
+                    hint="replace it by what it leads to, or leave it out of `include`",
+                )
 
 
 def find_root(folder: Path, include: Collection[str]) -> Path:
