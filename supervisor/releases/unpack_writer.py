@@ -64,6 +64,13 @@ class Writer:
         """Raise the error that says why the source is not used."""
         raise UnpackError(f"cannot unpack {self.name}: {why}", hint=hint)
 
+    def refuse_changed(self, what: str) -> NoReturn:
+        """Raise the error that says that the source changed while it was read."""
+        self.refuse(
+            f"{what} changed while it was read",
+            hint="repeat it when nothing writes there any more",
+        )
+
     def path(self, name: str) -> str:
         """Return the path that a name in the source stands for; empty for the top itself."""
         path = name.removesuffix("/")
@@ -83,7 +90,7 @@ class Writer:
         self._parents(path)
         if self._kinds.setdefault(path, "folder") != "folder":
             self.refuse(f"{path} is in it as a folder, and as something else")
-        self._count()
+        self.insist_on_count(len(self._kinds))
         (self._target / path).mkdir(exist_ok=True)
 
     def file(self, path: str, stream: Readable, mode: int) -> None:
@@ -150,6 +157,11 @@ class Writer:
         if packed is not None and self._size > max(_RATIO_FROM, self.limits.ratio_max * packed):
             self.refuse(f"it grows more than {self.limits.ratio_max} times: it is no source code")
 
+    def insist_on_count(self, files: int) -> None:
+        """Refuse a source that more files come out of than are allowed."""
+        if files > self.limits.files_max:
+            self.refuse(f"more than {self.limits.files_max} files come out of it")
+
     def _new(self, path: str, kind: str) -> None:
         if not path:
             self.refuse("its top is no folder")
@@ -157,7 +169,7 @@ class Writer:
         if path in self._kinds:
             self.refuse(f"{path} is in it twice")
         self._kinds[path] = kind
-        self._count()
+        self.insist_on_count(len(self._kinds))
 
     def _parents(self, path: str) -> None:
         parts = path.split("/")[:-1]
@@ -165,12 +177,8 @@ class Writer:
             parent = "/".join(parts[:depth])
             if self._kinds.setdefault(parent, "folder") != "folder":
                 self.refuse(f"{parent} is in it as a folder, and as something else")
-            self._count()
+            self.insist_on_count(len(self._kinds))
             (self._target / parent).mkdir(exist_ok=True)
-
-    def _count(self) -> None:
-        if len(self._kinds) > self.limits.files_max:
-            self.refuse(f"more than {self.limits.files_max} files come out of it")
 
 
 class CountedStream:

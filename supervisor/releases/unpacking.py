@@ -5,6 +5,7 @@ Any error means: nothing of it is used.
 
 import gzip
 import os
+import stat
 import struct
 import tarfile
 import zipfile
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from supervisor.releases import source_folder, tar_source, zip_source
+from supervisor.releases import disk_errors, source_folder, tar_source, zip_source
 from supervisor.releases.unpack_writer import Limits, UnpackError, Writer
 from supervisor.source.manifest import link_stays_inside
 
@@ -28,6 +29,8 @@ _UNREADABLE = (
     MemoryError,
     struct.error,
 )
+_KINDS = "it is none of: folder, .tar.gz, .tar, .zip"
+_PACK = "make one with: tar czf app.tar.gz FILES"
 _TOPS_IGNORED = ("pax_global_header", "__MACOSX", ".DS_Store")
 
 
@@ -58,16 +61,42 @@ def unpack(
             writer = Writer(name, target, limits, None, home)
             source_folder.copy_folder(source, writer, only)
             return Links(writer.links, writer.leading_out)
-        with source.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            writer = Writer(name, target, limits, size, home)
+        with _open(source) as stream:
+            before = os.fstat(stream.fileno())
+            writer = Writer(name, target, limits, before.st_size, home)
             _unpack_stream(stream, writer, stream.read(512))
+            if _stamp(os.fstat(stream.fileno())) != _stamp(before):
+                writer.refuse_changed(name)
             return Links(writer.links, writer.leading_out)
     except OSError as error:
+        raise _cannot(source, target, home, error) from error
+
+
+def _open(source: Path) -> IO[bytes]:
+    """Open an archive; raises `UnpackError` for what is no file, and does not open it."""
+    fd = -1
+    status = source.stat()
+    if stat.S_ISREG(status.st_mode):  # opening a device may do something, a pipe waits
+        fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        status = os.fstat(fd)  # of what was opened: it may be another one by now
+    if not stat.S_ISREG(status.st_mode):
+        if fd >= 0:
+            os.close(fd)
+        raise UnpackError(f"cannot unpack {source.name}: {_KINDS}", hint=_PACK)
+    return os.fdopen(fd, "rb")
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _cannot(source: Path, target: Path, home: Path | None, error: OSError) -> UnpackError:
+    why = disk_errors.reason(error, home or target)
+    if not disk_errors.is_full(error):
         where = error.filename if isinstance(error.filename, str) else str(source)
-        if where.startswith(f"{target}/"):
-            where = os.path.relpath(where, target)
-        raise UnpackError(f"cannot unpack {name}: {where}: {error.strerror or error}") from error
+        place = os.path.relpath(where, target) if where.startswith(f"{target}/") else where
+        why = f"{place}: {why}"
+    return UnpackError(f"cannot unpack {source.name}: {why}")
 
 
 def refuse_links(source: Path, links: Links, root: str, include: Iterable[str]) -> None:
@@ -120,10 +149,7 @@ def _unpack_stream(stream: IO[bytes], writer: Writer, head: bytes) -> None:
         elif head[257:262] == b"ustar":
             tar_source.unpack_tar(stream, writer)
         else:
-            writer.refuse(
-                "it is none of: folder, .tar.gz, .tar, .zip",
-                hint="make one with: tar czf app.tar.gz FILES",
-            )
+            writer.refuse(_KINDS, hint=_PACK)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
         writer.refuse(f"it is damaged, or not complete: {error}")
     except _UNREADABLE as error:
