@@ -18,12 +18,12 @@ from supervisor.releases.app_code import AppCode, Document
 from supervisor.releases.release import ReleaseError
 from supervisor.source import app_entries
 from supervisor.source.import_survey import own_files
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.worker_factory import DATA_VARIABLE
 from supervisor.worker.importing import app_search_path
 
 
-def code_of(config: Config, services: Mapping[str, Service], app: str) -> AppCode:
+def code_of(config: Config, services: Mapping[str, AppProcess], app: str) -> AppCode:
     """Give the code of an app; what belongs to it may be left to `known`."""
     path = config.app_path(app)
     others = [other for other in config.apps if other != app and config.app_path(other) == path]
@@ -36,7 +36,7 @@ def code_of(config: Config, services: Mapping[str, Service], app: str) -> AppCod
     )
 
 
-def include_of(config: Config, services: Mapping[str, Service], app: str) -> tuple[str, ...]:
+def include_of(config: Config, services: Mapping[str, AppProcess], app: str) -> tuple[str, ...]:
     """Give what belongs to an app: what is configured, else what it has imported so far.
 
     Where that isn't known either, `known` finds out.
