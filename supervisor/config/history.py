@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.files import atomic_file
+from supervisor.files import atomic_file, safe_folder
+from supervisor.files.state_dir import opened_state
 from supervisor.values.errors import SupervisorError
 
 KEPT = 20
@@ -111,12 +112,15 @@ class ConfigHistory:
         Mode and owner stay as they are; a link stays one. Raises `HistoryError`.
         """
         text = self.read(entry)
-        target = Path(os.path.realpath(file))
         mode, owner, present = 0o600, None, None
         try:
-            status = target.stat()
+            target = safe_folder.resolve(file)
+        except OSError as error:
+            raise _cannot_write(file, error) from error
+        try:
+            with safe_folder.opened(target.parent) as folder:
+                present, status = safe_folder.read_file(target.name, folder)
             mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
-            present = target.read_bytes()
         except FileNotFoundError:
             pass  # it was lost: there is nothing to keep
         except OSError as error:
@@ -141,12 +145,15 @@ class ConfigHistory:
 
         Whoever restores with sudo must leave nothing that the supervisor can't read.
         """
-        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = self._folder.parent.stat()
-        if not self._folder.exists():
-            self._folder.mkdir(mode=0o700)
-            with contextlib.suppress(PermissionError):  # only root may give it away
-                os.chown(self._folder, status.st_uid, status.st_gid)
+        with opened_state(self._folder.parent) as state:
+            status = os.fstat(state)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder.name, 0o700, dir_fd=state)
+                with (
+                    safe_folder.opened(Path(self._folder.name), within=state) as folder,
+                    contextlib.suppress(PermissionError),  # only root may give it away
+                ):
+                    os.fchown(folder, status.st_uid, status.st_gid)
         return status.st_uid, status.st_gid
 
     def _tidy(self, worked: bool) -> None:
@@ -163,7 +170,7 @@ def _entry(path: Path) -> KeptConfig | None:
     if named is None:
         return None
     try:
-        status = path.stat()
+        status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _SIZE_MAX:
             return None
         digest = digest_of(path.read_bytes())

@@ -13,6 +13,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from supervisor.files import safe_folder
+
 TEMPORARY = ".new-"  # begins the names of what is not complete yet; whoever finds one may drop it
 _CHUNK = 1024 * 1024
 
@@ -24,25 +26,33 @@ def write_whole(
 ) -> None:
     """Replace ``path`` by a file with ``data``; after an error or a power cut the old one is there.
 
-    ``owner`` (uid, gid) is set as far as this user may. Raises OSError.
+    ``owner`` (uid, gid) is set as far as this user may. A link at ``path`` is replaced; links on
+    the way are followed as in `safe_folder`. Raises OSError.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            if owner is not None:
-                with contextlib.suppress(PermissionError):  # only root may give files away
-                    os.fchown(stream.fileno(), *owner)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with safe_folder.opened(path.parent) as folder:
+        temporary = f"{TEMPORARY}{os.getpid()}-{path.name}"
+        _unlink(temporary, folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as stream:
+                stream.write(data)
+                if owner is not None:
+                    with contextlib.suppress(PermissionError):  # only root may give files away
+                        os.fchown(stream.fileno(), *owner)
+                os.fchmod(stream.fileno(), mode)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            error.filename, error.filename2 = str(path), None
+            _unlink(temporary, folder)
+            raise
+        _sync(folder)
+
+
+def _unlink(name: str, folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def copy_file(source: Path, target: Path, *, mode: int) -> str:
@@ -85,12 +95,17 @@ def sync_folder(path: Path) -> None:
     """Bring what was created, renamed or removed in a folder to the disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        _sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that can't sync folders
             raise
-    finally:
-        os.close(fd)
 
 
 def sync_file_system(path: Path) -> None:

@@ -5,14 +5,19 @@ however that ends, so nothing has to be cleaned up after a crash.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+from supervisor.files import safe_folder
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
-_ENTRIES = ("lock", "control.sock", "releases", "config", "events", "data", "tmp")
+_ENTRIES = (".gitignore", "lock", "control.sock", "releases", "config", "events", "data", "tmp")
+_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o700
 
 
@@ -22,7 +27,7 @@ def lock_holder(path: Path) -> str | None:
     None also for a folder that can't be looked at.
     """
     try:
-        fd = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path / "lock", os.O_RDONLY | _OPEN)
     except OSError:
         return None
     try:
@@ -32,6 +37,41 @@ def lock_holder(path: Path) -> str | None:
     finally:
         os.close(fd)
     return None
+
+
+@contextlib.contextmanager
+def opened_state(path: Path) -> Iterator[int]:
+    """Open the state folder for ``dir_fd=``; create it if it is missing. Raises OSError.
+
+    git leaves a new one alone: ``git stash -u`` in the app's checkout took lock and releases away.
+    """
+    is_new = not os.path.lexists(path)
+    with safe_folder.opened(path, create_mode=_FOLDER_MODE) as folder:
+        if is_new:
+            _write_gitignore(folder)
+        yield folder
+
+
+def _write_gitignore(folder: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
+    with contextlib.suppress(OSError):  # a full disk: nothing else depends on it
+        fd = os.open(".gitignore", flags, 0o600, dir_fd=folder)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(b"*\n")
+
+
+def _open_lock(folder: int) -> int:
+    """Open the lock, and create it if it is missing; raises OSError, also for a link."""
+    try:
+        fd = os.open("lock", os.O_RDWR | os.O_CREAT | _OPEN, 0o600, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # its target would be overwritten
+            error.strerror = "lock in it is a link"
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "lock in it is not a regular file")
+    return fd
 
 
 class StateDir:
@@ -62,8 +102,8 @@ class StateDir:
         Raises `AlreadyRunning`, or `SupervisorError` when the folder can't be used.
         """
         try:
-            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with opened_state(self.path) as folder:
+                fd = _open_lock(folder)
         except OSError as error:
             raise SupervisorError(
                 f"cannot use the state folder {self.path}: {error.strerror}",
@@ -86,9 +126,11 @@ class StateDir:
     def locked_by(self) -> int | None:
         """Give the pid that the last holder of the lock left in it, as far as it can be read."""
         try:
-            found = re.match(r"pid (\d+)", (self.path / "lock").read_text(errors="replace"))
+            with safe_folder.opened(self.path) as folder:
+                text, _ = safe_folder.read_file("lock", folder, 200)
         except OSError:
             return None
+        found = re.match(rb"pid (\d+)", text)
         return int(found[1]) if found else None
 
     def unlock(self) -> None:
@@ -103,7 +145,8 @@ class StateDir:
 
     def make_data_dir(self, app: str) -> None:
         """Create the folder for the data of ``app`` if it is missing; raises OSError."""
-        self.data_dir(app).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        with safe_folder.opened(self.data_dir(app), create_mode=_FOLDER_MODE):
+            pass
 
     def entries(self) -> list[Path]:
         """Give everything in the folder that is the supervisor's or its apps', if it is there."""

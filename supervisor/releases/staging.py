@@ -26,9 +26,14 @@ def stage_source(code: AppCode, source: Path, explicit: bool) -> Document:
     if source.is_dir():
         names = {entry.split("/")[0] for entry in code.include}
         only = names if explicit else names | set(app_entries.candidates(source))
-    unpacking.unpack(source, folder, only=only)
+    links = unpacking.unpack(source, folder, only=only, home=code.path)
+    unpacking.refuse_links(source, links, ".", code.include)
     wanted = code.include or tuple(app_entries.candidates(folder))
-    return {"staged": str(unpacking.find_root(folder, wanted))}
+    root = unpacking.find_root(folder, wanted)
+    if not explicit:
+        wanted += tuple(app_entries.candidates(root))
+    unpacking.refuse_links(source, links, os.path.relpath(root, folder), wanted)
+    return {"staged": str(root)}
 
 
 def stage_release(code: AppCode, wanted: str | None) -> Document:

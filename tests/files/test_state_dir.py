@@ -4,12 +4,13 @@ import os
 import resource
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from harness import Project, eventually, process_in_test
 
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
@@ -20,7 +21,7 @@ TIMEOUT_S = 30.0
 HOLD = """
 import sys, time
 from pathlib import Path
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 StateDir(Path(sys.argv[1])).lock("2026-03-01T12:00:00Z")
 print("locked", flush=True)
 time.sleep(600)
@@ -88,7 +89,7 @@ HOLD_WITH_A_CHILD = """
 import os, sys, time
 from pathlib import Path
 from supervisor.process.fork import fork_child
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 state = StateDir(Path(sys.argv[1]))
 state.lock("now")
 child = fork_child(lambda connection: time.sleep(600), name="fs-test")
@@ -223,3 +224,76 @@ def test_a_data_folder_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(OSError, match="data"):
         StateDir(tmp_path).make_data_dir("coach")
+
+
+# ---- what is not the supervisor's own
+
+
+@pytest.mark.parametrize("target", ["important", "missing"])
+def test_a_lock_that_is_a_link(tmp_path: Path, target: str) -> None:
+    """Its target is neither overwritten nor created; the message says what is wrong."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (tmp_path / "important").write_text("precious")
+    (state / "lock").symlink_to(tmp_path / target)
+    with pytest.raises(SupervisorError, match="lock in it is a link"):
+        StateDir(state).lock(STARTED)
+    assert StateDir(state).locked_by() is None
+    assert lock_holder(state) is None
+    assert (tmp_path / "important").read_text() == "precious"
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.timeout(20)
+def test_a_lock_that_is_a_pipe(tmp_path: Path) -> None:
+    """Nobody waits for a writer."""
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(SupervisorError, match="lock in it is not a regular file"):
+        StateDir(tmp_path).lock(STARTED)
+    assert StateDir(tmp_path).locked_by() is None
+    assert lock_holder(tmp_path) is None
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["state", "state/data"])
+def test_root_is_not_led_out_of_the_state_folder(tmp_path: Path, name: str) -> None:
+    """A folder that the service's user replaced by a link is not used."""
+    owned, target = tmp_path / "owned", tmp_path / "target"
+    (owned / name).parent.mkdir(parents=True)
+    target.mkdir()
+    (owned / name).symlink_to(target)
+    for path in (owned / name, owned, owned / "state"):
+        os.lchown(path, 1000, 1000)
+    state = StateDir(owned / "state")
+    if name == "state":
+        with pytest.raises(SupervisorError, match="root follows no link"):
+            state.lock(STARTED)
+    with pytest.raises(OSError, match="root follows no link"):
+        state.make_data_dir("coach")
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.debian("git")
+def test_git_leaves_the_state_folder_alone(tmp_path: Path) -> None:
+    """``git stash -u`` and ``git clean`` in the app's checkout don't take it away."""
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    state = StateDir(tmp_path / ".flask-supervisor")
+    state.lock(STARTED)
+    try:
+        (state.path / "releases").mkdir()
+        (state.path / "releases/kept").touch()
+        for words in (["stash", "-u"], ["clean", "-q", "-f", "-d"]):
+            subprocess.run([*git, *words], cwd=tmp_path, check=True, capture_output=True)
+        assert (state.path / "releases/kept").exists()
+        assert (state.path / "lock").exists()
+        assert state.path / ".gitignore" in state.entries()
+    finally:
+        state.unlock()
+
+
+def test_a_state_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
+    """Only a new one gets a ``.gitignore``: an operator may want it in git."""
+    assert lock_and_unlock(tmp_path)
+    assert not (tmp_path / ".gitignore").exists()
