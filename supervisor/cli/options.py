@@ -39,7 +39,8 @@ def _config_option(command: _Command, *, is_group: bool) -> _Command:
         callback=_named_config,
         expose_value=not is_group,
         help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
-        "./supervisor.toml, ./config/supervisor.toml, /etc/flask-supervisor/supervisor.toml.",
+        "supervisor.toml or config/supervisor.toml in this folder or one above it, "
+        "/etc/flask-supervisor/supervisor.toml.",
     )
     return option(command)
 

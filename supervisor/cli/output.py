@@ -37,8 +37,8 @@ def print_error(error: SupervisorError) -> None:
     for line in error.message.splitlines():
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(line, err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+    for line in (error.hint or "").splitlines():
+        click.echo(f"  {line}", err=True)
 
 
 def print_note(text: str) -> None:

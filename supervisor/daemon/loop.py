@@ -129,7 +129,7 @@ class Supervisor:
     async def _run_locked(self) -> int:
         config = self._runtime.config
         become_subreaper()
-        scrub_environment(config.sources.variables)
+        scrub_environment(config.origins.variables)
         self._handle_signals()
         listener = listen(self._state.control_socket)
         server = ControlServer(listener, self._methods, ENDING_WITH_CLIENT)
@@ -258,7 +258,7 @@ class Supervisor:
     def _apply(self, config: Config, changes: Changes) -> None:
         """Put ``config``, which changes what ``changes`` says, into effect."""
         self._runtime.config = config
-        scrub_environment(config.sources.variables)
+        scrub_environment(config.origins.variables)
         self._journal.add_secrets(config.secret_values())
         self._make_data_dirs()
         self._processes.configure(changes)

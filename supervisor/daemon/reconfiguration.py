@@ -49,7 +49,7 @@ class Reconfigurer:
             before = self._runtime.config
             self._record(f"reading the configuration anew, for {by}")
             try:
-                config = await read(before.file, before.sources.environment)
+                config = await read(before.file, before.origins.environment)
             except ConfigError as error:
                 self._refuse(error)
                 raise

@@ -96,10 +96,10 @@ class PortBinder:
         if cause is None:
             core.step_app(name, SharingChanged(None))
             text = f"port {port} is ours alone again"
-            core.runtime.journal.record(EventKind.FOREIGN, text, app=name)
+            core.runtime.journal.record(EventKind.PORT_SHARED, text, app=name)
             return
         holder = cause.reason.removeprefix(f"port {port} is in use by ")
         text = f"port {port} has another listener, which takes a part of the requests: {holder}"
         core.step_app(name, SharingChanged(Cause(reason=text, hint=cause.hint)))
         text = f"{text} ({cause.hint})"
-        core.runtime.journal.record(EventKind.FOREIGN, text, app=name, problem=True)
+        core.runtime.journal.record(EventKind.PORT_SHARED, text, app=name, problem=True)

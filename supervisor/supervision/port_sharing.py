@@ -50,7 +50,7 @@ class PortSharing:
         except OSError as error:
             self._works = False
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
-            self._runtime.journal.record(EventKind.FOREIGN, text, app=None, problem=True)
+            self._runtime.journal.record(EventKind.PORT_SHARED, text, app=None, problem=True)
             return
         own, address = port.inode, listener.getsockname()[0]
         others = frozenset(s.inode for s in sockets if s.inode != own and _meet(s.address, address))
