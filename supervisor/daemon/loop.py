@@ -67,21 +67,9 @@ class Supervisor:
         )
         self._stop_signals = 0
         self._stopped = asyncio.Event()
-        changes = ChangeSignal()
-        self._journal = Journal(
-            log, changes, config.secret_values(), now=time.monotonic, wall=wall_time
-        )
         self._unit = Unit(lambda text: self._journal.record(EventKind.HAND_OVER, text, app=None))
-        self._runtime = runtime = Runtime(
-            config=config,
-            signal=changes,
-            journal=self._journal,
-            pool=WorkerPool(changes, prepare=self._prepare_worker, kept=self._unit.fds_for_workers),
-            jobs=BackgroundJobs(),
-            sockets=self._unit.sockets,
-            now=time.monotonic,
-            wall=wall_time,
-        )
+        self._runtime = runtime = self._make_runtime(config)
+        self._journal = runtime.journal
         factory = WorkerFactory(
             runtime, self._state, lambda message: self._watching.on_message(message)
         )
@@ -89,14 +77,12 @@ class Supervisor:
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._watching = FileWatching(runtime, self._processes)
         self._reconfigurer = Reconfigurer(runtime, self._apply)
-        self._feed = StatusFeed(
-            runtime, self._processes, self._stand_in, self._about, self._own_checks
-        )
+        feed = StatusFeed(runtime, self._processes, self._stand_in, self._about, self._own_checks)
         self._scheduler = Scheduler(
             runtime,
             self._processes,
             self._stand_in,
-            feed=self._feed,
+            feed=feed,
             watching=self._watching,
             unit=self._unit,
             flush_log=log.flush,
@@ -104,12 +90,26 @@ class Supervisor:
         commands = Commands(
             runtime,
             self._processes,
-            snapshot=self._feed.snapshot,
+            snapshot=feed.snapshot,
             reconfigure=self._reconfigure,
             stale_processes=self._watching.stale_processes,
         )
         self._releases = LazyReleaseMethods(runtime, self._processes, commands)
         self._methods = {**commands.methods(), **self._releases.methods()}
+
+    def _make_runtime(self, config: Config) -> Runtime:
+        changes = ChangeSignal()
+        secrets = config.secret_values()
+        return Runtime(
+            config=config,
+            signal=changes,
+            journal=Journal(self._log, changes, secrets, now=time.monotonic, wall=wall_time),
+            pool=WorkerPool(changes, prepare=self._prepare_worker, kept=self._unit.fds_for_workers),
+            jobs=BackgroundJobs(),
+            sockets=self._unit.sockets,
+            now=time.monotonic,
+            wall=wall_time,
+        )
 
     # ---- from the beginning to the end
 

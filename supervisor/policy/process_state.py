@@ -104,9 +104,8 @@ class Pending(StrEnum):
 class ProcessState:
     """The state of a process. All times are monotonic seconds."""
 
-    since: float  # of ``state``
+    since: float  # of its state
     limits: Limits
-    state: AppState = AppState.BLOCKED
     bound: bool = False  # every port was tried, and one is bound
     stopped: bool = False  # an operator stopped all its apps
     generation: int = 0  # the newest
@@ -140,6 +139,23 @@ class ProcessState:
             for worker in self.workers
             if worker.phase in phases and generation in (None, worker.generation)
         )
+
+    @property
+    def state(self) -> AppState:
+        """What the process is doing, as its ports and its workers have it."""
+        if self.stopped:
+            return AppState.STOPPED
+        if not self.bound:
+            return AppState.BLOCKED
+        serving = self.of(WorkerPhase.READY, generation=self.current)
+        if any(not worker.stuck for worker in serving):
+            return AppState.READY
+        if serving:
+            return AppState.FAILED
+        importing = self.of(WorkerPhase.IMPORTING, generation=self.current)
+        if self.retry_at is None or importing:
+            return AppState.STARTING
+        return AppState.FAILED if self.history.failed else AppState.BACKOFF
 
     @property
     def serving(self) -> WorkerState | None:

@@ -4,7 +4,7 @@ Nothing here does IO or reads a clock: ``now`` (monotonic seconds) and ``rng`` c
 arguments. There are no timer objects: `process_state.next_wakeup` says when an `Elapsed` is
 wanted, and one that comes early or late changes nothing.
 
-The state of a process is not set but derived from what its workers do (`_state`).
+No handler sets the state of a process: it follows from what its workers do (`ProcessState.state`).
 """
 
 from collections.abc import Callable
@@ -79,12 +79,12 @@ def step(process: ProcessState, event: ProcessEvent, now: float, rng: Rng) -> St
 
 
 def _settled(before: ProcessState, process: ProcessState, now: float) -> ProcessState:
-    """Bring what is derived from the workers up to date."""
+    """Bring up to date what follows from the workers and from the state before."""
     if process is before:
         return process
-    state = _state(process)
+    state = process.state
     if state is not before.state:
-        process = replace(process, state=state, since=now)
+        process = replace(process, since=now)
     if state is AppState.READY:
         ready = process.of(WorkerPhase.READY, generation=process.current)
         well = sum(1 for worker in ready if not worker.stuck)
@@ -96,22 +96,6 @@ def _settled(before: ProcessState, process: ProcessState, now: float) -> Process
     if state is AppState.FAILED and process.cause is None:
         process = replace(process, cause=worker_deadlines.stuck_cause(process))
     return process
-
-
-def _state(process: ProcessState) -> AppState:
-    if process.stopped:
-        return AppState.STOPPED
-    if not process.bound:
-        return AppState.BLOCKED
-    serving = process.of(WorkerPhase.READY, generation=process.current)
-    if any(not worker.stuck for worker in serving):
-        return AppState.READY
-    if serving:
-        return AppState.FAILED
-    importing = process.of(WorkerPhase.IMPORTING, generation=process.current)
-    if process.retry_at is None or importing:
-        return AppState.STARTING
-    return AppState.FAILED if process.history.failed else AppState.BACKOFF
 
 
 # ---- the ports

@@ -28,12 +28,21 @@ CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
 def make_process(state: AppState, **fields: Any) -> ProcessState:
     """Return a process that has been in ``state`` for 5 seconds."""
     process = ProcessState(
-        since=NOW - 5, limits=Limits(import_timeout_s=10), state=state, generation=3, current=3
+        since=NOW - 5,
+        limits=Limits(import_timeout_s=10),
+        bound=state is not AppState.BLOCKED,
+        stopped=state is AppState.STOPPED,
+        retry_at=NOW + 5 if state in (AppState.BACKOFF, AppState.FAILED) else None,
+        history=History(failed=state is AppState.FAILED),
+        generation=3,
+        current=3,
     )
     phase = {AppState.STARTING: WorkerPhase.IMPORTING, AppState.READY: WorkerPhase.READY}.get(state)
     if phase is not None:
         process = replace(process, workers=(make_worker(1, phase=phase),))
-    return replace(process, **fields)
+    process = replace(process, **fields)
+    assert process.state is state
+    return process
 
 
 def make_worker(
