@@ -201,6 +201,3 @@ def test_root_restores_no_file_behind_anothers_link(tmp_path: Path, history: Con
         history.restore(history.entries()[0], tmp_path / "owned/supervisor.toml")
     assert secret.read_bytes() == b"root's"
     assert texts(history) == [b"theirs"]
-
-
-# ---- a broken configuration
