@@ -11,6 +11,7 @@ from supervisor.cli.output import config_option, json_option, load
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
 from supervisor.config.history import ConfigHistory, HistoryError, KeptConfig, digest_of, time_text
+from supervisor.config.locate import find
 from supervisor.config.show import planned, settings
 from supervisor.values.errors import ConfigError
 from supervisor.values.redaction import HIDDEN
@@ -74,7 +75,7 @@ def history(config_file: str | None, as_json: bool, wanted: str | None) -> None:
     """List the configurations that came up, newest first, and those that were replaced."""
     if wanted is not None and as_json:
         raise click.UsageError("--show prints a text, --json the list: choose one")
-    file = configuration.find(config_file)
+    file = find(config_file)
     kept = last_good.history(file)
     if wanted is not None:
         click.echo(kept.read(kept.find(wanted)), nl=False)
@@ -102,7 +103,7 @@ def restore(wanted: str | None, config_file: str | None) -> None:
 
     What is in the file now is kept first.
     """
-    file = configuration.find(config_file)
+    file = find(config_file)
     kept = last_good.history(file)
     entry = _last_other(kept, _digest_in(file)) if wanted is None else kept.find(wanted)
     kept.restore(entry, file)

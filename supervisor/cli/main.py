@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -22,8 +23,9 @@ from supervisor.cli.output import (
     print_error,
     print_status,
 )
-from supervisor.config import reader as configuration
-from supervisor.config.reading_child import Reading
+from supervisor.config import reader
+from supervisor.config.locate import find
+from supervisor.config.settings import Config
 from supervisor.config.show import planned
 from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
@@ -103,11 +105,10 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
     from supervisor.systemd.notifier import told
 
     with told(dict(os.environ)):
-        reading = Reading(configuration.find(config_file), last_good=last_good_config)
-        from supervisor.daemon.log import Log  # meanwhile
+        config = _load(find(config_file), last_good_config)
+        from supervisor.daemon.log import Log
         from supervisor.daemon.loop import Supervisor
 
-        config = reading.config()
         log = Log(config.supervisor.log_format, config.supervisor.log_level)
         notes = [*config.problems, *([config.fallback.reason] if config.fallback else [])]
         notes += [f"{path} is set, but has no effect in this version" for path in planned(config)]
@@ -115,6 +116,14 @@ def run(config_file: str | None, reload_on_change: bool, last_good_config: bool)
             log.event(text, app=None, kind="config", problem=True)
         supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
         sys.exit(asyncio.run(supervisor.run()))
+
+
+def _load(file: Path, last_good_config: bool) -> Config:
+    if not last_good_config:
+        return reader.load(file)
+    from supervisor.config import last_good
+
+    return last_good.load(file)
 
 
 @cli.command(epilog="Example: flask-supervisor status --watch")

@@ -10,6 +10,7 @@ import click
 
 from supervisor.client import Client
 from supervisor.config import reader as configuration
+from supervisor.config.locate import find
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError, SupervisorError
@@ -31,7 +32,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 def load(config_file: str | None) -> Config:
     """Load the given configuration file, or the one that is found."""
-    return configuration.load(configuration.find(config_file))
+    return configuration.load(find(config_file))
 
 
 def load_or_none(config_file: str | None) -> Config | None:
@@ -44,7 +45,7 @@ def load_or_none(config_file: str | None) -> Config | None:
 
 def state_dir(config_file: str | None) -> Path:
     """Give the state folder that the configuration names, mistakes in the rest of it aside."""
-    file = configuration.find(config_file)
+    file = find(config_file)
     try:
         return configuration.load_state_dir(file)
     except ConfigError:

@@ -27,7 +27,7 @@ _DISK_FREE_MIN = 50 * 1024 * 1024
 _FILES_PER_APP = 6  # listener, channel, output, and room for a replacement
 _FILES_BASE = 64
 _FIRST_REAL_YEAR = 2024  # a Raspberry Pi without a network begins in the past
-_PACKAGES = ("flask", "werkzeug", "waitress", "attrs", "cattrs", "click", "structlog")
+_PACKAGES = ("flask", "werkzeug", "waitress", "click", "structlog")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,8 @@ TRICKY = """
     encodings.idna curses.panel ctypes.macholib.dyld sqlite3.dbapi2 wsgiref.types zipimport
     multiprocessing.dummy.connection _frozen_importlib_external __future__ __main__ __hello__
     __phello__.spam winreg msvcrt posix pwd.struct sys.monitoring email.mime.text email.MIMEText
-    logging.handlers unittest.mock urllib3.contrib.pyopenssl urllib3.packages.six attr.validators
-    attrs.validators cattr.preconf.json cattrs.preconf.json supervisor.cli apps.web py.path py.test
+    logging.handlers unittest.mock urllib3.contrib.pyopenssl urllib3.packages.six
+    supervisor.cli apps.web py.path py.test
     hypothesis.extra.numpy pytest._pytest _pytest.assertion.rewrite peewee playhouse.flask_utils
     wtforms.ext jinja2.asyncsupport click.testing
     """
@@ -62,7 +62,7 @@ def test_no_installed_module_is_accused(tmp_path: Path) -> None:
 
 PACKAGES = [
     *("flask", "werkzeug", "waitress", "jinja2", "click", "structlog", "peewee", "playhouse"),
-    *("hypothesis", "pytest", "_pytest", "requests", "urllib3", "attr", "cattrs", "wtforms"),
+    *("hypothesis", "pytest", "_pytest", "requests", "urllib3", "wtforms"),
     *("flask_wtf", "httpbin", "packaging", "http.server", "multiprocessing.pool", "wsgiref.types"),
     *("asyncio", "email", "importlib.metadata", "unittest.mock", "logging.config", "json"),
 ]
