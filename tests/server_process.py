@@ -40,7 +40,7 @@ class Serving:
         """Give the metrics of the app, or of the other one."""
         return Metrics.from_json(self.tell("metrics")[name])
 
-    def wait_for_figures(self, name: str = "app", **wanted: Any) -> Metrics:
+    def wait_for_metrics(self, name: str = "app", **wanted: Any) -> Metrics:
         """Wait until the metrics have these values, and give them."""
 
         def matches() -> Metrics:

@@ -1,5 +1,5 @@
-"""Files that outlive a power cut: the state folder, and writes that are whole or not there.
+"""Files that survive a power cut: atomic writes, and the state folder.
 
-May use `values`. Start with `atomic_file`, which everything that lasts is written with;
-`state_dir` says what lies where in the supervisor's folder.
+May use `values`. Start with `atomic_file`, which writes every file that has to last; `state_dir`
+knows the layout of the supervisor's folder and locks it.
 """

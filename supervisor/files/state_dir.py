@@ -1,7 +1,7 @@
-"""The state folder: its lock, the apps' data folders, whole writes.
+"""The state folder: its lock, and where everything in it is.
 
-One supervisor at a time holds the lock (flock(2)): it ends with the process that took it,
-however that ends, so nothing has to be cleaned up after a crash.
+One supervisor at a time holds the lock (flock(2)). The kernel releases it when that process ends,
+however it ends, so nothing has to be cleaned up after a crash.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ _FOLDER_MODE = 0o700
 
 
 def lock_holder(path: Path) -> str | None:
-    """Give "pid 830, started ..." of whoever holds the state folder ``path``; None if nobody does.
+    """Return "pid 830, started ..." of the process that holds the lock of the folder ``path``.
 
-    None also for a folder that can't be looked at.
+    None if no process does, or if the folder can't be read.
     """
     try:
         fd = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -43,23 +43,23 @@ class StateDir:
 
     @property
     def control_socket(self) -> Path:
-        """Where the control socket is."""
+        """The path of the control socket."""
         return self.path / "control.sock"
 
     @property
     def releases(self) -> Path:
-        """Where the apps' releases are."""
+        """The folder of the apps' releases."""
         return self.path / "releases"
 
     @property
     def config_history(self) -> Path:
-        """Where the configurations are that came up."""
+        """The folder of the configurations that came up."""
         return self.path / "config"
 
     def lock(self, started: str) -> None:
-        """Create the folder and take its lock; ``started`` is shown to whoever comes second.
+        """Create the folder and take its lock; a second supervisor shows ``started`` in its error.
 
-        Raises `AlreadyRunning`, or `SupervisorError` when the folder can't be used.
+        Raises `AlreadyRunning`, or `SupervisorError` if the folder can't be used.
         """
         try:
             self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
@@ -76,15 +76,15 @@ class StateDir:
             os.close(fd)
             raise AlreadyRunning(
                 f"already running as {holder}, with the state folder {self.path}",
-                hint="look at it with: flask-supervisor status",
+                hint="see: flask-supervisor status",
             ) from error
         self._lock_fd = fd
-        with contextlib.suppress(OSError):  # a full disk: the lock holds, only its text is missing
+        with contextlib.suppress(OSError):  # disk full: the lock holds without its text
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
 
     def locked_by(self) -> int | None:
-        """Give the pid that the last holder of the lock left in it, as far as it can be read."""
+        """Return the pid that the last holder wrote into the lock; None if it can't be read."""
         try:
             found = re.match(r"pid (\d+)", (self.path / "lock").read_text(errors="replace"))
         except OSError:
@@ -92,19 +92,19 @@ class StateDir:
         return int(found[1]) if found else None
 
     def unlock(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
 
     def data_dir(self, app: str) -> Path:
-        """Give the folder for the data of ``app``."""
+        """Return the folder for the data of ``app``."""
         return self.path / "data" / app
 
     def make_data_dir(self, app: str) -> None:
-        """Create the folder for the data of ``app`` if it is missing; raises OSError."""
+        """Create the folder for the data of ``app`` if it is missing. Raises OSError."""
         self.data_dir(app).mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
 
     def entries(self) -> list[Path]:
-        """Give everything in the folder that is the supervisor's or its apps', if it is there."""
+        """Return the existing entries of the folder that belong to the supervisor or its apps."""
         return [self.path / name for name in _ENTRIES if os.path.lexists(self.path / name)]

@@ -176,7 +176,7 @@ def test_the_limit_of_connections_is_that_of_the_app(wires: contextlib.ExitStack
         assert silent[0].rest() == b""
         assert silent[-1].get("/last").answer().text == "/last\n"
         assert all(wire.get("/o").answer().text == "/o\n" for wire in others)
-        assert server.wait_for_figures("other", connections=15).total == 15
+        assert server.wait_for_metrics("other", connections=15).total == 15
 
 
 def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
@@ -201,4 +201,4 @@ def test_an_app_learns_at_once_that_its_client_is_gone() -> None:
         wire.reset()
         server.wait_for(held=1, connections=0)
         server.tell("release")
-        server.wait_for_figures(busy=0, connections=0)
+        server.wait_for_metrics(busy=0, connections=0)

@@ -71,7 +71,7 @@ def test_without_a_status_worker_no_picture_is_made() -> None:
     Pushing().push([], make, now=100.0)
 
 
-def test_other_figures_are_news() -> None:
+def test_other_metrics_are_news() -> None:
     """A beat with the metrics and the memory of the beat before is none; any other is."""
     news: list[int] = []
     host: Any = SimpleNamespace(

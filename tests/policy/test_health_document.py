@@ -299,7 +299,7 @@ def test_the_workers_are_listed_with_what_they_do() -> None:
     ]
 
 
-def test_the_figures_of_an_app() -> None:
+def test_the_metrics_of_an_app() -> None:
     """What the workers count and measure is in the document, latencies in milliseconds."""
     metrics = replace(BUSY, total=7, oldest_s=2.34, in_flight=37, connections=40)
     facts = {"metrics": metrics, "latency_ms": (1.26, None), "memory_mb": 31.27}

@@ -16,7 +16,7 @@ def test_a_full_house_answers_at_once_with_the_reason() -> None:
     """With all threads busy and a queue that stands, a new request gets 503; the queue doesn't."""
     with serving(threads=1, max_threads=2) as server, contextlib.ExitStack() as stack:
         early = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(4)]
-        server.wait_for_figures(busy=2, queue=2)
+        server.wait_for_metrics(busy=2, queue=2)
         server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
         answer = ask(server.port, "/new")
         assert answer.status == 503
@@ -30,13 +30,13 @@ def test_a_full_house_answers_at_once_with_the_reason() -> None:
         assert problem["threads"] == 2
         assert problem["oldest_s"] >= QUEUE_WAIT_MAX_S
         assert "all 2 threads are busy, the oldest request for " in problem["detail"]
-        metrics = server.wait_for_figures(rejected=1, total=1, busy=2, queue=2)
+        metrics = server.wait_for_metrics(rejected=1, total=1, busy=2, queue=2)
         assert metrics.by_class["5xx"] == 1
         assert sum(metrics.latency) == 0
         server.tell("release")
         assert [wire.answer().text for wire in early] == ["/hold\n"] * 4
         assert ask(server.port, "/after").text == "/after\n"
-        server.wait_for_figures(rejected=1, total=6, queue=0)
+        server.wait_for_metrics(rejected=1, total=6, queue=0)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
@@ -45,7 +45,7 @@ def test_every_method_is_turned_away_properly(method: str) -> None:
     with serving(threads=1) as server, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(Wire(server.port)).get("/hold")
-        server.wait_for_figures(busy=1, queue=1)
+        server.wait_for_metrics(busy=1, queue=1)
         server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
         with Wire(server.port) as wire:
             wire.send(f"{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")
@@ -53,7 +53,7 @@ def test_every_method_is_turned_away_properly(method: str) -> None:
             assert answer.status == 503
             assert (answer.body == b"") == (method == "HEAD")
             assert wire.rest() == b""
-        server.wait_for_figures(rejected=1)
+        server.wait_for_metrics(rejected=1)
 
 
 def test_a_full_house_does_not_concern_its_neighbour() -> None:
@@ -61,7 +61,7 @@ def test_a_full_house_does_not_concern_its_neighbour() -> None:
     with serving(threads=1) as server, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(Wire(server.port)).get("/hold")
-        server.wait_for_figures(busy=1, queue=1)
+        server.wait_for_metrics(busy=1, queue=1)
         server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 503
         assert ask(server.other_port).status == 200
@@ -74,7 +74,7 @@ def test_a_pool_that_can_grow_is_no_full_house() -> None:
             stack.enter_context(Wire(server.port)).get("/hold")
             server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 200
-        assert server.wait_for_figures(busy=3).rejected == 0
+        assert server.wait_for_metrics(busy=3).rejected == 0
 
 
 def test_a_request_behind_another_of_its_connection_is_not_turned_away() -> None:
@@ -83,7 +83,7 @@ def test_a_request_behind_another_of_its_connection_is_not_turned_away() -> None
         wire.send("GET /hold HTTP/1.1\r\nHost: test\r\n\r\nGET /2 HTTP/1.1\r\nHost: test\r\n\r\n")
         server.wait_for(held=1)
         other.get("/other")
-        server.wait_for_figures(queue=1)
+        server.wait_for_metrics(queue=1)
         server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 503
         server.tell("release")
@@ -111,7 +111,7 @@ def test_when_all_connections_are_busy_the_kernel_keeps_the_rest(
         busy = [wires.enter_context(Wire(server.port)) for _ in range(CONNECTIONS_MAX)]
         for wire in busy:
             wire.get("/hold")
-        server.wait_for_figures(in_flight=CONNECTIONS_MAX)
+        server.wait_for_metrics(in_flight=CONNECTIONS_MAX)
         waiting = [wires.enter_context(Wire(server.port)).get("/late") for _ in range(20)]
         assert ask(server.other_port).status == 200  # it has its share
         assert server.tell("count")["connections"] <= CONNECTIONS_MAX

@@ -66,7 +66,7 @@ def test_no_exchange_stalls(lookahead: int) -> None:
         assert [client.wrong for client in clients] == [[]] * CLIENTS
         assert [client.done for client in clients] == [EXCHANGES] * CLIENTS
         assert max(client.worst_s for client in clients) < STALL_S
-        metrics = server.wait_for_figures(in_flight=0, total=CLIENTS * EXCHANGES)
+        metrics = server.wait_for_metrics(in_flight=0, total=CLIENTS * EXCHANGES)
         assert metrics.by_class["2xx"] == metrics.total
 
 

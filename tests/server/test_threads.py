@@ -17,7 +17,7 @@ def test_eight_event_streams_leave_room_for_others() -> None:
         streams = [stack.enter_context(Wire(server.port)).get("/endless") for _ in range(8)]
         for stream in streams:
             assert stream.socket.recv(1)
-        metrics = server.wait_for_figures(busy=8, in_flight=8, queue=0, connections=8)
+        metrics = server.wait_for_metrics(busy=8, in_flight=8, queue=0, connections=8)
         assert metrics.threads >= 8
         assert metrics.max_threads == 32
         assert metrics.oldest_s is not None
@@ -25,7 +25,7 @@ def test_eight_event_streams_leave_room_for_others() -> None:
         answers = [ask(server.port, f"/{number}") for number in range(20)]
         assert [answer.text for answer in answers] == [f"/{number}\n" for number in range(20)]
         assert all(answer.seconds < 5 for answer in answers)
-        assert server.wait_for_figures(busy=8, total=20).by_class["2xx"] == 20
+        assert server.wait_for_metrics(busy=8, total=20).by_class["2xx"] == 20
 
 
 def test_a_pool_shrinks_after_a_while() -> None:
@@ -36,14 +36,14 @@ def test_a_pool_shrinks_after_a_while() -> None:
         server.wait_for(held=6)
         assert server.metrics().threads >= 6
         server.tell("release")
-        server.wait_for_figures(busy=0, in_flight=0, oldest_s=None)
+        server.wait_for_metrics(busy=0, in_flight=0, oldest_s=None)
         assert ask(server.port).status == 200
         assert server.metrics().threads >= 6  # not yet
         server.tell(f"wait {SHRINK_AFTER_S}")
         assert ask(server.port).status == 200
         server.tell(f"wait {SHRINK_AFTER_S}")
         assert ask(server.port).status == 200
-        server.wait_for_figures(threads=2, total=9)
+        server.wait_for_metrics(threads=2, total=9)
         assert ask(server.port).status == 200
 
 
@@ -55,7 +55,7 @@ def test_threads_that_a_pool_needs_are_kept() -> None:
         server.wait_for(held=3)
         server.tell("release")
         assert [wire.answer().text for wire in held] == ["/hold\n"] * 3
-        server.wait_for_figures(busy=3)
+        server.wait_for_metrics(busy=3)
 
         def shrunk() -> bool:
             server.tell(f"wait {SHRINK_AFTER_S}")
@@ -74,13 +74,13 @@ def test_a_pool_without_a_maximum_stays_as_it_is() -> None:
     """Requests wait for their turn when the number of threads is fixed."""
     with serving(threads=2) as server, contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(5)]
-        metrics = server.wait_for_figures(busy=2, queue=3, in_flight=5, threads=2, max_threads=2)
+        metrics = server.wait_for_metrics(busy=2, queue=3, in_flight=5, threads=2, max_threads=2)
         later = eventually(lambda: (f := server.metrics()).queue_wait_s > 0.1 and f)
         assert metrics.oldest_s is not None
         assert later.oldest_s >= later.queue_wait_s
         server.tell("release")
         assert [wire.answer().status for wire in wires] == [200] * 5
-        server.wait_for_figures(busy=0, queue=0, queue_wait_s=0.0, total=5)
+        server.wait_for_metrics(busy=0, queue=0, queue_wait_s=0.0, total=5)
 
 
 def test_a_machine_without_a_thread_left_is_survived() -> None:
@@ -88,14 +88,14 @@ def test_a_machine_without_a_thread_left_is_survived() -> None:
     with serving(threads=1, max_threads=4) as server, contextlib.ExitStack() as stack:
         server.tell("threads off")
         wires = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(3)]
-        server.wait_for_figures(busy=1, queue=2)
+        server.wait_for_metrics(busy=1, queue=2)
         eventually(lambda: server.metrics().queue_wait_s > 0.2)
         assert server.metrics().threads == 1
         server.tell("threads on")
         server.wait_for(held=3)
         server.tell("release")
         assert [wire.answer().status for wire in wires] == [200] * 3
-        server.wait_for_figures(busy=0, total=3)
+        server.wait_for_metrics(busy=0, total=3)
 
 
 def test_apps_of_one_process_do_not_take_each_others_threads() -> None:
@@ -103,9 +103,9 @@ def test_apps_of_one_process_do_not_take_each_others_threads() -> None:
     with serving(threads=1) as server, Wire(server.port) as held, Wire(server.port) as waiting:
         held.get("/hold")
         waiting.get("/")
-        server.wait_for_figures(busy=1, queue=1)
+        server.wait_for_metrics(busy=1, queue=1)
         assert ask(server.other_port, "/other").text == "/other\n"
-        server.wait_for_figures("other", total=1, busy=0, threads=1, connections=0)
+        server.wait_for_metrics("other", total=1, busy=0, threads=1, connections=0)
         server.tell("release")
         assert waiting.answer().status == 200
 
@@ -123,7 +123,7 @@ def test_answers_are_counted_by_class(server: Serving) -> None:
     with Wire(server.port) as wire:
         assert wire.get("/half").socket.recv(1)
         _until_the_end(wire)
-    metrics = server.wait_for_figures(total=10, busy=0)
+    metrics = server.wait_for_metrics(total=10, busy=0)
     assert metrics.by_class == {"1xx": 0, "2xx": 3, "3xx": 1, "4xx": 3, "5xx": 3}
     assert sum(metrics.latency) == 10
     assert metrics.rejected == 0
@@ -134,9 +134,9 @@ def test_a_client_that_goes_away_ends_its_request(server: Serving) -> None:
     with Wire(server.port) as wire:
         wire.get("/endless")
         assert wire.socket.recv(1)
-        server.wait_for_figures(busy=1)
+        server.wait_for_metrics(busy=1)
         wire.reset()
-    server.wait_for_figures(busy=0, in_flight=0, oldest_s=None, total=1, connections=0)
+    server.wait_for_metrics(busy=0, in_flight=0, oldest_s=None, total=1, connections=0)
 
 
 def test_latency_is_that_of_the_client(server: Serving) -> None:
@@ -144,7 +144,7 @@ def test_latency_is_that_of_the_client(server: Serving) -> None:
     for _ in range(9):
         ask(server.port)
     ask(server.port, "/sleep/0.6")
-    metrics = server.wait_for_figures(total=10)
+    metrics = server.wait_for_metrics(total=10)
     slow = latency_ms(metrics, 1.0)
     assert slow is not None
     assert 500 < slow <= 10_000  # the upper end is for a busy machine
@@ -158,10 +158,10 @@ def test_latency_includes_the_wait_for_a_thread() -> None:
     """A request that waits behind a slow one is as slow as its client sees it."""
     with serving(threads=1) as server, Wire(server.port) as slow, Wire(server.port) as behind:
         slow.get("/sleep/0.6")
-        server.wait_for_figures(busy=1)
+        server.wait_for_metrics(busy=1)
         behind.get("/")
         assert behind.answer().status == 200
-        metrics = server.wait_for_figures(total=2)
+        metrics = server.wait_for_metrics(total=2)
         assert latency_ms(metrics, 0.01) > 200
 
 
@@ -174,7 +174,7 @@ def test_latency_begins_with_the_complete_request(server: Serving) -> None:
         eventually(lambda: time.monotonic() - began > 0.7)
         wire.send("345").answer()
         taken_s = time.monotonic() - began
-    metrics = server.wait_for_figures(total=1)
+    metrics = server.wait_for_metrics(total=1)
     assert metrics.latency_sum_s < taken_s - 0.6
 
 
@@ -187,7 +187,7 @@ def test_a_streaming_answer_counts_when_it_ends() -> None:
         assert (metrics.total, metrics.in_flight) == (0, 1)
         server.tell("release")
         wire.answer()
-        server.wait_for_figures(total=1, in_flight=0)
+        server.wait_for_metrics(total=1, in_flight=0)
 
 
 def test_pipelined_requests_count_one_by_one(server: Serving) -> None:
@@ -195,7 +195,7 @@ def test_pipelined_requests_count_one_by_one(server: Serving) -> None:
     with Wire(server.port) as wire:
         wire.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n" * 5)
         assert [wire.answer().status for _ in range(5)] == [200] * 5
-    server.wait_for_figures(total=5, in_flight=0)
+    server.wait_for_metrics(total=5, in_flight=0)
 
 
 def _until_the_end(wire: Wire) -> bytes:

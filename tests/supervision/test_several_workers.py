@@ -133,7 +133,7 @@ def test_a_reload_of_all_workers(project: Project) -> None:
         assert_all_answered(poller)
 
 
-def test_figures_are_those_of_all_workers(project: Project) -> None:
+def test_metrics_are_those_of_all_workers(project: Project) -> None:
     """Requests and memory are added up."""
     running = started(project)
     pids(running)
