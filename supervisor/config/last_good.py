@@ -13,8 +13,8 @@ from pathlib import Path
 
 from supervisor.config import reader
 from supervisor.config.history import ConfigHistory, KeptConfig, time_text
+from supervisor.config.merge import OVERRIDE_PREFIX
 from supervisor.config.settings import Config, SupervisorSettings
-from supervisor.config.sources import OVERRIDE_PREFIX
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 from supervisor.values.reports import Cause

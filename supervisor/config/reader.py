@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.config import consistency, tables
+from supervisor.config.merge import Merge, Raw
 from supervisor.config.problems import Problems
 from supervisor.config.settings import Config, SupervisorSettings
-from supervisor.config.sources import Merge, Raw
 from supervisor.values.errors import ConfigError
 
 
@@ -63,7 +63,7 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
     if config is None or merge.problems.found:
         raise ConfigError(sorted({merge.text_of(problem) for problem in merge.problems.found}))
     return dataclasses.replace(
-        config, file=file.absolute(), sources=merge.sources(), env_files=env_files
+        config, file=file.absolute(), origins=merge.origins(), env_files=env_files
     )
 
 

@@ -192,20 +192,19 @@ class AppSettings:
 
 
 @dataclass(frozen=True)
-class Sources:
+class Origins:
     """Where the values of a configuration came from; keys are key paths.
 
-    ``hidden`` values were read from a variable or a file of their own: they are never printed.
-    ``variables`` are the names of the environment variables that are nobody else's business:
-    they hold such values, or override keys. ``values`` are the hidden values themselves, as far
-    as they can be kept out of texts. ``environment`` is what the configuration was read with, as
-    it was before those variables were taken out of this process.
+    ``hidden`` are the key paths of values from a variable or from a file of their own, which are
+    never shown, and ``secrets`` these values, as far as they can be removed from texts.
+    ``variables`` are the environment variables with such values, and those that override keys:
+    the main process removes them from its environment. ``environment`` is as it was before.
     """
 
-    origins: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, str] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
-    values: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -221,7 +220,7 @@ class Config:
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
     # where it comes from, set by `reader`
     file: Path = _no_key(default=Path("supervisor.toml"))
-    sources: Sources = _no_key(default_factory=Sources)
+    origins: Origins = _no_key(default_factory=Origins)
     env_files: dict[str, dict[str, str]] = _no_key(default_factory=dict, repr=False)
     text: bytes = _no_key(default=b"", repr=False)
     # set by `last_good` when `file` can't be used: why this one is used, and what is wrong there
@@ -256,7 +255,7 @@ class Config:
 
     def secret_values(self) -> set[str]:
         """Give every value that no text may hold, whoever wrote it."""
-        found = set(self.sources.values).union(*(self.app_secrets(name) for name in self.apps))
+        found = set(self.origins.secrets).union(*(self.app_secrets(name) for name in self.apps))
         return found | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
@@ -274,16 +273,16 @@ class Config:
         """Give the values of secret-named variables that every app sees."""
         return {
             value
-            for name, value in self.sources.environment.items()
+            for name, value in self.origins.environment.items()
             if has_secret_name(name)
-            and name not in self.sources.variables
+            and name not in self.origins.variables
             and len(value) >= _INHERITED_SECRET_MIN
             and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
         }
 
     def is_secret(self, path: str) -> bool:
         """Say whether the value at a key path must not be printed."""
-        return is_secret(path, self.sources.hidden)
+        return is_secret(path, self.origins.hidden)
 
     def address(self, name: str) -> tuple[str, int | None]:
         """Give the host and port of an app; the port is None for a Unix socket."""

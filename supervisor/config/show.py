@@ -56,7 +56,7 @@ def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
 
 def _setting(config: Config, path: str, value: Any, *, planned: bool) -> Setting:
     hidden = config.is_secret(path)
-    origin = config.sources.origins.get(path, "default")
+    origin = config.origins.by_path.get(path, "default")
     plain = _plain(value)
     return Setting(path=path, value=HIDDEN if hidden else plain, origin=origin, planned=planned)
 

@@ -125,7 +125,7 @@ class Supervisor(Errands):
     async def _run_locked(self) -> int:
         self._loop = asyncio.get_running_loop()
         become_subreaper()
-        scrub_environment(self.config.sources.variables)
+        scrub_environment(self.config.origins.variables)
         self._handle_signals()
         listener = listen(self._state.control_socket)
         asked = Commands(self)
@@ -372,7 +372,7 @@ class Supervisor(Errands):
     def configure(self, config: Config, changes: Changes) -> None:
         """Take ``config``, which changes what ``changes`` says."""
         self.config = config
-        scrub_environment(config.sources.variables)
+        scrub_environment(config.origins.variables)
         self._secrets |= config.secret_values()  # workers that know the old ones still run
         self.hide = Redaction(self._secrets)
         self._make_data_dirs()

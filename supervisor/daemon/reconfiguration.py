@@ -63,7 +63,7 @@ class Reconfiguring:
             text = f"reading the configuration anew, for {by}"
             owner.tell(EventKind.CONFIGURATION, text, app=None)
             try:
-                config = await read(owner.config.file, owner.config.sources.environment)
+                config = await read(owner.config.file, owner.config.origins.environment)
             except ConfigError as error:
                 self._refuse(error)
                 raise

@@ -154,8 +154,8 @@ def test_a_configuration_shows_no_secret_of_itself(project: Project) -> None:
     config = configuration.load(project.write(), environment)
     assert_hidden(repr(config), where="repr", hidden=False)
     assert_hidden(repr(config.apps), where="repr of the apps", hidden=False)
-    assert config.sources.environment == environment
-    assert config.sources.variables == {name for name in environment if "PASSW" not in name}
+    assert config.origins.environment == environment
+    assert config.origins.variables == {name for name in environment if "PASSW" not in name}
     assert config.app_secrets("neighbour") == {SECRETS["INHERITED_PASSWORD"]}
     assert config.app_secrets("talks") == set(SECRETS.values())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.config import env_file
 from supervisor.config.problems import Problem, Problems, printable
-from supervisor.config.settings import Sources, is_secret
+from supervisor.config.settings import Origins, is_secret
 
 OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"
 _SECRET_FILE_MAX = 64 * 1024
@@ -108,9 +108,9 @@ class Merge:
             self.problems.add(path, f"cannot read {name}: {why}")
         return ""
 
-    def sources(self) -> Sources:
+    def origins(self) -> Origins:
         """Return where the values came from."""
-        return Sources(
+        return Origins(
             self._origins,
             frozenset(self._hidden),
             frozenset(self._variables),
