@@ -125,12 +125,12 @@ class Port:
         port = self.address.port
         if cause is None or port is None:
             self.foreign = None
-            self._tell(EventKind.FOREIGN, f"port {port} is ours alone again")
+            self._tell(EventKind.PORT_SHARED, f"port {port} is ours alone again")
         else:
             holder = cause.reason.removeprefix(f"port {port} is in use by ")
             text = f"port {port} has another listener, which takes a part of the requests: {holder}"
             self.foreign = Cause(reason=text, hint=cause.hint)
-            self._tell(EventKind.FOREIGN, f"{text} ({cause.hint})", problem=True)
+            self._tell(EventKind.PORT_SHARED, f"{text} ({cause.hint})", problem=True)
         self._host.changed()
 
     def give_up(self) -> None:

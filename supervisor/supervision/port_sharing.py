@@ -36,7 +36,7 @@ class ForeignListeners:
         except OSError as error:
             self._works = False
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
-            self._host.tell(EventKind.FOREIGN, text, app=None, problem=True)
+            self._host.tell(EventKind.PORT_SHARED, text, app=None, problem=True)
             return
         address = port.listener.getsockname()[0]
         others = frozenset(s.inode for s in found if s.inode != own and _meet(s.address, address))

@@ -19,7 +19,7 @@ class EventKind(StrEnum):
     RETRY = "retry"
     OPERATOR = "operator"
     FILES_CHANGED = "files_changed"
-    FOREIGN = "foreign_listener"
+    PORT_SHARED = "foreign_listener"
     STAND_IN = "stand_in"
     REFUSED = "refused"
     REPLACED = "replaced"
