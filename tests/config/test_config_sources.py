@@ -225,6 +225,14 @@ def test_every_value_has_its_origin(tmp_path: Path) -> None:
     assert SECRET not in str(found)
 
 
+def test_an_app_may_be_called_like_a_table(tmp_path: Path) -> None:
+    """An app named "host" with an ``env_file`` has nothing to do with the table [host]."""
+    (tmp_path / "host.env").write_text("A=1\n", encoding="utf-8")
+    found = show(tmp_path, APP.replace("coach]", "host]") + 'env_file = "host.env"\n')
+    assert found["apps.host.env.A"] == (effective.HIDDEN, "host.env")
+    assert effective.planned(load(tmp_path, APP.replace("coach]", "bind]"))) == []
+
+
 def test_a_default_that_was_written_down_is_from_the_file(tmp_path: Path) -> None:
     """Who looks for the place where a value is set is sent there."""
     assert show(tmp_path, APP + "threads = 4\n")["apps.coach.threads"] == (4, "supervisor.toml")
