@@ -50,7 +50,7 @@ class Merge:
             if isinstance(table, dict):
                 table[key] = text if _is_app_variable((*tables, key)) else _toml_value(text)
             else:
-                self.problems.add(path, "what it is in is no table")
+                self.problems.add(path, f"{'.'.join(tables)} is not a table")
 
     def resolve_references(self, table: Raw, path: tuple[str, ...] = ()) -> None:
         """Replace each reference below ``path`` by the value that it stands for."""

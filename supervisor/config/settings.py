@@ -86,7 +86,7 @@ class SupervisorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BindSettings:
-    """``[bind]``: how a port that can't be bound is tried again."""
+    """``[bind]``: when binding a port is tried again."""
 
     attempts: Attempts = 5
     first_delay_s: Seconds = 2.0
@@ -96,7 +96,7 @@ class BindSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusSettings:
-    """``[status]``: where monitors ask."""
+    """``[status]``: the address for monitors."""
 
     port: Port = 6000
     host: Host | None = None
@@ -113,9 +113,9 @@ class HostSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
+    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that apps need.
 
-    Which key belongs to which kind: see `REQUIREMENT_KEYS`.
+    `REQUIREMENT_KEYS` says which keys belong to which kind.
     """
 
     kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
@@ -135,7 +135,7 @@ class Requirement:
     threshold: Count = 3
 
 
-# The keys of a requirement that only some kinds know, and which of these they need.
+# The keys that only some kinds of requirements have: those they need, and the optional ones.
 REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "directory": (("path",), ("mounted", "writable")),
     "file": (("path",), ("mounted", "writable")),
@@ -187,7 +187,7 @@ class AppSettings:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether each worker is kept on one core."""
+        """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
 
 
@@ -217,7 +217,7 @@ class Config:
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
     requires: list[Requirement] = field(default_factory=list)
-    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
+    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
     # where it comes from, set by `reader`
     file: Path = _no_key(default=Path("supervisor.toml"))
     origins: Origins = _no_key(default_factory=Origins)
@@ -238,7 +238,7 @@ class Config:
         return self.resolve(self.supervisor.state_dir)
 
     def processes(self) -> dict[str, list[str]]:
-        """Give the names of the apps of each process; an app alone gives it its name."""
+        """Return the names of the apps by process; an app alone in its process names it."""
         found: dict[str, list[str]] = {}
         for name, app in self.apps.items():
             if app.enabled:
@@ -246,31 +246,31 @@ class Config:
         return found
 
     def app_path(self, name: str) -> Path:
-        """Give the folder of an app's code, absolute."""
+        """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
 
     def app_environment(self, name: str) -> dict[str, str]:
-        """Give the variables that an app gets: its ``env_file``, and ``env`` over it."""
+        """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""
         return {**self.env_files.get(name, {}), **self.apps[name].env}
 
     def secret_values(self) -> set[str]:
-        """Give every value that no text may hold, whoever wrote it."""
+        """Return every value that no output may contain."""
         found = set(self.origins.secrets).union(*(self.app_secrets(name) for name in self.apps))
         return found | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
-        """Give those of `secret_values` that the app knows."""
+        """Return those of `secret_values` that the app gets."""
         found = {
             v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
         }
         for key, value in self.env_files.get(name, {}).items():
-            # what stands in texts anyway would make them unreadable
+            # hiding ordinary words would make output unreadable
             if has_secret_name(key) or not _ORDINARY.fullmatch(value):
                 found.add(value)
         return found | self._inherited_secrets()
 
     def _inherited_secrets(self) -> set[str]:
-        """Give the values of secret-named variables that every app sees."""
+        """Return the values of variables with secret names that every app inherits."""
         return {
             value
             for name, value in self.origins.environment.items()
@@ -281,11 +281,11 @@ class Config:
         }
 
     def is_secret(self, path: str) -> bool:
-        """Say whether the value at a key path must not be printed."""
+        """Return whether the value at a key path must not be shown."""
         return is_secret(path, self.origins.hidden)
 
     def address(self, name: str) -> tuple[str, int | None]:
-        """Give the host and port of an app; the port is None for a Unix socket."""
+        """Return the host and port of an app; the port is None for a Unix socket."""
         app = self.apps[name]
         return self._address(app.host, app.port)
 
@@ -295,7 +295,7 @@ class Config:
         return self._address(self.status.host, self.status.port)
 
     def resolve(self, path: str) -> Path:
-        """Give a path of the configuration, absolute."""
+        """Return a path of the configuration, absolute."""
         return Path(os.path.normpath(self.folder / path))
 
     def _address(self, own_host: str | None, port: int | None) -> tuple[str, int | None]:

@@ -76,7 +76,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         'apps.coach.port = "5001": must be ',
         'apps.coach.target = "coach.py": must be ',
         "apps.coach.threads = 0: must be ",
-        "apps.other.port = 5000: is taken by app 'Admin' already",
+        "apps.other.port = 5000: is already taken by app 'Admin'",
         "apps.third.target: this key is required",
         "bind.attempts = 0: must be ",
         "hosts: unknown key",
@@ -140,23 +140,23 @@ def test_a_file_without_apps(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (app() + app("b"), "apps.b.port = 5001: is taken by app 'coach' already"),
-        (app(keys="port = 6000"), "apps.coach.port = 6000: is taken by the status server already"),
+        (app() + app("b"), "apps.b.port = 5001: is already taken by app 'coach'"),
+        (app(keys="port = 6000"), "apps.coach.port = 6000: is already taken by the status server"),
         (
             "[status]\nport = 7000\n" + app(keys="port = 7000"),
-            "apps.coach.port = 7000: is taken by the status server already",
+            "apps.coach.port = 7000: is already taken by the status server",
         ),
         (
             app(keys='host = "unix:a.sock"') + app("b", 'host = "unix:a.sock"'),
-            "apps.b.host = \"unix:a.sock\": is taken by app 'coach' already",
+            "apps.b.host = \"unix:a.sock\": is already taken by app 'coach'",
         ),
         (
             app(keys='host = "unix:a.sock"') + app("b", 'host = "unix:./x/../a.sock"'),
-            "apps.b.host = \"unix:./x/../a.sock\": is taken by app 'coach' already",
+            "apps.b.host = \"unix:./x/../a.sock\": is already taken by app 'coach'",
         ),
         (
             '[status]\nhost = "unix:a.sock"\n' + app(keys='host = "unix:a.sock"'),
-            'apps.coach.host = "unix:a.sock": is taken by the status server already',
+            'apps.coach.host = "unix:a.sock": is already taken by the status server',
         ),
     ],
 )

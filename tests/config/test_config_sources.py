@@ -88,7 +88,7 @@ def test_an_apps_variable_may_be_set_by_an_override(tmp_path: Path, text: str) -
         ("APPS__COACH__PROT", "1", 'apps.coach.prot: unknown key; did you mean "port"?'),
         ("PORT", "1", "port: unknown key"),
         ("APPS__COACH__PORT", "x", 'apps.coach.port = "x": must be a port number'),
-        ("APPS__COACH__PORT__X", "1", "apps.coach.port.x: what it is in is no table"),
+        ("APPS__COACH__PORT__X", "1", "apps.coach.port.x: apps.coach.port is not a table"),
         ("APPS__COACH", "1", "apps.coach = 1: must be a table"),
         ("APPS__COUCH__THREADS", "2", "apps.couch.target: this key is required"),
     ],

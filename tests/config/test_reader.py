@@ -233,7 +233,7 @@ MISTAKES = {
     "supervisor": [
         ("host", '"raspberrypi.local"', HOST),
         ("host", '"unix:"', HOST),
-        ("state_dir", '""', "a text that is not empty"),
+        ("state_dir", '""', "a string that is not empty"),
         ("log_format", '"jason"', 'one of "auto", "console", "json"'),
         ("log_level", "3", 'one of "debug", "info", "warning", "error"'),
         ("shutdown_timeout_s", "0", SECONDS),
@@ -258,7 +258,7 @@ MISTAKES = {
         ("port", "0", "a port number from 1 to 65535"),
         ("port", "true", "a port number from 1 to 65535"),
         ("port", "[5001, 5002]", "a port number from 1 to 65535"),
-        ("path", '""', "a text that is not empty"),
+        ("path", '""', "a string that is not empty"),
         ("enabled", '"no"', "true or false"),
         ("control", "1", "true or false"),
         ("threads", "0", "a whole number from 1 to 256"),
@@ -297,7 +297,7 @@ def to_toml(tables: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (app("env = { A = 5 }"), ["apps.coach.env.A = 5: must be a text"]),
+        (app("env = { A = 5 }"), ["apps.coach.env.A = 5: must be a string"]),
         ("apps = 5", ["apps = 5: must be a table"]),
         ("supervisor = 3\n" + app(), ["supervisor = 3: must be a table"]),
         ("[apps]\ncoach = 5", ["apps.coach = 5: must be a table"]),
@@ -326,26 +326,26 @@ def mates(first: str = "", second: str = "", third: str | None = None) -> str:
     ("text", "expected"),
     [
         (mates('path = "a"', 'path = "b"'),
-         'apps.app1.path = "b": apps of one process have the same, and app0 has "a"'),
+         'apps.app1.path = "b": apps of one process must have the same, and app0 has "a"'),
         (mates("", 'python = "/opt/bin/python"'),
-         'apps.app1.python = "/opt/bin/python": apps of one process have the same, and app0 has '
-         "none"),
-        (mates('python = "/opt/bin/python"', ""),
-         'apps.app1.python: apps of one process have the same, and app0 has "/opt/bin/python"'),
+         'apps.app1.python = "/opt/bin/python": apps of one process must have the same, and app0 '
+         "has none"),
+        (mates('python = "/bin/python"', ""),
+         'apps.app1.python: apps of one process must have the same, and app0 has "/bin/python"'),
         (mates("", "workers = 2"),
-         "apps.app1.workers: apps that share a process have one worker, since they share its "
-         "memory"),
+         "apps.app1.workers: apps of one process must have 1: they share the memory of one "
+         "worker"),
         (mates("", 'env = { A = "1" }', 'env = { A = "2" }'),
-         "apps.app2.env.A: apps of one process share their environment, and app1 sets another "
+         "apps.app2.env.A: apps of one process share an environment, and app1 sets another "
          "value"),
-        (app('process = "status"'), 'apps.coach.process = "status": is the name of something else'),
-        (app('process = "all"'), 'apps.coach.process = "all": is the name of something else'),
+        (app('process = "status"'), 'apps.coach.process = "status": this name is reserved'),
+        (app('process = "all"'), 'apps.coach.process = "all": this name is reserved'),
         (app('process = "admin"') + app(name="admin", port=5002),
-         'apps.coach.process = "admin": is the name of something else'),
+         'apps.coach.process = "admin": is the name of an app outside this process'),
         (app('bind = "app"\nworkers = 2'),
-         'apps.coach.workers: only one process can bind a port: bind = "app"'),
+         'apps.coach.workers: must be 1 with bind = "app": only one process can bind a port'),
         ('[apps.coach]\ntarget = "coach:serve"\nhost = "unix:/run/x"\nbind = "app"\n',
-         'apps.coach.host: an app with bind = "app" has a TCP port'),
+         'apps.coach.host: an app with bind = "app" needs a TCP port'),
     ],
 )  # fmt: skip
 def test_what_keeps_apps_from_sharing_a_process(tmp_path: Path, text: str, expected: str) -> None:

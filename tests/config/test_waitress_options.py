@@ -39,7 +39,7 @@ WRONG = [
     ({"channel_timeout": 0}, ".channel_timeout = 0: must be a whole number, 1 or more"),
     ({"channel_timeout": True}, ".channel_timeout = true: must be a whole number, 1 or more"),
     ({"expose_tracebacks": "yes"}, '.expose_tracebacks = "yes": must be true or false'),
-    ({"ident": 1}, ".ident = 1: must be a text of one line"),
+    ({"ident": 1}, ".ident = 1: must be a string of one line"),
     (
         {"trusted_proxy": "*", "trusted_proxy_headers": ["x-real-ip"]},
         ".trusted_proxy_headers = ['x-real-ip']: must be a list of these: forwarded, ",

@@ -278,6 +278,6 @@ def test_equal_module_names_live_in_processes_of_their_own(project: Project) -> 
         project.apps[name]["process"] = "both"
     ended = project.command("config", "check")
     assert ended.returncode == 1
-    assert 'apps.two.path = "two": apps of one process have the same, and one has "one"' in (
+    assert 'apps.two.path = "two": apps of one process must have the same, and one has "one"' in (
         ended.stderr + ended.stdout
     )
