@@ -1,4 +1,4 @@
-"""The configuration as a whole: every mistake at once, clashes, files that can't be read."""
+"""The configuration as a whole: all mistakes at once, clashes, unreadable files, the example."""
 
 import dataclasses
 import json
@@ -27,12 +27,12 @@ SECTIONS: dict[str, type[Any]] = {
 
 
 def app(name: str = "coach", keys: str = "port = 5001") -> str:
-    """Give the text of an app's section."""
+    """Return the text of an app's table."""
     return f'[apps.{name}]\ntarget = "coach:app"\n{keys}\n'
 
 
 def problems(folder: Path, text: str | bytes) -> list[str]:
-    """Give everything that is wrong with a file, without its name at the beginning."""
+    """Return the mistakes in a file, without its name at their beginning."""
     file = folder / "supervisor.toml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as raised:
@@ -44,8 +44,8 @@ def problems(folder: Path, text: str | bytes) -> list[str]:
 # ---- all at once
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    """One run shows all mistakes of a file, those inside of tables and those between them."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """One run reports the mistakes in single values and those between keys."""
     text = """
     [supervisor]
     host = "raspberrypi.local"
@@ -105,12 +105,12 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_key(tmp_path: Path, text: str, expected: str) -> None:
-    """A key that doesn't exist is named with the one that was probably meant, or with all."""
+    """The message suggests the most similar key, or lists all keys."""
     assert problems(tmp_path, text) == [expected]
 
 
 def test_a_problem_is_one_short_line(tmp_path: Path) -> None:
-    """However long a value is, and whatever is in it, its problem stays readable."""
+    """The message stays readable, however long a value is and whatever it contains."""
     value = json.dumps("a\nb\t" + "x" * 5000)
     [problem] = problems(tmp_path, f"[apps.coach]\ntarget = {value}\nport = 1")
     assert problem.isprintable()
@@ -123,7 +123,7 @@ def test_a_problem_is_one_short_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["status", "all", "Coach", "1st", "my-app", '"my app"', '""', "é"])
 def test_a_name_that_cannot_be_used(tmp_path: Path, name: str) -> None:
-    """Names that commands and paths couldn't use are refused, with the rule."""
+    """Names that commands or paths couldn't contain are refused with the rule."""
     text = app(json.dumps(name) if name == "é" else name)
     [problem] = problems(tmp_path, text)
     bare = name.strip('"')
@@ -132,7 +132,7 @@ def test_a_name_that_cannot_be_used(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[apps]\n", "[supervisor]\n"])
 def test_a_file_without_apps(tmp_path: Path, text: str) -> None:
-    """A supervisor of nothing is a mistake; the message shows how to begin."""
+    """Without apps the message says how to configure one."""
     [problem] = problems(tmp_path, text)
     assert problem.startswith("apps: no app is configured; add a table [apps.NAME]")
 
@@ -161,7 +161,7 @@ def test_a_file_without_apps(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_two_on_one_port(tmp_path: Path, text: str, expected: str) -> None:
-    """Two apps, or an app and the status server, can't listen at the same place."""
+    """Two apps, or an app and the status server, can't have the same port or socket."""
     assert problems(tmp_path, text) == [expected]
 
 
@@ -177,7 +177,7 @@ def test_two_on_one_port(tmp_path: Path, text: str, expected: str) -> None:
     ],
 )
 def test_no_clash(tmp_path: Path, text: str) -> None:
-    """Apps that are disabled, and Unix sockets, take no port."""
+    """Disabled apps and apps on Unix sockets occupy no port."""
     file = tmp_path / "supervisor.toml"
     file.write_text(text)
     assert reader.load(file).apps
@@ -196,8 +196,8 @@ def test_no_clash(tmp_path: Path, text: str) -> None:
         (b"\0\0\0\0", r"is not valid TOML: "),
     ],
 )
-def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, text: str) -> None:
-    """What isn't TOML is refused with its place."""
+def test_a_file_that_is_not_toml(tmp_path: Path, content: bytes, text: str) -> None:
+    """The message has the line of the mistake."""
     [problem] = problems(tmp_path, content)
     assert re.match(text, problem)
 
@@ -205,15 +205,15 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, text: str) -> No
 @pytest.mark.parametrize(
     ("name", "text"), [("nowhere.toml", "there is no such file"), ("", "Is a directory")]
 )
-def test_a_file_that_is_none(tmp_path: Path, name: str, text: str) -> None:
-    """A missing file and a folder are named, with what is the matter."""
+def test_a_file_that_is_missing(tmp_path: Path, name: str, text: str) -> None:
+    """A missing file, and a folder in its place, are reported with their path."""
     with pytest.raises(ConfigError, match=text) as raised:
         reader.load(tmp_path / name)
     assert str(tmp_path / name) in raised.value.message
 
 
 def find_without_rights(folder: Path) -> str:
-    """Load the default configuration as a user who may not look into ``folder``/config."""
+    """Load the configuration that is found in ``folder``, as another user; return the error."""
     os.chdir(folder)
     if os.geteuid() == 0:
         os.setgroups([])
@@ -227,7 +227,7 @@ def find_without_rights(folder: Path) -> str:
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """A configuration that belongs to another user gives a message, wherever it lies."""
+    """A configuration that this user may not read is an error with its path."""
     tmp_path.chmod(0o755)
     (tmp_path / "supervisor.toml").write_text(app())
     (tmp_path / "supervisor.toml").chmod(0)
@@ -236,7 +236,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
-    """A folder of the search that this user may not enter ends in a message too."""
+    """A searched folder that this user may not enter is an error too."""
     tmp_path.chmod(0o755)
     (tmp_path / "config").mkdir(mode=0)
     try:
@@ -283,13 +283,13 @@ def test_no_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def example_section(name: str) -> str:
-    """Give the text of the example's tables ``name`` and below, without headers."""
+    """Return the text of the example's tables ``name`` and below, without headers."""
     parts = re.split(r"^\[([\w.]+)\].*$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     titled = zip(parts[1::2], parts[2::2], strict=True)
     return "".join(body for title, body in titled if title.split(".")[0] == name)
 
 
-def test_the_example_is_right() -> None:
+def test_the_example_is_valid() -> None:
     """The example configuration loads, with the two example apps at their ports."""
     loaded = reader.load(EXAMPLE)
     assert {name: loaded.address(name)[1] for name in loaded.apps} == {"admin": 5000, "coach": 5001}
@@ -306,7 +306,7 @@ def test_the_example_mentions_every_key(section: str) -> None:
 
 @pytest.mark.parametrize("section", ["supervisor", "bind", "host", "apps"])
 def test_the_example_comments_show_the_defaults(section: str) -> None:
-    """A key that is commented out shows its default; hosts and `env` show what else there is."""
+    """A key that is commented out has its default; hosts and `env` show other values."""
     commented = re.findall(r"^# ([a-z_]+ = .*)$", example_section(section), re.MULTILINE)
     shown = tomllib.loads("\n".join(dict.fromkeys(commented)))
     fields = {field.name: field for field in dataclasses.fields(SECTIONS[section])}
