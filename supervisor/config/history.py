@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.files import atomic_file
+from supervisor.files.text import SIZE_MAX
 from supervisor.values.errors import SupervisorError
 
 KEPT = 20
 _SHORT = 8
 _NAME = re.compile(rf"(\d{{6,9}})-([0-9a-f]{{{_SHORT}}})(-replaced)?\.toml")
-_SIZE_MAX = 1024 * 1024
 
 
 class HistoryError(SupervisorError):
@@ -167,7 +167,7 @@ def _entry(path: Path) -> KeptConfig | None:
         return None
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _SIZE_MAX:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
             return None
         digest = digest_of(path.read_bytes())
     except OSError:

@@ -15,6 +15,7 @@ from supervisor.config import reader
 from supervisor.config.history import ConfigHistory, KeptConfig, time_text
 from supervisor.config.merge import OVERRIDE_PREFIX
 from supervisor.config.settings import Config, SupervisorSettings
+from supervisor.files import text as text_file
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 from supervisor.values.reports import Cause
@@ -89,12 +90,16 @@ def _of_systemd(environment: Mapping[str, str]) -> list[str]:
 def _named_in(file: Path) -> str | None:
     """Return the state folder that a file names, which may not be valid TOML; None if none."""
     try:
-        text = file.read_bytes().decode("utf-8", "replace")
-    except OSError:
+        data = text_file.read_bytes(file)
+    except (OSError, text_file.NotText):
         return None
     try:
+        text = text_file.decode(data)
+    except text_file.NotText:
+        text = data.decode("utf-8", "replace")
+    try:
         named = tomllib.loads(text).get("supervisor", {}).get("state_dir")
-    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError):
         named = None
     if isinstance(named, str) and named and "\0" not in named:
         return named

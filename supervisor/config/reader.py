@@ -13,6 +13,7 @@ from supervisor.config import consistency, tables
 from supervisor.config.merge import Merge, Raw
 from supervisor.config.problems import Problems
 from supervisor.config.settings import Config, SupervisorSettings
+from supervisor.files import text as text_file
 from supervisor.values.errors import ConfigError
 
 
@@ -69,11 +70,13 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return text_file.read_bytes(file)
     except FileNotFoundError as error:
         raise ConfigError(
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
         ) from error
+    except text_file.NotText as error:
+        raise ConfigError([f"{file}: cannot read it: {error}"]) from error
     except OSError as error:
         hint = "use sudo, or be its owner" if isinstance(error, PermissionError) else None
         raise ConfigError([f"{file}: cannot read it: {error.strerror}"], hint=hint) from error
@@ -81,9 +84,9 @@ def _read(file: Path) -> bytes:
 
 def _parsed(text: bytes, file: Path) -> Raw:
     try:
-        return tomllib.loads(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
+        return tomllib.loads(text_file.decode(text))
+    except text_file.NotText as error:
+        raise ConfigError([f"{file}: {error}"]) from error
     except ValueError as error:  # TOMLDecodeError, or a number of more than 4300 digits
         raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
     except RecursionError as error:

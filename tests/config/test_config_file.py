@@ -192,8 +192,9 @@ def test_no_clash(tmp_path: Path, text: str) -> None:
         (b"[apps.coach\n", r"is not valid TOML: .*at line 1"),
         (b"a = 1\nb = \n", r"is not valid TOML: .*at line 2"),
         (b"a = 1\na = 2\n", r"is not valid TOML: "),
-        (b"# caf\xe9\n", r"is not UTF-8 text \(byte 5\)"),
-        (b"\0\0\0\0", r"is not valid TOML: "),
+        (b"# caf\xe9\n", r"line 1 is not UTF-8 text \(byte 0xe9\); save the file as UTF-8"),
+        (b"\0\0\0\0", r"line 1 has a null character: the file is damaged or is not text"),
+        (b"#" * (1 << 20) + b"\n", r"cannot read it: it is larger than 1024 KiB"),
     ],
 )
 def test_a_file_that_is_not_toml(tmp_path: Path, content: bytes, text: str) -> None:
@@ -244,6 +245,23 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
     finally:
         (tmp_path / "config").chmod(0o755)
     assert answer.startswith("message: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_files_of_windows_editors(tmp_path: Path, encoding: str) -> None:
+    """The configuration, an env_file and a secret are read in the encodings of Windows editors."""
+    lines = 'env_file = "coach.env"\nenv = { TOKEN = "x", KEY = { file = "key" } }\n'
+    texts = {
+        "supervisor.toml": app(keys=f"port = 5001\n{lines}"),
+        "coach.env": "# café\nA=1\nB='zwei'\n",
+        "key": "line one\nline two\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    loaded = reader.load(tmp_path / "supervisor.toml")
+    expected = {"A": "1", "B": "zwei", "TOKEN": "x", "KEY": "line one\nline two"}
+    assert loaded.app_environment("coach") == expected
+    assert loaded.text == (tmp_path / "supervisor.toml").read_bytes()
 
 
 # ---- where the file is looked for
