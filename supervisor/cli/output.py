@@ -68,8 +68,8 @@ def print_error(error: SupervisorError) -> None:
     for line in error.message.splitlines():
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(line, err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+    for line in (error.hint or "").splitlines():
+        click.echo(f"  {line}", err=True)
 
 
 def print_indented(text: str, indent: int, *, begun: int = 0) -> None:
@@ -77,12 +77,13 @@ def print_indented(text: str, indent: int, *, begun: int = 0) -> None:
 
     ``begun`` characters stand on the first line already.
     """
-    lines = [text]
+    lines = text.splitlines()
     if sys.stdout.isatty():
         room = max(_WIDTH_MIN, shutil.get_terminal_size().columns - indent)
         # a path or an address has to stay fit for copying
         wrap = textwrap.TextWrapper(room, break_long_words=False, break_on_hyphens=False)
-        lines = wrap.wrap(text) or [""]
+        lines = [part for line in lines for part in wrap.wrap(line)]
+    lines = lines or [""]
     click.echo(" " * (indent - begun) + lines[0])
     for line in lines[1:]:
         click.echo(" " * indent + line)

@@ -5,11 +5,10 @@ Every mistake is reported at once, each with the file, its key path, its value a
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor.config import consistency, tables
+from supervisor.config import consistency, tables, toml_syntax
 from supervisor.config.merge import Merge, Raw
 from supervisor.config.problems import Problems
 from supervisor.config.settings import Config, SupervisorSettings
@@ -84,10 +83,8 @@ def _read(file: Path) -> bytes:
 
 def _parsed(text: bytes, file: Path) -> Raw:
     try:
-        return tomllib.loads(text_file.decode(text))
+        return toml_syntax.parse(text_file.decode(text))
+    except toml_syntax.TomlMistake as error:
+        raise ConfigError([f"{file}: {error}"], hint=error.excerpt or None) from error
     except text_file.NotText as error:
         raise ConfigError([f"{file}: {error}"]) from error
-    except ValueError as error:  # TOMLDecodeError, or a number of more than 4300 digits
-        raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
-    except RecursionError as error:
-        raise ConfigError([f"{file}: is not valid TOML: it is nested too deeply"]) from error

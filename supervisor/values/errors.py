@@ -1,7 +1,7 @@
 """The errors that an operator reads.
 
-Each is shown as its ``message`` and, where there is something to do next, its ``hint`` on a line of
-its own. A message starts in lower case and names the thing and the cause.
+Each is shown as its ``message`` and, where there is something to do next, its ``hint`` on lines of
+their own. A message starts in lower case and names the thing and the cause.
 """
 
 
@@ -14,7 +14,9 @@ class SupervisorError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        return "\n  ".join([self.message, *self.hint.splitlines()])
 
 
 class ConfigError(SupervisorError):
