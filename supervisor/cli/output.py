@@ -24,8 +24,8 @@ config_option = click.option(
     "config_file",
     metavar="FILE",
     help="The configuration file. Default: the first that exists of "
-    "$FLASK_SUPERVISOR_CONFIG, ./supervisor.toml, ./config/supervisor.toml, "
-    "/etc/flask-supervisor/supervisor.toml.",
+    "$FLASK_SUPERVISOR_CONFIG, supervisor.toml or config/supervisor.toml in this folder or one "
+    "above it, /etc/flask-supervisor/supervisor.toml.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

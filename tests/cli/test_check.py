@@ -207,7 +207,7 @@ def test_an_invalid_configuration_shows_every_problem(project: Project) -> None:
         assert part in "\n".join(document["problems"])
 
 
-@pytest.mark.parametrize("text", ["[apps", "", "[apps.coach]\n", b"\xff\xfe"])
+@pytest.mark.parametrize("text", ["[apps", "", "[apps.coach]\n", b"\xff\xfd"])
 def test_a_file_that_is_no_configuration(project: Project, text: str | bytes) -> None:
     """Exit code 1 and the file's name, whatever it holds; no traceback.
 
