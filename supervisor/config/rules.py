@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from supervisor.values.records import dataclass
 
@@ -69,4 +69,8 @@ Text = Annotated[str, Rule("a string that is not empty", lambda v: v != "" and _
 Value = Annotated[str, Rule("a string", _is_text)]
 Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
 UrlPath = Annotated[str, Rule('a path that starts with "/"', re.compile(r"/[!-~]*").fullmatch)]
+Umask = Annotated[
+    str, Rule('three octal digits in quotes, as "022"', re.compile(r"0?[0-7]{3}").fullmatch)
+]
+Hardware = Literal["gpio", "i2c", "spi", "serial", "camera", "audio", "can"]
 Url = Annotated[str, Rule('"http://..." or "https://..."', re.compile(r"https?://[^/\s]").match)]

@@ -20,6 +20,7 @@ from supervisor.config.rules import (
     Factor,
     Function,
     HangTimeout,
+    Hardware,
     Host,
     Name,
     Percent,
@@ -28,6 +29,7 @@ from supervisor.config.rules import (
     Target,
     Text,
     Threads,
+    Umask,
     Url,
     UrlPath,
     Value,
@@ -63,9 +65,9 @@ def has_secret_name(variable: str) -> bool:
     return _SECRET_NAME.search(variable) is not None
 
 
-def _planned(default: Any) -> Any:
+def _planned(**options: Any) -> Any:
     """Declare a key that is checked, and takes effect in a later version."""
-    return field(default=default, metadata={"planned": True})
+    return field(metadata={"planned": True}, **options)
 
 
 def _no_key(**options: Any) -> Any:
@@ -106,9 +108,9 @@ class StatusSettings:
 class HostSettings:
     """``[host]``: when a fact about the machine becomes a warning."""
 
-    disk_free_percent: Percent = _planned(5.0)
-    temperature_c: Celsius = _planned(80.0)
-    memory_free_percent: Percent = _planned(5.0)
+    disk_free_percent: Percent = _planned(default=5.0)
+    temperature_c: Celsius = _planned(default=80.0)
+    memory_free_percent: Percent = _planned(default=5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,10 @@ class AppSettings:
     writable: list[Text] = field(default_factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
+    exclude: list[Below] = _planned(default_factory=list)
+    umask: Umask | None = _planned(default=None)
+    hardware: list[Hardware] = _planned(default_factory=list)
+    access_log: bool = _planned(default=False)
 
     @property
     def is_pinned(self) -> bool:

@@ -267,9 +267,17 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
 
 def test_planned_keys_are_reported_when_set(tmp_path: Path) -> None:
     """Keys without effect in this version are listed, whether the file or a variable sets them."""
-    text = APP + "[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
+    text = APP + (
+        "umask = '022'\nhardware = ['gpio']\n"
+        "[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
+    )
     loaded = load(tmp_path, text, **{OVERRIDE + "HOST__DISK_FREE_PERCENT": "7"})
-    assert effective.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
+    assert effective.planned(loaded) == [
+        "host.disk_free_percent",
+        "host.temperature_c",
+        "apps.coach.umask",
+        "apps.coach.hardware",
+    ]
 
 
 # ---- the state folder alone

@@ -124,6 +124,10 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         python = "/opt/x/bin/python"
         after_import = ["a:b"]
         bind = "supervisor"
+        exclude = ["*.log"]
+        umask = "0027"
+        hardware = ["gpio", "can"]
+        access_log = true
         """,
     )
     assert [
@@ -167,6 +171,10 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "after_import": ["a:b"],
         "bind": "supervisor",
         "requires": [],
+        "exclude": ["*.log"],
+        "umask": "0027",
+        "hardware": ["gpio", "can"],
+        "access_log": True,
     }
 
 
@@ -265,6 +273,10 @@ MISTAKES = {
         ("env", '"A=5"', "a table"),
         ("import_timeout_s", "-1", SECONDS),
         ("hang_timeout_s", "6", "a number of seconds from 7 to 86400"),
+        ("umask", '"22"', 'three octal digits in quotes, as "022"'),
+        ("umask", '"0888"', 'three octal digits in quotes, as "022"'),
+        ("umask", "18", 'three octal digits in quotes, as "022"'),
+        ("access_log", '"yes"', "true or false"),
     ],
 }
 
@@ -299,6 +311,20 @@ def to_toml(tables: dict[str, Any]) -> str:
     [
         (app("env = { A = 5 }"), ["apps.coach.env.A = 5: must be a string"]),
         ("apps = 5", ["apps = 5: must be a table"]),
+        (
+            app('hardware = ["gpio", "usb"]'),
+            [
+                'apps.coach.hardware[1] = "usb": must be one of "gpio", "i2c", "spi", "serial", '
+                '"camera", "audio", "can"'
+            ],
+        ),
+        (
+            app('exclude = ["/tmp/*", "../x"]'),
+            [
+                'apps.coach.exclude[0] = "/tmp/*": must be a path below the app\'s `path`',
+                'apps.coach.exclude[1] = "../x": must be a path below the app\'s `path`',
+            ],
+        ),
         ("supervisor = 3\n" + app(), ["supervisor = 3: must be a table"]),
         ("[apps]\ncoach = 5", ["apps.coach = 5: must be a table"]),
         ("[apps.coach]\nport = 1", ["apps.coach.target: this key is required"]),
