@@ -14,6 +14,7 @@ from pathlib import Path
 
 from supervisor.files import atomic_file
 from supervisor.releases import disk_errors, release_files, release_writer
+from supervisor.releases.app_notes import AppNotes
 from supervisor.releases.release import About, Release, ReleaseError, read_release
 from supervisor.releases.release_files import FileChanged
 from supervisor.releases.release_writer import BAD, AppFolder, Locked
@@ -21,6 +22,7 @@ from supervisor.source.manifest import BadManifest, Manifest
 
 KEPT = 5
 _GOOD = "good.json"
+_NOTES = "notes.json"
 WAIT_S = 300.0  # another process may copy 100 MB to a slow SD card
 _TIDY_WAIT_S = 10.0
 
@@ -111,6 +113,18 @@ class Releases:
             data = json.dumps({"good": after}).encode() + b"\n"
             atomic_file.write_whole(self._folder / app / _GOOD, data)
 
+    def notes(self, app: str) -> AppNotes:
+        """Return what is known of the app's files beside its releases."""
+        return AppNotes.read(self._folder / app / _NOTES)
+
+    def change_notes(self, app: str, change: Callable[[AppNotes], AppNotes]) -> None:
+        """Write the notes that ``change`` returns, if they differ; raises `ReleaseError`."""
+        if change(self.notes(app)) == self.notes(app):
+            return
+        with self._changing(app):
+            after = change(self.notes(app))
+            atomic_file.write_whole(self._folder / app / _NOTES, after.to_bytes())
+
     @contextlib.contextmanager
     def _changing(self, app: str) -> Iterator[AppFolder]:
         """Open the app's folder for changes; raises `ReleaseError` for all that goes wrong."""
@@ -192,7 +206,7 @@ class Releases:
         except OSError:
             return
         for path in paths:
-            if path.name.startswith(".") or path.name == _GOOD or BAD in path.name:
+            if path.name.startswith(".") or path.name in (_GOOD, _NOTES) or BAD in path.name:
                 continue
             try:
                 yield path, read_release(app, path)
