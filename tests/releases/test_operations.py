@@ -108,7 +108,7 @@ def test_what_another_app_needs_stays(tmp_path: Path, code: AppCode) -> None:
 
 
 def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: AppCode) -> None:
-    """What somebody changed after it was kept is not replaced."""
+    """A file that changed after it was kept is not replaced."""
     staged = Path(staging.stage_source(code, make_source(tmp_path, 2), False)["staged"])
     kept = operations.keep_live(code, "before a deploy", WALL)
     (code.path / "helper.py").write_text("precious")
