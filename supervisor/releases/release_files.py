@@ -61,7 +61,7 @@ def faults(root: Path, manifest: Manifest) -> list[str]:
 
 
 def drop_cached(root: Path, manifest: Manifest) -> None:
-    """Let the kernel forget the contents of these files, so that they are read from the disk.
+    """Drop these files from the kernel's cache, so that they are read from the disk.
 
     They have to be synced before (posix_fadvise(2)). Raises OSError.
     """

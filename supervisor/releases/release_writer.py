@@ -67,7 +67,7 @@ def opened_app(app: str, releases: int, *, create: bool = False) -> Iterator["Ap
 
 
 class AppFolder:
-    """The open folder of one app's releases; whoever has it holds the lock."""
+    """The open folder of one app's releases; its owner holds the lock."""
 
     def __init__(self, app: str, fd: int) -> None:
         self._app = app

@@ -35,9 +35,13 @@ def stage_source(code: AppCode, source: Path, explicit: bool) -> Document:
     unpacking.refuse_links(source, links, ".", code.include)
     wanted = code.include or tuple(app_entries.candidates(folder))
     root = unpacking.find_root(folder, wanted)
+    inside = os.path.relpath(root, folder)
     if not explicit:
+        tops = [os.path.relpath(path, inside) for path in links.leading_out]
+        tops = [name for name in tops if "/" not in name]
+        wanted += tuple(name for name in tops if app_entries.is_named_like_code(name))
         wanted += tuple(app_entries.candidates(root))
-    unpacking.refuse_links(source, links, os.path.relpath(root, folder), wanted)
+    unpacking.refuse_links(source, links, inside, wanted)
     return {"staged": str(root), "only": False, "include": []}
 
 

@@ -84,6 +84,18 @@ def test_a_deploy_and_the_way_back(tmp_path: Path, code: AppCode, kind: str) -> 
     assert operations.recover([code.path]) == {"undone": [], "problems": []}
 
 
+@pytest.mark.root
+def test_root_deploys_behind_a_link_of_the_apps_owner(tmp_path: Path, code: AppCode) -> None:
+    """``current`` that the app's user turns to a version is no reason to refuse a deploy."""
+    for path in (tmp_path, code.path, *code.path.rglob("*")):
+        os.chown(path, 1000, 1000)
+    (tmp_path / "current").symlink_to(code.path)
+    os.lchown(tmp_path / "current", 1000, 1000)
+    assert deploy(replace(code, path=tmp_path / "current"), make_source(tmp_path, 2))["ok"]
+    assert snapshot(code.path) == {**files_of(2), **OTHERS}
+    assert (code.path / "app.py").stat().st_uid == 1000
+
+
 def test_modules_that_come_and_go(tmp_path: Path, code: AppCode) -> None:
     """A new module that is imported is deployed, one that the version lacks is removed."""
     source = make_source(tmp_path, 2, "folder", **{"fresh.py": "", "unused.txt": ""})
@@ -107,7 +119,7 @@ def test_what_another_app_needs_stays(tmp_path: Path, code: AppCode) -> None:
 
 
 def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: AppCode) -> None:
-    """What somebody changed after it was kept is not replaced."""
+    """A file that changed after it was kept is not replaced."""
     staged = Path(staging.stage_source(code, make_source(tmp_path, 2), False)["staged"])
     plan = prepare(code, staged)
     (code.path / "helper.py").write_text("precious")
