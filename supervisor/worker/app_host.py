@@ -29,7 +29,10 @@ from supervisor.worker.before_start import run_before_start
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
+
+_THREADS_START_S = 10.0  # also on a busy machine
 
 
 class AppHost:
@@ -95,12 +98,31 @@ class AppHost:
         for app in self._apps.values():
             report = self._bring_up(app)
             if report is not None:
+                if has_green_threads():  # no app of this process could answer
+                    self._send(self._failure("import_failed", report))
+                    return False
                 reports[app.name] = report
                 if self.shared:
                     self._send(self._failure("member_failed", report, app=app.name))
         if len(reports) < len(self._apps):
-            return True
+            return self._check_threads()
         self._send(self._failure("import_failed", next(iter(reports.values()))))
+        return False
+
+    def _check_threads(self) -> bool:
+        """Return whether the threads run that are to answer requests; report it if they don't.
+
+        An app may have replaced what threads are made of, or the machine may have none left.
+        """
+        if self.server.threads_run(timeout_s=_THREADS_START_S):
+            return True
+        report = ImportReport.without_place(
+            type="ThreadsNotRunning",
+            message=f"the threads that answer requests don't run {_THREADS_START_S:g} s after "
+            "the import",
+            hint="does the app patch Python's threading, or has the limit of tasks been reached?",
+        )
+        self._send(self._failure("import_failed", report))
         return False
 
     def facts(self) -> Message:

@@ -7,8 +7,8 @@ Needs the standard library and waitress alone.
 import contextlib
 import os
 import resource
-import select
 import threading
+from select import poll  # the real one, whatever an app patches
 
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
@@ -64,9 +64,9 @@ def notice_main_process_end(channel: Channel, promise: HandOver) -> None:
     """Notify ``promise`` when the main process ends, even if the server's loop is stuck then."""
 
     def wait() -> None:
-        poll = select.poll()
-        poll.register(channel.fileno(), 0)  # reports the hang-up, and no message
-        poll.poll()
+        hang_up = poll()
+        hang_up.register(channel.fileno(), 0)  # reports the hang-up, and no message
+        hang_up.poll()
         promise.start_grace()
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
