@@ -79,34 +79,41 @@ class AppHost:
 
     def import_all(self) -> bool:
         """Import every app and report those that fail; return whether any app can be served."""
-        fingerprint, is_recent = read_watch(self._sources)
-        if not self.shared and self._code.release is None:
-            include = self._code.include or app_entries.candidates(self._path)
-            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
-        if self._code.release is not None:
-            sys.dont_write_bytecode = True  # a release is never changed
-        if is_recent:
-            # Python compares the size and the whole second of a source with its cached code: after
-            # an edit of the same size in the same second it would run the old code.
-            sys.dont_write_bytecode = True
-        self._watch = [{"watch": self._sources.to_json(), "fingerprint": fingerprint}]
-        self._latest = self._watch
-        if self.shared:
-            self._stamps = stamps(self._sources)
+        self._note_sources()
         self._send({"type": "importing", "watch": self._watch})
         reports = {}
         for app in self._apps.values():
             report = self._bring_up(app)
-            if report is not None:
-                if has_green_threads():  # no app of this process could answer
-                    self._send(self._failure("import_failed", report))
-                    return False
-                reports[app.name] = report
-                if self.shared:
-                    self._send(self._failure("member_failed", report, app=app.name))
-        if len(reports) < len(self._apps):
-            return self._check_threads()
-        self._send(self._failure("import_failed", next(iter(reports.values()))))
+            if report is None:
+                continue
+            reports[app.name] = report
+            if has_green_threads():  # no app of this process could answer
+                return self._fail(report)
+            if self.shared:
+                self._send(self._failure("member_failed", report, app=app.name))
+        if len(reports) == len(self._apps):
+            return self._fail(next(iter(reports.values())))
+        return self._check_threads()
+
+    def _note_sources(self) -> None:
+        """Take the fingerprints of the sources before the import."""
+        fingerprint, is_recent = read_watch(self._sources)
+        self._watch = [{"watch": self._sources.to_json(), "fingerprint": fingerprint}]
+        self._latest = self._watch
+        if self.shared:
+            self._stamps = stamps(self._sources)
+        elif self._code.release is None:
+            include = self._code.include or app_entries.candidates(self._path)
+            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
+        # A release is never changed. And Python compares the size and the whole second of a source
+        # with its cached code: after an edit of the same size in the same second it would run the
+        # old code.
+        if self._code.release is not None or is_recent:
+            sys.dont_write_bytecode = True
+
+    def _fail(self, report: ImportReport) -> bool:
+        """Report that no app can be served; return False."""
+        self._send(self._failure("import_failed", report))
         return False
 
     def _check_threads(self) -> bool:
@@ -122,8 +129,7 @@ class AppHost:
             "the import",
             hint="does the app patch Python's threading, or has the limit of tasks been reached?",
         )
-        self._send(self._failure("import_failed", report))
-        return False
+        return self._fail(report)
 
     def facts(self) -> Message:
         """Return the fingerprints of the code before the import, and the files it imported."""
