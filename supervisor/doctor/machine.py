@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.config.settings import Config
@@ -161,9 +162,9 @@ def _files(config: Config) -> Diagnosis:
 
 def clock(wall_time_s: Callable[[], float]) -> Diagnosis:
     """Check that the wall clock (seconds since 1970) has been set."""
-    now = time.gmtime(wall_time_s())
-    text = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
-    if now.tm_year < _FIRST_REAL_YEAR:
+    now = datetime.fromtimestamp(wall_time_s(), UTC).astimezone()
+    text = now.isoformat(sep=" ", timespec="seconds")
+    if now.year < _FIRST_REAL_YEAR:
         hint = "times in the log are wrong until the network is up; no decision depends on them"
         return warned("clock", f"the clock is not set: {text}", hint)
     return passed("clock", text)

@@ -24,6 +24,7 @@ from supervisor.process.channel import Channel, Message
 from supervisor.server.server import Server
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.errors import ChannelClosed
+from supervisor.values.watch_requests import WatchKey
 from supervisor.worker.entry import serve
 
 STALE_S = 3.0  # a heartbeat comes every second; after this long without one, health fails
@@ -199,8 +200,8 @@ def run_status(
     copy = SnapshotCopy(lambda: page.main.at)
     lock = threading.Lock()
 
-    def report_change(key: str, generation: int, changed: bool) -> None:
-        message = {"type": "files", "key": key, "generation": generation, "changed": changed}
+    def report_change(key: WatchKey, changed: bool) -> None:
+        message = {"type": "files", "key": key.to_json(), "changed": changed}
         try:
             with lock:
                 channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)

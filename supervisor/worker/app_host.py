@@ -26,6 +26,8 @@ from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
+from supervisor.worker.code_view import CodeView
+from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules
@@ -48,7 +50,9 @@ class AppHost:
         self.server = Server()
         self._apps = {app.name: app for app in apps}
         self._code = code
-        self._path = code.root
+        self._path = code.path
+        self._files = FileRecord(code.path)
+        self._view: CodeView | None = None  # if another version than the live code is served
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}  # fingerprints of the app's files before the import
         self._inherited = app_entries.newest_module()  # later modules were loaded by the apps
@@ -91,6 +95,7 @@ class AppHost:
                 return self._fail(report)
             if self.shared:
                 self._send(self._failure("member_failed", report, app=app.name))
+        self._note_files_read()
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
         return self._check_threads()
@@ -98,18 +103,27 @@ class AppHost:
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
         fingerprint, is_recent = read_watch(self._sources)
+        if not self.shared and self._code.release is None:
+            include = self._code.include or app_entries.candidates(self._path)
+            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
+        if self._code.release is not None:
+            self._view = CodeView(self._path, self._code.release).install()
+        self._files.install()
+        if is_recent:
+            # Python compares the size and the whole second of a source with its cached code: after
+            # an edit of the same size in the same second it would run the old code.
+            sys.dont_write_bytecode = True
         self._watch = [{"watch": self._sources.to_json(), "fingerprint": fingerprint}]
         self._latest = self._watch
         if self.shared:
             self._stamps = stamps(self._sources)
-        elif self._code.release is None:
-            include = self._code.include or app_entries.candidates(self._path)
-            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
-        # A release is never changed. And Python compares the size and the whole second of a source
-        # with its cached code: after an edit of the same size in the same second it would run the
-        # old code.
-        if self._code.release is not None or is_recent:
-            sys.dont_write_bytecode = True
+
+    def _note_files_read(self) -> None:
+        """Take the fingerprints of the code that the import has read as files."""
+        self._files.import_ended()
+        if self._before:
+            read = app_entries.code_among(self._files.read)
+            self._before |= file_tree.fingerprints(self._path, read, skip=self._code.skip)
 
     def _fail(self, report: ImportReport) -> bool:
         """Report that no app can be served; return False."""
@@ -134,7 +148,11 @@ class AppHost:
     def facts(self) -> Message:
         """Return the fingerprints of the code before the import, and the files it imported."""
         imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
-        return {"before": self._before, "imported": imported}
+        return {
+            "before": self._before,
+            "imported": sorted({*imported, *app_entries.code_among(self._files.read)}),
+            "written": self._files.written,
+        }
 
     def on_message(self, message: Message) -> None:
         """Handle a message of the main process about one app, in the thread of the loop."""
@@ -180,7 +198,6 @@ class AppHost:
             timeout_s=None if beside else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
-            working_folder=self._code.path,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
@@ -190,7 +207,15 @@ class AppHost:
             purge_modules(before, self._path)
         if report is None:
             self._start_serving(app, wsgi_app, beside=beside)
-        return report
+            return None
+        return self._with_lacking_modules(report)
+
+    def _with_lacking_modules(self, report: ImportReport) -> ImportReport:
+        """Return the report with the modules that the import wanted and only the live code has."""
+        if self._view is None or not self._view.lacking:
+            return report
+        files = ", ".join(sorted(self._view.lacking))
+        return replace(report, hint=f"only the live code has {files}, the release does not")
 
     def _note_changes(self) -> None:
         """Take the files as they are now for those that run, unless a loaded one has changed.

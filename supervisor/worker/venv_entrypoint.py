@@ -18,6 +18,7 @@ from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
 from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
+from supervisor.worker.code_view import CodeView
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
@@ -54,6 +55,7 @@ def _serve(task: dict[str, Any]) -> int:
 def _check(task: dict[str, Any]) -> int:
     """Import an app and survey its files; write the result to a descriptor."""
     os.environ.update(task["environment"])
+    CodeView.from_json(task["view"]).install()
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
     _app, report = import_app(
