@@ -33,9 +33,11 @@ from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
 
 _STAMPS_IN_MESSAGE = 4000  # files; a message has to fit into `channel.LINE_MAX`
+_THREADS_START_S = 10.0  # also on a busy machine
 
 
 class AppHost:
@@ -85,6 +87,25 @@ class AppHost:
 
     def import_all(self) -> bool:
         """Import every app and report those that fail; return whether any app can be served."""
+        self._note_sources()
+        self._send({"type": "importing", "watch": self._watch})
+        reports = {}
+        for app in self._apps.values():
+            report = self._bring_up(app)
+            if report is None:
+                continue
+            reports[app.name] = report
+            if has_green_threads():  # no app of this process could answer
+                return self._fail(report)
+            if self.shared:
+                self._send(self._failure("member_failed", report, app=app.name))
+        self._note_files_read()
+        if len(reports) == len(self._apps):
+            return self._fail(next(iter(reports.values())))
+        return self._check_threads()
+
+    def _note_sources(self) -> None:
+        """Take the fingerprints of the sources before the import."""
         fingerprint, is_recent = read_watch(self._sources)
         if not self.shared and self._code.release is None:
             include = self._code.include or app_entries.candidates(self._path)
@@ -100,22 +121,33 @@ class AppHost:
         self._latest = self._watch
         if self.shared:
             self._stamps = stamps(self._sources)
-        self._send({"type": "importing", "watch": self._watch})
-        reports = {}
-        for app in self._apps.values():
-            report = self._bring_up(app)
-            if report is not None:
-                reports[app.name] = report
-                if self.shared:
-                    self._send(self._failure("member_failed", report, app=app.name))
+
+    def _note_files_read(self) -> None:
+        """Take the fingerprints of the code that the import has read as files."""
         self._files.import_ended()
         if self._before:
             read = app_entries.code_among(self._files.read)
             self._before |= file_tree.stamps(self._path, read, skip=self._code.skip)
-        if len(reports) < len(self._apps):
-            return True
-        self._send(self._failure("import_failed", next(iter(reports.values()))))
+
+    def _fail(self, report: ImportReport) -> bool:
+        """Report that no app can be served; return False."""
+        self._send(self._failure("import_failed", report))
         return False
+
+    def _check_threads(self) -> bool:
+        """Return whether the threads run that are to answer requests; report it if they don't.
+
+        An app may have replaced what threads are made of, or the machine may have none left.
+        """
+        if self.server.threads_run(timeout_s=_THREADS_START_S):
+            return True
+        report = ImportReport.without_place(
+            type="ThreadsNotRunning",
+            message=f"the threads that answer requests don't run {_THREADS_START_S:g} s after "
+            "the import",
+            hint="does the app patch Python's threading, or has the limit of tasks been reached?",
+        )
+        return self._fail(report)
 
     def facts(self) -> Message:
         """Return the entries below the app's folder that the import used."""
