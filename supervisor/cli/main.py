@@ -21,6 +21,7 @@ _MODULES = {
     "config": ("config",),
     "deploy": ("deploy", "rollback"),
     "doctor": ("doctor",),
+    "init": ("init",),
     "logs": ("logs", "events"),
     "operate": ("start", "stop", "restart", "reload"),
     "releases": ("releases", "compare"),
