@@ -1,8 +1,11 @@
-"""Writes a new configuration as text, for `init`. Pure."""
+"""Writes configurations as text: a new one for `init`, and a further app for `add`. Pure."""
 
 import json
+import tomllib
+from collections.abc import Mapping
 
 from supervisor.cli.project import Project, Proposal
+from supervisor.values.errors import SupervisorError
 
 _HEAD = """\
 # The configuration of flask-supervisor, written by `flask-supervisor init`.
@@ -49,3 +52,37 @@ def _section(app: Proposal) -> str:
 
 def _line(key: str, value: str, comment: str) -> str:
     return f"{f'{key} = {value}':<{_COMMENT_COLUMN}}  # {comment}\n"
+
+
+def with_app(text: str, name: str, keys: Mapping[str, str | int]) -> str:
+    """Return the text of a configuration with a further section [apps.NAME]; comments stay.
+
+    Raises `SupervisorError` if the apps are written in a way that can't be extended.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+    from tomlkit.items import InlineTable
+
+    wanted = tomllib.loads(text)
+    wanted.setdefault("apps", {})[name] = dict(keys)
+    try:
+        document = tomlkit.parse(text)
+        if "apps" not in document:
+            document["apps"] = tomlkit.table(is_super_table=True)
+        apps = document["apps"]
+        is_inline = isinstance(apps, InlineTable)
+        section = tomlkit.inline_table() if is_inline else tomlkit.table()
+        section.update(keys)
+        if not is_inline:
+            section.add(tomlkit.nl())
+        apps[name] = section
+        changed = tomlkit.dumps(document).rstrip("\n") + "\n"
+    except (TOMLKitError, TypeError, ValueError):
+        changed = ""
+    if not changed or tomllib.loads(changed) != wanted:
+        lines = [f"{key} = {quoted(v) if isinstance(v, str) else v}" for key, v in keys.items()]
+        raise SupervisorError(
+            "cannot add the app: the apps of this file are not written as tables [apps.NAME]",
+            hint="add it by hand: " + "; ".join([f"[apps.{name}]", *lines]),
+        )
+    return changed

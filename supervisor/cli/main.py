@@ -17,6 +17,7 @@ from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
 
 _MODULES = {
+    "add": ("add",),
     "check": ("check",),
     "config": ("config",),
     "deploy": ("deploy", "rollback"),

@@ -10,7 +10,7 @@ import click
 from supervisor.cli.output import print_note
 from supervisor.client import Client
 from supervisor.config import reader as configuration
-from supervisor.config.settings import Config
+from supervisor.config.settings import Config, SupervisorSettings
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 
@@ -62,8 +62,17 @@ def load_or_none(config_file: str | None) -> Config | None:
 
 
 def state_dir(config_file: str | None) -> Path:
-    """Return the state folder that the configuration names, even if the rest is not valid."""
-    file = configuration.find(config_file)
+    """Return the state folder that the configuration names, even if the rest is not valid.
+
+    Without a configuration, that of a supervisor that serves an app from this folder.
+    """
+    try:
+        file = configuration.find(config_file)
+    except ConfigError:
+        here = Path(SupervisorSettings().state_dir).absolute()
+        if config_file is None and StateDir(here).control_socket.exists():
+            return here
+        raise
     try:
         return configuration.load_state_dir(file)
     except ConfigError:
