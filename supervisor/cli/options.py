@@ -37,8 +37,9 @@ def _config_option(command: _Command, *, is_group: bool) -> _Command:
         metavar="FILE",
         callback=_named_config,
         expose_value=not is_group,
-        help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
-        "./supervisor.toml, ./config/supervisor.toml, /etc/flask-supervisor/supervisor.toml.",
+        help="The configuration file; -c may follow the command too."
+        if is_group
+        else "The configuration file. Default: see `flask-supervisor --help`.",
     )
     return option(command)
 
