@@ -83,8 +83,8 @@ def cli() -> None:
 
     \b
     Without --config, commands use the first of these files that exists:
-      $FLASK_SUPERVISOR_CONFIG, ./supervisor.toml, ./config/supervisor.toml,
-      /etc/flask-supervisor/supervisor.toml
+      $FLASK_SUPERVISOR_CONFIG, supervisor.toml or config/supervisor.toml in
+      this folder or one above it, /etc/flask-supervisor/supervisor.toml
     """
 
 
