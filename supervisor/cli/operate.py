@@ -24,7 +24,7 @@ def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_jso
         print_json({"ok": ok, **answer})
         sys.exit(0 if ok else 1)
     if "configuration" in answer:
-        click.echo(f"configuration: {answer['configuration']}")
+        click.echo(f"the configuration: {answer['configuration']}")
     for name, outcome in answer["apps"].items():
         failed = not outcome["ok"]
         click.secho(f"{name}: ", nl=False, err=failed)
