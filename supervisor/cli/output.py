@@ -35,16 +35,18 @@ def print_json(document: Any, *, one_line: bool = False) -> None:
 def print_error(error: SupervisorError) -> None:
     """Print on standard error what went wrong, and what to do next."""
     for line in error.message.splitlines():
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(line, err=True)
-    for line in (error.hint or "").splitlines():
-        click.echo(f"  {line}", err=True)
+        print_wrapped(line, head=click.style("error: ", fg="red"), indent=2, err=True)
+    hint = error.hint or ""
+    if "
+" in hint:  # an excerpt, whose columns matter
+        click.echo(textwrap.indent(hint, "  "), err=True)
+    elif hint:
+        print_wrapped(hint, indent=2, err=True)
 
 
 def print_note(text: str) -> None:
     """Print on standard error what the reader should know."""
-    click.secho("note: ", fg="yellow", nl=False, err=True)
-    click.echo(text, err=True)
+    print_wrapped(text, head=click.style("note: ", fg="yellow"), indent=2, err=True)
 
 
 def print_wrapped(
