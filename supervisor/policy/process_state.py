@@ -12,6 +12,7 @@ The value is changed by `process_transitions.step` alone. What concerns one app 
 from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
+from functools import cached_property  # asked for each second, and the value never changes
 from typing import Any
 
 from supervisor.policy.backoff import History
@@ -141,7 +142,7 @@ class ProcessState:
             if worker.phase in phases and generation in (None, worker.generation)
         )
 
-    @property
+    @cached_property
     def state(self) -> AppState:
         """What the process is doing, as its ports and its workers have it."""
         if self.stopped:
@@ -158,7 +159,7 @@ class ProcessState:
             return AppState.STARTING
         return AppState.FAILED if self.history.failed else AppState.BACKOFF
 
-    @property
+    @cached_property
     def serving(self) -> WorkerState | None:
         """The first worker that serves, stuck or not, or None."""
         return next(iter(self.of(WorkerPhase.READY, generation=self.current)), None)
