@@ -37,8 +37,7 @@ def print_error(error: SupervisorError) -> None:
     for line in error.message.splitlines():
         print_wrapped(line, head=click.style("error: ", fg="red"), indent=2, err=True)
     hint = error.hint or ""
-    if "
-" in hint:  # an excerpt, whose columns matter
+    if "\n" in hint:  # an excerpt, whose columns matter
         click.echo(textwrap.indent(hint, "  "), err=True)
     elif hint:
         print_wrapped(hint, indent=2, err=True)
