@@ -101,7 +101,7 @@ class Pending(StrEnum):
     RELOAD = "reload"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: it caches what it derives
 class ProcessState:
     """The state of a process. All times are monotonic seconds."""
 

@@ -166,7 +166,7 @@ def test_the_history_is_listed(project: Project) -> None:
     project.write()
     found = command(project, "config", "history")
     assert found.returncode == 0
-    assert "no configuration has been kept yet" in found.stdout
+    assert "the history is empty" in found.stdout
     first = make_history(project)
     project.app("admin")
     make_history(project)
@@ -194,7 +194,7 @@ def test_a_broken_file_is_repaired_by_one_command(project: Project) -> None:
     assert project.config.read_bytes() == good
     assert tomllib.loads(good.decode())["apps"]["coach"]["port"] == port
     lines = command(project, "config", "history").stdout.splitlines()
-    assert "was replaced, never came up" in lines[0]
+    assert "replaced, never came up" in lines[0]
     assert "is in supervisor.toml" in lines[1]
     again = command(project, "config", "restore", "2")  # the broken one
     assert again.returncode == 1
@@ -208,5 +208,5 @@ def test_nothing_to_restore(project: Project) -> None:
     make_history(project)
     found = command(project, "config", "restore")
     assert found.returncode == 1
-    assert "there is no other configuration that came up" in found.stderr
+    assert "the history has no other configuration that came up" in found.stderr
     eventually(lambda: not project.processes())
