@@ -36,11 +36,8 @@ def print_error(error: SupervisorError) -> None:
     """Print on standard error what went wrong, and what to do next."""
     for line in error.message.splitlines():
         print_wrapped(line, head=click.style("error: ", fg="red"), indent=2, err=True)
-    hint = error.hint or ""
-    if "\n" in hint:  # an excerpt, whose columns matter
-        click.echo(textwrap.indent(hint, "  "), err=True)
-    elif hint:
-        print_wrapped(hint, indent=2, err=True)
+    if error.hint:
+        print_wrapped(error.hint, indent=2, err=True)
 
 
 def print_note(text: str) -> None:
@@ -56,6 +53,9 @@ def print_wrapped(
     Only a terminal gets wrapped lines: programs get the text whole. ``head`` may be styled; by
     default it is the indent.
     """
+    if "\n" in text:  # an excerpt of a file, whose columns matter
+        click.echo(textwrap.indent(text, " " * indent), err=err)
+        return
     head = head or " " * indent
     first, *others = _lines(text, click.unstyle(head), indent, sys.stderr if err else sys.stdout)
     click.echo(head, nl=False, err=err)

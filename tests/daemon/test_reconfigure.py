@@ -242,7 +242,7 @@ def test_reload_of_an_app_that_waits_for_a_repair_of_its_settings(project: Proje
     project.apps["third"]["target"] = "third:app"
     result = project.command("reload")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("configuration: changed: third\nthird: ready, as pid")
+    assert result.stdout.startswith("the configuration: changed: third\nthird: ready, as pid")
     del project.apps["third"]
     result = project.command("reload", "--json")
     assert '"state": "removed"' in result.stdout

@@ -261,11 +261,11 @@ def test_code_that_is_not_the_code_that_runs(project: Project) -> None:
     assert serves(project, "v0")
     result = project.command("reload")
     assert result.returncode == 0
-    assert result.stdout.startswith("configuration: nothing has changed\ncoach: ready")
+    assert result.stdout.startswith("the configuration: nothing has changed\ncoach: ready")
     assert serves(project, "v1")
     running.wait_for("coach", stale=False, status="pass")
     assert running.worker("other") == others
-    assert project.command("reload").stdout == "configuration: nothing has changed\n"
+    assert project.command("reload").stdout == "the configuration: nothing has changed\n"
 
 
 def test_an_edit_that_is_taken_back_is_not_stale(project: Project) -> None:
