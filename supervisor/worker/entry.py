@@ -53,6 +53,7 @@ class AppWorker:
             channel,
             shutdown_timeout_s=self.shutdown_timeout_s,
             on_message=host.on_message,
+            on_heartbeat=host.report_written,
             facts=host.facts(),
         )
         if host.has_ended:
@@ -67,11 +68,13 @@ def serve(
     *,
     shutdown_timeout_s: float,
     on_message: Callable[[Message], None] | None = None,
+    on_heartbeat: Callable[[], None] | None = None,
     facts: Message | None = None,
 ) -> None:
     """Send ``ready``, with ``facts``, and serve until a drain, by message or signal, is over.
 
-    Other messages go to ``on_message``, in the thread that runs the server's loop.
+    Other messages go to ``on_message``, in the thread that runs the server's loop, which also
+    calls ``on_heartbeat`` with each heartbeat.
     """
 
     def drain(_number: int, _frame: object) -> None:
@@ -85,9 +88,15 @@ def serve(
     heartbeats = HeartbeatSender(server, channel, handover)
     if handover is not None:
         notice_main_process_end(channel, handover)
-    server.every(HEARTBEAT_S, heartbeats.send)
+
+    def report(now: float) -> None:
+        heartbeats.send(now)
+        if on_heartbeat is not None:
+            on_heartbeat()
+
+    server.every(HEARTBEAT_S, report)
     cut_off = server.run()
-    heartbeats.send(time.monotonic())  # once more, so that every request is counted
+    report(time.monotonic())  # once more, so that every request is counted
     if cut_off:
         sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")
 
