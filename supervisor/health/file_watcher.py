@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.source.fingerprints import differs
+from supervisor.source.fingerprints import present
 from supervisor.values.watch_requests import WatchKey, WatchRequest
 
+QUIET_S = 0.5
 _FIRST_CHECK_S = 0.5  # the longest wait before the first check of a watch
 
 
 class FileWatcher(threading.Thread):
     """Compares the files of apps with what was imported, and reports when they differ, or agree.
 
+    A difference is reported when the files have been the same for `QUIET_S` seconds: a copy that is
+    under way is nothing to import yet.
     ``report`` is called, in this thread, with the key of a watch and whether its files differ.
     """
 
@@ -25,6 +28,7 @@ class FileWatcher(threading.Thread):
         self._watches: dict[WatchKey, WatchRequest] = {}
         self._due: dict[WatchKey, float] = {}  # monotonic seconds
         self._reported: dict[WatchKey, bool] = {}
+        self._seen: dict[WatchKey, list[str]] = {}  # fingerprints at the last comparison
 
     def set(self, requests: list[dict[str, Any]]) -> None:
         """Watch exactly what these ask for; see `WatchRequest`."""
@@ -37,6 +41,7 @@ class FileWatcher(threading.Thread):
             self._watches = {watch.key: watch for watch in watches}
             same = {key for key, watch in self._watches.items() if before.get(key) == watch}
             self._reported = {k: v for k, v in self._reported.items() if k in same}
+            self._seen = {k: v for k, v in self._seen.items() if k in same}
             self._due = {k: v for k, v in self._due.items() if k in same}
             self._condition.notify()
 
@@ -66,8 +71,11 @@ class FileWatcher(threading.Thread):
             key = watch.key
             if now < self._due.setdefault(key, now + min(watch.every_s, _FIRST_CHECK_S)):
                 continue
-            differ = differs({"watch": watch.watch})
-            self._due[key] = time.monotonic() + watch.every_s
-            if differ != self._reported.get(key, False):
+            now_there = present({"watch": watch.watch})
+            differ = now_there != [one["fingerprint"] for one in watch.watch]
+            is_quiet = not differ or self._seen.get(key) == now_there
+            self._seen[key] = now_there
+            self._due[key] = time.monotonic() + (watch.every_s if is_quiet else QUIET_S)
+            if is_quiet and differ != self._reported.get(key, False):
                 self._reported[key] = differ
                 self._report(key, differ)

@@ -22,11 +22,13 @@ def watches(
 ) -> list[WatchRequest]:
     """Return what to watch for the process ``name``.
 
-    The files of the newest import, while a repair of them would be tried; those of the generation
-    that serves, to see that it is stale; those of each app that its serving process lacks.
+    The files of the newest import, while a repair of them would be tried, or may be unfinished;
+    those of the generation that serves, to see that it is stale; those of each app that its
+    serving process lacks.
     """
     found = []
-    if process.watch is not None and (awaits_repair(process) or reload_on_change):
+    is_wanted = awaits_repair(process) or reload_on_change or process.settling_until is not None
+    if process.watch is not None and is_wanted:
         key = WatchKey(process=name, subject=WatchSubject.NEWEST, number=process.generation)
         found.append(WatchRequest(key=key, watch=process.watch, every_s=REPAIR_EVERY_S))
     serving = process.serving

@@ -123,6 +123,7 @@ class ProcessState:
     has_fallback: bool = False  # there is a last known good release
     broken: Cause | None = None  # why the live code can't be imported
     retry_live_at: float | None = None  # while the last known good release serves
+    settling_until: float | None = None  # its files have just changed, and may change further
     held: Cause | None = None  # why no worker may be started: its files are being replaced
     cause: Cause | None = None  # why it doesn't serve, or not with all its workers
     refusal: Refusal | None = None
@@ -230,6 +231,8 @@ def next_wakeup(process: ProcessState, now: float) -> float | None:
     times = [worker.kill_at for worker in process.workers if worker.kill_at is not None]
     if process.probation_until is not None:
         times.append(process.probation_until)
+    if process.settling_until is not None:
+        times.append(process.settling_until)
     if process.candidate is None and process.held is None:
         times += [t for t in (process.retry_at, process.retry_live_at) if t is not None]
     if process.unserved_since is not None and not wants_stand_in(process, now):

@@ -57,6 +57,7 @@ from supervisor.policy.recovery import after_exit, fallback_known
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
 
+SETTLE_S = 10.0  # after a change, further ones are imported too, as those of the same copy
 _WORKER_EVENTS = get_args(WorkerEvent)
 
 
@@ -124,7 +125,7 @@ def _files_changed(process: ProcessState, _event: FilesChanged, now: float, rng:
     history = process.history.after_change(now)
     if history is None or process.of(WorkerPhase.READY):
         return process, ()
-    return start(replace(process, history=history), now, rng)
+    return start(_settling(replace(process, history=history), now), now, rng)
 
 
 def _changed_while_starting(
@@ -136,6 +137,7 @@ def _changed_while_starting(
         return process, ()
     cause = process.cause or Cause(reason="its files changed during the import: it begins anew")
     process = replace(process, history=history, cause=cause, pending=Pending.START, retry_at=None)
+    process = _settling(process, now)
     importing = process.of(WorkerPhase.IMPORTING)
     return each(process, importing, lambda process, worker: kill(process, worker, now))
 
@@ -145,7 +147,13 @@ def _changed_while_ready(process: ProcessState, _event: FilesChanged, now: float
     history = process.history.after_change(now)
     if history is None:
         return process, ()
-    return _reload(replace(process, history=history), ReloadAsked(), now, rng)
+    process = _settling(replace(process, history=history), now)
+    return _reload(process, ReloadAsked(), now, rng)
+
+
+def _settling(process: ProcessState, now: float) -> ProcessState:
+    """Expect further changes: what was imported may be half of a copy over a slow connection."""
+    return replace(process, settling_until=now + SETTLE_S)
 
 
 def _files_differ(process: ProcessState, event: FilesDiffer, _now: float, _rng: Rng) -> Step:
@@ -232,6 +240,8 @@ def _release(process: ProcessState, _event: Released, now: float, rng: Rng) -> S
 
 
 def _elapsed(process: ProcessState, _event: Elapsed, now: float, rng: Rng) -> Step:
+    if process.settling_until is not None and now >= process.settling_until:
+        process = replace(process, settling_until=None)
     if process.probation_until is not None and now >= process.probation_until:
         process, actions = end_probation(process, now)
     else:

@@ -76,9 +76,12 @@ def differs(watched: dict[str, Any]) -> bool:
 
     ``watched`` has, under ``watch``, a list of what `taken` returned.
     """
-    return any(
-        fingerprint(Watch.from_json(one["watch"])) != one["fingerprint"] for one in watched["watch"]
-    )
+    return present(watched) != [one["fingerprint"] for one in watched["watch"]]
+
+
+def present(watched: dict[str, Any]) -> list[str]:
+    """Return the fingerprints that files have now; blocks on the disk. ``watched`` as `differs`."""
+    return [fingerprint(Watch.from_json(one["watch"])) for one in watched["watch"]]
 
 
 def stamps(watch: Watch) -> frozenset[str]:

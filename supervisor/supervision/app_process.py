@@ -193,7 +193,7 @@ class AppProcess:
     def _newest_changed(self) -> None:
         core, is_ready = self._core, self.state.state is AppState.READY
         awaited = self.state.source is CodeSource.KNOWN_GOOD or self._reload_on_change
-        if is_ready and not awaited:
+        if is_ready and not awaited and self.state.settling_until is None:
             return  # it has been repaired meanwhile
         text = "its files have changed: trying them at once"
         core.messages.record(EventKind.FILES_CHANGED, text)

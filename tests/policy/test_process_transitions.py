@@ -45,7 +45,7 @@ from supervisor.policy.process_events import (
     WorkerEvent,
 )
 from supervisor.policy.process_state import Refusal, WorkerPhase, next_wakeup, wants_stand_in
-from supervisor.policy.process_transitions import step
+from supervisor.policy.process_transitions import SETTLE_S, step
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState, CodeSource
 
@@ -644,3 +644,20 @@ def test_a_worker_that_serves_goes_on_while_files_are_replaced() -> None:
     one.take(Exited(2, ENDED))
     assert one.process.state is R
     assert one.take(Released()) == [Spawn(3, 3)]
+
+
+# ---- a copy that comes in several parts
+
+
+def test_changes_soon_after_a_repair_are_imported_too() -> None:
+    """What was imported may have been half of it; after a while a change is only stale."""
+    one = STATES[W]()
+    [spawned] = one.take(FilesChanged())
+    assert isinstance(spawned, Spawn)
+    one.take(Ready(spawned.number))
+    assert one.process.state is R
+    assert one.process.settling_until is not None
+    [again] = one.take(FilesChanged(), later_s=SETTLE_S - 1)
+    assert isinstance(again, Spawn)
+    one.take(Ready(again.number), Elapsed(), later_s=SETTLE_S)
+    assert one.process.settling_until is None
