@@ -35,8 +35,8 @@ def release_names(context: click.Context, _parameter: click.Parameter, begun: st
     app = context.params.get("app")
     if config is None or app not in config.apps:
         return []
-    store = steps.code_of(config, {}, app).store
-    names = [versions.LIVE, *(release.name for release in store.all_of(app))]
+    code = steps.code_of(config, {}, app)
+    names = [versions.LIVE, *(release.name for release in code.store.all_of(code.owner))]
     return [name for name in names if name.startswith(begun)]
 
 

@@ -30,6 +30,7 @@ def code_of(config: Config, processes: Mapping[str, AppProcess], app: str) -> Ap
     others = [other for other in config.apps if other != app and config.app_path(other) == path]
     return AppCode(
         app=app,
+        owner=config.apps[app].process or app,
         path=path,
         include=include_of(config, processes, app),
         state_dir=config.state_dir,
@@ -44,7 +45,8 @@ def include_of(config: Config, processes: Mapping[str, AppProcess], app: str) ->
     Empty where neither is known; `known` finds it out.
     """
     process = processes.get(app)
-    imported = [] if process is None else process.known_good.imported
+    is_alone = process is not None and len(process.names) == 1  # else it is what all have imported
+    imported = process.known_good.imported if process is not None and is_alone else []
     return tuple(config.apps[app].include or imported)
 
 
@@ -64,7 +66,7 @@ def known(config: Config, code: AppCode) -> AppCode:
         return code
     include = {*code.include, *traced(code.path, config.apps[code.app].target)}
     if not code.include:
-        for release in (code.store.good(code.app) or code.store.all_of(code.app))[:1]:
+        for release in (code.store.good(code.owner) or code.store.all_of(code.owner))[:1]:
             include |= {*release.include}
     others = set(code.others)
     for other, settings in config.apps.items():

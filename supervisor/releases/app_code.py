@@ -19,11 +19,13 @@ Document = dict[str, Any]
 class AppCode:
     """The code of one app below ``path``.
 
-    ``include`` names the entries that belong to it; ``exclude`` has patterns of files that never
+    ``owner`` is the process that its releases are of, an app alone or a group. ``include`` names
+    the entries that belong to it; ``exclude`` has patterns of files that never
     do; ``others`` are the entries of apps with the same folder.
     """
 
     app: str
+    owner: str
     path: Path
     include: tuple[str, ...]
     state_dir: Path
@@ -38,7 +40,7 @@ class AppCode:
     @cached_property
     def data(self) -> AppData:
         """Which files are the app's data, as known when it is asked for first."""
-        return AppData(self.exclude, self.store.notes(self.app).written)
+        return AppData(self.exclude, self.store.notes(self.owner).written)
 
     def scan(self, root: Path | None = None, include: Collection[str] = ()) -> Tree:
         """Return its files, or those of another version of it at ``root``; raises `TreeError`."""

@@ -63,7 +63,7 @@ def find_good(code: AppCodeFields) -> Answer:
     from supervisor.releases.app_code import AppCode
 
     store, faults = AppCode(**code).store, []
-    for release in store.good(code["app"]):
+    for release in store.good(code["owner"]):
         wrong = store.faults(release)
         if wrong:
             faults.append(f"{release.name} ({wrong[0]})")

@@ -47,7 +47,7 @@ def keep_good(
     """
     tree = code.scan_as_imported(before)
     kept = _keep(code, tree, PROVEN, created, in_use)
-    code.store.mark_good(code.app, str(kept["digest"]))
+    code.store.mark_good(code.owner, str(kept["digest"]))
     return kept
 
 
@@ -67,7 +67,7 @@ def _keep(code: AppCode, tree: Tree, note: str, created: str, in_use: Collection
     git = git_state(code.path, tree.include)
     about = About(created=created, note=note, include=tree.include, git=git)
     release, written = code.store.keep(
-        code.app,
+        code.owner,
         tree.root,
         manifest,
         about,
@@ -126,13 +126,13 @@ def make_final(code: AppCode, plan: Document) -> Document:
     """Make the new files final, and note which of them were not there before."""
     swap.commit(code.path)
     old, new = set(plan["old"]), set(plan["new"])
-    code.store.change_notes(code.app, lambda notes: notes.with_created(new - old, old - new))
+    code.store.change_notes(code.owner, lambda notes: notes.with_created(new - old, old - new))
     return {}
 
 
 def note_written(code: AppCode, paths: Collection[str]) -> Document:
     """Note files that the app has written itself: they are its data from now on."""
-    code.store.change_notes(code.app, lambda notes: notes.with_written(paths))
+    code.store.change_notes(code.owner, lambda notes: notes.with_written(paths))
     return {}
 
 

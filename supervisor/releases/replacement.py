@@ -89,9 +89,11 @@ def _removed(code: AppCode, lacking: Collection[str], mode: Mode) -> set[str]:
     if mode.only:
         return set()
     if mode.is_rollback:
-        return {path for path in lacking if path in code.store.notes(code.app).created}
+        return {path for path in lacking if path in code.store.notes(code.owner).created}
     released = {
-        entry.path for release in code.store.all_of(code.app) for entry in release.manifest.entries
+        entry.path
+        for release in code.store.all_of(code.owner)
+        for entry in release.manifest.entries
     }
     # a file of no release that no module is: nobody says that it came with the code
     removed = {path for path in lacking if is_code_by_name(path) or path in released}

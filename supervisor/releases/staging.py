@@ -56,7 +56,7 @@ def stage_release(code: AppCode, wanted: str | None) -> Document:
 
     Return ``staged``, ``name`` and the release's ``include``.
     """
-    release = code.store.find(code.app, wanted) if wanted else _last_good_not_live(code)
+    release = code.store.find(code.owner, wanted) if wanted else _last_good_not_live(code)
     folder = swap.prepare(code.path)
     code.store.copy_out(release, folder)
     return {"staged": str(folder), "name": release.name, "include": list(release.include)}
@@ -64,7 +64,7 @@ def stage_release(code: AppCode, wanted: str | None) -> Document:
 
 def _last_good_not_live(code: AppCode) -> Release:
     store, live = code.store, live_digests(code)
-    for release in [*store.good(code.app), *store.all_of(code.app)]:
+    for release in [*store.good(code.owner), *store.all_of(code.owner)]:
         if release.digest != live(release.include):
             return release
     raise ReleaseError(

@@ -32,10 +32,10 @@ def stamps(code: AppCode) -> dict[str, str]:
 
 def listing(code: AppCode) -> Document:
     """Return the releases, newest first, and which of them the live files are."""
-    good = [release.digest for release in code.store.good(code.app)]
+    good = [release.digest for release in code.store.good(code.owner)]
     live = live_digests(code)
     found = [
-        _document(release, good, live(release.include)) for release in code.store.all_of(code.app)
+        _document(release, good, live(release.include)) for release in code.store.all_of(code.owner)
     ]
     return {"releases": found}
 
@@ -84,6 +84,6 @@ def difference(code: AppCode, old: str, new: str) -> Document:
 
 def _manifest(code: AppCode, which: str, other: str) -> Manifest:
     if which != LIVE:
-        return code.store.find(code.app, which).manifest
-    kept = () if other == LIVE else code.store.find(code.app, other).include
+        return code.store.find(code.owner, which).manifest
+    kept = () if other == LIVE else code.store.find(code.owner, other).include
     return file_tree.manifest_of(code.scan(include={*code.include, *kept}))

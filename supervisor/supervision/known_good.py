@@ -35,7 +35,7 @@ class FallbackRelease:
 
 
 class NoKnownGood:
-    """Keeps nothing: for the status server, and for apps that share a process."""
+    """Keeps nothing: for the status server."""
 
     def __init__(self) -> None:
         self.held = False  # while a deploy is under way: what it brings has to be watched first
@@ -67,7 +67,7 @@ class NoKnownGood:
 
 
 class KnownGood(NoKnownGood):
-    """Keeps releases of the app ``name``.
+    """Keeps releases of the process ``name``: of its only app, or of all its apps together.
 
     ``code`` returns what belongs to the app, from what it imported; ``known`` is called when it is
     known whether there is a release to fall back on.
@@ -111,6 +111,8 @@ class KnownGood(NoKnownGood):
         """Describe, and later keep, the code of the worker that serves."""
         if self.held or worker is None or process.state is not AppState.READY:
             return
+        if process.serving is None or process.serving.failures:
+            return  # it serves without one of its apps
         ready_s = now - process.since
         if process.source is CodeSource.KNOWN_GOOD:
             self.version = self._fallback.version if self._fallback else None

@@ -134,11 +134,9 @@ class ProcessSet:
 
     def _make(self, name: str, apps: list[str]) -> None:
         config = self._runtime.config
-        known_good = None
-        if len(apps) == 1:  # a release is of one app: it could not serve the others
-            known_good = self._factory.known_good(
-                name, lambda found: self._on_fallback_known(name, found)
-            )
+        known_good = self._factory.known_good(
+            name, lambda found: self._on_fallback_known(name, found)
+        )
         process = AppProcess(
             self._runtime,
             name=name,

@@ -84,14 +84,19 @@ class WorkerFactory:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
         return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
 
-    def known_good(self, app: str, known: Callable[[bool], None]) -> KnownGood:
-        """Return what keeps the releases of an app that has a process of its own."""
+    def known_good(self, process: str, known: Callable[[bool], None]) -> KnownGood:
+        """Return what keeps the releases of a process: of an app alone, or of a whole group."""
         runtime = self._runtime
+
+        def after_s() -> float:
+            names = runtime.config.processes()[process]
+            return max(runtime.config.apps[name].known_good_after_s for name in names)
+
         return KnownGood(
             runtime,
-            app,
-            code=lambda imported: code_of(runtime.config, self._state, app, imported),
-            known_good_after_s=lambda: runtime.config.apps[app].known_good_after_s,
+            process,
+            code=lambda imported: code_of(runtime.config, self._state, process, imported),
+            known_good_after_s=after_s,
             known=known,
         )
 
@@ -137,23 +142,26 @@ def _first_core(config: Config, process: str) -> int:
     return sum(firsts[one].workers for one in before if firsts[one].is_pinned)
 
 
-def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> AppCodeFields:
-    """Return what belongs to an app: what the configuration says, else what it has imported."""
-    app, path = config.apps[name], config.app_path(name)
-    include = app.include or imported
+def code_of(config: Config, state: StateDir, process: str, imported: list[str]) -> AppCodeFields:
+    """Return what belongs to a process: what the configuration says, else what it has imported."""
+    names = config.processes()[process]
+    path, apps = config.app_path(names[0]), [config.apps[name] for name in names]
+    configured = [entry for app in apps for entry in app.include or ()]
+    include = configured if all(app.include for app in apps) else [*configured, *imported]
     others = {
         entry
         for other, settings in config.apps.items()
-        if other != name and config.app_path(other) == path
+        if other not in names and config.app_path(other) == path
         for entry in settings.include or [settings.target.partition(":")[0].partition(".")[0]]
     }
     return {
-        "app": name,
+        "app": names[0],
+        "owner": process,
         "path": path,
         "include": tuple(include),
         "state_dir": state.path,
         "others": tuple(sorted(others.difference(include))),
-        "exclude": tuple(app.exclude),
+        "exclude": tuple(pattern for app in apps for pattern in app.exclude),
     }
 
 

@@ -107,7 +107,7 @@ class AppHost:
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
         fingerprint, is_recent = read_watch(self._sources)
-        if not self.shared and self._code.release is None:
+        if self._code.release is None:
             include = self._code.include or app_entries.candidates(self._path)
             self._before = file_tree.stamps(self._path, include, skip=self._code.skip)
         if self._code.release is not None:

@@ -16,7 +16,9 @@ def code(tmp_path: Path) -> AppCode:
     """Return the code of an app, version 1, in a folder with other things."""
     live = tmp_path / "live"
     write(live, {**files_of(1), **OTHERS})
-    return AppCode(app="coach", path=live, include=INCLUDE, state_dir=tmp_path / "state")
+    return AppCode(
+        app="coach", owner="coach", path=live, include=INCLUDE, state_dir=tmp_path / "state"
+    )
 
 
 @pytest.fixture
