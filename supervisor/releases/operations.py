@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor.releases import swap
 from supervisor.releases.app_code import AppCode, Document
-from supervisor.releases.release import About
+from supervisor.releases.release import About, ReleaseError
 from supervisor.releases.replacement import (
     Mode,
     Replacement,
@@ -46,6 +46,11 @@ def keep_good(
     `AppCode.scan_as_imported`, which raises the same errors.
     """
     tree = code.scan_as_imported(before)
+    if not tree.files:
+        raise ReleaseError(
+            f"there is nothing to keep of app '{code.app}': its code does not lie in its `path`",
+            hint="let `path` be the folder of its code; an installed package has no releases",
+        )
     kept = _keep(code, tree, PROVEN, created, in_use)
     code.store.mark_good(code.owner, str(kept["digest"]))
     return kept

@@ -88,15 +88,13 @@ def plan_replacement(
 def _removed(code: AppCode, lacking: Collection[str], mode: Mode) -> set[str]:
     if mode.only:
         return set()
+    deployed = code.store.notes(code.owner).created
     if mode.is_rollback:
-        return {path for path in lacking if path in code.store.notes(code.owner).created}
-    released = {
-        entry.path
-        for release in code.store.all_of(code.owner)
-        for entry in release.manifest.entries
-    }
-    # a file of no release that no module is: nobody says that it came with the code
-    removed = {path for path in lacking if is_code_by_name(path) or path in released}
+        return {path for path in lacking if path in deployed}
+    releases = code.store.all_of(code.owner)
+    released = {entry.path for release in releases for entry in release.manifest.entries}
+    # of any other file nobody can say that it came with the code
+    removed = {path for path in lacking if is_code_by_name(path) or path in deployed | released}
     if removed and not mode.delete:
         raise WouldRemove(code.app, removed)
     return removed

@@ -115,7 +115,6 @@ class KnownGood(NoKnownGood):
             return  # it serves without one of its apps
         ready_s = now - process.since
         if process.source is CodeSource.KNOWN_GOOD:
-            self.version = self._fallback.version if self._fallback else None
             return
         self.imported = worker.facts.get("imported", self.imported)
         if ready_s >= DESCRIBE_AFTER_S and self._described != worker.number:
@@ -176,6 +175,8 @@ class KnownGood(NoKnownGood):
 
     def on_change(self, before: ProcessState, process: ProcessState) -> None:
         """Look for a release as soon as the live code turns out to be broken."""
+        if process.state is AppState.READY and process.source is CodeSource.KNOWN_GOOD:
+            self.version = self._fallback.version if self._fallback else None
         broken = process.broken not in (None, before.broken) or (
             process.history.failed and not before.history.failed
         )

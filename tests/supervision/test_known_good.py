@@ -38,6 +38,7 @@ def test_a_restart_with_broken_code_falls_back_and_says_so(project: Project) -> 
     assert ask(port).text == "coach\n"
     health = running.wait_for("coach", serving="last-known-good", status="warn")
     assert health["reason"] == FALLEN_BACK
+    assert health["release"]["digest"]  # from the first moment of the fallback
     assert running.app("other")["status"] == "pass"
     repaired = GOOD_APP.format(text="repaired")
     with Poller(port) as poller:
