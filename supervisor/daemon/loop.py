@@ -231,7 +231,7 @@ class Supervisor:
         """Put the state folder in order, and keep the configuration: it has come up."""
         config = self._runtime.config
         text = b"" if config.fallback else config.text
-        self._runtime.jobs.work_with_files(
+        self._runtime.jobs.write_releases(
             file_jobs.tidy, self._state.path, text, wall_time(), done=self._tidied
         )
 

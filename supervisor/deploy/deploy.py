@@ -187,7 +187,8 @@ class Deploy:
         return rollout.Probed(cause) if action is Action.PROBE else rollout.Failed(cause)
 
     async def _keep(self) -> None:
-        await self._files.keep(self._runtime.wall(), self._process.known_good.in_use())
+        async with self._runtime.jobs.store_lock:
+            await self._files.keep(self._runtime.wall(), self._process.known_good.in_use())
 
     async def _discard(self) -> None:
         try:

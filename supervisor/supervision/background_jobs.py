@@ -33,10 +33,15 @@ class Trial:
 
 
 class BackgroundJobs:
-    """Runs tasks and children on the running loop until `end`."""
+    """Runs tasks and children on the running loop until `end`.
+
+    Whoever writes releases, or puts their folder in order, holds ``store_lock``: what one has not
+    finished, another one would take for garbage.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self.store_lock = asyncio.Lock()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` as a task."""
@@ -70,6 +75,21 @@ class BackgroundJobs:
         The answer has ``ok``; if that is false, also ``reason`` and ``hint``.
         """
         self.run(self._work_with_files(function, arguments, done))
+
+    def write_releases(
+        self, function: Callable[..., Any], *arguments: Any, done: Callable[[Answer], None]
+    ) -> None:
+        """Do as `work_with_files`, but only while nothing else writes releases."""
+        self.run(self._write_releases(function, arguments, done))
+
+    async def _write_releases(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        done: Callable[[Answer], None],
+    ) -> None:
+        async with self.store_lock:
+            await self._work_with_files(function, arguments, done)
 
     async def _work_with_files(
         self,

@@ -130,7 +130,7 @@ class KnownGood(NoKnownGood):
 
     def keep(self, message: Message) -> None:
         """Keep the code that a worker described in ``message``."""
-        self._runtime.jobs.work_with_files(
+        self._runtime.jobs.write_releases(
             file_jobs.keep_good,
             self._code(message["imported"]),
             message["before"] or None,
