@@ -110,7 +110,7 @@ def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:
 
 def _page(name: str, app: Snapshot, others: Snapshot) -> str:
     """Return a page that needs no other file and reloads itself."""
-    reason = html.escape(app.get("reason") or "It will answer here in a moment.")
+    reason = html.escape(app.get("reason") or "The app will answer here in a moment.")
     hint = f"<p>{html.escape(app['hint'])}</p>" if app.get("hint") else ""
     return _PAGE.format(
         title=html.escape(_title(name, app)),
