@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from supervisor.policy import rollout
 from supervisor.values.errors import ControlError, SupervisorError
 
 _POLL_S = 0.1
+_BAR_COLUMNS, _BAR_INDENT = 40, 10  # below the text of a line of progress
 _LONGEST_S = 6 * 3600.0  # the supervisor limits each step itself
 
 _app_argument = click.argument("app", metavar="APP", shell_complete=app_names)
@@ -84,20 +87,21 @@ def _change(config_file: str | None, as_json: bool, method: str, **params: Any) 
     call = _BackgroundCall(
         client(config_file, timeout_s=_LONGEST_S), method, {**params, "key": key}
     )
-    progress = _Progress(client(config_file), key, as_json=as_json)
     interrupts = 0
     complete = False
-    while not complete:
-        try:
-            complete = call.wait(_POLL_S)
-            progress.show()
-            if interrupts and not complete:
-                progress.interrupt()
-        except KeyboardInterrupt:
-            interrupts += 1
-            if interrupts > 1:
-                raise  # the supervisor undoes it even if this command has gone
-            click.echo("interrupted: undoing it", err=True)
+    with contextlib.closing(_Progress(client(config_file), key, as_json=as_json)) as progress:
+        while not complete:
+            try:
+                complete = call.wait(_POLL_S)
+                progress.show()
+                if interrupts and not complete:
+                    progress.interrupt()
+            except KeyboardInterrupt:
+                interrupts += 1
+                if interrupts > 1:
+                    raise  # the supervisor undoes it even if this command has gone
+                progress.close()
+                click.echo("interrupted: undoing it", err=True)
     return call.result()
 
 
@@ -141,33 +145,66 @@ class _BackgroundCall:
 
 
 class _Progress:
-    """Shows the progress of a deploy, a line for each phase."""
+    """Shows the progress of a deploy: a line for each phase, and a bar on a terminal."""
 
     def __init__(self, client: Client, key: str, *, as_json: bool) -> None:
         self._client = client
         self._key = key
         self._as_json = as_json
         self._seen = 0
+        self._bar: _Bar | None = None
 
     def show(self) -> None:
-        """Print the new lines."""
+        """Print the new lines, and let the bar of the last one grow."""
         with contextlib.suppress(ControlError):  # the supervisor exits: `result` reports it
             found = self._client.call("release.progress", after=self._seen, key=self._key)
             self._seen = found["last"]
             for line in found["lines"]:
+                self.close()
                 if line["phase"] not in rollout.ENDED:  # the outcome reports these
                     self._print(line)
+        if self._bar is not None:
+            self._bar.grow()
+
+    def close(self) -> None:
+        """End the bar, if there is one: what is printed next begins a new line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def _print(self, line: dict[str, Any]) -> None:
         if self._as_json:
             print_json(line, one_line=True)
         else:
             _print_step(line["seconds"], line["text"])
+            if line["lasts_s"] and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+                self._bar = _Bar(line["lasts_s"])
 
     def interrupt(self) -> None:
         """Ask the supervisor to undo the deploy."""
         with contextlib.suppress(ControlError):
             self._client.call("release.interrupt", key=self._key)
+
+
+class _Bar:
+    """A bar on the terminal that is full after ``lasts_s``; it hides the cursor until `close`."""
+
+    def __init__(self, lasts_s: float) -> None:
+        self._began = time.monotonic()
+        width = min(_BAR_COLUMNS, max(shutil.get_terminal_size().columns - 2 * _BAR_INDENT, 1))
+        template = f"{' ' * _BAR_INDENT}[%(bar)s]"
+        length = max(round(lasts_s / _POLL_S), 1)
+        self._bar = click.progressbar(length=length, width=width, bar_template=template)
+        self._bar.render_progress()
+
+    def grow(self) -> None:
+        """Draw as much of it as time has passed."""
+        passed = round((time.monotonic() - self._began) / _POLL_S)
+        self._bar.update(min(passed, self._bar.length or passed) - self._bar.pos)
+
+    def close(self) -> None:
+        """End the line, and show the cursor again."""
+        self._bar.render_finish()
 
 
 def _print_step(seconds: float, text: str, colour: str | None = None) -> None:

@@ -122,7 +122,8 @@ class Deploy:
                 RolloutPhase.RELOADING_OLD,
             ):
                 text = "it is stopped: it starts with them when somebody starts it"
-            self.lines.append(Line(after.phase, text, self.seconds))
+            lasts_s = after.watch_s if after.phase is RolloutPhase.WATCHING else None
+            self.lines.append(Line(after.phase, text, self.seconds, lasts_s))
         for action in actions:
             if action is not Action.DISCARD:  # nothing comes back of it: see `to_end`
                 self._begin(action)

@@ -174,7 +174,12 @@ class ReleaseCommands:
             "what": deploy.request.what if deploy else None,
             "app": deploy.request.app if deploy else None,
             "lines": [
-                {"phase": str(line.phase), "text": line.text, "seconds": round(line.after_s, 3)}
+                {
+                    "phase": str(line.phase),
+                    "text": line.text,
+                    "seconds": round(line.after_s, 3),
+                    "lasts_s": line.lasts_s,
+                }
                 for line in lines[after:]
             ],
             "last": len(lines),

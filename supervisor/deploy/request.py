@@ -41,11 +41,15 @@ class DeployRequest:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of progress; ``after_s`` is the time since the beginning."""
+    """A line of progress; ``after_s`` is the time since the beginning.
+
+    ``lasts_s`` is how long this phase lasts unless it fails, or None if nobody knows.
+    """
 
     phase: RolloutPhase
     text: str
     after_s: float
+    lasts_s: float | None = None
 
 
 def without_paths(text: str, config: Config) -> str:

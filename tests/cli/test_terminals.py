@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,29 @@ def test_no_color(project: Project, running: Running, words: tuple[str, ...]) ->
     assert "\x1b" not in shown_on_terminal(project, *words, NO_COLOR="1")
     if "--json" not in words and words[0] != "config":
         assert "\x1b" in shown_on_terminal(project, *words, NO_COLOR="")
+
+
+def test_the_bar_of_a_deploy(project: Project) -> None:
+    """A terminal shows how much of the time of watching has passed; nothing else gets a bar."""
+    project.app("coach", deploy_watch_s=1)
+    source = project.folder / "new" / "coach.py"
+    source.parent.mkdir()
+    source.write_text((project.folder / "coach" / "coach.py").read_text() + "# new\n")
+    wait_until_ready(project.start(), "coach")
+    shown = shown_on_terminal(project, "deploy", "coach", str(source))
+    bars = re.findall(r" {10}\[([#-]+)\]", shown)
+    filled = [bar.count("#") for bar in bars]
+    assert filled == sorted(filled)
+    assert filled[0] == 0
+    assert len(set(filled)) > 3
+    _, comes_back, after = shown.rpartition("\x1b[?25h")  # the cursor, hidden meanwhile, comes back
+    assert comes_back
+    assert "\x1b[?25l" not in after
+    assert "is done" in after
+    source.write_text(source.read_text() + "# newer\n")
+    shown = project.command("deploy", "coach", str(source)).stdout
+    assert "watching it for 1 s" in shown
+    assert "[" not in shown
 
 
 def test_an_app_named_beyond_ascii(project: Project, running: Running) -> None:
