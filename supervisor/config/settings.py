@@ -94,6 +94,11 @@ Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
 UrlPath = Annotated[
     str, Rule('a path that starts with "/"', lambda v: re.fullmatch(r"/[!-~]*", v) is not None)
 ]
+HttpStatus = Annotated[int, _between(100, 599, "a status of HTTP")]
+HttpHeader = Annotated[
+    str,
+    Rule('"Name: value" or "Name"', lambda v: re.fullmatch(r"[\w!#$%&'*+.^`|~-]+(:[ -~]*)?", v)),
+]
 Environment = dict[str, Value]
 Command = list[Text]
 
@@ -158,6 +163,15 @@ class Requirement:
         ]
         | None
     ) = None
+    token: (
+        Annotated[
+            str, Rule("a token of visible ASCII characters", lambda v: re.fullmatch(r"[!-~]+", v))
+        ]
+        | None
+    ) = field(default=None, repr=False)
+    expect_status: HttpStatus | None = None
+    expect_header: HttpHeader | None = None
+    expect_json: dict[str, Any] = field(default_factory=dict)
     name: Text | None = None
     default: Value | None = None
     command: list[Text] | None = None
@@ -175,7 +189,7 @@ REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "directory": (("path",), ("mounted", "writable")),
     "file": (("path",), ("mounted", "writable")),
     "tcp": (("port",), ("host",)),
-    "http": (("url",), ()),
+    "http": (("url",), ("token", "expect_status", "expect_header", "expect_json")),
     "env": (("name",), ("default",)),
     "module": (("name",), ()),
     "command": (("command",), ()),
@@ -212,6 +226,8 @@ class AppSettings:
     before_start: list[Command] = field(default_factory=list)
     after_import: list[Function] = field(default_factory=list)
     health_path: UrlPath | None = None
+    health_interval_s: Seconds = 30.0
+    health_threshold: Count = 3
     smoke: list[UrlPath] = field(default_factory=list)
     known_good_after_s: Seconds = 60.0
     deploy_watch_s: Seconds = 10.0
@@ -292,7 +308,9 @@ class Config:
     def secret_values(self) -> set[str]:
         """Give every value that no text may hold, whoever wrote it."""
         found = set(self.sources.values).union(*(self.app_secrets(name) for name in self.apps))
-        return found | self._inherited_secrets()
+        required = [self.requires, *(app.requires for app in self.apps.values())]
+        tokens = {one.token for several in required for one in several if one.token}
+        return found | tokens | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
         """Give those of `secret_values` that the app knows."""

@@ -64,7 +64,10 @@ def _setting(config: Config, path: str, value: Any, *, planned: bool) -> Setting
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    found = asdict(value)
+    return {**found, "token": HIDDEN} if found.get("token") else found
 
 
 def _is_planned(field: Any) -> bool:

@@ -4,21 +4,19 @@ May block for as long as the requirement's ``timeout_s``, and longer on a dead n
 runs in a child or a thread. Changes nothing, and imports nothing of the app.
 """
 
-import http.client
 import importlib.machinery
 import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from supervisor.config.settings import Requirement, is_secret
+from supervisor.config.settings import Config, Requirement, is_secret
+from supervisor.health.command_check import check_command
+from supervisor.health.http_check import check_http, url_without_credentials
 from supervisor.values.reports import Cause
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
@@ -33,7 +31,6 @@ _LOADERS = (
     (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
     (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
 )
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +46,27 @@ def describe(requirement: Requirement) -> str:
     """Name a requirement in a few words; credentials in a URL are left out."""
     what = {
         "tcp": f"{requirement.host or 'localhost'}:{requirement.port}",
-        "http": _CREDENTIALS.sub("//", requirement.url or ""),
+        "http": url_without_credentials(requirement.url or ""),
         "env": requirement.name,
         "module": requirement.name,
         "command": (requirement.command or [""])[0],
         "disk": requirement.path or "of the configuration",
     }
     return f"{requirement.kind} {what.get(requirement.kind, requirement.path)}"
+
+
+def title_of(requirement: Requirement, *, is_hidden: bool) -> str:
+    """Return the name of a requirement, without what it is about if that is hidden."""
+    return f"{requirement.kind} (hidden)" if is_hidden else describe(requirement)
+
+
+def hides(config: Config, path: str) -> bool:
+    """Return whether what the requirement at a key path is about must not be shown.
+
+    A token that comes from elsewhere hides only itself: `check_http` shows it to nobody.
+    """
+    names = {one.name for one in fields(Requirement)} - {"token"}
+    return any(config.is_secret(f"{path}.{name}") for name in names)
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
@@ -139,21 +150,7 @@ def _tcp(wanted: Requirement, _around: Surroundings) -> Cause | None:
 
 
 def _http(wanted: Requirement, _around: Surroundings) -> Cause | None:
-    what = describe(wanted).removeprefix("http ")
-    request = urllib.request.Request(wanted.url or "", headers={"User-Agent": "flask-supervisor"})
-    try:
-        with urllib.request.urlopen(request, timeout=wanted.timeout_s):
-            return None
-    except urllib.error.HTTPError as error:
-        error.close()
-        return Cause(reason=f"{what} answers {error.code} {error.reason}")
-    except TimeoutError:
-        return Cause(reason=f"{what} doesn't answer within {wanted.timeout_s:g} s")
-    except urllib.error.URLError as error:
-        why = error.reason.strerror if isinstance(error.reason, OSError) else error.reason
-        return Cause(reason=f"{what} can't be reached: {why or error.reason}")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return Cause(reason=f"{what} doesn't answer as it should: {type(error).__name__}")
+    return check_http(wanted)
 
 
 def _env(wanted: Requirement, around: Surroundings) -> Cause | None:
@@ -214,27 +211,7 @@ def _find_inner(name: str, folders: Sequence[str]) -> list[str] | None:
 
 
 def _command(wanted: Requirement, around: Surroundings) -> Cause | None:
-    command = wanted.command or []
-    try:
-        done = subprocess.run(
-            command,
-            cwd=around.folder,
-            env=dict(around.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=wanted.timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Cause(reason=f"{command[0]} takes longer than {wanted.timeout_s:g} s")
-    except OSError as error:
-        return Cause(reason=f"{command[0]} can't be run: {error.strerror}")
-    if done.returncode < 0:
-        return Cause(reason=f"{command[0]} was killed by signal {-done.returncode}")
-    if done.returncode > 0:
-        return Cause(reason=f"{command[0]} ends with exit code {done.returncode}")
-    return None
+    return check_command(wanted, around.environment, around.folder)
 
 
 def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
