@@ -1,1 +1,1 @@
-"""Two small Flask apps to run under the supervisor: the admin's page and a coach's page."""
+"""Two example apps to run under the supervisor: the admin page, and a coach's teams."""

@@ -29,10 +29,10 @@ _ANSWER_MAX = 16 * 1024 * 1024
 
 @contextlib.contextmanager
 def socket_address(path: Path) -> Iterator[str]:
-    """Give an address for the Unix socket at ``path``, however long that path is.
+    """Yield an address of the Unix socket at ``path``, however long that path is.
 
-    The address is valid inside the ``with`` block only: a path too long for ``sun_path`` is
-    reached through a descriptor of its folder.
+    The address is valid inside the ``with`` block only: for a path too long for ``sun_path`` it
+    goes through a descriptor of the folder.
     """
     if len(os.fsencode(path)) <= _SUN_PATH_MAX:
         yield str(path)
@@ -45,10 +45,10 @@ def socket_address(path: Path) -> Iterator[str]:
 
 
 class Client:
-    """Asks the supervisor whose control socket is at ``path``; each call is a connection.
+    """A client of the supervisor whose control socket is at ``path``.
 
-    A call blocks for at most ``timeout_s`` seconds per read or write. Safe to use from several
-    threads.
+    Each call opens a connection, and blocks for at most ``timeout_s`` seconds per read or write.
+    Several threads may share a client.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 5.0) -> None:
@@ -57,22 +57,22 @@ class Client:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Client":
-        """Make the client of the supervisor that runs this app.
+        """Return a client of the supervisor that runs this app.
 
-        Raises `NotRunning` where the app isn't run by a supervisor, or lacks ``control = true``.
+        Raises `NotRunning` if no supervisor runs the app, or if it lacks ``control = true``.
         """
         path = environment.get(SOCKET_VARIABLE)
         if not path:
             raise NotRunning(
-                f"the supervisor's control socket is not known: {SOCKET_VARIABLE} is not set",
+                f"cannot find the supervisor: {SOCKET_VARIABLE} is not set",
                 hint="run this app under flask-supervisor, with `control = true` in its section",
             )
         return cls(path)
 
     def call(self, method: str, **params: Any) -> Any:
-        """Ask for ``method`` and give its result.
+        """Call ``method`` and return its result.
 
-        Raises `NotRunning` when nobody answers, else `ControlError` with what was answered.
+        Raises `NotRunning` if no supervisor listens, and `ControlError` for every other failure.
         """
         request = {"id": 1, "method": method, "params": params}
         try:
@@ -81,12 +81,12 @@ class Client:
                 answer = self._read_line(connection)
         except TimeoutError as error:
             raise ControlError(
-                f"no answer from the supervisor within {self.timeout_s:g} s",
+                f"the supervisor did not answer within {self.timeout_s:g} s",
                 code="timeout",
-                hint="its main process may be stopped or overloaded: look at its log",
+                hint="its main process may be stopped or overloaded: see its log",
             ) from error
         except OSError as error:
-            raise ControlError(f"cannot talk to the supervisor: {error}", code="io") from error
+            raise ControlError(f"cannot reach the supervisor: {error}", code="io") from error
         return self._result(answer)
 
     def _connect(self) -> socket.socket:
@@ -104,7 +104,7 @@ class Client:
         except PermissionError as error:
             connection.close()
             raise ControlError(
-                f"access to {self.path} is refused",
+                f"cannot connect to {self.path}: permission denied",
                 code="denied",
                 hint="the supervisor runs as another user: repeat the command with sudo",
             ) from error
@@ -114,7 +114,7 @@ class Client:
         return connection
 
     def _connect_patiently(self, connection: socket.socket, address: str) -> None:
-        """Connect; a Unix socket whose queue is full refuses at once, where TCP would wait."""
+        """Connect, again and again while the queue is full: a Unix socket then refuses at once."""
         deadline = time.monotonic() + self.timeout_s
         while True:
             try:
@@ -151,4 +151,4 @@ class Client:
                 raise ControlError(message, code=code, hint=hint)
             case {"result": result}:
                 return result
-        raise ControlError("the supervisor's answer is not one of this protocol", code="protocol")
+        raise ControlError("the supervisor's answer is not of this protocol", code="protocol")

@@ -1,4 +1,4 @@
-"""Forked children for the tests, and what can be seen of them from outside."""
+"""Forked children for the tests, and what can be observed of them from outside."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +36,29 @@ def child(
 
 
 def wait_for_ever(_connection: socket.socket) -> int:
-    """Be a child that does nothing until it's killed."""
+    """Sleep until killed, in the child."""
     while True:
         time.sleep(60)
 
 
-def tell(connection: socket.socket, fact: Any) -> None:
-    """Say ``fact``, in the child."""
+def report(connection: socket.socket, fact: Any) -> None:
+    """Send ``fact`` to the parent, in the child."""
     connection.sendall(json.dumps(fact).encode() + b"\n")
 
 
-def told(forked: Child) -> Any:
-    """Give what the child said by `tell`."""
+def reported(forked: Child) -> Any:
+    """Return what the child sent by `report`."""
     received = b""
     while not received.endswith(b"\n"):
-        assert select.select([forked.channel], [], [], TIMEOUT_S)[0], "it says nothing"
+        assert select.select([forked.channel], [], [], TIMEOUT_S)[0], "it sends nothing"
         part = forked.channel.recv(65536)
-        assert part, f"it said no more than {received!r}, and printed: {output_of(forked)}"
+        assert part, f"it sent only {received!r}, and printed: {output_of(forked)}"
         received += part
     return json.loads(received)
 
 
 def output_of(forked: Child) -> str:
-    """Give all that a child prints until it has ended."""
+    """Return everything that a child prints until it has ended."""
     received = b""
     while True:
         assert select.select([forked.output], [], [], TIMEOUT_S)[0], f"no end; so far {received!r}"
@@ -69,7 +69,7 @@ def output_of(forked: Child) -> str:
 
 
 def exit_code_of(forked: Child) -> int:
-    """Wait until a child has ended and give its exit code, negative for a signal."""
+    """Wait until a child has ended; return its exit code, negative for a signal."""
     options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # `child` reaps it
     ended = eventually(
         lambda: os.waitid(os.P_PID, forked.pid, options), timeout_s=TIMEOUT_S, what="it ends"
@@ -80,9 +80,9 @@ def exit_code_of(forked: Child) -> int:
 
 @contextlib.contextmanager
 def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
-    """Run ``function`` in a thread; on leaving, wait until that has ended.
+    """Run ``function`` in a thread; on leaving, wait until the thread has ended.
 
-    For the kernel too, which is a moment later: the next test may want to fork.
+    For the kernel too, where it ends a moment later: the next test may fork.
     """
     before = len(os.listdir("/proc/self/task"))
     thread = threading.Thread(target=function)
@@ -95,17 +95,19 @@ def beside(function: Callable[[], object]) -> Iterator[threading.Thread]:
 
 
 def lives(pid: int) -> bool:
-    """Tell whether a process runs; a zombie doesn't."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``code`` in an interpreter of its own, to its end."""
+def run_python(
+    code: str, *arguments: str, options: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a new interpreter, which gets ``options``, to its end."""
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, *options, "-c", code, *arguments],
         capture_output=True,
         text=True,
         encoding="utf-8",

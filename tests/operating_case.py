@@ -30,7 +30,7 @@ AS_USER = """
 import ctypes, os, sys
 import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
 from supervisor.health import app_check
-from supervisor.cli import check, config, doctor, main, operate, releases
+from supervisor.cli import check, config, deploy, doctor, logs, main, operate, releases, run, status
 from supervisor.config import history, last_good
 from supervisor.doctor import machine
 from supervisor.daemon import loop

@@ -1,4 +1,4 @@
-"""Plain waitress, as it comes: what an app looks like without a supervisor."""
+"""Plain waitress as shipped: how an app behaves without a supervisor."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from harness import REPOSITORY, ask, eventually, free_ports
 
 @contextlib.contextmanager
 def plain_waitress(target: str) -> Iterator[int]:
-    """Serve ``target`` by the ``waitress`` command line alone, and give the port."""
+    """Serve ``target`` by the ``waitress`` command line alone; yield the port."""
     port = free_ports(1)[0]
     folders = f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"
     process = subprocess.Popen(

@@ -21,27 +21,27 @@ class Serving:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
-        ports = self._hear()
+        ports = self._receive()
         self.port: int = ports["port"]
         self.other_port: int = ports["other_port"]  # an app with one thread of its own
 
-    def tell(self, command: str) -> Any:
-        """Send a command and give what the process says to it."""
+    def command(self, command: str) -> Any:
+        """Send a command and return the answer of the process."""
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        return None if command == "release" else self._hear()
+        return None if command == "release" else self._receive()
 
     def drain(self, *, timeout_s: float = 20, idle_s: float = 20) -> None:
-        """Begin a drain; the limits are so long that no busy machine reaches them."""
-        assert self.tell(f"drain {timeout_s} {idle_s}") == {"draining": True}
+        """Begin a drain; the limits are longer than any busy machine needs."""
+        assert self.command(f"drain {timeout_s} {idle_s}") == {"draining": True}
 
     def metrics(self, name: str = "app") -> Metrics:
-        """Give the metrics of the app, or of the other one."""
-        return Metrics.from_json(self.tell("metrics")[name])
+        """Return the metrics of the app, or of the other one."""
+        return Metrics.from_json(self.command("metrics")[name])
 
-    def wait_for_figures(self, name: str = "app", **wanted: Any) -> Metrics:
-        """Wait until the metrics have these values, and give them."""
+    def wait_for_metrics(self, name: str = "app", **wanted: Any) -> Metrics:
+        """Wait until the metrics have these values, and return them."""
 
         def matches() -> Metrics:
             found = self.metrics(name)
@@ -55,17 +55,17 @@ class Serving:
 
     def wait_for(self, **wanted: int) -> None:
         """Wait until there are so many ``connections``, or ``held`` requests."""
-        eventually(lambda: wanted.items() <= self.tell("count").items(), what=str(wanted))
+        eventually(lambda: wanted.items() <= self.command("count").items(), what=str(wanted))
 
     def drained(self) -> int:
-        """Wait for the end of the drain; gives the number of requests that it cut off."""
-        cut_off = self._hear()["cut_off"]
+        """Wait for the end of the drain; return the number of requests that it cut off."""
+        cut_off = self._receive()["cut_off"]
         self.process.wait(10)
         return int(cut_off)
 
-    def _hear(self) -> Any:
+    def _receive(self) -> Any:
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline() or '"it has ended"')
+        return json.loads(self.process.stdout.readline() or '"the process has ended"')
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def serving(
     files: int = 0,
     options: dict[str, Any] | None = None,
 ) -> Iterator[Serving]:
-    """Run a process with a server, and with so many files open."""
+    """Run a process with a server; ``files`` more descriptors are open in it."""
     arguments = {
         "threads": threads,
         "max_threads": max_threads,
@@ -107,7 +107,7 @@ def server() -> Iterator[Serving]:
 
 @pytest.fixture
 def wires() -> Iterator[contextlib.ExitStack]:
-    """Connections that are closed at the end; there may be many of them."""
+    """An exit stack for many connections, which are closed at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

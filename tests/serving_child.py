@@ -1,11 +1,7 @@
-"""A process with one `Server`, for tests: says JSON lines, obeys lines on standard input.
+"""A process with one `Server`, for tests: reads commands from standard input, prints JSON lines.
 
-Argument: a JSON object with `threads`, `max_threads`, `files` (that the app has open) and
-`options` of waitress. Commands: ``drain TIMEOUT_S IDLE_S``, ``release`` (the requests of
-``/hold``), ``count`` (connections and held requests), ``step SECONDS`` (the wall clock alone),
-``wait SECONDS`` (time goes by at once), ``metrics``, ``pause``, ``resume``, ``beats`` (of the loop,
-and the age of the last), ``stall SECONDS`` (the loop, which a thread watches), ``cpu`` (seconds
-used), ``threads off`` or ``on`` (no thread can be started).
+Its argument is a JSON object with `threads`, `max_threads`, `files` (descriptors that the app has
+open) and `options` of waitress. `Commands` has a method for each command.
 """
 
 import contextlib
@@ -20,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from supervisor.ports.listeners import Address, bind
-from supervisor.server.server import Server
+from supervisor.server.server import Listener, Server
 
-_OPEN_FILES = 1024  # as systemd and most shells give it
+HEARTBEAT_S = 0.1
+_OPEN_FILES = 1024  # the usual limit of systemd and of most shells
 _released = threading.Event()
 _held: list[int] = []
 _eaten: list[int] = []
@@ -80,11 +77,8 @@ def _half() -> Iterator[bytes]:
     raise RuntimeError("broken half way")
 
 
-HEARTBEAT_S = 0.1
-
-
 class _Clock:
-    """A clock that can be set."""
+    """A clock that can be set forward."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -94,8 +88,92 @@ class _Clock:
         return self._clock() + self.offset_s
 
 
-def _say(**fields: Any) -> None:
+def _print(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
+
+
+class Commands:
+    """The commands; each prints one answer, but for ``release``. Run in the server's loop."""
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._listener = listener
+        self._clocks = {"step": _Clock(time.time), "wait": _Clock(time.monotonic)}
+        time.time, time.monotonic = self._clocks["step"], self._clocks["wait"]
+        self._heartbeats: list[float] = []
+        server.every(HEARTBEAT_S, self._heartbeats.append)
+
+    def read(self) -> None:
+        """Run the commands that have arrived; exit at the end of file."""
+        lines = os.read(0, 4096).decode().splitlines()
+        if not lines:
+            os._exit(1)
+        for line in lines:
+            name, *arguments = line.split()
+            getattr(self, name)(*arguments)
+
+    def drain(self, timeout_s: str, idle_s: str) -> None:
+        """Begin a drain."""
+        self._server.drain(timeout_s=float(timeout_s), idle_s=float(idle_s))
+        _print(draining=True)
+
+    def release(self) -> None:
+        """Let the requests of ``/hold`` end; prints nothing."""
+        _released.set()
+
+    def count(self) -> None:
+        """Print the number of connections and of held requests."""
+        _print(connections=len(self._listener.active_channels), held=len(_held))
+
+    def metrics(self) -> None:
+        """Print the metrics by app."""
+        found = self._server.metrics(time.monotonic())
+        _print(**{name: metrics.to_json() for name, metrics in found.items()})
+
+    def pause(self) -> None:
+        """Pause the server."""
+        self._server.pause()
+        _print(done=True)
+
+    def resume(self) -> None:
+        """Resume the server."""
+        self._server.resume()
+        _print(done=True)
+
+    def heartbeats(self) -> None:
+        """Print the number of heartbeats of the loop, the age of the last, and metrics."""
+        metrics = self._server.metrics(time.monotonic())["app"].to_json()
+        age_s = time.monotonic() - self._heartbeats[-1]
+        _print(count=len(self._heartbeats), age_s=age_s, metrics=metrics)
+
+    def cpu(self) -> None:
+        """Print the seconds of CPU time used."""
+        _print(cpu_s=time.process_time())
+
+    def threads(self, state: str) -> None:
+        """Let no thread be started (``off``), or let them be (``on``)."""
+        threading.stack_size(1 << 62 if state == "off" else 0)
+        _print(done=True)
+
+    def stall(self, seconds: str) -> None:
+        """Block the loop, and print what `heartbeats` does from another thread meanwhile."""
+
+        def watch() -> None:
+            time.sleep(float(seconds) * 0.6)
+            self.heartbeats()
+
+        threading.Thread(target=watch).start()
+        time.sleep(float(seconds))
+
+    def step(self, seconds: str) -> None:
+        """Set the wall clock forward."""
+        self._clocks["step"].offset_s += float(seconds)
+        _print(done=True)
+
+    def wait(self, seconds: str) -> None:
+        """Let time go by at once: set the monotonic clock forward."""
+        self._clocks["wait"].offset_s += float(seconds)
+        _print(done=True)
 
 
 def main() -> None:
@@ -116,59 +194,9 @@ def main() -> None:
             options=given["options"],
         )
         server.add(other, app, name="other", threads=1)
-        clocks = {"step": _Clock(time.time), "wait": _Clock(time.monotonic)}
-        time.time, time.monotonic = clocks["step"], clocks["wait"]
-
-        beats: list[float] = []
-        server.every(HEARTBEAT_S, beats.append)
-
-        def tell_beats() -> None:
-            metrics = server.metrics(time.monotonic())["app"].to_json()
-            _say(count=len(beats), age_s=time.monotonic() - beats[-1], metrics=metrics)
-
-        def tell_later(after_s: float) -> None:
-            time.sleep(after_s)
-            tell_beats()
-
-        def obey() -> None:
-            lines = os.read(0, 4096).decode().splitlines()
-            if not lines:
-                os._exit(1)
-            for line in lines:
-                match line.split():
-                    case ["drain", timeout_s, idle_s]:
-                        server.drain(timeout_s=float(timeout_s), idle_s=float(idle_s))
-                        _say(draining=True)
-                    case ["release"]:
-                        _released.set()
-                    case ["count"]:
-                        _say(connections=len(serving.active_channels), held=len(_held))
-                    case ["metrics"]:
-                        now = time.monotonic()
-                        _say(**{k: v.to_json() for k, v in server.metrics(now).items()})
-                    case ["pause"]:
-                        server.pause()
-                        _say(done=True)
-                    case ["resume"]:
-                        server.resume()
-                        _say(done=True)
-                    case ["beats"]:
-                        tell_beats()
-                    case ["cpu"]:
-                        _say(cpu_s=time.process_time())
-                    case ["threads", "off" | "on" as whether]:
-                        threading.stack_size(1 << 62 if whether == "off" else 0)
-                        _say(done=True)
-                    case ["stall", seconds]:
-                        threading.Thread(target=tell_later, args=(float(seconds) * 0.6,)).start()
-                        time.sleep(float(seconds))
-                    case ["step" | "wait" as kind, seconds]:
-                        clocks[kind].offset_s += float(seconds)
-                        _say(done=True)
-
-        server.watch(0, obey)
-        _say(port=listener.getsockname()[1], other_port=other.getsockname()[1])
-        _say(cut_off=server.run())
+        server.watch(0, Commands(server, serving).read)
+        _print(port=listener.getsockname()[1], other_port=other.getsockname()[1])
+        _print(cut_off=server.run())
 
 
 if __name__ == "__main__":

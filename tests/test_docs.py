@@ -12,7 +12,7 @@ from supervisor.cli import main
 from supervisor.config import settings
 from supervisor.health import status_worker
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
-from supervisor.policy.process_state import Life, Limits, Phase
+from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.values.events import EventKind
 from supervisor.values.states import AppState, Serving, Status
 
@@ -97,7 +97,7 @@ def test_every_command_and_option_is_described() -> None:
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
-    life = Life(since=0.0, limits=Limits(import_timeout_s=1.0))
+    life = ProcessState(since=0.0, limits=Limits(import_timeout_s=1.0))
     facts = AppFacts(
         name="a",
         port=1,
@@ -113,7 +113,7 @@ def test_every_endpoint_and_field_is_described() -> None:
         *document(about, [], [], [], 0.0),
         *app_document(facts, 0.0),
         *app_document(facts, 0.0)["requests"],
-        *map(str, Phase),
+        *map(str, WorkerPhase),
         *map(str, [*AppState, *Status, *EventKind]),
         *map(str, Serving),
         "main_process",
@@ -128,10 +128,3 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_the_architecture_page_places_every_module() -> None:
-    """The table of tiers names each file of the package."""
-    text = section(DOCS / "architecture.md", "Where the code lives")
-    for file in (REPOSITORY / "supervisor").glob("*.py"):
-        assert file.name == "__init__.py" or f"`{file.stem}`" in text, file.name

@@ -1,4 +1,4 @@
-"""Speaks HTTP byte by byte, for tests of what a client sees on its connection."""
+"""Sends and receives HTTP byte by byte, for tests of what a client sees on its connection."""
 
 import socket
 import struct

@@ -1,11 +1,11 @@
-"""The one page there is: the whole picture, or why there is none."""
+"""The only page: the state of all apps, or the reason why it is unknown."""
 
 import re
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request
 
-from apps.admin.picture import picture_of
+from apps.admin.overview import overview_of
 from supervisor.client import Client, ControlError
 
 pages = Blueprint("pages", __name__)
@@ -13,17 +13,17 @@ pages = Blueprint("pages", __name__)
 
 @pages.get("/")
 def index() -> str | tuple[str, int, dict[str, str]]:
-    """Show the supervisor's snapshot; answer 503 with the reason where there is none."""
+    """Show the supervisor's snapshot; answer 503 with the reason if there is none."""
     try:
-        snapshot = _ask()
+        snapshot = _snapshot()
     except ControlError as error:
         page = render_template("unreachable.html", error=error)
         return page, 503, {"Retry-After": "2"}
     host = re.sub(r":\d+$", "", request.host)
-    return render_template("picture.html", picture=picture_of(snapshot, host))
+    return render_template("overview.html", overview=overview_of(snapshot, host))
 
 
-def _ask() -> dict[str, Any]:
+def _snapshot() -> dict[str, Any]:
     client = Client.from_environment()
     client.timeout_s = current_app.config["CONTROL_TIMEOUT_S"]
     snapshot = client.call("snapshot")

@@ -1,7 +1,7 @@
 """A coach's page: teams and their players, in a small SQLite database.
 
-The app may run twice at once, as it does while one generation relieves another. Within one
-process it can be made for one data folder at a time.
+Two processes may run the app at once, as they do during a reload. One process can use one data
+folder at a time.
 """
 
 import os
@@ -13,14 +13,14 @@ from flask_wtf.csrf import CSRFProtect
 
 from apps.coach import failures, folder, models
 from apps.coach.teams import teams
-from apps.web import furnish
+from apps.web import add_common
 
 
 def create_app() -> Flask:
-    """Make the app on the folder ``FLASK_SUPERVISOR_DATA_DIR``, else on its instance folder.
+    """Return the app on the folder ``FLASK_SUPERVISOR_DATA_DIR``, else on its instance folder.
 
     Blocks while another process prepares the same folder. Raises `OSError` or
-    `peewee.DatabaseError` where the folder can't be used.
+    `peewee.DatabaseError` if the folder can't be used.
     """
     app = Flask(__name__)
     data = Path(os.environ.get("FLASK_SUPERVISOR_DATA_DIR") or app.instance_path)
@@ -35,14 +35,14 @@ def create_app() -> Flask:
         DATA_FOLDER=data,
         MAX_CONTENT_LENGTH=16 * 1024,
         SECRET_KEY=secret_key,
-        SESSION_COOKIE_NAME="coach_session",  # a host's ports share their cookies
+        SESSION_COOKIE_NAME="coach_session",  # all ports of a host share cookies
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_TIME_LIMIT=None,  # a page may stay open for hours, and a Pi's clock may jump
     )
     Bootstrap5(app)
     CSRFProtect(app)
-    furnish(app)
-    failures.explain(app)
+    add_common(app)
+    failures.add_pages(app)
     app.register_blueprint(teams)
     app.teardown_request(models.close_database)
     return app

@@ -1,4 +1,4 @@
-"""What the pages say when the database can't do its work."""
+"""The pages for failures of the database."""
 
 import sqlite3
 
@@ -20,8 +20,8 @@ _STORAGE = (
 _DAMAGED = (
     503,
     "The teams' database is damaged",
-    "Restart this app: it sets the damaged file aside, where it can be recovered, and starts "
-    "with an empty one.",
+    "Restart this app: it keeps the damaged file under another name, and starts with an empty "
+    "database.",
 )
 # https://www.sqlite.org/rescode.html
 _PAGES = {
@@ -37,17 +37,17 @@ _PAGES = {
 }
 
 
-def explain(app: Flask) -> None:
-    """Answer the failures of SQLite that aren't this app's own with a page in words."""
-    app.register_error_handler(DatabaseError, _show)
+def add_pages(app: Flask) -> None:
+    """Answer failures of SQLite that the storage causes with a page that names the cause."""
+    app.register_error_handler(DatabaseError, _page)
 
 
-def _show(error: DatabaseError) -> tuple[str, int]:
+def _page(error: DatabaseError) -> tuple[str, int]:
     origin = error.__context__  # SQLite's own error
     code = getattr(origin, "sqlite_errorcode", -1)
     if code & 0xFF not in _PAGES:
         raise error
     status, title, text = _PAGES[code & 0xFF]
-    # Only its text: who keeps the error keeps the database open, by way of its traceback.
+    # Only its text: a reference to the error keeps the connection open through its traceback.
     current_app.logger.error("cannot use the database: %s", str(origin))
     return render_template("error.html", title=title, text=text), status

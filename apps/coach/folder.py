@@ -1,4 +1,4 @@
-"""The app's data folder: its secret key, and what happens to a damaged database."""
+"""The app's data folder: its lock, its secret key, and damaged databases."""
 
 import contextlib
 import fcntl
@@ -19,10 +19,10 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @contextlib.contextmanager
 def prepared_by_one(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and hold its lock inside the ``with`` block.
+    """Create ``folder`` and hold its lock inside the ``with`` block.
 
-    The kernel frees the lock when its holder ends, so a wait lasts no longer than another
-    process's start.
+    The kernel releases the lock when its holder exits, so the wait lasts no longer than the start
+    of another process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
@@ -31,11 +31,11 @@ def prepared_by_one(folder: Path) -> Iterator[None]:
 
 
 def secret_key(folder: Path) -> str:
-    """Give the key kept in ``folder``, made at the first start. Needs the folder's lock."""
+    """Return the key in ``folder``; create it at the first start. The caller holds the lock."""
     path = folder / _KEY_FILE
     with contextlib.suppress(FileNotFoundError):
         key = path.read_text(errors="replace")
-        if re.fullmatch(f"[0-9a-f]{{{_KEY_DIGITS}}}", key):  # else a power cut left it so
+        if re.fullmatch(f"[0-9a-f]{{{_KEY_DIGITS}}}", key):  # else a power cut truncated it
             return key
     key = secrets.token_hex(_KEY_DIGITS // 2)
     whole = folder / f"{_KEY_FILE}.new"
@@ -49,17 +49,17 @@ def secret_key(folder: Path) -> str:
 
 
 def set_aside_if_damaged(database: Path) -> Path | None:
-    """Rename a damaged database and give its new path; None where it is sound or not there.
+    """Rename a damaged database and return its new path; None if it is intact or missing.
 
-    Only SQLite's own verdict counts: a database that is locked, or can't be read, stays where it
-    is and raises `sqlite3.Error`. Needs the folder's lock.
+    SQLite decides: a database that is locked, or can't be read, stays where it is and raises
+    `sqlite3.Error`. The caller holds the folder's lock.
     """
     if not database.exists() or not _is_damaged(database):
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = database.with_name(f"{database.name}{_SET_ASIDE}{stamp}")
     number = 1
-    while target.exists():  # a clock that starts anew at each boot repeats itself
+    while target.exists():  # a clock that restarts at each boot repeats its times
         number += 1
         target = database.with_name(f"{database.name}{_SET_ASIDE}{stamp}-{number}")
     # SQLite looks for the write-ahead log beside the database, by its name; -shm holds no data.
@@ -71,14 +71,14 @@ def set_aside_if_damaged(database: Path) -> Path | None:
 
 
 def set_aside_files(database: Path) -> list[str]:
-    """Name the damaged databases that were set aside and are still there."""
+    """Return the names of the damaged databases that were set aside and still exist."""
     found = database.parent.glob(f"{database.name}{_SET_ASIDE}*")
     return sorted(path.name for path in found if not path.name.endswith("-wal"))
 
 
 def _is_damaged(database: Path) -> bool:
-    # To close a write-ahead log is to write it into the database, and delete it: not before it is
-    # known to be sound. Without such a log there may be a rollback journal, which needs writing.
+    # Closing a database writes its write-ahead log into it: not before the database is known to be
+    # intact. Without such a log there may be a rollback journal, which SQLite has to apply.
     mode = "ro" if Path(f"{database}-wal").exists() else "rw"
     address = f"{database.absolute().as_uri()}?mode={mode}"
     with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:

@@ -8,7 +8,7 @@ from apps.coach.models import PLAYER_NAME_MAX, TEAM_NAME_MAX
 
 
 def tidy(text: str | None) -> str:
-    """Give ``text`` with single spaces, and none around it; control characters are spaces too.
+    """Return ``text`` with single spaces and none around it; control characters count as spaces.
 
     >>> tidy(" The  Reds ")
     'The Reds'

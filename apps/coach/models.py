@@ -1,6 +1,6 @@
 """Teams and players, in SQLite.
 
-peewee binds its models to one database: `open_database` chooses the file for the whole process.
+peewee binds models to one database: `open_database` selects the file for the whole process.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ class _Row(Model):
 
 
 class Team(_Row):
-    """A team; ``key`` is its name without regard to upper and lower case."""
+    """A team; ``key`` is its name in a form that ignores case."""
 
     id = AutoField()
     name = CharField(max_length=TEAM_NAME_MAX)
@@ -37,7 +37,7 @@ class Team(_Row):
 
 
 class Player(_Row):
-    """A player of one team, known there by the number."""
+    """A player of one team, identified there by the number."""
 
     id = AutoField()
     team = ForeignKeyField(Team, backref="players", on_delete="CASCADE")
@@ -45,16 +45,16 @@ class Player(_Row):
     number = IntegerField(constraints=[Check("number BETWEEN 0 AND 99")])
 
     class Meta:
-        """The number is a player's own, in each team."""
+        """A number is unique within a team."""
 
         indexes = ((("team", "number"), True),)
 
 
 def open_database(path: Path) -> None:
-    """Use the file at ``path`` from now on, and make the tables it lacks."""
+    """Use the file at ``path`` from now on, and create the tables that it lacks."""
     database.init(str(path), pragmas={"foreign_keys": 1}, timeout=_BUSY_TIMEOUT_S)
     with database.connection_context():
-        # Kept in the file: readers go on while one writes, also in another process.
+        # Stored in the file: processes can read while one of them writes.
         database.pragma("journal_mode", "wal")
         database.create_tables([Team, Player])
 

@@ -1,4 +1,4 @@
-"""The pages: all teams, one team, and what can be done to it."""
+"""The pages: all teams, one team, and the forms that change it."""
 
 from flask import Blueprint, abort, current_app, flash, redirect, render_template, url_for
 from peewee import IntegrityError, prefetch
@@ -63,7 +63,7 @@ def show(team_id: int) -> Answer:
 
 @teams.route(f"{_TEAM}/rename", methods=["GET", "POST"])
 def rename(team_id: int) -> Answer:
-    """Give a team another name."""
+    """Rename a team."""
     team = _find(team_id)
     form = TeamForm(obj=team)
     if form.validate_on_submit():
@@ -81,7 +81,7 @@ def rename(team_id: int) -> Answer:
 
 @teams.get(f"{_TEAM}/delete")
 def ask_delete(team_id: int) -> Answer:
-    """Ask whether a team shall be deleted."""
+    """Ask for confirmation before a team is deleted."""
     return render_template("delete.html", team=_find(team_id))
 
 

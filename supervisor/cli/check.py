@@ -1,122 +1,146 @@
 """``flask-supervisor check``: everything that can be known before serving."""
 
-import json
 import sys
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from supervisor.cli.output import COLOURS, app_names, config_option, json_option, load
+from supervisor.cli.options import app_names, config_option, json_option, load, no_such_app
+from supervisor.cli.output import COLOURS, print_json, print_wrapped
+from supervisor.config.settings import Config
 from supervisor.values.errors import ConfigError
 from supervisor.values.states import Status
 
+Document = dict[str, Any]
 
-@click.command(epilog="Example: flask-supervisor check coach")
+
+@click.command("check", epilog="Example: flask-supervisor check coach")
 @click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
 @config_option
 @json_option
-def check(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
-    """Check the configuration, import every app (or the named ones), look at what they require.
+def check_command(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
+    """Check the configuration, imports, requirements and ports.
 
-    Imports happen in throw-away processes, and nothing is served. Ports have to be free, or held
-    by the supervisor. Exit code 1 for any finding that would keep an app or a port from working.
+    Each app, or each APP, is imported in a throw-away child; nothing is served. Its port has to be
+    free, or held by the supervisor. Exit code 1 for every problem that would keep an app or a port
+    from working.
     """
-    from supervisor.doctor.machine import examine_ports
-    from supervisor.health.app_check import check_apps, check_requires
-
     try:
         config = load(config_file)
     except ConfigError as error:
         if as_json:
-            answer = {
-                "ok": False,
-                "problems": error.problems,
-                "requires": [],
-                "apps": {},
-                "ports": [],
-            }
-            click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+            print_json(_document(ok=False, problems=error.problems))
         raise
-    unknown = [name for name in apps if name not in config.apps]
-    if unknown:
-        known = ", ".join(config.apps)
-        raise click.UsageError(f"there is no app {unknown[0]!r} in {config.file}; known: {known}")
-    findings: dict[str, Any] = {}
-    for_all = check_requires(config, None)
-    if not as_json:
-        _print_requires(for_all, "")
-    for name, finding in check_apps(config, list(apps)):
-        required = check_requires(config, name)
-        ok = finding["ok"] and not _unmet(required)
-        findings[name] = {**finding, "ok": ok, "requires": required}
-        if not as_json:
-            _print_finding(name, finding)
-            _print_requires(required, "  ")
-    failed = [name for name, finding in findings.items() if not finding["ok"]]
-    ports = [asdict(finding) for finding in examine_ports(config, apps)]
-    taken = [port for port in ports if port["status"] == Status.FAIL]
+    for name in apps:
+        if name not in config.apps:
+            raise click.UsageError(f"{no_such_app(name, config.apps)} (in {config.file})")
+    document = _checked(config, list(apps), quiet=as_json)
     if as_json:
-        ok = not failed and not taken and not _unmet(for_all)
-        answer = {"ok": ok, "problems": [], "requires": for_all, "apps": findings, "ports": ports}
-        click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
-        sys.exit(0 if ok else 1)
-    for port in ports:
-        _print_port(port)
-    if _unmet(for_all) and not failed:
-        click.echo(f"{config.file} is valid, but something that all apps require is missing")
-    elif failed:
-        click.echo(f"{len(failed)} of {len(findings)} apps can't be served: {', '.join(failed)}")
-    elif not taken:
-        click.echo(f"nothing found: {config.file} is valid, and every app can be served")
-    sys.exit(1 if failed or taken or _unmet(for_all) else 0)
-
-
-def _print_port(port: dict[str, Any]) -> None:
-    if port["status"] == Status.PASS:
-        return
-    click.echo(f"{port['topic']}: ", nl=False)
-    click.secho(port["text"], fg=COLOURS[port["status"]])
-    if port["hint"]:
-        click.echo(f"  {port['hint']}")
-
-
-def _unmet(required: list[dict[str, Any]]) -> bool:
-    return any(one["critical"] and not one["ok"] for one in required)
-
-
-def _print_requires(required: list[dict[str, Any]], indent: str) -> None:
-    for one in required:
-        click.echo(f"{indent}requires {one['requirement']}: ", nl=False)
-        if one["ok"]:
-            click.secho("ok", fg="green")
-        else:
-            click.secho(one["reason"], fg="red" if one["critical"] else "yellow")
-            if one["hint"]:
-                click.echo(f"{indent}  {one['hint']}")
-
-
-def _print_finding(name: str, finding: dict[str, Any]) -> None:
-    click.echo(f"{name}: ", nl=False)
-    if finding["ok"]:
-        click.secho("ok", fg="green", nl=False)
-        click.echo(f", imported in {finding['seconds']:.2f} s")
+        print_json(document)
     else:
-        click.secho(finding["reason"], fg="red")
-        if finding["hint"]:
-            click.echo(f"  {finding['hint']}")
-    if len(finding["missing"]) > 1:
-        click.echo("  all that keeps it from being imported:")
-        for one in finding["missing"]:
-            click.secho(f"    {_place(one)}: {one['detail']}", fg="red")
-    for one in finding["notes"]:
-        click.secho(f"  note: {_place(one)}: {one['detail']}", fg="yellow")
+        _print_summary(config, document)
+    sys.exit(0 if document["ok"] else 1)
 
 
-def _place(finding: dict[str, Any]) -> str:
-    if finding["file"] is None:
+def _document(
+    *,
+    ok: bool,
+    problems: list[str] | None = None,
+    requires: list[Document] | None = None,
+    apps: dict[str, Document] | None = None,
+    ports: list[Document] | None = None,
+) -> Document:
+    return {
+        "ok": ok,
+        "problems": problems or [],
+        "requires": requires or [],
+        "apps": apps or {},
+        "ports": ports or [],
+    }
+
+
+def _checked(config: Config, names: list[str], *, quiet: bool) -> Document:
+    """Run all checks; print each outcome as it comes, unless ``quiet``; return the document."""
+    from supervisor.doctor.machine import diagnose_app_ports
+    from supervisor.health.app_check import check_apps, check_requires
+
+    shared = check_requires(config, None)
+    if not quiet:
+        _print_requires(shared, "")
+    apps: dict[str, Document] = {}
+    for name, outcome in check_apps(config, names):
+        requires = check_requires(config, name)
+        apps[name] = {
+            **outcome,
+            "ok": outcome["ok"] and not _unmet(requires),
+            "requires": requires,
+        }
+        if not quiet:
+            _print_import(name, outcome)
+            _print_requires(requires, "  ")
+    ports = [asdict(diagnosis) for diagnosis in diagnose_app_ports(config, names)]
+    ok = (
+        all(app["ok"] for app in apps.values())
+        and all(port["status"] != Status.FAIL for port in ports)
+        and not _unmet(shared)
+    )
+    return _document(ok=ok, requires=shared, apps=apps, ports=ports)
+
+
+def _unmet(requires: list[Document]) -> bool:
+    return any(one["critical"] and not one["ok"] for one in requires)
+
+
+def _print_requires(requires: list[Document], indent: str) -> None:
+    for one in requires:
+        head = f"{indent}requires {one['requirement']}: "
+        if one["ok"]:
+            _print_outcome(head, "ok", "green", None)
+        else:
+            _print_outcome(head, one["reason"], "red" if one["critical"] else "yellow", one["hint"])
+
+
+def _print_outcome(head: str, text: str, colour: str, hint: str | None) -> None:
+    """Print ``head``, a coloured ``text``, and below them the hint, two columns further right."""
+    indent = len(head) - len(head.lstrip()) + 2
+    print_wrapped(text, head=head, indent=indent, colour=colour)
+    if hint:
+        print_wrapped(hint, indent=indent)
+
+
+def _print_import(name: str, outcome: Document) -> None:
+    if outcome["ok"]:
+        click.echo(f"{name}: ", nl=False)
+        click.secho("ok", fg="green", nl=False)
+        click.echo(f", imported in {outcome['seconds']:.2f} s")
+    else:
+        _print_outcome(f"{name}: ", outcome["reason"], "red", outcome["hint"])
+    if len(outcome["missing"]) > 1:
+        click.echo("  every problem in its files:")
+        for one in outcome["missing"]:
+            print_wrapped(f"{_place(one)}: {one['detail']}", indent=4, colour="red")
+    for one in outcome["notes"]:
+        print_wrapped(f"note: {_place(one)}: {one['detail']}", indent=2, colour="yellow")
+
+
+def _place(problem: Document) -> str:
+    if problem["file"] is None:
         return "target"
-    return str(finding["file"]) + (f":{finding['line']}" if finding["line"] else "")
+    return str(problem["file"]) + (f":{problem['line']}" if problem["line"] else "")
 
 
-COMMANDS = {"check": check}
+def _print_summary(config: Config, document: Document) -> None:
+    """Print the ports that have a problem, and a last line on the whole."""
+    for port in document["ports"]:
+        if port["status"] != Status.PASS:
+            colour = COLOURS[port["status"]]
+            _print_outcome(f"{port['topic']}: ", port["text"], colour, port["hint"])
+    apps = document["apps"]
+    failed = [name for name, app in apps.items() if not app["ok"]]
+    if failed:
+        click.echo(f"{len(failed)} of {len(apps)} apps cannot be served: {', '.join(failed)}")
+    elif _unmet(document["requires"]):
+        click.echo(f"{config.file} is valid, but a requirement of all apps is not met")
+    elif document["ok"]:
+        click.echo(f"no problems: {config.file} is valid, and every app can be served")

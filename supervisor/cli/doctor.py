@@ -1,62 +1,60 @@
-"""``flask-supervisor doctor``, and the archive it writes for a bug report."""
+"""``flask-supervisor doctor``, and the archive that it writes for a bug report."""
 
-import dataclasses
 import io
 import json
 import sys
 import tarfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from supervisor import __version__
-from supervisor.cli.output import (
-    COLOURS,
-    client,
-    config_option,
-    json_option,
-    load,
-    print_indented,
-    state_dir,
-)
+from supervisor.cli.options import client, config_option, json_option, load, state_dir
+from supervisor.cli.output import COLOURS, print_json, print_wrapped
 from supervisor.config.settings import Config
 from supervisor.config.show import settings
-from supervisor.doctor.machine import Finding, examine, examine_without
+from supervisor.doctor.diagnosis import Diagnosis
+from supervisor.doctor.machine import diagnose, diagnose_without_config
 from supervisor.values.errors import ConfigError, SupervisorError
 from supervisor.values.redaction import Redaction
 from supervisor.values.states import Status
 
-_MARKS = {Status.PASS: "ok  ", Status.WARN: "note", Status.FAIL: "BAD "}
+_MARKS = {Status.PASS: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL"}
 
 
-@click.command(epilog="Example: flask-supervisor doctor --report report.tar.gz")
+@click.command("doctor", epilog="Example: flask-supervisor doctor --report report.tar.gz")
 @config_option
 @json_option
-@click.option("--report", metavar="FILE", help="Write an archive for a bug report; no secrets.")
-def doctor(config_file: str | None, as_json: bool, report: str | None) -> None:
-    """Look for everything that commonly keeps a supervisor from working. It changes nothing.
+@click.option("--report", metavar="FILE", help="Write an archive without secrets for a bug report.")
+def doctor_command(config_file: str | None, as_json: bool, report: str | None) -> None:
+    """Diagnose what keeps the supervisor from working.
 
-    Exit code 1 for any finding that would keep an app or a port from working.
+    It changes nothing. Exit code 1 for every problem that keeps an app or a port from working.
     """
-    config, findings = None, []
+    config, diagnoses = _diagnosed(config_file)
+    documents = [asdict(diagnosis) for diagnosis in diagnoses]
+    if as_json:
+        print_json(documents)
+    else:
+        _print(diagnoses)
+    if report is not None:
+        _write_report(Path(report), config_file, config, documents)
+        click.echo(f"wrote {report}", err=as_json)
+    sys.exit(1 if any(diagnosis.status is Status.FAIL for diagnosis in diagnoses) else 0)
+
+
+def _diagnosed(config_file: str | None) -> tuple[Config | None, list[Diagnosis]]:
+    """Return the configuration, None if it is not valid, and all diagnoses."""
     try:
         config = load(config_file)
     except ConfigError as error:
-        findings = list(examine_without(error, _state_dir(config_file)))
-    else:
-        from supervisor.doctor.service import examine_service
+        return None, list(diagnose_without_config(error, _state_dir(config_file)))
+    from supervisor.doctor.service import diagnose_service
 
-        findings = [*examine(config), *examine_service(config)]
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(f) for f in findings], indent=2))
-    else:
-        _print(findings)
-    if report is not None:
-        _write_report(Path(report), config_file, config, findings)
-        click.echo(f"wrote {report}", err=as_json)
-    sys.exit(1 if any(finding.status is Status.FAIL for finding in findings) else 0)
+    return config, [*diagnose(config), *diagnose_service(config)]
 
 
 def _state_dir(config_file: str | None) -> Path | None:
@@ -66,22 +64,22 @@ def _state_dir(config_file: str | None) -> Path | None:
         return None
 
 
-def _print(findings: list[Finding]) -> None:
-    width = max(len(finding.topic) for finding in findings)
-    for finding in findings:
-        click.secho(f"{_MARKS[finding.status]} ", fg=COLOURS[finding.status], nl=False)
-        click.echo(f"{finding.topic:<{width}}", nl=False)
-        print_indented(finding.text, width + 7, begun=width + 5)
-        if finding.hint:
-            print_indented(finding.hint, width + 7)
+def _print(diagnoses: list[Diagnosis]) -> None:
+    width = max(len(diagnosis.topic) for diagnosis in diagnoses)
+    for diagnosis in diagnoses:
+        mark = click.style(_MARKS[diagnosis.status], fg=COLOURS[diagnosis.status])
+        head = f"{mark} {diagnosis.topic:<{width}}  "
+        print_wrapped(diagnosis.text, head=head, indent=width + 7)
+        if diagnosis.hint:
+            print_wrapped(diagnosis.hint, indent=width + 7)
 
 
 def _write_report(
-    file: Path, config_file: str | None, config: Config | None, findings: list[Finding]
+    file: Path, config_file: str | None, config: Config | None, diagnoses: list[dict[str, Any]]
 ) -> None:
-    """Write the archive; raises `SupervisorError` when that can't be done."""
+    """Write the archive; raise `SupervisorError` if that fails."""
     parts: dict[str, Any] = {
-        "doctor.json": [dataclasses.asdict(finding) for finding in findings],
+        "doctor.json": diagnoses,
         "version.json": {"flask-supervisor": __version__, "python": sys.version},
     }
     if config is not None:
@@ -95,13 +93,14 @@ def _write_report(
     try:
         with tarfile.open(file, "w:gz") as archive:
             for name, content in parts.items():
-                text = json.dumps(hide.everywhere(content), ensure_ascii=False, indent=2)
-                entry = tarfile.TarInfo(f"flask-supervisor-report/{name}")
-                payload = text.encode("utf-8", "backslashreplace")
-                entry.size, entry.mtime = len(payload), int(time.time())
-                archive.addfile(entry, io.BytesIO(payload))
+                _add(archive, f"flask-supervisor-report/{name}", hide.everywhere(content))
     except OSError as error:
         raise SupervisorError(f"cannot write {file}: {error.strerror}") from error
 
 
-COMMANDS = {"doctor": doctor}
+def _add(archive: tarfile.TarFile, name: str, content: Any) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    payload = text.encode("utf-8", "backslashreplace")
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = len(payload), int(time.time())
+    archive.addfile(entry, io.BytesIO(payload))

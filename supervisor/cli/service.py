@@ -5,61 +5,60 @@ from typing import Any
 
 import click
 
-from supervisor.cli.output import client, config_option, load
+from supervisor.cli.options import client, config_option, load
+from supervisor.cli.output import print_wrapped
 from supervisor.config.settings import Config
 from supervisor.systemd import unit_file
 from supervisor.values.errors import ControlError, SupervisorError
 
-_SETTLE_S = 30.0  # for imports that take their time; what is ready later is ready later
+_SETTLE_S = 30.0  # for imports; apps that take longer become ready later
 _POLL_S = 0.1
 
 _user_option = click.option(
     "--user",
     metavar="NAME",
-    help="Run as this user: for apps that live in a person's folder. Default: the user of the "
-    f"service that is installed, else the system user {unit_file.DEFAULT_USER}.",
+    help="The service's user, for apps in a person's folder. Default: the installed service's "
+    f"user, else the system user {unit_file.DEFAULT_USER}.",
 )
 
 
 @click.group("service", epilog="Example: sudo flask-supervisor service install")
-def service_group() -> None:
-    """Let systemd start and watch the supervisor, from the boot on."""
+def service_command() -> None:
+    """Install, remove or show the systemd service."""
 
 
-@service_group.command("install", epilog="Example: flask-supervisor service install --user pi")
+@service_command.command("install", epilog="Example: flask-supervisor service install --user pi")
 @config_option
 @_user_option
 def install(config_file: str | None, user: str | None) -> None:
-    """Install the service, start it, and wait until its ports answer.
+    """Install or upgrade the service, and start it.
 
-    Doing it again brings everything up to date; no client of a running service is refused. The
-    service runs this installation of flask-supervisor, with the configuration given, or with the
-    one it has.
+    The command returns when the ports answer. It may be repeated; an upgrade refuses no
+    connection. The service runs this installation of flask-supervisor, with the named
+    configuration, else with the one that the service has.
     """
     from supervisor.systemd import installation, preflight
 
     config = _load(config_file)
-    preflight.require("install the service")
-    for line in installation.make_user(user or installation.installed_user()):
+    preflight.require_root_and_systemd("install the service")
+    for line in installation.create_user(user or installation.installed_user()):
         click.echo(line)
     machine = installation.machine_for(_user(user))
-    notes = preflight.look(config, machine)
-    notes += [
-        f"as the unit starts it: {problem}" for problem in preflight.as_the_unit_sees_it(config)
-    ]
-    preflight.refuse_beside_a_copy(config)
+    notes = preflight.check_folders(config, machine)
+    notes += [f"under the unit: {problem}" for problem in preflight.problems_under_the_unit(config)]
+    preflight.refuse_second_supervisor(config)
     for line in installation.write(config, machine):
         click.echo(line)
     for note in notes:
-        click.secho(f"note: {note}", fg="yellow")
+        print_wrapped(note, head="note: ", indent=2, colour="yellow")
     installation.start()
     _print_outcome(config)
 
 
 def _load(given: str | None) -> Config:
-    """Load the given configuration, else that of the service, else the one that is found.
+    """Load the named configuration, else the installed service's, else the first that exists.
 
-    Which one lies in the current folder must not change what a service runs.
+    The current folder must not change which configuration an installed service runs.
     """
     from supervisor.systemd import installation
 
@@ -76,9 +75,9 @@ def _user(given: str | None) -> str:
 def _print_outcome(config: Config) -> None:
     from supervisor.systemd.systemctl import own_address, properties
 
-    snapshot = _settled_picture(config)
+    snapshot = _settled_snapshot(config)
     pid = properties(unit_file.UNIT, "MainPID")["MainPID"]
-    click.echo(f"the service runs as pid {pid}, and starts at every boot")
+    click.echo(f"the service is running as pid {pid}, and starts at every boot")
     here = own_address()
     apps = snapshot["apps"]
     width = max(len(name) for name in [*apps, "status"])
@@ -102,8 +101,8 @@ def _url(host: str, port: int | None, here: str) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _settled_picture(config: Config) -> dict[str, Any]:
-    """Give the snapshot when no app is starting any more, or after a while as it is then."""
+def _settled_snapshot(config: Config) -> dict[str, Any]:
+    """Return the snapshot when no app is starting any more, at the latest after `_SETTLE_S`."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
         try:
@@ -118,41 +117,39 @@ def _settled_picture(config: Config) -> dict[str, Any]:
         time.sleep(_POLL_S)
 
 
-@service_group.command("uninstall", epilog="Example: flask-supervisor service uninstall")
+@service_command.command("uninstall", epilog="Example: flask-supervisor service uninstall")
 @config_option
-@click.option("--delete-data", is_flag=True, help="Delete the state folder and all data in it too.")
+@click.option("--delete-data", is_flag=True, help="Also delete the state folder, with all data.")
 def uninstall(config_file: str | None, delete_data: bool) -> None:
-    """Stop the service and remove its files. Data, configuration and code stay."""
+    """Stop the service and remove its files.
+
+    Data, configuration and code stay.
+    """
     from supervisor.systemd import installation, preflight
 
-    preflight.require("uninstall the service")
+    preflight.require_root_and_systemd("uninstall the service")
     state_dir = unit_file.STATE_DIR
     if delete_data:
         state_dir = load(config_file).state_dir
-    said = list(installation.remove())
+    done = list(installation.remove())
     if delete_data:
-        said += installation.delete_data(state_dir)
-    for line in said:
+        done += installation.delete_data(state_dir)
+    for line in done or ["nothing to do: the service is not installed"]:
         click.echo(line)
-    if not said:
-        click.echo("nothing to do: the service is not installed")
 
 
-@service_group.command("show", epilog="Example: flask-supervisor service show")
+@service_command.command("show", epilog="Example: flask-supervisor service show")
 @config_option
 @_user_option
 def show(config_file: str | None, user: str | None) -> None:
-    """Print the unit and its drop-ins as `install` would write them."""
+    """Print the unit and its drop-ins; install nothing."""
     from supervisor.systemd import installation
 
     config = _load(config_file)
     try:
         machine = installation.machine_for(_user(user))
     except KeyError as error:
-        raise SupervisorError(f"there is no user {_user(user)}") from error
+        raise SupervisorError(f"there is no user {_user(user)}", hint="correct --user") from error
     for path, text in unit_file.files(config, machine).items():
         click.secho(f"# {path}", fg="blue")
         click.echo(text)
-
-
-COMMANDS = {"service": service_group}

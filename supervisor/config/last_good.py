@@ -4,21 +4,23 @@ A configuration that can't be read doesn't tell where its history is, so several
 at; a text counts only if it names the place where it was found as its own state folder.
 """
 
+import dataclasses
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from supervisor.config import reader as configuration
+from supervisor.config import reader
 from supervisor.config.history import ConfigHistory, KeptConfig, time_text
 from supervisor.config.settings import Config, SupervisorSettings
+from supervisor.config.sources import OVERRIDE_PREFIX
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 from supervisor.values.reports import Cause
 
 _STATE_DIR = re.compile(r"""^\s*state_dir\s*=\s*["'](.+?)["']""", re.MULTILINE)
-_OVERRIDE = f"{configuration.OVERRIDE_PREFIX}SUPERVISOR__STATE_DIR"
+_OVERRIDE = f"{OVERRIDE_PREFIX}SUPERVISOR__STATE_DIR"
 _USUAL = "/var/lib/flask-supervisor"
 
 
@@ -28,7 +30,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
     Raises the `ConfigError` of ``file`` when there is none.
     """
     try:
-        return configuration.load(file, environment)
+        return reader.load(file, environment)
     except ConfigError as error:
         found = _last_good(file, environment)
         if found is None:
@@ -42,9 +44,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
             f"{entry.name} of {time_text(entry)}, runs instead",
             hint="see what is wrong with: flask-supervisor config check",
         )
-        object.__setattr__(config, "fallback", fallback)
-        object.__setattr__(config, "problems", tuple(error.problems))
-        return config
+        return dataclasses.replace(config, fallback=fallback, problems=tuple(error.problems))
 
 
 def history(file: Path, environment: Mapping[str, str] = os.environ) -> ConfigHistory:
@@ -64,7 +64,7 @@ def _last_good(file: Path, environment: Mapping[str, str]) -> tuple[Config, Kept
             if not entry.worked:
                 continue
             try:
-                config = configuration.parse_text(kept.read(entry), file, environment)
+                config = reader.parse_text(kept.read(entry), file, environment)
             except ConfigError:
                 continue  # a secret's file is gone, or a variable is: perhaps not for an older one
             if config.state_dir == folder:

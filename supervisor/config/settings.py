@@ -1,24 +1,44 @@
-"""The keys of the configuration: one class a table, and a rule for each value.
+"""The keys of the configuration: one class a table, one field a key.
 
 A key marked as planned is checked like any other, so that a configuration can be written for
-what is coming, but this version doesn't act on it yet: `run` and `config check` say so.
+what is coming, but this version doesn't act on it yet: `run` and `config check` report that.
 """
 
 import os
 import re
-import socket
 from collections.abc import Collection, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from supervisor.config.rules import Rule
+from supervisor.config.rules import (
+    NAME,
+    Attempts,
+    Below,
+    Celsius,
+    Count,
+    Factor,
+    Function,
+    HangTimeout,
+    Host,
+    HttpHeader,
+    HttpStatus,
+    Name,
+    Percent,
+    Port,
+    Seconds,
+    Target,
+    Text,
+    Threads,
+    Token,
+    Url,
+    UrlPath,
+    Value,
+    Workers,
+)
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?")
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
 _ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
 _INHERITED_SECRET_MIN = 8
@@ -26,14 +46,15 @@ RESERVED_NAMES = frozenset({"status", "all"})
 
 
 def is_app_name(name: str) -> bool:
-    """Say whether an app may be called ``name``."""
-    return _NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
+    """Return whether an app may have this name."""
+    return NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
 
 
 def is_secret(path: str, hidden: Collection[str]) -> bool:
-    """Say whether the value at ``path`` must not be printed.
+    """Return whether the value at a key path must not be shown.
 
-    It came from one of the ``hidden`` paths, holds such a value, or its name tells.
+    That holds for the ``hidden`` paths, for tables and lists that contain one of them, and for
+    variables of an app whose name says it.
     """
     if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
         return True
@@ -41,71 +62,18 @@ def is_secret(path: str, hidden: Collection[str]) -> bool:
 
 
 def has_secret_name(variable: str) -> bool:
-    """Say whether the name of a variable tells that its value is a secret."""
+    """Return whether the name of a variable says that its value is a secret."""
     return _SECRET_NAME.search(variable) is not None
-
-
-def _is_host(value: str) -> bool:
-    if value == "localhost" or (value.startswith("unix:") and len(value) > len("unix:")):
-        return True
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, value)
-        except OSError:
-            continue
-        return True
-    return False
-
-
-def _is_below(value: str) -> bool:
-    parts = Path(value).parts
-    return bool(parts) and not value.startswith("/") and ".." not in parts
-
-
-def _between(low: float, high: float, what: str) -> Rule:
-    return Rule(f"{what} from {low:g} to {high:g}", lambda value: low <= value <= high)
-
-
-def _is_text(value: str) -> bool:
-    return "\0" not in value
-
-
-Port = Annotated[int, _between(1, 65535, "a port number")]
-Host = Annotated[
-    str,
-    Rule('a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"', _is_host),
-]
-Seconds = Annotated[float, Rule("a number of seconds above 0", lambda v: 0 < v < float("inf"))]
-# Less than three beats, and workers that are well would be killed.
-HangTimeout = Annotated[float, _between(7, 86_400, "a number of seconds")]
-Factor = Annotated[float, _between(1, 10, "a number")]
-Percent = Annotated[float, _between(0, 100, "a percentage")]
-Celsius = Annotated[float, _between(0, 150, "a temperature")]
-Attempts = Annotated[int, _between(1, 100, "a whole number")]
-Threads = Annotated[int, _between(1, 256, "a whole number")]
-Workers = Annotated[int, _between(1, 64, "a whole number")]
-Count = Annotated[int, Rule("a whole number above 0", lambda v: v > 0)]
-Target = Annotated[str, Rule('"module:app" or "module:factory()"', _TARGET.fullmatch)]
-Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
-Name = Annotated[str, Rule("a name of a-z, 0-9 and _", _NAME.fullmatch)]
-Text = Annotated[str, Rule("a text that is not empty", lambda v: v != "" and _is_text(v))]
-Value = Annotated[str, Rule("a text", _is_text)]
-Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
-UrlPath = Annotated[
-    str, Rule('a path that starts with "/"', lambda v: re.fullmatch(r"/[!-~]*", v) is not None)
-]
-HttpStatus = Annotated[int, _between(100, 599, "a status of HTTP")]
-HttpHeader = Annotated[
-    str,
-    Rule('"Name: value" or "Name"', lambda v: re.fullmatch(r"[\w!#$%&'*+.^`|~-]+(:[ -~]*)?", v)),
-]
-Environment = dict[str, Value]
-Command = list[Text]
 
 
 def _planned(default: Any) -> Any:
     """Declare a key that is checked, and takes effect in a later version."""
     return field(default=default, metadata={"planned": True})
+
+
+def _no_key(**options: Any) -> Any:
+    """Declare a field that is not a key of the file."""
+    return field(metadata={"key": False}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,18 +125,8 @@ class Requirement:
     path: Text | None = None
     host: Text | None = None
     port: Port | None = None
-    url: (
-        Annotated[
-            str, Rule('"http://..." or "https://..."', lambda v: re.match(r"https?://[^/\s]", v))
-        ]
-        | None
-    ) = None
-    token: (
-        Annotated[
-            str, Rule("a token of visible ASCII characters", lambda v: re.fullmatch(r"[!-~]+", v))
-        ]
-        | None
-    ) = field(default=None, repr=False)
+    url: Url | None = None
+    token: Token | None = field(default=None, repr=False)
     expect_status: HttpStatus | None = None
     expect_header: HttpHeader | None = None
     expect_json: dict[str, Any] = field(default_factory=dict)
@@ -209,7 +167,7 @@ class AppSettings:
     threads: Threads = 4
     max_threads: Threads = 32
     waitress: dict[str, Any] = field(default_factory=dict)
-    env: Environment = field(default_factory=dict, repr=False)
+    env: dict[str, Value] = field(default_factory=dict, repr=False)
     env_file: Text | None = None
     control: bool = False
     import_timeout_s: Seconds = 120.0
@@ -223,7 +181,7 @@ class AppSettings:
     max_requests: Count | None = None
     pin: bool | None = None
     reload: Literal["overlap", "replace"] = "overlap"
-    before_start: list[Command] = field(default_factory=list)
+    before_start: list[list[Text]] = field(default_factory=list)
     after_import: list[Function] = field(default_factory=list)
     health_path: UrlPath | None = None
     health_interval_s: Seconds = 30.0
@@ -270,14 +228,14 @@ class Config:
     host: HostSettings = field(default_factory=HostSettings)
     requires: list[Requirement] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
-    # not keys of the file: set by `reader.load`
-    file: Path = field(default=Path("supervisor.toml"), init=False)
-    sources: Sources = field(default_factory=Sources, init=False)
-    env_files: dict[str, dict[str, str]] = field(default_factory=dict, init=False, repr=False)
-    text: bytes = field(default=b"", init=False, repr=False)
-    # set by `last_good.load` when this is not what stands in `file`: why, and what is wrong there
-    fallback: Cause | None = field(default=None, init=False)
-    problems: tuple[str, ...] = field(default=(), init=False)
+    # where it comes from, set by `reader`
+    file: Path = _no_key(default=Path("supervisor.toml"))
+    sources: Sources = _no_key(default_factory=Sources)
+    env_files: dict[str, dict[str, str]] = _no_key(default_factory=dict, repr=False)
+    text: bytes = _no_key(default=b"", repr=False)
+    # set by `last_good` when `file` can't be used: why this one is used, and what is wrong there
+    fallback: Cause | None = _no_key(default=None)
+    problems: tuple[str, ...] = _no_key(default=())
 
     @property
     def folder(self) -> Path:

@@ -3,14 +3,13 @@
 waitress itself is loaded only when there is something to check.
 """
 
-import difflib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from supervisor.config.rules import Problem, shown
+from supervisor.config.problems import Problems, did_you_mean
 
-# What the supervisor sees to by itself, and the key to use instead, if there is one.
+# What the supervisor controls itself, and the key to use instead, if there is one.
 OWNED = {
     "host": "set `host` of the app",
     "port": "set `port` of the app",
@@ -29,39 +28,30 @@ _MAY_BE_ZERO = {"channel_request_lookahead"}
 _PROXY_HEADERS = "trusted_proxy_headers"
 
 
-def checked_options(
-    options: Mapping[str, Any], path: str, *, is_hidden: Callable[[str], bool] = lambda _path: False
-) -> list[Problem]:
-    """Give everything that is wrong with ``options``, the table at the key path ``path``."""
-    if not options:
-        return []
-    problems = [
-        Problem(f"{path}.{name}", text.format(value=_shown(value, f"{path}.{name}", is_hidden)))
-        for name, value in options.items()
-        if (text := _wrong(name, value)) is not None
-    ]
-    return problems or list(_contradictions(options, path))
+def check_options(options: Mapping[str, Any], path: str, problems: Problems) -> None:
+    """Add to ``problems`` what is wrong with ``options``, the table at the key path ``path``."""
+    before = len(problems.found)
+    for name, value in options.items():
+        _check_option(name, value, f"{path}.{name}", problems)
+    if options and len(problems.found) == before:
+        _check_together(options, path, problems)
 
 
-def _shown(value: object, path: str, is_hidden: Callable[[str], bool]) -> str:
-    return "(hidden)" if is_hidden(path) else shown(value)
-
-
-def _wrong(name: str, value: Any) -> str | None:
-    """Say what is wrong with one option, with {value} in place of its value; None if nothing is."""
+def _check_option(name: str, value: Any, path: str, problems: Problems) -> None:
     from waitress import adjustments
 
     known = dict(adjustments.Adjustments._params)
     if name in OWNED:
-        return f": can't be set here: {OWNED[name]}"
-    if name not in known:
-        return f": waitress has no such option{_did_you_mean(name, known.keys() - OWNED.keys())}"
-    accepted = _accepted(name, value, known[name])
-    return None if accepted is None else f" = {{value}}: must be {accepted}"
+        problems.add(path, f"can't be set here: {OWNED[name]}")
+    elif name not in known:
+        close = did_you_mean(name, known.keys() - OWNED.keys(), otherwise="it has")
+        problems.add(path, f"waitress has no such option{close}")
+    elif accepted := _accepted(name, value, known[name]):
+        problems.add_value(path, value, f"must be {accepted}")
 
 
 def _accepted(name: str, value: Any, conversion: Any) -> str | None:
-    """Say what the option accepts, unless ``value`` is that; ``conversion`` is waitress's."""
+    """Return what the option accepts; None if it accepts ``value``."""
     from waitress import adjustments
 
     if conversion is adjustments.asbool:
@@ -78,22 +68,17 @@ def _accepted(name: str, value: Any, conversion: Any) -> str | None:
     return None if isinstance(value, str) and "\n" not in value else "a text of one line"
 
 
-def _contradictions(options: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    """Give what is wrong between options that are right by themselves."""
+def _check_together(options: Mapping[str, Any], path: str, problems: Problems) -> None:
+    """Check options that are right by themselves against each other."""
     from waitress.adjustments import Adjustments
 
     if options.get("trusted_proxy") and not options.get(_PROXY_HEADERS):
-        text = ': needs `trusted_proxy_headers`, for instance ["x-forwarded-for"]'
-        yield Problem(f"{path}.trusted_proxy", text)
+        text = 'needs `trusted_proxy_headers`, for instance ["x-forwarded-for"]'
+        problems.add(f"{path}.trusted_proxy", text)
         return
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it says when options will go
+            warnings.simplefilter("ignore", DeprecationWarning)  # of options that will go
             Adjustments(**options)
     except ValueError as error:
-        yield Problem(path, f": {error}")
-
-
-def _did_you_mean(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else f" (it has: {', '.join(sorted(known))})"
+        problems.add(path, str(error))

@@ -8,10 +8,16 @@ from supervisor.config.settings import Config
 from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.policy import health_document
 from supervisor.policy.config_changes import Changes
-from supervisor.policy.process_state import Life, ReloadAsked, RestartAsked, StartAsked, StopAsked
+from supervisor.policy.process_state import (
+    ProcessState,
+    ReloadAsked,
+    RestartAsked,
+    StartAsked,
+    StopAsked,
+)
 from supervisor.process.throwaway import TaskFailed
 from supervisor.supervision import log_buffer
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.log_buffer import LogBook
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventLog
@@ -24,7 +30,7 @@ _ENDED = (AppState.BACKOFF, AppState.FAILED, AppState.STOPPED, AppState.BLOCKED)
 
 Params = dict[str, Any]
 Outcome = dict[str, Any]
-Act = Callable[[Service, list[str]], Awaitable[Outcome]]
+Act = Callable[[AppProcess, list[str]], Awaitable[Outcome]]
 
 
 class Supervised(Protocol):
@@ -40,10 +46,10 @@ class Supervised(Protocol):
     def snapshot(self) -> dict[str, Any]:
         """Give the health document."""
 
-    def services(self) -> dict[str, Service]:
+    def services(self) -> dict[str, AppProcess]:
         """Give the services by app."""
 
-    def processes(self) -> dict[str, Service]:
+    def processes(self) -> dict[str, AppProcess]:
         """Give the services by process."""
 
     async def reconfigure(self, *, by: str) -> Changes:
@@ -155,7 +161,7 @@ class Commands:
             raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
         chosen = list(self._supervised.services()) if names == ["all"] else names
         found = {name: self.service(name) for name in chosen}
-        of: dict[Service, list[str]] = {}
+        of: dict[AppProcess, list[str]] = {}
         for name, service in found.items():
             of.setdefault(service, []).append(name)
         outcomes = dict(
@@ -163,7 +169,7 @@ class Commands:
         )
         return {"apps": {name: outcomes[service] for name, service in found.items()}}
 
-    def service(self, name: object) -> Service:
+    def service(self, name: object) -> AppProcess:
         """Give the service of an app; raises `RequestError` where there is none."""
         services = self._supervised.services()
         if isinstance(name, str) and name in services:
@@ -177,22 +183,22 @@ class Commands:
             )
         raise RequestError("unknown_app", f"there is no app {name!r}; known: {', '.join(services)}")
 
-    async def _start(self, service: Service, names: list[str]) -> Outcome:
+    async def _start(self, service: AppProcess, names: list[str]) -> Outcome:
         if all(self._state(service, name) is AppState.READY for name in names):
             return _done(service, names[0], "it serves already")
         service.on_operator(StartAsked(), apps=names)
         return await self._until_they_serve(service, names, service.life.current)
 
-    async def _restart(self, service: Service, names: list[str]) -> Outcome:
+    async def _restart(self, service: AppProcess, names: list[str]) -> Outcome:
         before = service.life.generation
         service.on_operator(RestartAsked(), apps=names)
         return await self._until_they_serve(service, names, before + 1)
 
-    async def reload_one(self, service: Service, name: str | None) -> Outcome:
+    async def reload_one(self, service: AppProcess, name: str | None) -> Outcome:
         """Reload an app's process, and wait for the outcome."""
         return await self._reload(service, [] if name is None else [name])
 
-    async def _reload(self, service: Service, names: list[str]) -> Outcome:
+    async def _reload(self, service: AppProcess, names: list[str]) -> Outcome:
         state = service.life.state
         if state is AppState.STOPPED:
             return _failed(service, None, "it is stopped: start it instead")
@@ -202,7 +208,7 @@ class Commands:
             return await self._until_they_serve(service, names or [None], before.current + 1)
         return await self._until_reloaded(service, before)
 
-    async def _until_reloaded(self, service: Service, before: Life) -> Outcome:
+    async def _until_reloaded(self, service: AppProcess, before: ProcessState) -> Outcome:
         """Wait until a newer generation than that of ``before`` serves, or is refused."""
         if before.stopped:
             return _done(service, None, "it is stopped: it starts with what is new")
@@ -228,7 +234,7 @@ class Commands:
         return _failed(service, None, f"no outcome within {limit_s:g} s")
 
     async def _until_it_came(self, process: str) -> Outcome:
-        """Wait for a process that a new configuration brings; see `process_set.Fleet.retired`."""
+        """Wait for a process that a new configuration brings."""
         deadline = self._supervised.now() + _MARGIN_S
         while process not in self._supervised.processes():
             if self._supervised.now() > deadline:
@@ -237,7 +243,7 @@ class Commands:
             await asyncio.sleep(_POLL_S)
         return await self._until_it_serves(self._supervised.processes()[process], None, 1)
 
-    async def _stop(self, service: Service, names: list[str]) -> Outcome:
+    async def _stop(self, service: AppProcess, names: list[str]) -> Outcome:
         own = [name for name in names if not service.members[name].port.owned]
         left = [m.name for m in service.members.values() if not (m.stopped or m.name in names)]
         if own and left:
@@ -254,7 +260,7 @@ class Commands:
         return _failed(service, names[0], "its worker has not ended yet")
 
     async def _until_they_serve(
-        self, service: Service, names: Sequence[str | None], generation: int
+        self, service: AppProcess, names: Sequence[str | None], generation: int
     ) -> Outcome:
         """Wait until all apps of a process serve; gives the outcome of the first that doesn't."""
         for name in names:
@@ -264,7 +270,7 @@ class Commands:
         return outcome
 
     async def _until_it_serves(
-        self, service: Service, name: str | None, generation: int
+        self, service: AppProcess, name: str | None, generation: int
     ) -> Outcome:
         """Wait for the outcome of the attempt with ``generation``, or a later one."""
         limits = service.life.limits
@@ -280,22 +286,22 @@ class Commands:
         return _failed(service, name, f"no outcome within {limit_s:g} s")
 
     @staticmethod
-    def _state(service: Service, name: str | None) -> AppState:
+    def _state(service: AppProcess, name: str | None) -> AppState:
         return _view(service, name).state
 
 
-def _view(service: Service, name: str | None) -> Life:
+def _view(service: AppProcess, name: str | None) -> ProcessState:
     """Give the life of an app, or of its whole process."""
     if name is None:
         return service.life
     return service.members[name].view(service.life)
 
 
-def _done(service: Service, name: str | None, text: str) -> Outcome:
+def _done(service: AppProcess, name: str | None, text: str) -> Outcome:
     return {"ok": True, "state": str(_view(service, name).state), "reason": text, "hint": None}
 
 
-def _ready(service: Service, name: str | None) -> Outcome:
+def _ready(service: AppProcess, name: str | None) -> Outcome:
     """Say that an app serves, and if that is not its live code, why."""
     outcome = _done(service, name, f"ready, as pid {service.life.pid}")
     why = service.life.fallen_back
@@ -305,7 +311,7 @@ def _ready(service: Service, name: str | None) -> Outcome:
     return outcome
 
 
-def _failed(service: Service, name: str | None, text: str | None) -> Outcome:
+def _failed(service: AppProcess, name: str | None, text: str | None) -> Outcome:
     life = _view(service, name)
     cause = life.cause
     return {

@@ -1,13 +1,13 @@
 """Turns what a service is and does into the facts that health is made of."""
 
 from supervisor.policy.health_document import AppFacts
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.member import Member
-from supervisor.supervision.standin_manager import StandInKeeper
+from supervisor.supervision.standin_manager import StandInManager
 from supervisor.values.states import AppState
 
 
-def app_facts(service: Service, member: Member, stand_in: StandInKeeper) -> AppFacts:
+def app_facts(service: AppProcess, member: Member, stand_in: StandInManager) -> AppFacts:
     """Give the facts of one app, or of the status server."""
     port = member.port
     p50, p99 = port.counting.latencies_ms(0.5, 0.99)

@@ -18,7 +18,7 @@ _TRY_MARGIN_S = 5.0
 _FILES_TIMEOUT_S = 300.0  # an SD card may be slow
 
 
-class Errands:
+class BackgroundJobs:
     """Does it for a main process, which extends this; outcomes come by a call in the loop."""
 
     config: Config

@@ -19,12 +19,12 @@ from supervisor.config.settings import Config
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer, listen
 from supervisor.daemon.app_facts import app_facts
-from supervisor.daemon.background_jobs import Errands
+from supervisor.daemon.background_jobs import BackgroundJobs
 from supervisor.daemon.log import Log
-from supervisor.daemon.reconfiguration import Reconfiguring
-from supervisor.daemon.status_feed import Pushing
+from supervisor.daemon.reconfiguration import Reconfigurer
+from supervisor.daemon.status_feed import StatusFeed
 from supervisor.daemon.warmup import warm_up
-from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LaterReleases
+from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LazyReleaseMethods
 from supervisor.files.state_dir import StateDir
 from supervisor.policy import health_document
 from supervisor.policy.config_changes import Changes
@@ -44,11 +44,11 @@ from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.source.fingerprints import changed
 from supervisor.supervision import port_sharing
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.log_buffer import LogBook
-from supervisor.supervision.process_set import STATUS, Fleet
-from supervisor.supervision.standin_manager import STAND_IN, StandInKeeper
-from supervisor.supervision.worker_handle import Worker
+from supervisor.supervision.process_set import STATUS, ProcessSet
+from supervisor.supervision.standin_manager import STAND_IN, StandInManager
+from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.supervision.worker_mains import WorkerMains
 from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
@@ -70,7 +70,7 @@ def wall_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-class Supervisor(Errands):
+class Supervisor(BackgroundJobs):
     """The main process of one configuration; `run` is its life."""
 
     def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
@@ -88,7 +88,7 @@ class Supervisor(Errands):
             started_wall=wall_time(),
             started_s=time.monotonic(),
         )
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, WorkerHandle] = {}
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._looked_at = time.monotonic()
@@ -97,15 +97,15 @@ class Supervisor(Errands):
         self._unit = Unit(self._tell_of_unit)
         self.sockets = self._unit.sockets
         self._kills = KillCounter()
-        self._pushing = Pushing()
+        self._pushing = StatusFeed()
         self._watches = False  # files, from here
         self._look_at = 0.0  # for foreign listeners, monotonic seconds
         self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
-        self._reconfiguring = Reconfiguring(self)
+        self._reconfiguring = Reconfigurer(self)
         mains = WorkerMains(self, self._state)
-        self._fleet = Fleet(self, mains, config, reload_on_change=reload_on_change)
-        self._stand_in = StandInKeeper(self, mains.stand_in)
-        self._foreign = port_sharing.ForeignListeners(self)
+        self._fleet = ProcessSet(self, mains, config, reload_on_change=reload_on_change)
+        self._stand_in = StandInManager(self, mains.stand_in)
+        self._foreign = port_sharing.PortSharing(self)
 
     # ---- life
 
@@ -129,7 +129,7 @@ class Supervisor(Errands):
         self._handle_signals()
         listener = listen(self._state.control_socket)
         asked = Commands(self)
-        releases = LaterReleases(self, asked)
+        releases = LazyReleaseMethods(self, asked)
         methods = {**asked.methods(), **releases.methods()}
         server = ControlServer(listener, methods, ENDING_WITH_CLIENT)
         self._make_data_dirs()
@@ -141,13 +141,13 @@ class Supervisor(Errands):
         await server.start()
         self._on_time()
         self.sockets.discard_rest()
-        self._unit.begin(self.config)
+        self._unit.end_orphans(self.config)
         self._push_for_ever()
         self._loop.call_later(_TIDY_AFTER_S, self._tidy)
         await self._stopped.wait()
         await releases.stop(_UNDO_S)
         server.stop()
-        await self._shut_down(hand_over=await self._unit.successor_comes())
+        await self._shut_down(hand_over=await self._unit.announce_stop())
         return 0
 
     def _tidy(self) -> None:
@@ -212,7 +212,7 @@ class Supervisor(Errands):
         await self._until_no_workers(DRAIN_MARGIN_S, spared)
         self._fleet.close()
         if not hand_over:
-            await self._unit.end_all()
+            await self._unit.kill_everything()
         self._log.flush()
 
     def _outliving(self) -> set[str]:
@@ -220,7 +220,7 @@ class Supervisor(Errands):
         outliving = {
             process
             for process, names in self.config.processes().items()
-            if self._unit.outlives([self.config.apps[name] for name in names])
+            if self._unit.may_outlive([self.config.apps[name] for name in names])
         }
         return {*outliving, STATUS, STAND_IN}
 
@@ -271,12 +271,12 @@ class Supervisor(Errands):
         self._pushing.news()
 
     def fork(
-        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: Worker
+        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: WorkerHandle
     ) -> Child:
         """Fork a worker and listen to it."""
         apps = [self.config.apps[one] for one in self.config.processes().get(owner.name, [])]
         main = self._unit.worker_main(run, apps, self.config)
-        child = fork_child(main, name=name, keep=[*keep, *self._unit.kept])
+        child = fork_child(main, name=name, keep=[*keep, *self._unit.fds_for_workers])
         self._workers[child.pid] = owner
         self._loop.add_reader(child.channel, owner.on_messages)
         self._loop.add_reader(child.output, owner.on_output)
@@ -304,7 +304,7 @@ class Supervisor(Errands):
             for tell in [start() for start in to_fork]:
                 tell()
 
-    def when_writable(self, worker: Worker) -> None:
+    def when_writable(self, worker: WorkerHandle) -> None:
         """Call the worker's `on_writable` once, when its channel takes more."""
         assert worker.child is not None
         channel = worker.child.channel
@@ -315,7 +315,7 @@ class Supervisor(Errands):
 
         self._loop.add_writer(channel, writable)
 
-    def pause_output(self, worker: Worker, pause_s: float) -> None:
+    def pause_output(self, worker: WorkerHandle, pause_s: float) -> None:
         """Read no output of the worker for a moment."""
         assert worker.child is not None
         output = worker.child.output
@@ -327,7 +327,7 @@ class Supervisor(Errands):
 
         self._loop.call_later(pause_s, go_on)
 
-    def end_by(self, workers: list[Worker], limit_s: float) -> None:
+    def end_by(self, workers: list[WorkerHandle], limit_s: float) -> None:
         """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
 
         def end() -> None:
@@ -353,11 +353,11 @@ class Supervisor(Errands):
 
     # ---- what commands ask for (commands.Supervised)
 
-    def services(self) -> dict[str, Service]:
+    def services(self) -> dict[str, AppProcess]:
         """Give the services by app."""
         return self._fleet.apps
 
-    def processes(self) -> dict[str, Service]:
+    def processes(self) -> dict[str, AppProcess]:
         """Give the services by process."""
         return self._fleet.services
 
@@ -444,7 +444,7 @@ class Supervisor(Errands):
         facts = self._app_facts()  # each second: once for all who are told
         shown = {one.name: health_document.app_document(one, now) for one in facts}
         self._stand_in.show({"apps": shown})
-        self._unit.settled(shown)
+        self._unit.on_apps_changed(shown)
         self._push(facts)
         if wanted or any(one.life.state is not AppState.READY for one in self._fleet.all()):
             self.news()  # what is told of them changes with the time
@@ -482,7 +482,7 @@ class Supervisor(Errands):
             lambda: {
                 "type": "snapshot",
                 "snapshot": self._snapshot_of(facts),
-                "looks": self._looks(),
+                "watches": self._looks(),
             },
             now=self.now(),
         )

@@ -26,7 +26,7 @@ class Configured(Protocol):
         """Take note that something monitors can see has changed."""
 
 
-class Reconfiguring:
+class Reconfigurer:
     """Reads the configuration of ``owner`` anew, one reading at a time."""
 
     def __init__(self, owner: Configured) -> None:

@@ -7,23 +7,25 @@ import math
 from collections.abc import Callable, Collection
 
 from supervisor.process.channel import Message
-from supervisor.supervision.worker_handle import Worker
+from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 
 
-class Pushing:
+class StatusFeed:
     """What the workers of the status server were told last."""
 
     def __init__(self) -> None:
         self._is_news = True
         self._made_at = -math.inf  # monotonic seconds
-        self._told: list[Worker] = []
+        self._told: list[WorkerHandle] = []
 
     def news(self) -> None:
         """Take note that something has happened, which the next snapshot shows."""
         self._is_news = True
 
-    def push(self, workers: Collection[Worker], make: Callable[[], Message], *, now: float) -> None:
+    def push(
+        self, workers: Collection[WorkerHandle], make: Callable[[], Message], *, now: float
+    ) -> None:
         """Send each of ``workers`` the message that ``make`` gives."""
         self._is_news, self._made_at = False, now
         self._told = _able(workers)
@@ -32,7 +34,7 @@ class Pushing:
             for worker in self._told:
                 worker.send(message)
 
-    def holds(self, workers: Collection[Worker], *, now: float) -> bool:
+    def holds(self, workers: Collection[WorkerHandle], *, now: float) -> bool:
         """Return whether the last snapshot holds; show ``workers`` that this process is alive."""
         for worker in workers:
             worker.show_life(now)
@@ -41,6 +43,6 @@ class Pushing:
         return all(worker in self._told for worker in _able(workers))
 
 
-def _able(workers: Collection[Worker]) -> list[Worker]:
+def _able(workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
     """Give those that have read what they were told before, starting ones too; others later."""
     return [worker for worker in workers if worker.channel and not worker.channel.unsent]

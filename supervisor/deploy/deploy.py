@@ -16,21 +16,26 @@ from supervisor.deploy import steps
 from supervisor.deploy.watch import GONE, AppWatch, Watcher
 from supervisor.health.probe import ANSWER_S, probe
 from supervisor.policy import rollout
-from supervisor.policy.rollout import Action, Phase, RolloutEvent
+from supervisor.policy.rollout import Action, RolloutEvent, RolloutPhase
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import operations
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.values.events import EventKind
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 _POLL_S = 0.03
 _FILES_S = 600.0  # 100 MB on a slow SD card, and more
 _CHECK_MARGIN_S = 90.0  # reading the files, and starting another interpreter
 _AFTERMATH_S = 0.5  # a worker that ended is reaped soon after its client noticed
 # What was begun here is brought to its end before anything else is done.
-_WHOLE = (Phase.SWAPPING, Phase.FINISHING, Phase.UNDOING, Phase.RELOADING_OLD)
+_WHOLE = (
+    RolloutPhase.SWAPPING,
+    RolloutPhase.FINISHING,
+    RolloutPhase.UNDOING,
+    RolloutPhase.RELOADING_OLD,
+)
 
 Outcome = dict[str, Any]
 
@@ -51,11 +56,11 @@ class Host(Watcher, Protocol):
         """Log and remember an event."""
 
 
-Reload = Callable[[Service, str | None], Awaitable[Outcome]]
+Reload = Callable[[AppProcess, str | None], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DeployRequest:
     """What an operator wants: ``source`` deployed, or a release back (None: the last good one)."""
 
     app: str
@@ -82,7 +87,7 @@ class Wish:
 class Line:
     """A line of progress; ``after_s`` is the time since the beginning."""
 
-    phase: Phase
+    phase: RolloutPhase
     text: str
     after_s: float
 
@@ -105,7 +110,9 @@ class _NotDone(Exception):
 class Deploy:
     """One rollout, from its beginning to its end."""
 
-    def __init__(self, host: Host, reload: Reload, service: Service, wish: Wish) -> None:
+    def __init__(
+        self, host: Host, reload: Reload, service: AppProcess, wish: DeployRequest
+    ) -> None:
         self._host = host
         self._reload = reload
         self._service = service
@@ -140,7 +147,7 @@ class Deploy:
         return self._host.now() - self._began
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> RolloutPhase:
         """Where it is."""
         return self._rollout.phase
 
@@ -164,7 +171,7 @@ class Deploy:
         finally:
             self._service.keeper.held = False
             await self._drop_action()
-        if self._rollout.phase is Phase.REFUSED:
+        if self._rollout.phase is RolloutPhase.REFUSED:
             await self._discard()
         return self._outcome()
 
@@ -173,9 +180,12 @@ class Deploy:
     def _take(self, after: rollout.Rollout, actions: Sequence[Action]) -> None:
         is_new = not self.lines or after.phase is not self._rollout.phase
         self._rollout = after
-        if is_new and not (after.phase is Phase.WATCHING and after.watch_s == 0):
+        if is_new and not (after.phase is RolloutPhase.WATCHING and after.watch_s == 0):
             text = self._host.hide(rollout.progress(after))
-            if self._is_stopped and after.phase in (Phase.RELOADING, Phase.RELOADING_OLD):
+            if self._is_stopped and after.phase in (
+                RolloutPhase.RELOADING,
+                RolloutPhase.RELOADING_OLD,
+            ):
                 text = "it is stopped: it starts with them when somebody starts it"
             self.lines.append(Line(after.phase, text, self.seconds))
         for action in actions:
@@ -191,7 +201,7 @@ class Deploy:
                 event = rollout.Interrupted(self._interrupt)
                 self._interrupt = None
                 return event
-            if phase is Phase.WATCHING and not self._is_stopped:
+            if phase is RolloutPhase.WATCHING and not self._is_stopped:
                 died = self._app.died()
                 if died is not None:
                     await self._drop_action()
@@ -306,7 +316,7 @@ class Deploy:
 
     async def _start(self) -> None:
         """Let the app take the files that are in place now, and wait until it serves."""
-        is_undo = self._rollout.phase is Phase.RELOADING_OLD
+        is_undo = self._rollout.phase is RolloutPhase.RELOADING_OLD
         if is_undo and (self._supervisor_ends or self._app.runs_the_old()):
             return
         if self._app.is_gone:
@@ -323,7 +333,7 @@ class Deploy:
                 raise _NotDone(Cause(reason=outcome["reason"], hint=outcome["hint"]))
             if life.state is not AppState.READY:
                 raise _NotDone(life.cause or Cause(reason=f"it is {life.state}"))
-            if life.source is not Source.LIVE and not is_undo:
+            if life.source is not CodeSource.LIVE and not is_undo:
                 raise _NotDone(self._app.fallen_back(life))
         self._app.begin()
 
@@ -353,7 +363,7 @@ class Deploy:
 
     def _outcome(self) -> Outcome:
         cause = self._hidden(rollout.verdict(self._rollout))
-        is_done = self._rollout.phase is Phase.DONE
+        is_done = self._rollout.phase is RolloutPhase.DONE
         told = without_paths(cause.in_full, self._config)
         if self.wish.source is not None:
             told = told.replace(str(self.wish.source), self.wish.source.name)

@@ -20,7 +20,7 @@ NAMES = ("list", "compare", "deploy", "rollback", "interrupt", "progress")
 ENDING_WITH_CLIENT = frozenset({"release.deploy", "release.rollback"})
 
 
-class LaterReleases:
+class LazyReleaseMethods:
     """Gives the methods of a `methods.ReleaseCommands` that is made on first use."""
 
     def __init__(self, host: "Host", asked: Commands) -> None:

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.deploy import steps
-from supervisor.deploy.deploy import Deploy, Host, Outcome, Reload, Wish, without_paths
+from supervisor.deploy.deploy import Deploy, DeployRequest, Host, Outcome, Reload, without_paths
 from supervisor.process.throwaway import TaskFailed, run_in_child
-from supervisor.releases import operations
+from supervisor.releases import operations, versions
 from supervisor.releases.swap import WORK
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.values.errors import SupervisorError
 from supervisor.values.events import EventKind
 from supervisor.values.states import AppState
@@ -43,7 +43,7 @@ class Deploying:
         """The one that is under way, or was last."""
         return self._last
 
-    async def run(self, service: Service, wish: Wish) -> Outcome:
+    async def run(self, service: AppProcess, wish: DeployRequest) -> Outcome:
         """Do it, and give how it ended; whoever waits for this and is cancelled interrupts it.
 
         Raises `SupervisorError` while another one is under way.
@@ -105,10 +105,10 @@ class Deploying:
 class Asked(Protocol):
     """What the methods need of those for apps: see `methods.Commands`."""
 
-    def service(self, name: object) -> Service:
+    def service(self, name: object) -> AppProcess:
         """Give the service of an app; raises `RequestError`."""
 
-    async def reload_one(self, service: Service, name: str | None) -> Outcome:
+    async def reload_one(self, service: AppProcess, name: str | None) -> Outcome:
         """Reload an app's process, and wait for the outcome."""
 
 
@@ -133,12 +133,12 @@ class ReleaseCommands:
 
     async def list(self, params: Params) -> Outcome:
         """Give the releases of ``app``, newest first."""
-        return await self._look(params, operations.listing)
+        return await self._look(params, versions.listing)
 
     async def compare(self, params: Params) -> Outcome:
         """Give ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""
         return await self._look(
-            params, operations.difference, _text(params, "old"), _text(params, "new")
+            params, versions.difference, _text(params, "old"), _text(params, "new")
         )
 
     async def deploy(self, params: Params) -> Outcome:
@@ -147,13 +147,13 @@ class ReleaseCommands:
         if not source.is_absolute():
             raise RequestError("bad_params", '"source" has to be an absolute path')
         key = _key(params)
-        return await self._run(Wish(app=_text(params, "app"), source=source, key=key))
+        return await self._run(DeployRequest(app=_text(params, "app"), source=source, key=key))
 
     async def rollback(self, params: Params) -> Outcome:
         """Put a ``release`` of ``app`` back; without one the last good one that isn't in place."""
         release = _text(params, "release") if params.get("release") is not None else None
         key = _key(params)
-        return await self._run(Wish(app=_text(params, "app"), release=release, key=key))
+        return await self._run(DeployRequest(app=_text(params, "app"), release=release, key=key))
 
     async def interrupt(self, params: Params) -> Outcome:
         """Have what is under way undone; ``interrupted`` says whether there was anything.
@@ -186,7 +186,7 @@ class ReleaseCommands:
         key = _key(params)
         return deploy if deploy is not None and key in (None, deploy.wish.key) else None
 
-    async def _run(self, wish: Wish) -> Outcome:
+    async def _run(self, wish: DeployRequest) -> Outcome:
         service = self._asked.service(wish.app)
         view = service.members[wish.app].view(service.life)
         if view.state is AppState.BLOCKED:

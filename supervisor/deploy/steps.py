@@ -13,21 +13,21 @@ from typing import Any
 
 from supervisor.config.settings import Config
 from supervisor.health.app_check import check_app, check_requires, read_app
-from supervisor.releases import operations, swap
-from supervisor.releases.operations import Code, Document
-from supervisor.releases.store import ReleaseError
-from supervisor.source import file_tree
+from supervisor.releases import operations, staging, swap
+from supervisor.releases.app_code import AppCode, Document
+from supervisor.releases.release import ReleaseError
+from supervisor.source import app_entries
 from supervisor.source.import_survey import own_files
-from supervisor.supervision.app_process import Service
+from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.worker_factory import DATA_VARIABLE
 from supervisor.worker.importing import app_search_path
 
 
-def code_of(config: Config, services: Mapping[str, Service], app: str) -> Code:
+def code_of(config: Config, services: Mapping[str, AppProcess], app: str) -> AppCode:
     """Give the code of an app; what belongs to it may be left to `known`."""
     path = config.app_path(app)
     others = [other for other in config.apps if other != app and config.app_path(other) == path]
-    return Code(
+    return AppCode(
         app=app,
         path=path,
         include=include_of(config, services, app),
@@ -36,7 +36,7 @@ def code_of(config: Config, services: Mapping[str, Service], app: str) -> Code:
     )
 
 
-def include_of(config: Config, services: Mapping[str, Service], app: str) -> tuple[str, ...]:
+def include_of(config: Config, services: Mapping[str, AppProcess], app: str) -> tuple[str, ...]:
     """Give what belongs to an app: what is configured, else what it has imported so far.
 
     Where that isn't known either, `known` finds out.
@@ -47,13 +47,13 @@ def include_of(config: Config, services: Mapping[str, Service], app: str) -> tup
 
 
 def with_known(
-    config: Config, code: Code, function: Callable[..., Document], *arguments: Any
+    config: Config, code: AppCode, function: Callable[..., Document], *arguments: Any
 ) -> Document:
     """Call ``function`` with what belongs to the app, as JSON; for a child."""
     return operations.answer(lambda: function(known(config, code), *arguments))
 
 
-def known(config: Config, code: Code) -> Code:
+def known(config: Config, code: AppCode) -> AppCode:
     """Give the code with ``include``, where the caller didn't know it.
 
     It is what the app's own files import, and what the last good release was made of.
@@ -73,13 +73,13 @@ def known(config: Config, code: Code) -> Code:
 
 def traced(path: Path, target: str) -> list[str]:
     """Give the entries below ``path`` that the files of ``target`` import, now or later."""
-    return file_tree.imported(path, own_files(target, path, app_search_path(path)))
+    return app_entries.imported(path, own_files(target, path, app_search_path(path)))
 
 
 # ---- the steps of a deploy
 
 
-def stage(config: Config, code: Code, source: Path) -> Document:
+def stage(config: Config, code: AppCode, source: Path) -> Document:
     """Unpack ``source`` beside the app; gives ``staged``, ``include`` and ``others``.
 
     What a deploy before has left, for it could not be undone, is undone first.
@@ -87,23 +87,23 @@ def stage(config: Config, code: Code, source: Path) -> Document:
     code = _made_ready(config, code)
     _insist_readable(source)
     explicit = config.apps[code.app].include is not None
-    return {**operations.stage_source(code, source, explicit), **_told(code)}
+    return {**staging.stage_source(code, source, explicit), **_told(code)}
 
 
-def stage_release(config: Config, code: Code, wanted: str | None) -> Document:
+def stage_release(config: Config, code: AppCode, wanted: str | None) -> Document:
     """Copy a release beside the app; gives also its ``name``. See `stage`."""
     code = _made_ready(config, code)
-    found = operations.stage_release(code, wanted)
+    found = staging.stage_release(code, wanted)
     told = _told(code)
     return {**found, **told, "include": sorted({*told["include"], *found["include"]})}
 
 
-def _made_ready(config: Config, code: Code) -> Code:
+def _made_ready(config: Config, code: AppCode) -> AppCode:
     swap.recover(code.path)
     return known(config, code)
 
 
-def _told(code: Code) -> Document:
+def _told(code: AppCode) -> Document:
     return {"include": list(code.include), "others": list(code.others)}
 
 
@@ -128,7 +128,7 @@ def _user() -> str:
         return f"uid {os.geteuid()}"
 
 
-def check(config: Config, code: Code, staged: Path) -> Document:
+def check(config: Config, code: AppCode, staged: Path) -> Document:
     """Import the staged version, and look at what it requires; gives ``imported``.
 
     Of an app that can't be imported twice at a time the files are only read.
@@ -137,7 +137,7 @@ def check(config: Config, code: Code, staged: Path) -> Document:
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     once = app.reload == "replace" or app.bind == "app"
-    operations.overlay(code, staged, code.include)
+    staging.overlay(code, staged, code.include)
     if once or app.python is not None:
         found = (read_app if once else check_app)(config, code.app, staged)
         if not found["ok"]:
@@ -147,14 +147,14 @@ def check(config: Config, code: Code, staged: Path) -> Document:
         imported = _import(config, code, staged, work / "data")
     _insist_on_requirements(check_requires(config, code.app, staged))
     files = own_files(app.target, staged, app_search_path(staged))
-    return {"imported": sorted(imported | {*operations.entries_of(staged, files)})}
+    return {"imported": sorted(imported | {*staging.entries_of(staged, files)})}
 
 
-def _import(config: Config, code: Code, staged: Path, data_dir: Path) -> set[str]:
+def _import(config: Config, code: AppCode, staged: Path, data_dir: Path) -> set[str]:
     app = config.apps[code.app]
     data_dir.mkdir(mode=0o700, exist_ok=True)
     environment = {**config.app_environment(code.app), DATA_VARIABLE: str(data_dir)}
-    found = operations.try_staged(
+    found = staging.try_staged(
         code, staged, app.target, environment, app.import_timeout_s, config.app_secrets(code.app)
     )
     return set(found["imported"])

@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
-from supervisor.policy.process_state import Life
-from supervisor.supervision.app_process import Service
+from supervisor.policy.process_state import ProcessState
+from supervisor.supervision.app_process import AppProcess
 from supervisor.values.events import EventLog
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 GONE = Cause(reason="it was taken out of the configuration")
 
@@ -16,14 +16,14 @@ class Watcher(Protocol):
 
     event_log: EventLog
 
-    def services(self) -> dict[str, Service]:
+    def services(self) -> dict[str, AppProcess]:
         """Give the services by app."""
 
 
 class AppWatch:
     """Looks at ``app``, which lives in ``service``, from now on, and anew from each `begin` on."""
 
-    def __init__(self, watcher: Watcher, service: Service, app: str) -> None:
+    def __init__(self, watcher: Watcher, service: AppProcess, app: str) -> None:
         self._watcher = watcher
         self._service = service
         self._app = app
@@ -41,7 +41,7 @@ class AppWatch:
         """Whether the configuration has no such app any more, or in another process."""
         return self._watcher.services().get(self._app) is not self._service
 
-    def view(self) -> Life:
+    def view(self) -> ProcessState:
         """Give the app's life."""
         return self._service.members[self._app].view(self._service.life)
 
@@ -61,7 +61,7 @@ class AppWatch:
         view, well = self.view(), self._well
         if view.refusal is not None and view.refusal is not well.refusal:
             return Cause(reason=view.refusal.cause.reason, hint=self.hint)
-        if view.source is not Source.LIVE:
+        if view.source is not CodeSource.LIVE:
             return self.fallen_back(view)
         if view.state is AppState.READY and view.restarts == well.restarts:
             return None
@@ -71,7 +71,7 @@ class AppWatch:
         return Cause(reason=told or f"it is {view.state}", hint=self.hint)
 
     @staticmethod
-    def fallen_back(view: Life) -> Cause:
+    def fallen_back(view: ProcessState) -> Cause:
         """Say why a release serves, and not the files in place."""
         return view.broken or view.cause or Cause(reason="the last known good release serves")
 

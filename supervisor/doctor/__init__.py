@@ -1,5 +1,5 @@
-"""`flask-supervisor doctor`: looks for what commonly keeps a supervisor from working.
+"""`flask-supervisor doctor`: diagnoses what commonly keeps a supervisor from working.
 
-May use everything up to `systemd`, and changes nothing. Start with `machine`; `service` looks at
-the systemd unit.
+May use everything up to `systemd`, and changes nothing. Start with `machine`, which runs all
+diagnoses in their order; `ports` diagnoses the ports, `service` the systemd unit.
 """

@@ -36,7 +36,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+class CheckOutcome:
     """What is known of a check; ``cause`` is None while it passes, and while a failure is new."""
 
     name: str
@@ -62,7 +62,7 @@ class CheckRunner(threading.Thread):
         self._checks: dict[str, Check] = {}
         self._states: dict[str, CheckState] = {}
         self._running: dict[str, Check] = {}  # in a thread now, also when it is wanted no more
-        self._results: dict[str, CheckResult] = {}
+        self._outcomes: dict[str, CheckOutcome] = {}
         self._stopped = False
 
     def set(self, checks: Sequence[Check]) -> None:
@@ -82,7 +82,7 @@ class CheckRunner(threading.Thread):
             self._stopped = True
             self._condition.notify()
 
-    def results(self) -> list[CheckResult]:
+    def outcomes(self) -> list[CheckOutcome]:
         """Return what is known of each check, in the order of `set`."""
         with self._condition:
             return [_result(check, self._states[name]) for name, check in self._checks.items()]
@@ -155,9 +155,9 @@ class CheckRunner(threading.Thread):
     def _has_changed(self) -> bool:
         found = {name: _result(check, self._states[name]) for name, check in self._checks.items()}
         changed = [_news(one) for one in found.values()] != [
-            _news(one) for one in self._results.values()
+            _news(one) for one in self._outcomes.values()
         ]
-        self._results = found
+        self._outcomes = found
         return changed
 
     # ---- in the thread of a check
@@ -180,8 +180,8 @@ class CheckRunner(threading.Thread):
             self._condition.notify()
 
 
-def _result(check: Check, state: CheckState) -> CheckResult:
-    return CheckResult(
+def _result(check: Check, state: CheckState) -> CheckOutcome:
+    return CheckOutcome(
         name=check.name,
         app=check.app,
         critical=check.critical,
@@ -192,5 +192,5 @@ def _result(check: Check, state: CheckState) -> CheckResult:
     )
 
 
-def _news(result: CheckResult) -> tuple[Any, ...]:
+def _news(result: CheckOutcome) -> tuple[Any, ...]:
     return (result.name, result.critical, result.phase, result.cause)

@@ -1,7 +1,7 @@
-"""Looks whether something that an app requires is there. One function for each kind.
+"""Checks whether a requirement of an app holds. One function for each kind.
 
-May block for as long as the requirement's ``timeout_s``, and longer on a dead network disk: so it
-runs in a child or a thread. Changes nothing, and imports nothing of the app.
+A check may block for the requirement's ``timeout_s``, and longer on a dead network disk: it runs
+in a child or a thread. It changes nothing and imports no code of the app.
 """
 
 import importlib.machinery
@@ -20,7 +20,7 @@ from supervisor.health.http_check import check_http, url_without_credentials
 from supervisor.values.reports import Cause
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
-# What secrets are shipped with to be replaced, in any case of letters, - for _ and spaces.
+# Values that are shipped to be replaced; in any case, with - for _ and for spaces.
 _PLACEHOLDER = re.compile(
     r"(please-?)?change-?(me|this|it)!*|(your|my)-.*|default|secret(-key)?|password|dev(-key)?|"
     r"example|test|todo|x{3,}|insert-.*-here|placeholder|admin",
@@ -35,7 +35,7 @@ _LOADERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where a requirement is looked at: the app's variables, folder and module search path."""
+    """What checks depend on: the app's environment, its folder and its module search path."""
 
     environment: Mapping[str, str]
     folder: Path  # relative paths are relative to it
@@ -43,7 +43,7 @@ class Surroundings:
 
 
 def describe(requirement: Requirement) -> str:
-    """Name a requirement in a few words; credentials in a URL are left out."""
+    """Return a requirement in a few words, without the credentials of a URL."""
     what = {
         "tcp": f"{requirement.host or 'localhost'}:{requirement.port}",
         "http": url_without_credentials(requirement.url or ""),
@@ -70,7 +70,7 @@ def hides(config: Config, path: str) -> bool:
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
-    """Give why a requirement is not met, or None when it is."""
+    """Return why a requirement doesn't hold, or None when it does."""
     return _CHECKS[requirement.kind](requirement, around)
 
 
@@ -109,7 +109,7 @@ def _absent(path: Path, wanted: Requirement) -> Cause | None:
             hint = "is the disk plugged in, and in /etc/fstab?"
         return Cause(reason=f"{wanted.path} doesn't exist", hint=hint)
     except OSError as error:
-        return Cause(reason=f"{wanted.path} can't be looked at: {error.strerror}")
+        return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}")
     if wanted.mounted and not os.path.ismount(path):
         return Cause(
             reason=f"{wanted.path} is there, but nothing is mounted on it",
@@ -185,10 +185,9 @@ def _module(wanted: Requirement, around: Surroundings) -> Cause | None:
 
 
 def _find_top(name: str, search_path: Sequence[str]) -> list[str] | None:
-    """Give the folders of a package (of a module: none), or None when there is none.
+    """Return the folders of a package (of a module: none), or None when it can't be found.
 
-    As an import would look for it, so that built-in modules and packages that are installed for
-    editing count too.
+    It asks the finders of an import, so built-in modules and editable installs are found too.
     """
     for finder in sys.meta_path:
         is_path_finder = finder is importlib.machinery.PathFinder
@@ -199,13 +198,13 @@ def _find_top(name: str, search_path: Sequence[str]) -> list[str] | None:
 
 
 def _find_inner(name: str, folders: Sequence[str]) -> list[str] | None:
-    """Do the same inside of a package, which an import would have to import for that."""
+    """Return the same for a module in a package, without importing that as an import would."""
     parts: list[str] = []
     for folder in folders:
         found = importlib.machinery.FileFinder(folder, *_LOADERS).find_spec(name)
         if found is not None and found.loader is not None:
             return list(found.submodule_search_locations or [])
-        if found is not None:  # a folder without __init__.py: one of several, perhaps
+        if found is not None:  # a namespace package, of which there may be several folders
             parts += found.submodule_search_locations or []
     return parts or None
 
@@ -220,7 +219,7 @@ def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
     try:
         usage = shutil.disk_usage(path)
     except OSError as error:
-        return Cause(reason=f"{wanted.path or path.name} can't be looked at: {error.strerror}")
+        return Cause(reason=f"{wanted.path or path.name} can't be checked: {error.strerror}")
     free = 100 * usage.free / usage.total if usage.total else 0.0
     if free >= least:
         return None

@@ -1,14 +1,14 @@
-"""Asks an app through its own port, as a client would, whether it answers well."""
+"""Probes an app: sends HTTP requests to its port, as a client does."""
 
 import http.client
 import socket
 from collections.abc import Sequence
 
-ANSWER_S = 10.0  # an answer that takes longer is none
+ANSWER_S = 10.0  # the time-out of a probe
 _BAD = 400
 _PART = 65536
 _WORDS_MAX = 100  # characters
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - asked
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - a key
 
 
 class _Connection(http.client.HTTPConnection):
@@ -24,20 +24,20 @@ class _Connection(http.client.HTTPConnection):
 
 
 def probe(host: str, port: int | None, paths: Sequence[str]) -> dict[str, str | None]:
-    """Ask for each path; gives as ``reason`` why the first bad one is bad, or None.
+    """Send a GET request for each path; return under ``reason`` the first failure, or None.
 
-    An answer below 400 whose body begins is good. Blocks, for `ANSWER_S` a path and a little.
+    An answer below 400 whose body begins is good. Blocks for up to `ANSWER_S` a path.
     """
     for path in paths:
-        reason = _ask(host, port, path)
+        reason = _failure(host, port, path)
         if reason is not None:
             return {"reason": reason}
     return {"reason": None}
 
 
-def _ask(host: str, port: int | None, path: str) -> str | None:
-    place = host.removeprefix("unix:")
-    connection = _Connection(_ANY.get(place, place), port, timeout=ANSWER_S)
+def _failure(host: str, port: int | None, path: str) -> str | None:
+    address = host.removeprefix("unix:")
+    connection = _Connection(_LOOPBACK.get(address, address), port, timeout=ANSWER_S)
     headers = {"Host": "localhost", "User-Agent": "flask-supervisor"}
     try:
         connection.request("GET", path, headers=headers)
@@ -55,5 +55,5 @@ def _ask(host: str, port: int | None, path: str) -> str | None:
 
 
 def _short(text: str) -> str:
-    """Give what the app may have said as a few words."""
+    """Return text of the app as one short line."""
     return " ".join(text.split())[:_WORDS_MAX]

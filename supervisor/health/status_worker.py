@@ -1,8 +1,8 @@
-"""The status worker: health for monitors on a port of its own, and the watch over files.
+"""The status worker: serves health to monitors on a port of its own, and watches files.
 
-The main process pushes its snapshot here on every change, and shows every second that it lives;
-answers come from that copy, so that no request ever reaches the main process. When it shows no
-life any more, that is the news: it is stuck or gone.
+The main process pushes a snapshot on every change, and a heartbeat every second; all answers come
+from that copy, so no request reaches the main process. When its heartbeats stop, health says that
+the main process is stuck or has ended.
 """
 
 import json
@@ -17,20 +17,19 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from supervisor import __version__
+from supervisor.health.file_watcher import FileWatcher
 from supervisor.policy.health_document import aged, not_ready
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.server.server import Server
-from supervisor.source.fingerprints import differs
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.worker.entry import serve
 
-STALE_S = 3.0  # a sign of life comes every second; this long without one, something is wrong
-_FIRST_LOOK_S = 0.5
+STALE_S = 3.0  # a heartbeat comes every second; after this long without one, health fails
 _THREADS = 4
 _SEND_TIMEOUT_S = 1.0
-_FIRST_PICTURE_S = 1.0  # it is on its way when this worker starts
+_FIRST_SNAPSHOT_S = 1.0  # the main process sends it when this worker starts
 
 Snapshot = dict[str, Any]
 
@@ -42,10 +41,10 @@ ENDPOINTS = {
 }
 
 
-class Copy:
-    """The last snapshot pushed by the main process, and its age.
+class SnapshotCopy:
+    """The last snapshot that the main process pushed, and its age.
 
-    ``alive_at`` gives the monotonic time of that one's last sign of life.
+    ``alive_at`` returns the monotonic time of the main process's last heartbeat.
     """
 
     def __init__(
@@ -57,31 +56,31 @@ class Copy:
         self._pushed_s = clock()
 
     def push(self, snapshot: Snapshot) -> None:
-        """Take a new snapshot as a whole."""
+        """Replace the snapshot."""
         self._snapshot = snapshot
         self._pushed_s = self._clock()
 
     @property
     def age_s(self) -> float:
-        """Seconds since the main process was heard of.
+        """Seconds since the main process was known to work.
 
-        One that lives and can't make a new snapshot when it should is not well either.
+        Heartbeats don't count when a new snapshot is overdue.
         """
         alive_at = min(self._alive_at(), self._pushed_s + SNAPSHOT_MAX_AGE_S)
         return self._clock() - max(alive_at, self._pushed_s)
 
     @property
     def fresh(self) -> bool:
-        """Whether the main process has been heard of lately."""
+        """Whether the main process is known to work."""
         return self._snapshot is not None and self.age_s < STALE_S
 
     def snapshot(self) -> Snapshot:
-        """Give the snapshot, with the truth about its own age."""
+        """Return the snapshot, with ages as of now and a check of the main process."""
         snapshot = self._snapshot or {"status": "fail", "version": __version__, "apps": {}}
         snapshot = aged(snapshot, self._clock() - self._pushed_s)
         reason = None
         if not self.fresh:
-            reason = f"the main process has not been heard of for {self.age_s:.0f} s"
+            reason = f"the main process has sent no heartbeat for {self.age_s:.0f} s"
         check = {
             "status": "fail" if reason else "pass",
             "reason": reason,
@@ -95,8 +94,8 @@ class Copy:
         }
 
 
-def create_app(copy: Copy) -> Flask:
-    """Make the status app, which answers from ``copy``."""
+def create_app(copy: SnapshotCopy) -> Flask:
+    """Return the status app, which answers from ``copy``."""
     app = Flask(__name__, static_folder=None)
 
     @app.get("/")
@@ -168,71 +167,9 @@ def _problem(code: int, detail: str) -> Response:
     return _answer(body, code, "application/problem+json")
 
 
-class FileWatch(threading.Thread):
-    """Looks at the files of apps, and tells when they are not, or again, what was imported.
-
-    ``tell`` is called, in this thread, with the key of a look, its generation and the truth.
-    """
-
-    def __init__(self, tell: Callable[[str, int, bool], None]) -> None:
-        super().__init__(name="file-watch", daemon=True)
-        self._tell = tell
-        self._condition = threading.Condition()
-        self._looks: dict[str, Any] = {}
-        self._due: dict[tuple[str, int], float] = {}  # monotonic seconds
-        self._told: dict[tuple[str, int], bool] = {}
-
-    def set(self, looks: dict[str, Any]) -> None:
-        """Look at exactly these: by key, ``generation``, ``watch`` and ``every_s``."""
-        with self._condition:
-            if looks == self._looks:
-                return
-            self._looks = looks
-            wanted = {(key, look["generation"]) for key, look in looks.items()}
-            self._told = {key: told for key, told in self._told.items() if key in wanted}
-            self._due = {key: due for key, due in self._due.items() if key in wanted}
-            self._condition.notify()
-
-    def run(self) -> None:
-        """Look whenever a look is due, for ever."""
-        while True:
-            with self._condition:
-                wait_s = self._wait_s(time.monotonic())
-                if wait_s is None or wait_s > 0:
-                    self._condition.wait(wait_s)
-                looks = dict(self._looks)
-            self._look(looks)
-
-    def _wait_s(self, now: float) -> float | None:
-        """Give the seconds to the next look, None while there is nothing to look at."""
-        return min(
-            (
-                self._due.get((key, look["generation"]), now + min(look["every_s"], _FIRST_LOOK_S))
-                - now
-                for key, look in self._looks.items()
-            ),
-            default=None,
-        )
-
-    def _look(self, looks: dict[str, Any]) -> None:
-        now = time.monotonic()
-        for name, look in looks.items():
-            key = (name, look["generation"])
-            if now < self._due.setdefault(key, now + min(look["every_s"], _FIRST_LOOK_S)):
-                continue
-            truth = differs(look)
-            self._due[key] = time.monotonic() + look["every_s"]
-            if truth != self._told.get(key, False):
-                self._told[key] = truth
-                self._tell(name, look["generation"], truth)
-
-
-def _hear_first(channel: Channel, tell: Callable[[Message], None]) -> bool:
-    """Take the first snapshot before anybody is answered: clients wait in the kernel's queue.
-
-    Gives False when this worker is to end instead of serving.
-    """
-    deadline = time.monotonic() + _FIRST_PICTURE_S
+def _receive_first(channel: Channel, on_message: Callable[[Message], None]) -> bool:
+    """Receive the first snapshot before any client is answered; return False to end instead."""
+    deadline = time.monotonic() + _FIRST_SNAPSHOT_S
     while (left_s := deadline - time.monotonic()) > 0:
         if select.select([channel], [], [], left_s)[0]:
             try:
@@ -242,7 +179,7 @@ def _hear_first(channel: Channel, tell: Callable[[Message], None]) -> bool:
             for message in messages:
                 if message["type"] != "snapshot":
                     return False
-                tell(message)
+                on_message(message)
             if messages:
                 break
     return True
@@ -251,31 +188,34 @@ def _hear_first(channel: Channel, tell: Callable[[Message], None]) -> bool:
 def run_status(
     connection: socket.socket, listener: socket.socket, *, shutdown_timeout_s: float
 ) -> int:
-    """Be the status worker on ``listener``."""
+    """Run the status worker on ``listener`` and return its exit code.
+
+    Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
+    """
     channel = Channel(connection)
-    pulses = heartbeat_page.own()
-    assert pulses is not None  # it is forked, and runs in no other interpreter
-    copy = Copy(lambda: pulses.main.at)
+    page = heartbeat_page.own_page()
+    if page is None:
+        raise RuntimeError("the status worker has to be forked with a heartbeat page")
+    copy = SnapshotCopy(lambda: page.main.at)
     lock = threading.Lock()
 
-    def tell_change(key: str, generation: int, truth: bool) -> None:
-        message = {"type": "files", "key": key, "generation": generation, "changed": truth}
+    def report_change(key: str, generation: int, changed: bool) -> None:
+        message = {"type": "files", "key": key, "generation": generation, "changed": changed}
         try:
             with lock:
                 channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
         except ChannelClosed:
-            return  # the loop notices too, and ends this worker
+            return  # the loop notices that too, and ends this worker
 
-    watch = FileWatch(tell_change)
+    watcher = FileWatcher(report_change)
 
-    def tell(message: Message) -> None:
+    def on_message(message: Message) -> None:
         copy.push(message["snapshot"])
-        watch.set(message["looks"])
+        watcher.set(message["watches"])
 
     server = Server()
     server.add(listener, create_app(copy), name="status", threads=_THREADS)
-    watch.start()
-    if not _hear_first(channel, tell):
-        return 0
-    serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=tell)
+    watcher.start()
+    if _receive_first(channel, on_message):
+        serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)
     return 0

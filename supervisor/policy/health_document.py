@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
-from supervisor.policy.process_state import Life, Refusal, WorkerLife
+from supervisor.policy.process_state import ProcessState, Refusal, WorkerState
 from supervisor.values.events import Event
 from supervisor.values.metrics import Metrics
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Serving, Source, Status
+from supervisor.values.states import AppState, CodeSource, Serving, Status
 
 _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 EVENTS_SHOWN = 20
@@ -29,7 +29,7 @@ class AppFacts:
     port: int | None
     address: str
     control: bool
-    life: Life
+    life: ProcessState
     since_wall: str
     stand_in_answers: bool
     foreign: Cause | None = None  # who listens on its port beside us
@@ -111,7 +111,7 @@ def is_saturated(metrics: Metrics) -> bool:
 def serving(facts: AppFacts) -> Serving:
     """Say what answers an app's port."""
     if facts.life.state is AppState.READY:
-        known_good = facts.life.source is Source.KNOWN_GOOD
+        known_good = facts.life.source is CodeSource.KNOWN_GOOD
         return Serving.LAST_KNOWN_GOOD if known_good else Serving.APP
     return Serving.STAND_IN if facts.stand_in_answers else Serving.NOTHING
 
@@ -162,7 +162,7 @@ def _requests_document(facts: AppFacts) -> dict[str, Any]:
     }
 
 
-def _worker_document(worker: WorkerLife) -> dict[str, Any]:
+def _worker_document(worker: WorkerState) -> dict[str, Any]:
     state = "stuck" if worker.stuck else str(worker.phase)
     return {"pid": worker.pid, "generation": worker.generation, "state": state}
 

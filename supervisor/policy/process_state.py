@@ -1,4 +1,4 @@
-"""The life of an app as a value, what can happen to it, and what can be done about it.
+"""The process of an app as a value, what can happen to it, and what can be done about it.
 
 An app has workers. Those of its *current* generation serve; a *candidate* is a newer generation
 that imports the app beside them, for a reload. When all workers of the candidate are ready, they
@@ -13,13 +13,13 @@ from supervisor.policy.backoff import History
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause, Exit, ImportReport
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
 STUCK_AFTER_S = 3 * HEARTBEAT_S + 0.5  # three beats missed, one of them a little late
 
 
-class Phase(StrEnum):
+class WorkerPhase(StrEnum):
     """What a worker is doing."""
 
     IMPORTING = "importing"  # the app
@@ -30,8 +30,8 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLife:
-    """Where one worker is in its life; ``number`` is never used again.
+class WorkerState:
+    """Where one worker is in its process; ``number`` is never used again.
 
     ``kill_at`` and ``alive_at`` (its server loop is known to have turned then) are monotonic
     seconds. ``verdict`` says why it is about to end, where its exit code doesn't.
@@ -40,8 +40,8 @@ class WorkerLife:
     number: int
     generation: int
     since: float
-    phase: Phase = Phase.IMPORTING
-    source: Source = Source.LIVE
+    phase: WorkerPhase = WorkerPhase.IMPORTING
+    source: CodeSource = CodeSource.LIVE
     pid: int | None = None
     kill_at: float | None = None
     alive_at: float = 0.0
@@ -52,7 +52,7 @@ class WorkerLife:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the configuration says about an app's life."""
+    """What the configuration says about an app's process."""
 
     import_timeout_s: float
     stop_timeout_s: float = 10.0
@@ -80,8 +80,8 @@ class Pending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
-    """Where an app is in its life. All times are monotonic seconds."""
+class ProcessState:
+    """Where an app is in its process. All times are monotonic seconds."""
 
     since: float
     limits: Limits
@@ -91,14 +91,14 @@ class Life:
     generation: int = 0  # the newest
     current: int = 0  # the generation that serves, or that is to serve
     candidate: int | None = None  # the generation that is to take over from the current one
-    workers: tuple[WorkerLife, ...] = ()
+    workers: tuple[WorkerState, ...] = ()
     last_number: int = 0
     pending: Pending | None = None
     probation_until: float | None = None  # of the current generation; the paused ones wait for it
     unserved_since: float | None = None  # nobody serves since then, though the port is bound
     retry_at: float | None = None
     recycle_at: float = 0.0  # not before this is a worker replaced for its size or age
-    source: Source = Source.LIVE  # of the current generation
+    source: CodeSource = CodeSource.LIVE  # of the current generation
     known_good: bool = False  # there is a release to fall back on
     broken: Cause | None = None  # why the live code can't be imported
     retry_live_at: float | None = None  # while the last known good release serves
@@ -107,11 +107,11 @@ class Life:
     history: History = field(default_factory=History)
     restarts: int = 0
 
-    def worker(self, number: int) -> WorkerLife | None:
+    def worker(self, number: int) -> WorkerState | None:
         """Give a worker by its number, or None when it has been reaped."""
         return next((worker for worker in self.workers if worker.number == number), None)
 
-    def of(self, *phases: Phase, generation: int | None = None) -> tuple[WorkerLife, ...]:
+    def of(self, *phases: WorkerPhase, generation: int | None = None) -> tuple[WorkerState, ...]:
         """Give the workers in one of these phases, of all generations or of one."""
         return tuple(
             worker
@@ -122,7 +122,7 @@ class Life:
     @property
     def fallen_back(self) -> Cause | None:
         """Why the last known good release serves, and not the live code; None when that does."""
-        if self.source is Source.LIVE:
+        if self.source is CodeSource.LIVE:
             return None
         why = self.broken or Cause(reason="the live code ended again and again")
         return Cause(reason=f"the last known good release serves: {why.reason}", hint=why.hint)
@@ -130,7 +130,13 @@ class Life:
     @property
     def pid(self) -> int | None:
         """The pid of the worker that serves, else of the one that is to serve, else None."""
-        order = (Phase.READY, Phase.IMPORTING, Phase.ENDING, Phase.PAUSED, Phase.DRAINING)
+        order = (
+            WorkerPhase.READY,
+            WorkerPhase.IMPORTING,
+            WorkerPhase.ENDING,
+            WorkerPhase.PAUSED,
+            WorkerPhase.DRAINING,
+        )
         found = sorted(self.workers, key=lambda w: (order.index(w.phase), w.number))
         return found[0].pid if found else None
 
@@ -183,7 +189,7 @@ class ReloadRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownGood:
+class FallbackKnown:
     """There is a release to fall back on, or there is none (any more)."""
 
     available: bool
@@ -191,7 +197,7 @@ class KnownGood:
 
 @dataclass(frozen=True, slots=True)
 class Elapsed:
-    """Time went by; acts only if a deadline of the life has been reached."""
+    """Time went by; acts only if a deadline of the process has been reached."""
 
 
 # ---- what can happen to one of its workers, named by its number
@@ -229,7 +235,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
+class HeartbeatSeen:
     """The worker's server loop has turned ``at``, monotonic seconds."""
 
     number: int
@@ -237,7 +243,7 @@ class SignOfLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class UsageReported:
     """The worker says how it is."""
 
     number: int
@@ -262,7 +268,7 @@ class Exited:
     exit: Exit
 
 
-AppEvent = (
+LifecycleEvent = (
     Bound
     | BindFailed
     | FilesChanged
@@ -271,11 +277,13 @@ AppEvent = (
     | RestartAsked
     | ReloadAsked
     | ReloadRefused
-    | KnownGood
+    | FallbackKnown
     | Elapsed
 )
-WorkerEvent = Spawned | SpawnFailed | ImportFailed | Ready | SignOfLife | Beat | GaveUp | Exited
-LifeEvent = AppEvent | WorkerEvent
+WorkerEvent = (
+    Spawned | SpawnFailed | ImportFailed | Ready | HeartbeatSeen | UsageReported | GaveUp | Exited
+)
+ProcessEvent = LifecycleEvent | WorkerEvent
 
 
 # ---- what can be done
@@ -287,7 +295,7 @@ class Spawn:
 
     number: int
     generation: int
-    source: Source = Source.LIVE
+    source: CodeSource = CodeSource.LIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,23 +340,23 @@ class Note:
 Action = Spawn | Kill | Drain | Pause | Resume | Note
 
 
-def next_wakeup(life: Life, now: float) -> float | None:
-    """Give the monotonic time at which the life wants to be looked at again, or None.
+def next_wakeup(process: ProcessState, now: float) -> float | None:
+    """Give the monotonic time at which the process wants to be looked at again, or None.
 
     Hangs don't count: they are looked for every second.
     """
-    times = [worker.kill_at for worker in life.workers if worker.kill_at is not None]
-    if life.probation_until is not None:
-        times.append(life.probation_until)
-    if life.candidate is None:
-        times += [t for t in (life.retry_at, life.retry_live_at) if t is not None]
-    if life.unserved_since is not None and not wants_stand_in(life, now):
-        times.append(life.unserved_since + STAND_IN_AFTER_S)
+    times = [worker.kill_at for worker in process.workers if worker.kill_at is not None]
+    if process.probation_until is not None:
+        times.append(process.probation_until)
+    if process.candidate is None:
+        times += [t for t in (process.retry_at, process.retry_live_at) if t is not None]
+    if process.unserved_since is not None and not wants_stand_in(process, now):
+        times.append(process.unserved_since + STAND_IN_AFTER_S)
     return min(times, default=None)
 
 
-def wants_stand_in(life: Life, now: float) -> bool:
+def wants_stand_in(process: ProcessState, now: float) -> bool:
     """Say whether the stand-in should answer the app's port."""
-    if life.unserved_since is None:
+    if process.unserved_since is None:
         return False
-    return life.state is AppState.STOPPED or now >= life.unserved_since + STAND_IN_AFTER_S
+    return process.state is AppState.STOPPED or now >= process.unserved_since + STAND_IN_AFTER_S

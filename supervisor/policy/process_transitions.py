@@ -1,4 +1,4 @@
-"""The life of an app: one table of (state, event), one of (worker's phase, worker's event).
+"""The process of an app: one table of (state, event), one of (worker's phase, worker's event).
 
 Nothing here does IO or reads a clock: ``now`` (seconds, monotonic) and ``rng`` come in as
 arguments. There are no timer objects: `process_state.next_wakeup` says when to look again, and an
@@ -25,17 +25,16 @@ from supervisor.policy.generations import (
 )
 from supervisor.policy.process_state import (
     STAND_IN_AFTER_S,
-    AppEvent,
     BindFailed,
     Bound,
     Elapsed,
+    FallbackKnown,
     FilesChanged,
-    KnownGood,
-    Life,
-    LifeEvent,
+    LifecycleEvent,
     Limits,
     Pending,
-    Phase,
+    ProcessEvent,
+    ProcessState,
     Refusal,
     ReloadAsked,
     ReloadRefused,
@@ -43,6 +42,7 @@ from supervisor.policy.process_state import (
     StartAsked,
     StopAsked,
     WorkerEvent,
+    WorkerPhase,
 )
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
@@ -54,34 +54,34 @@ class IllegalTransition(AssertionError):
     """An event came in a state where it can't come: a defect of the caller."""
 
 
-def step(life: Life, event: LifeEvent, now: float, rng: Rng) -> Step:
-    """Give the life after ``event`` and what is to be done.
+def step(process: ProcessState, event: ProcessEvent, now: float, rng: Rng) -> Step:
+    """Give the process after ``event`` and what is to be done.
 
     Raises `IllegalTransition` for a pair that the tables don't know.
     """
     if isinstance(event, _WORKER_EVENTS):
-        worker = life.worker(event.number)
+        worker = process.worker(event.number)
         if worker is None:
-            return life, ()  # it has been reaped
+            return process, ()  # it has been reaped
         heard = worker_transitions.TABLE.get((worker.phase, type(event)))
         if heard is None:
             raise IllegalTransition(f"{type(event).__name__} of a worker that is {worker.phase}")
-        after, actions = heard(life, worker, event, now, rng)
+        after, actions = heard(process, worker, event, now, rng)
     else:
-        handler = _TABLE.get((life.state, type(event)))  # type: ignore[arg-type]
+        handler = _TABLE.get((process.state, type(event)))  # type: ignore[arg-type]
         if handler is None:
-            raise IllegalTransition(f"{type(event).__name__} in state {life.state}")
-        after, actions = handler(life, event, now, rng)  # type: ignore[arg-type]
-    return _settled(life, after, now), actions
+            raise IllegalTransition(f"{type(event).__name__} in state {process.state}")
+        after, actions = handler(process, event, now, rng)  # type: ignore[arg-type]
+    return _settled(process, after, now), actions
 
 
-def with_limits(life: Life, limits: Limits) -> Life:
-    """Give the life with new limits; they hold from the next decision on."""
-    return replace(life, limits=limits)
+def with_limits(process: ProcessState, limits: Limits) -> ProcessState:
+    """Give the process with new limits; they hold from the next decision on."""
+    return replace(process, limits=limits)
 
 
-def forgiven(life: Life, pause_s: float) -> Life:
-    """Give the life after a pause in which nobody listened to its workers, or all stood still.
+def forgiven(process: ProcessState, pause_s: float) -> ProcessState:
+    """Give the process after a pause in which nobody listened to its workers, or all stood still.
 
     They could not show a sign of life, nor meet a deadline: none of them is to blame.
     """
@@ -91,97 +91,111 @@ def forgiven(life: Life, pause_s: float) -> Life:
             alive_at=worker.alive_at + pause_s,
             kill_at=None if worker.kill_at is None else worker.kill_at + pause_s,
         )
-        for worker in life.workers
+        for worker in process.workers
     )
-    return replace(life, workers=workers)
+    return replace(process, workers=workers)
 
 
-def _settled(before: Life, life: Life, now: float) -> Life:
+def _settled(before: ProcessState, process: ProcessState, now: float) -> ProcessState:
     """Bring what is derived from the workers up to date."""
-    if life is before:
-        return life
-    state = _state(life)
+    if process is before:
+        return process
+    state = _state(process)
     if state is not before.state:
-        life = replace(life, state=state, since=now)
+        process = replace(process, state=state, since=now)
     if state is AppState.READY:
-        well = sum(1 for w in life.of(Phase.READY, generation=life.current) if not w.stuck)
-        cause = life.cause if well < life.limits.workers else None
-        return replace(life, unserved_since=None, cause=cause)
-    if life.bound and life.unserved_since is None:
-        waited = STAND_IN_AFTER_S if life.of(Phase.READY) else 0.0  # a stuck worker had its time
-        life = replace(life, unserved_since=now - waited)
-    if state is AppState.FAILED and life.cause is None:
-        life = replace(life, cause=worker_transitions.stuck_cause(life))
-    return life
+        well = sum(
+            1 for w in process.of(WorkerPhase.READY, generation=process.current) if not w.stuck
+        )
+        cause = process.cause if well < process.limits.workers else None
+        return replace(process, unserved_since=None, cause=cause)
+    if process.bound and process.unserved_since is None:
+        waited = (
+            STAND_IN_AFTER_S if process.of(WorkerPhase.READY) else 0.0
+        )  # a stuck worker had its time
+        process = replace(process, unserved_since=now - waited)
+    if state is AppState.FAILED and process.cause is None:
+        process = replace(process, cause=worker_transitions.stuck_cause(process))
+    return process
 
 
-def _state(life: Life) -> AppState:
-    if life.stopped:
+def _state(process: ProcessState) -> AppState:
+    if process.stopped:
         return AppState.STOPPED
-    if not life.bound:
+    if not process.bound:
         return AppState.BLOCKED
-    serving = life.of(Phase.READY, generation=life.current)
+    serving = process.of(WorkerPhase.READY, generation=process.current)
     if any(not worker.stuck for worker in serving):
         return AppState.READY
     if serving:
         return AppState.FAILED
-    if life.retry_at is None or life.of(Phase.IMPORTING, generation=life.current):
+    if process.retry_at is None or process.of(WorkerPhase.IMPORTING, generation=process.current):
         return AppState.STARTING
-    return AppState.FAILED if life.history.failed else AppState.BACKOFF
+    return AppState.FAILED if process.history.failed else AppState.BACKOFF
 
 
 # ---- the port
 
 
-def _bound(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
-    life = replace(life, bound=True, unserved_since=now)
-    if life.stopped:
-        return life, ()
-    return start(replace(life, cause=None), now, rng)
+def _bound(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+    process = replace(process, bound=True, unserved_since=now)
+    if process.stopped:
+        return process, ()
+    return start(replace(process, cause=None), now, rng)
 
 
-def _bind_failed(life: Life, event: AppEvent, _now: float, _rng: Rng) -> Step:
+def _bind_failed(process: ProcessState, event: LifecycleEvent, _now: float, _rng: Rng) -> Step:
     assert isinstance(event, BindFailed)
-    return replace(life, cause=event.cause), ()
+    return replace(process, cause=event.cause), ()
 
 
 # ---- the files
 
 
-def _files_changed(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
+def _files_changed(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
     """Try at once what has been waiting for a repair."""
-    history = life.history.after_change(now)
-    if history is None or life.of(Phase.READY):
-        return life, ()
-    return start(replace(life, history=history), now, rng)
+    history = process.history.after_change(now)
+    if history is None or process.of(WorkerPhase.READY):
+        return process, ()
+    return start(replace(process, history=history), now, rng)
 
 
-def _changed_while_starting(life: Life, _event: AppEvent, now: float, _rng: Rng) -> Step:
+def _changed_while_starting(
+    process: ProcessState, _event: LifecycleEvent, now: float, _rng: Rng
+) -> Step:
     """Begin the import anew: what it has read is a mixture of old and new files."""
-    history = life.history.after_change(now)
-    if history is None or life.pending is Pending.START:
-        return life, ()
-    cause = life.cause or Cause(reason="its files changed during the import: it begins anew")
-    life = replace(life, history=history, cause=cause, pending=Pending.START, retry_at=None)
-    return each(life, life.of(Phase.IMPORTING), lambda life, worker: kill(life, worker, now))
+    history = process.history.after_change(now)
+    if history is None or process.pending is Pending.START:
+        return process, ()
+    cause = process.cause or Cause(reason="its files changed during the import: it begins anew")
+    process = replace(process, history=history, cause=cause, pending=Pending.START, retry_at=None)
+    return each(
+        process,
+        process.of(WorkerPhase.IMPORTING),
+        lambda process, worker: kill(process, worker, now),
+    )
 
 
-def _changed_while_ready(life: Life, event: AppEvent, now: float, rng: Rng) -> Step:
+def _changed_while_ready(
+    process: ProcessState, event: LifecycleEvent, now: float, rng: Rng
+) -> Step:
     """Reload; not without end, if the import itself rewrites the files."""
-    history = life.history.after_change(now)
+    history = process.history.after_change(now)
     return (
-        (life, ()) if history is None else _reload(replace(life, history=history), event, now, rng)
+        (process, ())
+        if history is None
+        else _reload(replace(process, history=history), event, now, rng)
     )
 
 
 # ---- operators
 
 
-def _stop(life: Life, _event: AppEvent, now: float, _rng: Rng) -> Step:
+def _stop(process: ProcessState, _event: LifecycleEvent, now: float, _rng: Rng) -> Step:
     """Let the workers end; whatever was planned is forgotten."""
-    life, actions = end_all(life, now)
+    process, actions = end_all(process, now)
     stopped = replace(
-        life,
+        process,
         stopped=True,
         pending=None,
         refusal=None,
@@ -191,84 +205,86 @@ def _stop(life: Life, _event: AppEvent, now: float, _rng: Rng) -> Step:
     return stopped, actions
 
 
-def _restart(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
+def _restart(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
     """End the workers, then start anew: no wait and no failure."""
-    if life.pending is Pending.START:
-        return life, ()
-    life, actions = end_all(life, now)
-    fresh = replace(life, history=History(), cause=None, refusal=None)
+    if process.pending is Pending.START:
+        return process, ()
+    process, actions = end_all(process, now)
+    fresh = replace(process, history=History(), cause=None, refusal=None)
     if fresh.workers:
         return replace(fresh, pending=Pending.START), actions
     return start(fresh, now, rng)
 
 
-def _start_stopped(life: Life, event: AppEvent, now: float, rng: Rng) -> Step:
-    life = replace(life, stopped=False, cause=None)
-    return _restart(life, event, now, rng) if life.bound else (life, ())
+def _start_stopped(process: ProcessState, event: LifecycleEvent, now: float, rng: Rng) -> Step:
+    process = replace(process, stopped=False, cause=None)
+    return _restart(process, event, now, rng) if process.bound else (process, ())
 
 
-def _reload(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
+def _reload(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
     """Let a new generation take over when it can; one that is being started begins anew."""
-    life = replace(life, history=replace(life.history, failures=(), consecutive=0, failed=False))
-    if life.pending is not None:
-        return life, ()
-    if life.candidate is None:
-        return worker_transitions.reload(life, now, rng)
-    newer = life.of(Phase.IMPORTING, Phase.READY, generation=life.candidate)
-    life = replace(life, candidate=None, pending=Pending.RELOAD)
-    return each(life, newer, lambda life, worker: kill(life, worker, now))
+    process = replace(
+        process, history=replace(process.history, failures=(), consecutive=0, failed=False)
+    )
+    if process.pending is not None:
+        return process, ()
+    if process.candidate is None:
+        return worker_transitions.reload(process, now, rng)
+    newer = process.of(WorkerPhase.IMPORTING, WorkerPhase.READY, generation=process.candidate)
+    process = replace(process, candidate=None, pending=Pending.RELOAD)
+    return each(process, newer, lambda process, worker: kill(process, worker, now))
 
 
-def _reload_refused(life: Life, event: AppEvent, now: float, _rng: Rng) -> Step:
+def _reload_refused(process: ProcessState, event: LifecycleEvent, now: float, _rng: Rng) -> Step:
     assert isinstance(event, ReloadRefused)
-    return replace(life, refusal=Refusal(cause=event.cause, at=now)), ()
+    return replace(process, refusal=Refusal(cause=event.cause, at=now)), ()
 
 
-def _reload_unserved(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
+def _reload_unserved(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
     """Nobody serves: the code on disk is tried at once."""
-    return _restart(life, _event, now, rng)
+    return _restart(process, _event, now, rng)
 
 
 # ---- time
 
 
-def _elapsed(life: Life, _event: AppEvent, now: float, rng: Rng) -> Step:
-    if life.probation_until is not None and now >= life.probation_until:
-        life, actions = end_probation(life, now)
+def _elapsed(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+    if process.probation_until is not None and now >= process.probation_until:
+        process, actions = end_probation(process, now)
     else:
         actions = ()
-    for worker in life.workers:
-        if life.worker(worker.number) is worker:  # not one that another's end has touched
-            life, more = worker_transitions.elapsed(life, worker, now)
+    for worker in process.workers:
+        if process.worker(worker.number) is worker:  # not one that another's end has touched
+            process, more = worker_transitions.elapsed(process, worker, now)
             actions += more
-    if _wants_live(life, now):
-        life, spawned = start_candidate(life, now, rng)
-        return life, actions + spawned
-    if life.retry_at is None or now < life.retry_at or life.candidate is not None:
-        return life, actions
-    life, spawned = fill_up(life, now, rng)
-    return life, actions + spawned
+    if _wants_live(process, now):
+        process, spawned = start_candidate(process, now, rng)
+        return process, actions + spawned
+    if process.retry_at is None or now < process.retry_at or process.candidate is not None:
+        return process, actions
+    process, spawned = fill_up(process, now, rng)
+    return process, actions + spawned
 
 
-def _wants_live(life: Life, now: float) -> bool:
+def _wants_live(process: ProcessState, now: float) -> bool:
     """Say whether the live code is to be tried again, while a release serves in its place."""
-    due = life.retry_live_at is not None and now >= life.retry_live_at
-    return due and life.candidate is None and life.pending is None and not life.stopped
+    due = process.retry_live_at is not None and now >= process.retry_live_at
+    return due and process.candidate is None and process.pending is None and not process.stopped
 
 
-def _known_good(life: Life, event: AppEvent, now: float, rng: Rng) -> Step:
-    assert isinstance(event, KnownGood)
-    return worker_transitions.known_good(life, now, rng, available=event.available)
+def _known_good(process: ProcessState, event: LifecycleEvent, now: float, rng: Rng) -> Step:
+    assert isinstance(event, FallbackKnown)
+    return worker_transitions.known_good(process, now, rng, available=event.available)
 
 
-def _nothing(life: Life, _event: AppEvent, _now: float, _rng: Rng) -> Step:
+def _nothing(process: ProcessState, _event: LifecycleEvent, _now: float, _rng: Rng) -> Step:
     """Change nothing: the event came too late, or asks for what is already so."""
-    return life, ()
+    return process, ()
 
 
-Handler = Callable[[Life, AppEvent, float, Rng], Step]
+Handler = Callable[[ProcessState, LifecycleEvent, float, Rng], Step]
 
-_TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
+_TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.BLOCKED, Bound): _bound,
     (AppState.BLOCKED, BindFailed): _bind_failed,
     (AppState.BLOCKED, FilesChanged): _nothing,
@@ -277,7 +293,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.BLOCKED, RestartAsked): _nothing,
     (AppState.BLOCKED, ReloadAsked): _nothing,
     (AppState.BLOCKED, ReloadRefused): _nothing,
-    (AppState.BLOCKED, KnownGood): _known_good,
+    (AppState.BLOCKED, FallbackKnown): _known_good,
     (AppState.BLOCKED, Elapsed): _nothing,
     (AppState.STARTING, FilesChanged): _changed_while_starting,
     (AppState.STARTING, StartAsked): _nothing,
@@ -285,7 +301,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.STARTING, RestartAsked): _restart,
     (AppState.STARTING, ReloadAsked): _reload_unserved,
     (AppState.STARTING, ReloadRefused): _nothing,
-    (AppState.STARTING, KnownGood): _known_good,
+    (AppState.STARTING, FallbackKnown): _known_good,
     (AppState.STARTING, Elapsed): _elapsed,
     (AppState.READY, FilesChanged): _changed_while_ready,
     (AppState.READY, StartAsked): _nothing,
@@ -293,7 +309,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.READY, RestartAsked): _restart,
     (AppState.READY, ReloadAsked): _reload,
     (AppState.READY, ReloadRefused): _reload_refused,
-    (AppState.READY, KnownGood): _known_good,
+    (AppState.READY, FallbackKnown): _known_good,
     (AppState.READY, Elapsed): _elapsed,
     (AppState.BACKOFF, FilesChanged): _files_changed,
     (AppState.BACKOFF, StartAsked): _restart,
@@ -301,7 +317,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.BACKOFF, RestartAsked): _restart,
     (AppState.BACKOFF, ReloadAsked): _reload_unserved,
     (AppState.BACKOFF, ReloadRefused): _nothing,
-    (AppState.BACKOFF, KnownGood): _known_good,
+    (AppState.BACKOFF, FallbackKnown): _known_good,
     (AppState.BACKOFF, Elapsed): _elapsed,
     (AppState.FAILED, FilesChanged): _files_changed,
     (AppState.FAILED, StartAsked): _restart,
@@ -309,7 +325,7 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.FAILED, RestartAsked): _restart,
     (AppState.FAILED, ReloadAsked): _reload_unserved,
     (AppState.FAILED, ReloadRefused): _nothing,
-    (AppState.FAILED, KnownGood): _known_good,
+    (AppState.FAILED, FallbackKnown): _known_good,
     (AppState.FAILED, Elapsed): _elapsed,
     (AppState.STOPPED, Bound): _bound,
     (AppState.STOPPED, BindFailed): _nothing,
@@ -319,6 +335,6 @@ _TABLE: dict[tuple[AppState, type[AppEvent]], Handler] = {
     (AppState.STOPPED, RestartAsked): _start_stopped,
     (AppState.STOPPED, ReloadAsked): _nothing,
     (AppState.STOPPED, ReloadRefused): _nothing,
-    (AppState.STOPPED, KnownGood): _known_good,
+    (AppState.STOPPED, FallbackKnown): _known_good,
     (AppState.STOPPED, Elapsed): _elapsed,
 }

@@ -14,7 +14,7 @@ from supervisor.values.reports import Cause
 PROBE_EVERY_S = 0.5
 
 
-class Phase(StrEnum):
+class RolloutPhase(StrEnum):
     """Where a rollout is."""
 
     STAGING = "staging"  # the new version is unpacked beside the app
@@ -32,7 +32,9 @@ class Phase(StrEnum):
     BROKEN = "broken"  # the old version could not be put back: a person is needed
 
 
-ENDED = frozenset({Phase.DONE, Phase.REFUSED, Phase.UNDONE, Phase.BROKEN})
+ENDED = frozenset(
+    {RolloutPhase.DONE, RolloutPhase.REFUSED, RolloutPhase.UNDONE, RolloutPhase.BROKEN}
+)
 
 
 class Action(StrEnum):
@@ -97,7 +99,7 @@ class Rollout:
     what: str  # "the deploy of app.tar.gz", "the rollback to 12-1a2b3c4d"
     watch_s: float
     probes: bool  # whether there are paths to ask
-    phase: Phase = Phase.STAGING
+    phase: RolloutPhase = RolloutPhase.STAGING
     since: float = 0.0
     watch_until: float | None = None
     probe_at: float | None = None
@@ -133,7 +135,7 @@ def step(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
 
 def next_wakeup(rollout: Rollout) -> float | None:
     """Give the monotonic time at which an `Elapsed` is wanted, or None."""
-    if rollout.phase is not Phase.WATCHING or rollout.is_probing:
+    if rollout.phase is not RolloutPhase.WATCHING or rollout.is_probing:
         return None  # the end of a probe comes as an event
     times = [time for time in (rollout.watch_until, rollout.probe_at) if time is not None]
     return min(times, default=None)
@@ -143,20 +145,20 @@ def next_wakeup(rollout: Rollout) -> float | None:
 
 
 _PROGRESS = {
-    Phase.STAGING: "unpacking it beside the app",
-    Phase.CHECKING: "importing it there, and checking what it requires",
-    Phase.KEEPING: "keeping the present version as a release",
-    Phase.SWAPPING: "putting the files in place",
-    Phase.RELOADING: "starting the app with them",
-    Phase.FINISHING: "making it final",
-    Phase.UNDOING: "putting the old files back",
-    Phase.RELOADING_OLD: "starting the app with the old files",
+    RolloutPhase.STAGING: "unpacking it beside the app",
+    RolloutPhase.CHECKING: "importing it there, and checking what it requires",
+    RolloutPhase.KEEPING: "keeping the present version as a release",
+    RolloutPhase.SWAPPING: "putting the files in place",
+    RolloutPhase.RELOADING: "starting the app with them",
+    RolloutPhase.FINISHING: "making it final",
+    RolloutPhase.UNDOING: "putting the old files back",
+    RolloutPhase.RELOADING_OLD: "starting the app with the old files",
 }
 
 
 def progress(rollout: Rollout) -> str:
     """Say what is being done, for a line on a terminal."""
-    if rollout.phase is Phase.WATCHING:
+    if rollout.phase is RolloutPhase.WATCHING:
         asked = ", and asking it" if rollout.probes else ""
         return f"watching it for {rollout.watch_s:g} s{asked}"
     return _PROGRESS.get(rollout.phase) or verdict(rollout).reason
@@ -166,17 +168,17 @@ def verdict(rollout: Rollout) -> Cause:
     """Say how it ended; only for a rollout in one of the phases `ENDED`."""
     cause = rollout.cause or Cause(reason="no reason is known")
     trouble = rollout.trouble
-    if rollout.phase is Phase.DONE:
+    if rollout.phase is RolloutPhase.DONE:
         return Cause(reason=f"{rollout.what} is done")
-    if rollout.phase is Phase.REFUSED:
+    if rollout.phase is RolloutPhase.REFUSED:
         reason = f"{rollout.what} was refused, nothing has changed: {cause.reason}"
         return Cause(reason=reason, hint=cause.hint)
-    if rollout.phase is Phase.UNDONE:
+    if rollout.phase is RolloutPhase.UNDONE:
         reason = f"{rollout.what} was undone, the old version is back: {cause.reason}"
         if trouble is not None:
             reason += f"; but the old version didn't start either: {trouble.reason}"
         return Cause(reason=reason, hint=cause.hint)
-    assert rollout.phase is Phase.BROKEN, rollout.phase
+    assert rollout.phase is RolloutPhase.BROKEN, rollout.phase
     why = trouble.reason if trouble else "no reason is known"
     return Cause(
         reason=f"{rollout.what} failed ({cause.reason}), and could not be undone: {why}",
@@ -187,11 +189,11 @@ def verdict(rollout: Rollout) -> Cause:
 # ---- the table
 
 
-def _to(rollout: Rollout, phase: Phase, now: float, *actions: Action) -> Step:
+def _to(rollout: Rollout, phase: RolloutPhase, now: float, *actions: Action) -> Step:
     return replace(rollout, phase=phase, since=now), actions
 
 
-def _goes_on(phase: Phase, action: Action) -> "_Handler":
+def _goes_on(phase: RolloutPhase, action: Action) -> "_Handler":
     """Make the handler that enters ``phase`` and starts ``action``."""
     return lambda rollout, _event, now: _to(rollout, phase, now, action)
 
@@ -207,12 +209,12 @@ def _cause_of(event: RolloutEvent) -> Cause:
 def _refuse(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
     """End it: no file of the app has been touched."""
     refused = replace(rollout, cause=_cause_of(event))
-    return _to(refused, Phase.REFUSED, now, Action.DISCARD)
+    return _to(refused, RolloutPhase.REFUSED, now, Action.DISCARD)
 
 
 def _undo(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
     failed = replace(rollout, cause=rollout.cause or _cause_of(event))
-    return _to(failed, Phase.UNDOING, now, Action.UNDO)
+    return _to(failed, RolloutPhase.UNDOING, now, Action.UNDO)
 
 
 def _interrupted_while_swapping(rollout: Rollout, event: RolloutEvent, _now: float) -> Step:
@@ -221,8 +223,8 @@ def _interrupted_while_swapping(rollout: Rollout, event: RolloutEvent, _now: flo
 
 def _swapped(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
     if rollout.cause is not None:
-        return _to(rollout, Phase.UNDOING, now, Action.UNDO)
-    return _to(replace(rollout, is_reloaded=True), Phase.RELOADING, now, Action.RELOAD)
+        return _to(rollout, RolloutPhase.UNDOING, now, Action.UNDO)
+    return _to(replace(rollout, is_reloaded=True), RolloutPhase.RELOADING, now, Action.RELOAD)
 
 
 def _reloaded(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
@@ -232,7 +234,7 @@ def _reloaded(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
         probe_at=now + PROBE_EVERY_S if rollout.probes else None,
         is_probing=rollout.probes,
     )
-    return _to(watched, Phase.WATCHING, now, *((Action.PROBE,) if rollout.probes else ()))
+    return _to(watched, RolloutPhase.WATCHING, now, *((Action.PROBE,) if rollout.probes else ()))
 
 
 def _probed(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
@@ -248,7 +250,7 @@ def _watch(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
     if rollout.is_probing:
         return rollout, ()
     if now >= rollout.watch_until:
-        return _to(rollout, Phase.FINISHING, now, Action.COMMIT)
+        return _to(rollout, RolloutPhase.FINISHING, now, Action.COMMIT)
     if rollout.probe_at is not None and now >= rollout.probe_at:
         asked = replace(rollout, probe_at=now + PROBE_EVERY_S, is_probing=True)
         return asked, (Action.PROBE,)
@@ -256,23 +258,23 @@ def _watch(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
 
 
 def _finished(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
-    return _to(rollout, Phase.DONE, now)
+    return _to(rollout, RolloutPhase.DONE, now)
 
 
 def _undone(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
     if rollout.is_reloaded:
-        return _to(rollout, Phase.RELOADING_OLD, now, Action.RELOAD)
-    return _to(rollout, Phase.REFUSED, now)
+        return _to(rollout, RolloutPhase.RELOADING_OLD, now, Action.RELOAD)
+    return _to(rollout, RolloutPhase.REFUSED, now)
 
 
 def _not_undone(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
-    return _to(replace(rollout, trouble=_cause_of(event)), Phase.BROKEN, now)
+    return _to(replace(rollout, trouble=_cause_of(event)), RolloutPhase.BROKEN, now)
 
 
 def _back(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
     if isinstance(event, Failed):
         rollout = replace(rollout, trouble=event.cause)
-    return _to(rollout, Phase.UNDONE, now)
+    return _to(rollout, RolloutPhase.UNDONE, now)
 
 
 def _ignore(rollout: Rollout, _event: RolloutEvent, _now: float) -> Step:
@@ -281,38 +283,38 @@ def _ignore(rollout: Rollout, _event: RolloutEvent, _now: float) -> Step:
 
 _Handler = Callable[[Rollout, RolloutEvent, float], Step]
 
-_TABLE: dict[tuple[Phase, type[RolloutEvent]], _Handler] = {
-    (Phase.STAGING, Succeeded): _goes_on(Phase.CHECKING, Action.CHECK),
-    (Phase.STAGING, Failed): _refuse,
-    (Phase.STAGING, Interrupted): _refuse,
-    (Phase.CHECKING, Succeeded): _goes_on(Phase.KEEPING, Action.KEEP),
-    (Phase.CHECKING, Failed): _refuse,
-    (Phase.CHECKING, Interrupted): _refuse,
-    (Phase.KEEPING, Succeeded): _goes_on(Phase.SWAPPING, Action.SWAP),
-    (Phase.KEEPING, Failed): _refuse,
-    (Phase.KEEPING, Interrupted): _refuse,
-    (Phase.SWAPPING, Succeeded): _swapped,
-    (Phase.SWAPPING, Failed): _undo,  # perhaps half way: undoing what is undone does nothing
-    (Phase.SWAPPING, Interrupted): _interrupted_while_swapping,
-    (Phase.RELOADING, Succeeded): _reloaded,
-    (Phase.RELOADING, Failed): _undo,
-    (Phase.RELOADING, Interrupted): _undo,
-    (Phase.WATCHING, Probed): _probed,
-    (Phase.WATCHING, Died): _undo,
-    (Phase.WATCHING, Interrupted): _undo,
-    (Phase.WATCHING, Elapsed): _watch,
-    (Phase.FINISHING, Succeeded): _finished,
-    (Phase.FINISHING, Failed): _undo,
-    (Phase.UNDOING, Succeeded): _undone,
-    (Phase.UNDOING, Failed): _not_undone,
-    (Phase.RELOADING_OLD, Succeeded): _back,
-    (Phase.RELOADING_OLD, Failed): _back,
+_TABLE: dict[tuple[RolloutPhase, type[RolloutEvent]], _Handler] = {
+    (RolloutPhase.STAGING, Succeeded): _goes_on(RolloutPhase.CHECKING, Action.CHECK),
+    (RolloutPhase.STAGING, Failed): _refuse,
+    (RolloutPhase.STAGING, Interrupted): _refuse,
+    (RolloutPhase.CHECKING, Succeeded): _goes_on(RolloutPhase.KEEPING, Action.KEEP),
+    (RolloutPhase.CHECKING, Failed): _refuse,
+    (RolloutPhase.CHECKING, Interrupted): _refuse,
+    (RolloutPhase.KEEPING, Succeeded): _goes_on(RolloutPhase.SWAPPING, Action.SWAP),
+    (RolloutPhase.KEEPING, Failed): _refuse,
+    (RolloutPhase.KEEPING, Interrupted): _refuse,
+    (RolloutPhase.SWAPPING, Succeeded): _swapped,
+    (RolloutPhase.SWAPPING, Failed): _undo,  # perhaps half way: undoing what is undone does nothing
+    (RolloutPhase.SWAPPING, Interrupted): _interrupted_while_swapping,
+    (RolloutPhase.RELOADING, Succeeded): _reloaded,
+    (RolloutPhase.RELOADING, Failed): _undo,
+    (RolloutPhase.RELOADING, Interrupted): _undo,
+    (RolloutPhase.WATCHING, Probed): _probed,
+    (RolloutPhase.WATCHING, Died): _undo,
+    (RolloutPhase.WATCHING, Interrupted): _undo,
+    (RolloutPhase.WATCHING, Elapsed): _watch,
+    (RolloutPhase.FINISHING, Succeeded): _finished,
+    (RolloutPhase.FINISHING, Failed): _undo,
+    (RolloutPhase.UNDOING, Succeeded): _undone,
+    (RolloutPhase.UNDOING, Failed): _not_undone,
+    (RolloutPhase.RELOADING_OLD, Succeeded): _back,
+    (RolloutPhase.RELOADING_OLD, Failed): _back,
     # What comes too late, or too early, to matter:
-    (Phase.FINISHING, Interrupted): _ignore,
-    (Phase.UNDOING, Interrupted): _ignore,
-    (Phase.RELOADING_OLD, Interrupted): _ignore,
-    **{(phase, Died): _ignore for phase in Phase if phase is not Phase.WATCHING},
-    **{(phase, Probed): _ignore for phase in Phase if phase is not Phase.WATCHING},
-    **{(phase, Elapsed): _ignore for phase in Phase if phase is not Phase.WATCHING},
+    (RolloutPhase.FINISHING, Interrupted): _ignore,
+    (RolloutPhase.UNDOING, Interrupted): _ignore,
+    (RolloutPhase.RELOADING_OLD, Interrupted): _ignore,
+    **{(phase, Died): _ignore for phase in RolloutPhase if phase is not RolloutPhase.WATCHING},
+    **{(phase, Probed): _ignore for phase in RolloutPhase if phase is not RolloutPhase.WATCHING},
+    **{(phase, Elapsed): _ignore for phase in RolloutPhase if phase is not RolloutPhase.WATCHING},
     **{(phase, Interrupted): _ignore for phase in ENDED},
 }

@@ -1,5 +1,5 @@
-"""Listening sockets: binding them, and naming the process that holds one.
+"""Listening sockets: bind them, and name the process that holds a port.
 
-May use `values`. Start with `listeners.bind`; `conflict` turns what the kernel says about a port
-(`sock_diag`) into a sentence for people.
+May use `values`. Start with `listeners.bind`; `conflict` puts what the kernel knows about a port
+(`sock_diag`) into a sentence.
 """

@@ -1,4 +1,4 @@
-"""Says who holds a port, in words that anybody may read."""
+"""Names the holder of a port in words that may be public."""
 
 from dataclasses import replace
 from pathlib import PurePath
@@ -7,7 +7,7 @@ from supervisor.ports.sock_diag import Holder, describe, find_holders, next_comm
 
 
 def conflict(port: int, own_pid: int) -> dict[str, str | None]:
-    """Give the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, what to type next.
+    """Return the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, and what to type.
 
     BLOCKS while it scans /proc: run it in a throw-away child.
     """
@@ -17,22 +17,22 @@ def conflict(port: int, own_pid: int) -> dict[str, str | None]:
 
 
 def in_use_by(port: int, holders: list[Holder]) -> str:
-    """Name the holders of ``port``, as far as they are known."""
+    """Return a sentence that names the holders of ``port``, as far as they are known."""
     names = " and ".join(describe(public(holder)) for holder in holders)
     return f"port {port} is in use by {names}" if names else f"port {port} is in use"
 
 
 def time_wait_note(port: int | None) -> str:
-    """Give an end for a sentence that tells old connections, if any, from what holds a port.
+    """Return a clause that says that old connections, if there are any, don't block the port.
 
-    Without their number: it changes all the time, and each change would be news.
+    Without their number, which changes all the time: each change would be a new reason.
     """
     waiting = port is not None and time_wait_count(port)
     return "; its connections in TIME_WAIT never block it" if waiting else ""
 
 
 def public(holder: Holder) -> Holder:
-    """Keep of the command line the program and its script: arguments may hold secrets."""
+    """Return ``holder`` with the program and its script alone: arguments may hold secrets."""
     if not holder.command_line:
         return holder
     program, *arguments = holder.command_line.split()

@@ -1,9 +1,9 @@
-"""Binds listening sockets, and says in words why one can't be bound.
+"""Binds listening sockets, and explains why one can't be bound.
 
 ``SO_REUSEADDR`` is set before `bind`, so that connections in TIME_WAIT never block it.
-``SO_REUSEPORT`` is set only after `listen`: set earlier, two processes of one user would both
-bind the port, silently, and the kernel would split the connections between them. Set later, a
-foreign listener still gives EADDRINUSE, while a planned successor may bind beside us
+``SO_REUSEPORT`` is set after `listen`: set before, two processes of one user would both bind the
+port without an error, and the kernel would split the connections between them. Set afterwards, the
+listener of another process still causes EADDRINUSE, and our next main process can bind beside us
 (socket(7)).
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from supervisor.values.records import dataclass
 
-BACKLOG = 1024  # connections the kernel queues while a worker is being replaced
-_UNIX_MODE = 0o666  # a reverse proxy of another user connects; the folder's mode restricts it
+BACKLOG = 1024  # connections that the kernel queues while a worker is being replaced
+_UNIX_MODE = 0o666  # for a reverse proxy of another user; the mode of the folder restricts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Address:
 
     @property
     def public(self) -> str:
-        """The address as anybody may see it: a Unix socket without its folder."""
+        """The address as port 6000 shows it: a Unix socket without its folder."""
         if self.port is None:
             return f"unix:…/{Path(self.host.removeprefix('unix:')).name}"
         return str(self)
 
     @property
     def url(self) -> str:
-        """Where a person finds it; an address for all interfaces is shown as localhost."""
+        """The URL for a browser on this machine; all interfaces are shown as localhost."""
         if self.port is None:
             return self.public
         if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
@@ -50,7 +50,7 @@ class Address:
 
 
 class BindError(Exception):
-    """A bind that failed; ``in_use`` says that another process holds the address."""
+    """A bind failed; ``in_use``: because another process holds the address."""
 
     def __init__(self, reason: str, *, hint: str | None = None, in_use: bool = False) -> None:
         super().__init__(reason)
@@ -62,9 +62,9 @@ class BindError(Exception):
 def retry_delay_s(
     failed_attempts: int, *, attempts: int, first_delay_s: float, factor: float, max_delay_s: float
 ) -> float:
-    """Give the seconds from the ``failed_attempts``-th failed bind to the next one.
+    """Return the seconds from the ``failed_attempts``-th failed bind to the next attempt.
 
-    By default 2, 4, 8, 16, and 30 s for ever after the fifth.
+    By default 2, 4, 8, 16, and 30 s after the fifth and all further ones.
     """
     if failed_attempts >= attempts:
         return max_delay_s
@@ -72,10 +72,10 @@ def retry_delay_s(
 
 
 def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
-    """Give a non-blocking listening socket at ``address``; the caller closes it.
+    """Bind and return a non-blocking listening socket at ``address``; the caller closes it.
 
-    ``beside_our_own``: an earlier listener of ours at this port is about to be closed. Raises
-    `BindError`. Never blocks: no name is resolved.
+    ``beside_our_own``: a listener of ours at this port is about to be closed. Never blocks: no name
+    is resolved. Raises `BindError`.
     """
     if address.port is None:
         return _bind_unix(Path(address.host.removeprefix("unix:")))
@@ -107,7 +107,7 @@ def _host_and_family(address: Address) -> tuple[str, socket.AddressFamily]:
 
 
 def matches(candidate: socket.socket, address: Address) -> bool:
-    """Say whether ``candidate``, made by an earlier process, listens at ``address``."""
+    """Return whether ``candidate``, made by an earlier process, listens at ``address``."""
     try:
         return (
             candidate.type == socket.SOCK_STREAM
@@ -142,27 +142,30 @@ def _packed(family: socket.AddressFamily, host: str) -> bytes:
 
 
 def adopt(candidate: socket.socket) -> None:
-    """Make a listener of an earlier process, or of systemd, what `bind` gives; raises OSError."""
-    candidate.listen(BACKLOG)  # a listening socket only takes the number
+    """Give a listener of an earlier process, or of systemd, the options that `bind` sets.
+
+    Raises OSError.
+    """
+    candidate.listen(BACKLOG)  # only changes the backlog of a listening socket
     if candidate.family != socket.AF_UNIX:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     candidate.setblocking(False)
 
 
 def close(listener: socket.socket) -> None:
-    """Close ``listener``; a Unix socket's file goes too."""
+    """Close ``listener``, and remove the file of a Unix socket."""
     if listener.family == socket.AF_UNIX:
         path = listener.getsockname()
-        with contextlib.suppress(OSError):  # gone already: what we wanted
+        with contextlib.suppress(OSError):  # it is gone already
             os.unlink(path)
     listener.close()
 
 
 def shut_down(listener: socket.socket) -> None:
-    """Close ``listener`` for all processes that hold it, as `close` does for this one.
+    """Close ``listener`` for all processes that inherited it.
 
-    From now on clients are refused, and the address can be bound again; those that no worker has
-    accepted yet are cut off. Connections that are open stay so.
+    The kernel refuses new connections and resets those that no worker has accepted; the address can
+    be bound again. Accepted connections stay open.
     """
     with contextlib.suppress(OSError):  # ENOTCONN: shut down already
         listener.shutdown(socket.SHUT_RDWR)
@@ -188,7 +191,10 @@ def _bind_unix(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket file of a process that is gone; anything else is an error."""
+    """Remove the socket file of a process that has ended.
+
+    Raises OSError (EADDRINUSE) for one in use, `BindError` for a file that is no socket.
+    """
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -206,12 +212,12 @@ def _remove_stale(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except BlockingIOError:
-            pass  # its backlog is full: somebody listens
+            pass  # its backlog is full, so a process listens
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _explained(error: OSError, address: Address) -> BindError:
-    """Turn ``error`` into words; who holds a port that is in use is found out elsewhere."""
+    """Return ``error`` in words; a port in use is explained by `conflict`, which blocks."""
     what = f"cannot bind {address.public}"
     match error.errno:
         case errno.EADDRINUSE:
@@ -219,7 +225,7 @@ def _explained(error: OSError, address: Address) -> BindError:
         case errno.EADDRNOTAVAIL:
             return BindError(
                 f"{what}: no network interface has this address yet",
-                hint="it is tried again by itself; compare with: ip address",
+                hint="the bind is retried; compare the address with: ip address",
             )
         case errno.EACCES | errno.EPERM if address.port is not None:
             return BindError(

@@ -1,8 +1,8 @@
-"""Asks the kernel who owns TCP sockets: who listens on a port, and what waits in TIME_WAIT.
+"""Asks the kernel about TCP sockets: who listens on a port, and how many are in TIME_WAIT.
 
-sock_diag(7) (linux/inet_diag.h, Linux 3.3) tells anyone the user of any socket, and since Linux
-5.8 its cgroup, which systemd names after the unit. The pid takes a scan of ``/proc/*/fd``, which
-shows a process only to its own user and to root.
+sock_diag(7) (linux/inet_diag.h, Linux 3.3) returns the user of any socket to anyone, and since
+Linux 5.8 its cgroup, which systemd names after the unit. Finding the pid takes a scan of
+``/proc/*/fd``, where a user sees only own processes.
 """
 
 import contextlib
@@ -28,32 +28,32 @@ _INET_DIAG_CGROUP_ID = 21  # linux/inet_diag.h; always sent: idiag_ext has no bi
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
 _STATUS = struct.Struct("=i")  # payload of NLMSG_ERROR and NLMSG_DONE
 # inet_diag_req_v2: family, protocol, extensions, states (a bit each); of its inet_diag_sockid only
-# the local port, which filters a dump (tried on Linux 6.18); the rest is zero, "any"
+# the local port, which filters a dump (seen on Linux 6.18); the rest is zero, "any"
 _REQUEST = struct.Struct("=BBBxI2s46x")
 # inet_diag_msg: of its inet_diag_sockid the local port and address; then uid, inode
 _MESSAGE = struct.Struct("=4x2s2x16s28x12xII")
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length with this header, type
 _CGROUP_ID = struct.Struct("=Q")
 
-_DATAGRAM_BYTES = 32768  # the kernel makes no larger datagram of a dump
-_MAX_DATAGRAMS = 4  # some 1,000 sockets: more would hold up a loop for over a millisecond
+_DATAGRAM_BYTES = 32768  # the kernel sends no larger datagram of a dump
+_MAX_DATAGRAMS = 4  # about 1,000 sockets; more would block a loop for over a millisecond
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _UNAVAILABLE = {errno.ENOENT, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT}
 _UNAVAILABLE |= {errno.EACCES, errno.EPERM}  # a sandbox; above: the kernel has no sock_diag
 
 _CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # cgroup v2 alone, or beside v1
-_MAX_CGROUPS = 4096  # bounds the walk; a small machine has about 100
+_MAX_CGROUPS = 4096  # limits the walk; a small machine has about 100
 _MAX_COMMAND_LINE = 200
-_MAX_PROC_BYTES = 16384  # a command line may have megabytes
+_MAX_PROC_BYTES = 16384  # a command line can have megabytes
 
 
 class SockDiagUnavailable(OSError):
-    """This kernel, or the sandbox around us, has no sock_diag."""
+    """This kernel has no sock_diag, or a sandbox forbids it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListeningSocket:
-    """One TCP socket that listens; ``inode`` is what `os.fstat` gives for its descriptors."""
+    """A listening TCP socket; ``inode`` is that of `os.fstat` of its descriptors."""
 
     family: int
     address: str
@@ -65,10 +65,10 @@ class ListeningSocket:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that listens on a port, as far as we may know; `dataclasses.asdict` fits JSON.
+    """A process that listens on a port, as far as we may know; `dataclasses.asdict` returns JSON.
 
-    ``hidden``: permissions hide the pid. ``user_unit``: ``unit`` is one of the user's own systemd.
-    ``command_line`` is cut at 200 characters and may hold secrets: nothing for a public page.
+    ``hidden``: permissions hide the pid. ``user_unit``: ``unit`` belongs to the user's own systemd.
+    ``command_line`` is cut at 200 characters; it may hold secrets, so it is never public.
     """
 
     pid: int | None = None
@@ -81,18 +81,18 @@ class Holder:
 
 
 def listeners(port: int) -> list[ListeningSocket]:
-    """Give the TCP sockets of both families that listen on ``port``; fit for an event loop.
+    """Return the TCP sockets of both families that listen on ``port``, without blocking.
 
-    Raises `SockDiagUnavailable`, or the OSError that the kernel gives. Never waits, but the first
-    call after a boot may take longer: the kernel may have to load its tcp_diag module.
+    The first call after a boot may take longer, while the kernel loads its tcp_diag module. Raises
+    `SockDiagUnavailable`, or another OSError of the kernel.
     """
     return [_listening_socket(f, one) for f in _FAMILIES for one in _dump(f, _TCP_LISTEN, port)]
 
 
 def time_wait_count(port: int) -> int:
-    """Count the TIME_WAIT sockets at local ``port``, by sock_diag up to some 1,000.
+    """Return the number of TIME_WAIT sockets at local ``port``, by sock_diag up to about 1,000.
 
-    BLOCKS where there is no sock_diag: then it reads the table of all connections.
+    BLOCKS where there is no sock_diag: it reads the table of all connections there.
     """
     try:
         return sum(len(_dump(family, _TCP_TIME_WAIT, port)) for family in _FAMILIES)
@@ -101,18 +101,18 @@ def time_wait_count(port: int) -> int:
 
 
 def find_holders(port: int) -> list[Holder]:
-    """Name who listens on ``port``; forked processes that share a listener are one holder.
+    """Return who listens on ``port``; forked processes that share a listener are one holder.
 
-    BLOCKS while it scans /proc: run it in a throw-away child process. What we may not see is None.
+    BLOCKS while it scans /proc: run it in a throw-away child. What we may not see is None.
     """
     try:
         return _holders(port, listeners)
-    except OSError:  # no sock_diag: the same facts but the cgroup, more slowly
+    except OSError:  # no sock_diag: /proc is slower, and has no cgroups
         return _holders(port, _listeners_by_proc)
 
 
 def describe(holder: Holder) -> str:
-    """Put ``holder`` into words; what is unknown is left out."""
+    """Return ``holder`` in words; what is unknown is left out."""
     user, unit = holder.user, holder.unit
     if user and not user.startswith("uid "):
         user = f"user {user}"
@@ -127,14 +127,14 @@ def describe(holder: Holder) -> str:
 
 
 def next_command(holders: list[Holder], port: int) -> str:
-    """Give the command to type next: one that ends a holder, else one that shows it."""
+    """Return a command for the operator: one that ends a holder, else one that shows it."""
     commands = filter(None, map(_stop_command, holders))
     return next(commands, f"sudo ss -ltnp 'sport = :{port}'")
 
 
 def _stop_command(holder: Holder) -> str | None:
-    """Give None for what would end a whole login (a scope, user@) or the machine (pid 1)."""
-    user, unit = holder.user or "", holder.unit or ""  # the unit first: systemd restarts processes
+    """Return the command that ends ``holder``; None if it would end a login session or pid 1."""
+    user, unit = holder.user or "", holder.unit or ""  # units first: systemd restarts a process
     if unit.endswith((".service", ".socket")) and not unit.startswith("user@"):
         manager = f"--user --machine={shlex.quote(user)}@.host " if holder.user_unit else ""
         return f"sudo systemctl {manager}stop {shlex.quote(unit)}"
@@ -145,7 +145,7 @@ def _stop_command(holder: Holder) -> str | None:
 
 
 def _dump(family: int, state: int, port: int) -> list[bytes]:
-    """Give an inet_diag_msg with its attributes for each TCP socket in ``state`` at ``port``."""
+    """Return an inet_diag_msg with its attributes for each TCP socket in ``state`` at ``port``."""
     local_port = port.to_bytes(2, "big")
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << state, local_port)
     header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _DUMP_REQUEST, 0, 0)
@@ -153,9 +153,9 @@ def _dump(family: int, state: int, port: int) -> list[bytes]:
     payloads: list[bytes] = []
     try:
         with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as channel:
-            channel.connect((0, 0))  # port id 0: hear the kernel and nobody else
+            channel.connect((0, 0))  # port id 0: receive from the kernel only
             channel.send(header + body)
-            for _ in range(_MAX_DATAGRAMS):  # each is there at once: the last read made it
+            for _ in range(_MAX_DATAGRAMS):  # no wait: each read makes the kernel fill the next
                 if _split(channel.recv(_DATAGRAM_BYTES), payloads):
                     break
     except struct.error as error:
@@ -168,7 +168,10 @@ def _dump(family: int, state: int, port: int) -> list[bytes]:
 
 
 def _split(datagram: bytes, payloads: list[bytes]) -> bool:
-    """Add the messages in ``datagram`` to ``payloads``, tell if the dump ends; raise its error."""
+    """Add the messages in ``datagram`` to ``payloads``; return whether the dump has ended.
+
+    Raises the OSError that the kernel reports, or struct.error.
+    """
     offset = 0
     while offset < len(datagram):
         length, kind, _, _, _ = _HEADER.unpack_from(datagram, offset)
@@ -193,7 +196,7 @@ def _listening_socket(family: int, payload: bytes) -> ListeningSocket:
 
 
 def _cgroup_id(attributes: bytes) -> int | None:
-    """Find the cgroup's id among netlink attributes; what is malformed counts as absent."""
+    """Return the cgroup's id among netlink attributes; malformed ones count as absent."""
     while len(attributes) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(attributes)
         value = attributes[_ATTRIBUTE.size : length]
@@ -204,12 +207,12 @@ def _cgroup_id(attributes: bytes) -> int | None:
 
 
 def _listeners_by_proc(port: int) -> list[ListeningSocket]:
-    """Do what `listeners` does, more slowly, where there is no sock_diag."""
+    """Return what `listeners` returns, where there is no sock_diag; slower."""
     return _sockets_by_proc(port, _TCP_LISTEN)
 
 
 def _sockets_by_proc(port: int, state: int) -> list[ListeningSocket]:
-    """Read proc_pid_net(5), which has no cgroups; addresses stay empty."""
+    """Return sockets from proc_pid_net(5), which has no cgroups; their addresses are empty."""
     found = []
     for family, path in zip(_FAMILIES, ("/proc/net/tcp", "/proc/net/tcp6"), strict=True):
         with contextlib.suppress(OSError), open(path, encoding="utf-8") as table:  # no IPv6
@@ -222,31 +225,31 @@ def _sockets_by_proc(port: int, state: int) -> list[ListeningSocket]:
 def _holders(port: int, ask: Callable[[int], list[ListeningSocket]]) -> list[Holder]:
     sockets = {f"socket:[{one.inode}]": one for one in ask(port)}
     owners, denied = _owners(set(sockets))
-    still = {one.inode for one in ask(port)}  # the rest was closed while we searched
+    still = {one.inode for one in ask(port)}  # others were closed during the scan
     seen = [link for link, one in sockets.items() if owners[link] or one.inode in still]
     # a process that listens on both families counts once
     return list(dict.fromkeys(_holder(sockets[link], owners[link], denied) for link in seen))
 
 
 def _owners(links: set[str]) -> tuple[dict[str, list[int]], bool]:
-    """Map descriptors' links to the pids that hold them, and tell if processes hide from us."""
+    """Return the pids that hold each of ``links``, and whether processes are hidden from us."""
     owners: dict[str, list[int]] = {link: [] for link in links}
     denied = os.geteuid() != 0  # a /proc mounted with hidepid hides without an error
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             for name in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(FileNotFoundError):  # closed while we looked
+                with contextlib.suppress(FileNotFoundError):  # closed during the scan
                     link = os.readlink(f"/proc/{pid}/fd/{name}")
                     if link in owners:
                         owners[link].append(int(pid))
-        except OSError as error:  # most often: it ended while we looked
+        except OSError as error:  # it ended during the scan, or is hidden
             denied = denied or isinstance(error, PermissionError)
     return owners, denied
 
 
 def _holder(one: ListeningSocket, pids: list[int], denied: bool) -> Holder:
-    # The oldest process made the listener. But systemd (pid 1) keeps copies of sockets that it
-    # activates or stores for a unit: anybody else comes first, and the socket's unit counts.
+    # The oldest process created the listener. But systemd (pid 1) keeps copies of sockets that it
+    # activates or stores for a unit: any other process comes first, and the socket's unit counts.
     pid = min(pids, key=lambda pid: (pid == 1, _start_ticks(pid), pid), default=None)
     unit, user_unit = _unit_of_cgroup_id(one.cgroup_id)
     if pid is None:
@@ -262,9 +265,9 @@ def _holder(one: ListeningSocket, pids: list[int], denied: bool) -> Holder:
 
 
 def _start_ticks(pid: int) -> int:
-    """Give when ``pid`` started, in clock ticks since boot: field 22 of proc_pid_stat(5)."""
+    """Return when ``pid`` started, in clock ticks since boot: field 22 of proc_pid_stat(5)."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
-    return int(fields[19]) if fields else 1 << 63  # gone: later than anybody
+    return int(fields[19]) if fields else 1 << 63  # it has ended: sort it last
 
 
 def _unit_of_process(pid: int) -> tuple[str | None, bool]:
@@ -274,19 +277,22 @@ def _unit_of_process(pid: int) -> tuple[str | None, bool]:
 
 
 def _unit_of_cgroup_id(cgroup_id: int | None) -> tuple[str | None, bool]:
-    """Find the folder whose inode is ``cgroup_id`` (without root, open_by_handle_at is denied)."""
+    """Return the unit of the cgroup whose folder has the inode ``cgroup_id``.
+
+    (open_by_handle_at(2) would find the folder at once, but needs root.)
+    """
     roots = [root for root in _CGROUP_ROOTS if os.path.exists(f"{root}/cgroup.controllers")]
     for root in roots if cgroup_id is not None else ():
         for _, (folder, _, _) in zip(range(_MAX_CGROUPS), os.walk(root), strict=False):
-            with contextlib.suppress(OSError):  # removed while we looked
+            with contextlib.suppress(OSError):  # removed during the walk
                 if os.stat(folder).st_ino == cgroup_id:
                     return _unit_of_path(folder.removeprefix(root))
     return None, False
 
 
 def _unit_of_path(path: str) -> tuple[str | None, bool]:
-    """Give a cgroup's unit as systemd's cg_path_get_unit does, and whether it is a user's own."""
-    # the first folder that is no slice: what a service or a container makes below is its own affair
+    """Return a cgroup's unit as systemd's cg_path_get_unit does, and whether it is a user's own."""
+    # the first folder that is no slice: services and containers create others below
     names = [_printable(name) for name in path.split("/") if name and not name.endswith(".slice")]
     units = [name.endswith((".service", ".scope", ".socket")) for name in names[:2]]
     if units == [True, True] and names[0].startswith("user@"):
@@ -295,14 +301,14 @@ def _unit_of_path(path: str) -> tuple[str | None, bool]:
 
 
 def user_name(uid: int) -> str:
-    """Give the name of a user, or ``uid N`` for one that has none on this machine."""
+    """Return the name of a user, or ``uid N`` where the machine has no name for it."""
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
     return f"uid {uid}"
 
 
 def _printable(text: str) -> str:
-    """Replace control characters: the text is a stranger's, and goes to our log."""
+    """Return ``text`` without control characters: another process wrote it, and we log it."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

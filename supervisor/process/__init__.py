@@ -1,6 +1,6 @@
-"""Processes: forking one safely, talking to it, telling that it lives and how it ended.
+"""Processes: fork them safely, exchange messages with them, see that they live and how they ended.
 
-May use `values`. Start with `fork.fork_child`, which makes every worker, and
-`throwaway.run_in_child`, which runs a function that may block in a throw-away child. Nothing here
+May use `values`. Start with `fork.fork_child`, which forks every worker, and
+`throwaway.run_in_child`, which runs a function that may block in a throw-away child. No module here
 knows what an app is.
 """

@@ -1,7 +1,7 @@
-"""One JSON object a line over a socket, without ever blocking the reader.
+"""Messages between the main process and a worker: one JSON object a line over a socketpair.
 
-End of file, any socket error and anything that isn't a JSON object mean the same: the other end
-is gone, or as good as gone (`ChannelClosed`).
+Receiving never blocks. End of file, a socket error and a line that is no JSON object all raise
+`ChannelClosed`: the other end is gone or can't be trusted.
 """
 
 import json
@@ -14,11 +14,12 @@ from supervisor.values.errors import ChannelClosed
 
 Message = dict[str, Any]
 
-LINE_MAX = 1024 * 1024  # longer than any message of ours: the other end is not one of us
+LINE_MAX = 1024 * 1024  # bytes; no message of ours is longer
+SEND_TIMEOUT_S = 10.0  # a worker waits so long for a main process that doesn't read
 
 
 class Channel:
-    """One end of a channel; owns ``connection`` and closes it."""
+    """One end of a channel; it owns ``connection`` and closes it."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -28,7 +29,7 @@ class Channel:
         self._lock = threading.Lock()  # a worker sends from several threads
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on; -1 when closed."""
+        """Return the descriptor to poll; -1 when closed."""
         return self._connection.fileno()
 
     def close(self) -> None:
@@ -36,9 +37,9 @@ class Channel:
         self._connection.close()
 
     def receive(self) -> list[Message]:
-        """Give the messages that have come, at most some 64 KiB of them.
+        """Return the messages that have arrived, at most 64 KiB of them, without blocking.
 
-        Raises `ChannelClosed` when nothing more will come.
+        Raises `ChannelClosed` when no more will arrive.
         """
         try:
             part = self._connection.recv(65536)
@@ -51,7 +52,7 @@ class Channel:
         return self._messages(part)
 
     def receive_rest(self) -> list[Message]:
-        """Give all messages that are there, of an end that will send no more."""
+        """Return all messages that have arrived from an end that has stopped sending."""
         messages: list[Message] = []
         while True:
             try:
@@ -59,7 +60,7 @@ class Channel:
                 if not part:
                     return messages
                 messages += self._messages(part)
-            except (OSError, ChannelClosed):  # nothing is left, or nothing that can be read
+            except (OSError, ChannelClosed):  # nothing is left, or only garbage
                 return messages
 
     def _messages(self, part: bytes) -> list[Message]:
@@ -71,9 +72,9 @@ class Channel:
         return [_parsed(line) for line in lines]
 
     def send(self, message: Message) -> None:
-        """Send ``message`` now, or keep what doesn't fit until `flush`.
+        """Send ``message``; buffer what the socket doesn't take until `flush`.
 
-        Raises `ChannelClosed` when nobody can receive it.
+        Raises `ChannelClosed` when the other end is closed, or has not read 4 MiB.
         """
         with self._lock:
             self._unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -82,9 +83,9 @@ class Channel:
             self._flush()
 
     def send_if_read(self, message: Message) -> bool:
-        """Send ``message``, or forget it when the other end has not read what came before.
+        """Send ``message`` unless earlier ones are still unsent; return whether it was sent.
 
-        Gives whether it was sent; raises `ChannelClosed` when nobody can receive it.
+        Raises `ChannelClosed` when the other end is closed.
         """
         with self._lock:
             if self._unsent:
@@ -96,7 +97,7 @@ class Channel:
             return True
 
     def flush(self) -> None:
-        """Send what was kept; raises `ChannelClosed`."""
+        """Send what is buffered, as far as the socket takes it; raises `ChannelClosed`."""
         with self._lock:
             self._flush()
 
@@ -111,13 +112,13 @@ class Channel:
 
     @property
     def unsent(self) -> bool:
-        """Whether something waits for `flush`."""
+        """Whether bytes are buffered that `flush` has to send."""
         return bool(self._unsent)
 
     def send_all(self, message: Message, *, timeout_s: float) -> None:
-        """Send ``message`` completely, waiting at most ``timeout_s`` seconds per step.
+        """Send ``message`` completely; block at most ``timeout_s`` seconds for each part.
 
-        For workers, which may wait; raises `ChannelClosed`.
+        For workers, which may block; raises `ChannelClosed`.
         """
         self.send(message)
         while self._unsent:

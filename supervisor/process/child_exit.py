@@ -1,4 +1,4 @@
-"""The end of a process that ran foreign code: its threads and exit handlers, within a bound."""
+"""Ends a process that ran an app's code: its threads and exit handlers get a limited time."""
 
 import atexit
 import contextlib
@@ -9,21 +9,24 @@ import threading
 import traceback
 from typing import NoReturn
 
-CLEANUP_S = 2.0  # threads and atexit handlers get this long
+CLEANUP_S = 2.0  # for non-daemon threads and atexit handlers
 
 
-def end(code: int) -> NoReturn:
-    """Give threads and atexit handlers `CLEANUP_S`, flush, and end."""
+def exit_process(code: int) -> NoReturn:
+    """Join threads and run atexit handlers for at most `CLEANUP_S`, flush, and exit with ``code``.
+
+    Called in the main thread.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # it ends already
+        signal.signal(number, signal.SIG_IGN)  # it is ending already
     limit = threading.Timer(CLEANUP_S, os._exit, [code])
     limit.daemon = True
-    with contextlib.suppress(RuntimeError):  # no thread to be had: then there is no limit
+    with contextlib.suppress(RuntimeError):  # no thread left: then there is no limit
         limit.start()
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # joins non-daemon threads
         atexit._run_exitfuncs()
-    except BaseException:  # noqa: BLE001 - foreign handlers; the process ends either way
+    except BaseException:  # noqa: BLE001 - the app's handlers; the process ends either way
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):

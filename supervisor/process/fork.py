@@ -1,8 +1,8 @@
-"""Forks children that are safe to run foreign code in.
+"""Forks children that can safely run an app's code.
 
-The main process has one thread and an asyncio loop. A child starts as a copy of it, so
-everything that would let one reach into the other is undone first: signal handlers and their
-wakeup descriptor, the event loop, the descriptors, the session, the buffered output.
+The main process has one thread and an asyncio loop, and a child starts as a copy of it. So the
+child first undoes whatever would let one of them affect the other: signal handlers and their
+wakeup descriptor, the event loop, descriptors, the session and buffered output.
 """
 
 import asyncio
@@ -20,27 +20,32 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from supervisor.process.child_exit import end
+from supervisor.process.child_exit import exit_process
 from supervisor.values.records import dataclass
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _NAME_MAX = 15  # prctl(2): a longer name is cut
-_FAILED = 70  # sysexits.h EX_SOFTWARE: the child's own code failed, see its output
+_FAILED = 70  # sysexits.h EX_SOFTWARE: the function raised, its traceback is in the output
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
 _EMULATOR_THREADS = len(os.listdir("/proc/self/task")) - threading.active_count()
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_inherited: list[object] = []  # objects of the parent that must never be finalised in a child
+_inherited: list[object] = []  # the parent's objects, which a child must never finalise
+
+
+class UnsafeForkError(RuntimeError):
+    """A fork beside other threads was refused: their locks would stay taken in the child."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A forked child. The owner closes both ends and reaps ``pid``.
+    """A forked child. The owner closes both descriptors and reaps ``pid``.
 
-    ``channel`` talks to it; ``output`` (a read end, non-blocking) gives what it prints.
+    ``channel`` is our end of the channel, ``output`` the read end of the pipe that the child prints
+    to; both are non-blocking.
     """
 
     pid: int
@@ -49,26 +54,26 @@ class Child:
 
 
 def become_subreaper() -> None:
-    """Make orphaned descendants our children (prctl(2)), so that they can be reaped."""
+    """Adopt orphaned descendants (prctl(2)), so that this process can reap them."""
     try:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a user-mode emulator has no such thing; init reaps then
+        if error.errno != errno.EINVAL:  # not in a user-mode emulator; then init reaps them
             raise
 
 
 def die_with_parent() -> None:
-    """Have this process killed when the one that started it ends (prctl(2)); kept by exec."""
+    """Have the kernel kill this process when its parent ends (prctl(2)); execve(2) keeps that."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def open_standard_streams() -> None:
-    """Give 0, 1 and 2 to /dev/null where they are closed, before a socket gets their numbers."""
+    """Open /dev/null at 0, 1 and 2 where they are closed, before a socket gets their numbers."""
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # returns the lowest free number
 
 
 def fork_child(
@@ -77,10 +82,11 @@ def fork_child(
     name: str,
     keep: Iterable[int] = (),
 ) -> Child:
-    """Fork a child that calls ``run`` with its end of the channel and exits with its result.
+    """Fork a child that calls ``run`` with its end of the channel and exits with what that returns.
 
-    The child keeps the descriptors in ``keep`` and closes every other one. It dies with this
-    process. Raises OSError when no process or descriptor can be had.
+    The child keeps the descriptors in ``keep`` and closes all others. The kernel kills it when this
+    process ends. Raises OSError when there is no process or descriptor left, `UnsafeForkError`
+    beside other threads.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -92,7 +98,7 @@ def fork_child(
     parent = os.getpid()
     try:
         pid = safe_fork()
-    except OSError:
+    except (OSError, UnsafeForkError):
         os.close(read_end)
         os.close(write_end)
         ours.close()
@@ -108,11 +114,11 @@ def fork_child(
 
 
 def scrub_environment(names: Iterable[str]) -> None:
-    """Take variables out of this process: from `os.environ`, and from ``/proc/PID/environ``.
+    """Remove variables from this process: from `os.environ` and from ``/proc/PID/environ``.
 
-    A forked child shows the environment its parent was started with, so a secret in it would
-    stand in every worker's ``/proc`` entry. Their values there become zero bytes (proc(5):
-    env_start and env_end are fields 50 and 51 of ``stat``).
+    A forked child shows the environment that its parent was started with, so every worker's
+    ``/proc`` entry would show a secret in it. The values there are overwritten with zero bytes
+    (proc_pid_stat(5): env_start and env_end are fields 50 and 51).
     """
     wanted = {name.encode() for name in names}
     for name in wanted:
@@ -131,17 +137,24 @@ def scrub_environment(names: Iterable[str]) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Send SIGKILL to the process group of a child that has not been reaped yet."""
+    """Send SIGKILL to the process group of a child that has not been reaped."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)  # before its setsid() it is in our own group
+        os.kill(pid, signal.SIGKILL)  # it leads no group before its setsid()
 
 
 def safe_fork() -> int:
-    """Fork with every signal blocked; the child unblocks them when it is its own."""
-    threads = len(os.listdir("/proc/self/task")) - _EMULATOR_THREADS
-    assert threads == 1, f"fork is only safe from a single thread, there are {threads}"
+    """Fork with all signals blocked, and return the pid; `become_child` unblocks them.
+
+    Raises OSError, or `UnsafeForkError` when this process has other threads.
+    """
+    threads = os.listdir("/proc/self/task")
+    if len(threads) - _EMULATOR_THREADS != 1:
+        raise UnsafeForkError(
+            f"cannot fork: this process has {len(threads)} threads ({_names_of(threads)}); "
+            "only a process with a single thread may fork workers"
+        )
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed at the start
             stream.flush()
@@ -159,12 +172,12 @@ def safe_fork() -> int:
 def become_child(
     run: Callable[[], int], parent: int, name: str, output: int, keep: set[int]
 ) -> NoReturn:
-    """Undo what was inherited, run, and end; nothing of the parent's stack ever runs again."""
+    """Undo what was inherited, call ``run`` and exit; never return into the parent's stack."""
     code = _FAILED
     try:
         try:
             die_with_parent()
-            if os.getppid() != parent:  # it died before prctl: nobody would ever end us
+            if os.getppid() != parent:  # it died before prctl, so no signal will come
                 os._exit(_FAILED)
             _forget_parent()
             os.setsid()
@@ -175,18 +188,24 @@ def become_child(
             code = run()
         except BaseException:  # noqa: BLE001 - the last boundary of this process: reported
             _report()
-        end(code)
+        exit_process(code)
     finally:
-        os._exit(code)  # even if reporting failed: the parent's code must not go on here
+        os._exit(code)  # even if reporting failed: the parent's code must not run here
+
+
+def _names_of(threads: list[str]) -> str:
+    """Return the names of threads, by thread id; those that Python didn't start are numbered."""
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    return ", ".join(known.get(int(one), f"thread {one} of a library") for one in sorted(threads))
 
 
 def _report() -> None:
-    """Print the exception being handled, or at least that there is one."""
+    """Print the exception being handled, or at least that there was one."""
     try:
         traceback.print_exc()
-    except BaseException:  # noqa: BLE001 - foreign streams, or an exception that can't be shown
+    except BaseException:  # noqa: BLE001 - the app's streams, or an exception that can't be printed
         with contextlib.suppress(OSError):
-            os.write(2, b"an error that can't be shown ended this process\n")
+            os.write(2, b"an error that cannot be printed ended this process\n")
 
 
 def _forget_parent() -> None:
@@ -196,8 +215,8 @@ def _forget_parent() -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_IGN)  # as Python itself starts
-    if sys.version_info < (3, 12):  # from 3.12 on asyncio does this itself after a fork
+        signal.signal(ignored, signal.SIG_IGN)  # as Python sets them when it starts
+    if sys.version_info < (3, 12):  # since 3.12 asyncio does this after a fork
         asyncio.set_event_loop_policy(None)
     atexit._clear()  # the parent's handlers are the parent's
     if logging := sys.modules.get("logging"):
@@ -210,7 +229,7 @@ def _set_name(name: str) -> None:
 
 
 def _redirect_output(output: int) -> None:
-    """Send output to ``output`` as UTF-8 whatever the locale, and read nothing."""
+    """Write output to ``output`` as UTF-8 whatever the locale; standard input is /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(output, 2)
@@ -235,7 +254,7 @@ def _text_output(fd: int) -> io.TextIOWrapper:
 def _close_others(keep: set[int]) -> None:
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         if fd > 2 and fd not in keep:
-            with contextlib.suppress(OSError):  # the one that listed the folder is closed already
+            with contextlib.suppress(OSError):  # that of listdir is closed already
                 os.close(fd)
 
 

@@ -1,15 +1,15 @@
-"""Tells whether the kernel killed a process for lack of memory.
+"""Finds out whether the kernel killed a process because memory ran out.
 
-The counter is ``oom_kill``: of our own control group (``memory.events``, kernel documentation
-cgroup-v2) where the memory controller is on, else of the whole machine (``/proc/vmstat``), since
-Raspberry Pi OS starts without that controller.
+It reads the counter ``oom_kill``: that of our own control group (``memory.events``, kernel
+documentation cgroup-v2) where the memory controller is enabled, else that of the whole machine
+(``/proc/vmstat``), because Raspberry Pi OS boots without that controller.
 """
 
 from pathlib import Path
 
 
 class KillCounter:
-    """Counts kills for lack of memory; each is claimed once."""
+    """Counts out-of-memory kills; each of them explains one SIGKILL."""
 
     def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
         self._file = self._choose(proc, cgroups)
@@ -17,9 +17,9 @@ class KillCounter:
         self._unclaimed = 0
 
     def claim(self) -> bool | None:
-        """Say whether a process that has just ended by SIGKILL was killed for lack of memory.
+        """Return whether a process that was just ended by SIGKILL was killed for lack of memory.
 
-        None where nothing counts such kills.
+        Returns None where the kernel doesn't count such kills.
         """
         count = self._read()
         if count is None or self._seen is None:

@@ -1,4 +1,4 @@
-"""Runs a function in a throw-away child: whatever may block, or run an app's code."""
+"""Runs a function in a throw-away child: whatever may block, or runs an app's code."""
 
 import asyncio
 import json
@@ -9,27 +9,44 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor.process.child_exit import CLEANUP_S
-from supervisor.process.fork import become_child, kill_group, safe_fork
+from supervisor.process.child_kill import GONE_S, kill_and_wait
+from supervisor.process.fork import UnsafeForkError, become_child, kill_group, safe_fork
 from supervisor.values.reports import Exit
 
 
 class TaskFailed(Exception):
-    """A function that was run in a child gave no result."""
+    """A function that ran in a throw-away child returned no result."""
 
 
 async def run_in_child(
     function: Callable[..., Any], *arguments: Any, timeout_s: float, quiet: bool = False
 ) -> Any:
-    """Run ``function`` in a throw-away child and give its result, which has to be JSON.
+    """Run ``function`` in a throw-away child and return its result, which has to be JSON.
 
-    What it prints goes to standard error, or nowhere if ``quiet``. The owner of the loop reaps
-    the child. Raises
-    `TaskFailed` when there is no result within ``timeout_s`` seconds, OSError when nothing can
-    be forked.
+    When this returns or raises, the child and the processes that it started have ended, so what
+    follows doesn't run beside them. Its output goes to standard error, or nowhere if ``quiet``. The
+    owner of the loop reaps the child.
+
+    Raises `TaskFailed` when there is no result within ``timeout_s`` seconds, OSError when there is
+    no process or descriptor left.
     """
     with open(os.devnull, "wb") as nowhere:
         output = nowhere.fileno() if quiet else 2
         pid, pipe = _fork_task(function, arguments, output=output)
+    received: bytes | None = None
+    is_gone = False
+    try:
+        received = await _line_from(pipe, timeout_s)
+    finally:
+        is_gone = await kill_and_wait(pid)
+    if received is not None:
+        return _result(received)
+    ended = "" if is_gone else f", and process {pid} has not ended {GONE_S:g} s after SIGKILL"
+    raise TaskFailed(f"no result within {timeout_s:g} s{ended}")
+
+
+async def _line_from(pipe: int, timeout_s: float) -> bytes | None:
+    """Read to the end of the line or file and close ``pipe``; None when that takes too long."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes] = loop.create_future()
     received = bytearray()
@@ -42,36 +59,35 @@ async def run_in_child(
 
     loop.add_reader(pipe, read)
     try:
-        return _result(await asyncio.wait_for(done, timeout_s))
-    except TimeoutError as error:
-        raise TaskFailed(f"no result within {timeout_s:g} s") from error
+        return await asyncio.wait_for(done, timeout_s)
+    except TimeoutError:
+        return None
     finally:
         loop.remove_reader(pipe)
         os.close(pipe)
-        if not _has_been_reaped(pid):
-            kill_group(pid)
 
 
 class ChildTask:
-    """A function that runs in a throw-away child, from now on, for a process without a loop.
+    """A function that runs in a throw-away child from now on, for a process without a loop.
 
-    The child does what that of `run_in_child` does. Raises OSError when nothing can be forked.
+    The child is like that of `run_in_child`. Raises OSError when there is no process or descriptor
+    left.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._pid, self._pipe = _fork_task(function, arguments, output=2)
 
     def result(self, *, timeout_s: float) -> Any:
-        """Give the result, once, and reap the child.
+        """Return the result and reap the child; to be called once.
 
-        Raises `TaskFailed` with how the child ended, when it gave none.
+        Raises `TaskFailed`, with how the child ended, when there is no result.
         """
         deadline = time.monotonic() + timeout_s
         try:
             received = _read_line(self._pipe, deadline)
             if received is None:
                 raise TaskFailed(f"no result within {timeout_s:g} s")
-            # with a result, exit handlers get their time; without, what it said last is on its way
+            # with a result, exit handlers get their time; without one, its exit code is due
             _wait_for_end(self._pid, time.monotonic() + CLEANUP_S if received else deadline)
         finally:
             os.close(self._pipe)
@@ -83,7 +99,7 @@ class ChildTask:
 
 
 def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
-    """Do as `run_in_child`, blocking; see `ChildTask`."""
+    """Run ``function`` in a throw-away child and block until it has ended; see `ChildTask`."""
     return ChildTask(function, *arguments).result(timeout_s=timeout_s)
 
 
@@ -99,14 +115,6 @@ def _read_line(pipe: int, deadline: float) -> bytes | None:
             break
         received += part
     return bytes(received)
-
-
-def _has_been_reaped(pid: int) -> bool:
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
 
 
 def _wait_for_end(pid: int, deadline: float) -> None:
@@ -127,7 +135,7 @@ def _result(answer: bytes) -> Any:
 def _fork_task(
     function: Callable[..., Any], arguments: tuple[Any, ...], *, output: int
 ) -> tuple[int, int]:
-    """Fork the child of `run_in_child`; gives its pid and the end of its pipe to read."""
+    """Fork the child of `run_in_child`; return its pid and the read end of its result pipe."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
 
     def run() -> int:
@@ -139,7 +147,7 @@ def _fork_task(
     parent = os.getpid()
     try:
         pid = safe_fork()
-    except OSError:
+    except (OSError, UnsafeForkError):
         os.close(read_end)
         os.close(write_end)
         raise

@@ -1,7 +1,7 @@
 """What throw-away children do with the files of apps.
 
-Everything it needs is loaded in the child only: the main process starts sooner without it, and
-stays smaller.
+Its functions import what they need when they run, in the child: the main process starts sooner
+without these modules, and stays smaller.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from typing import Any
 from supervisor.config.settings import Config
 
 Answer = dict[str, Any]
-Code = dict[str, Any]
-"""The fields of a `operations.Code`."""
+AppCodeFields = dict[str, Any]
+"""The fields of an `app_code.AppCode`."""
 
 
 def answer(function: Callable[..., Answer], *arguments: Any) -> Answer:
-    """Call ``function`` and give its answer with ``ok``, else ``reason`` and ``hint``."""
+    """Return what ``function`` returns with ``ok``, or ``reason`` and ``hint``."""
     from supervisor.releases import operations
 
     return operations.answer(function, *arguments)
@@ -29,30 +29,32 @@ def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Ans
     return try_app(config, app, watch, only_read=once)
 
 
-def describe(code: Code, before: dict[str, str] | None) -> Answer:
-    """Say which version of an app the live files are."""
-    from supervisor.releases import operations
+def describe(code: AppCodeFields, before: dict[str, str] | None) -> Answer:
+    """Return which version of an app the live files are; see `versions.describe`."""
+    from supervisor.releases import versions
+    from supervisor.releases.app_code import AppCode
 
-    return operations.describe(operations.Code(**code), before)
+    return versions.describe(AppCode(**code), before)
 
 
 def keep_good(
-    code: Code, before: dict[str, str] | None, created: str, in_use: list[Path]
+    code: AppCodeFields, before: dict[str, str] | None, created: str, in_use: list[Path]
 ) -> Answer:
-    """Keep the files of an app that has proven good."""
+    """Keep the files of an app that has proven good; see `operations.keep_good`."""
     from supervisor.releases import operations
+    from supervisor.releases.app_code import AppCode
 
-    return operations.keep_good(operations.Code(**code), before, created, in_use)
+    return operations.keep_good(AppCode(**code), before, created, in_use)
 
 
-def find_good(code: Code) -> Answer:
-    """Give the newest good release whose files are as they were kept.
+def find_good(code: AppCodeFields) -> Answer:
+    """Return the newest good release whose files are as they were kept.
 
-    ``name`` is null where there is none; ``faults`` are those that are damaged.
+    ``name`` is null where there is none; ``faults`` names those that are damaged.
     """
-    from supervisor.releases import operations
+    from supervisor.releases.app_code import AppCode
 
-    store, faults = operations.Code(**code).store, []
+    store, faults = AppCode(**code).store, []
     for release in store.good(code["app"]):
         wrong = store.faults(release)
         if wrong:
@@ -71,7 +73,10 @@ def find_good(code: Code) -> Answer:
 
 
 def tidy(state_dir: Path, config_text: bytes, wall: str) -> Answer:
-    """Put the stores in order, and keep the configuration, which has come up."""
+    """Remove leftovers from the releases, and keep the configuration, which has come up.
+
+    Return what was set aside, as ``aside``.
+    """
     from supervisor.config.history import ConfigHistory
     from supervisor.files.state_dir import StateDir
     from supervisor.releases.store import Releases

@@ -1,70 +1,36 @@
-"""Keeps copies of apps that worked: each one whole, checked before it is used, or not there.
+"""The releases of all apps on the disk: each one whole, verified before it is used, or not there.
 
-``FOLDER/APP/000012-1a2b3c4d/`` (number, begin of the digest) holds ``files/`` and
-``manifest.json``. Whatever else lies there is no release; it is set aside, and never fatal.
+``FOLDER/APP/000012-1a2b3c4d/`` (number, first characters of the digest) holds ``files/`` and
+``manifest.json``. Whatever else lies there is no release: it is set aside, and never fatal.
 One process at a time writes.
 """
 
 import contextlib
 import errno
 import json
-import os
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from supervisor.files import atomic_file
-from supervisor.source.manifest import SHORT, BadManifest, Manifest
-from supervisor.values.errors import SupervisorError
+from supervisor.releases import release_files
+from supervisor.releases.release import (
+    FILES,
+    About,
+    Release,
+    ReleaseError,
+    folder_name,
+    read_release,
+    write_manifest,
+)
+from supervisor.releases.release_files import FileChanged
+from supervisor.source.manifest import BadManifest, Manifest
 
 KEPT = 5
-_BAD_KEPT = 2  # enough to see what happened, without filling the disk
-_NAME = re.compile(rf"(\d{{6,9}})-([0-9a-f]{{{SHORT}}})")
+_BAD_KEPT = 2  # enough to find out what happened, without filling the disk
 _NUMBERED = re.compile(r"(\d{6,9})-")
-_FORMAT = 1
 _GOOD = "good.json"
 _BAD = ".bad"
-
-
-class ReleaseError(SupervisorError):
-    """A release can't be kept, found or used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A complete release; ``files`` is the folder that stands in for the app's ``path``."""
-
-    app: str
-    number: int
-    digest: str
-    folder: Path
-    created: str  # wall time, for people
-    note: str
-    include: tuple[str, ...]
-    git: dict[str, Any] | None  # "commit", and "dirty": true, false or null for unknown
-    manifest: Manifest = field(repr=False)
-
-    @property
-    def files(self) -> Path:
-        """The folder with the files."""
-        return self.folder / "files"
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-        return f"{self.number}-{self.digest[:SHORT]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What is written down with a release beside its files."""
-
-    created: str
-    note: str
-    include: tuple[str, ...]
-    git: dict[str, Any] | None = None
 
 
 class Releases:
@@ -73,15 +39,15 @@ class Releases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    # ---- look
+    # ---- read
 
     def all_of(self, app: str) -> list[Release]:
-        """Give the app's releases, newest first; what can't be read is left out."""
+        """Return the app's releases, newest first, without those that can't be read."""
         found = (release for _name, release in self._each(app) if release is not None)
         return sorted(found, key=lambda release: release.number, reverse=True)
 
     def find(self, app: str, wanted: str) -> Release:
-        """Give the release with this number, name, or begin of its digest.
+        """Return the release with this number, name, or first characters of its digest.
 
         Raises `ReleaseError` when there is none, or more than one.
         """
@@ -96,34 +62,13 @@ class Releases:
         raise ReleaseError(f"there is {what} {wanted!r} of app '{app}'", hint=f"known: {known}")
 
     def good(self, app: str) -> list[Release]:
-        """Give the releases that have proven good, the last one first."""
+        """Return the releases that have proven good, the last one first."""
         by_digest = {release.digest: release for release in reversed(self.all_of(app))}
         return [by_digest[digest] for digest in self._good_digests(app) if digest in by_digest]
 
     def faults(self, release: Release) -> list[str]:
-        """Read every file of a release and say what is not as it was written: paths, with why.
-
-        Compiled Python beside the files doesn't count. Blocks on the disk.
-        """
-        faults = []
-        for entry in release.manifest.entries:
-            path = release.files / entry.path
-            try:
-                if entry.link is not None:
-                    is_right = os.readlink(path) == entry.link
-                elif entry.is_folder:
-                    is_right = path.is_dir()
-                else:
-                    is_right = atomic_file.hash_file(path) == entry.sha256
-            except OSError as error:
-                faults.append(f"{entry.path}: {error.strerror}")
-            else:
-                if not is_right:
-                    faults.append(f"{entry.path}: is not what was kept")
-        wanted = {entry.path for entry in release.manifest.entries}
-        return faults + [
-            f"{path}: was added" for path in _files(release.files) if path not in wanted
-        ]
+        """Return what is not as it was kept: paths, with why. Reads every file of the release."""
+        return release_files.faults(release.files, release.manifest)
 
     # ---- change
 
@@ -139,15 +84,15 @@ class Releases:
     ) -> tuple[Release, bool]:
         """Copy the files of ``manifest`` below ``root``, unless that digest is there already.
 
-        Gives the release and whether it was written. ``is_unchanged`` is asked at the end whether
-        the files are still the same. The newest `KEPT` stay, and beyond these the last good one
-        and the folders ``in_use``. Raises `ReleaseError`, and leaves nothing behind then.
+        Return the release and whether it was written. ``is_unchanged`` is called at the end: are
+        the files still the same? The newest `KEPT` stay, and beyond these the last good one and
+        the folders ``in_use``. Raises `ReleaseError`, and leaves nothing behind then.
         """
         for release in self.all_of(app):
             if release.digest == manifest.digest:
                 if not self.faults(release):
                     return release, False
-                self.set_aside(app, release.folder, in_use=in_use)  # what the card has lost
+                self.set_aside(app, release.folder, in_use=in_use)  # damaged on the card
         try:
             release = self._write(app, root, manifest, about, is_unchanged)
             self._prune(app, in_use)
@@ -156,7 +101,7 @@ class Releases:
         return release, True
 
     def mark_good(self, app: str, digest: str) -> None:
-        """Remember that a release has proven good, as the last one; raises `ReleaseError`."""
+        """Record that a release has proven good, as the last one; raises `ReleaseError`."""
         before = self._good_digests(app)
         after = [digest, *(d for d in before if d != digest)][:KEPT]
         if after == before:
@@ -168,7 +113,7 @@ class Releases:
             raise _cannot_keep(app, error) from error
 
     def set_aside(self, app: str, folder: Path, *, in_use: Collection[Path] = ()) -> None:
-        """Take what isn't a sound release out of the way, if that can be done."""
+        """Rename what isn't a sound release, so that it doesn't count, if that can be done."""
         for number in range(1000):
             target = folder.with_name(f"{folder.name}{_BAD}-{number}")
             if target.exists():
@@ -182,11 +127,11 @@ class Releases:
                 atomic_file.remove(old)
 
     def tidy(self) -> list[str]:
-        """Remove what was left half done, and set aside what is no release; say what it was.
+        """Remove what was left unfinished, set aside what is no release, and return what it was.
 
-        To be called when nobody else writes: at the start.
+        Call it when nobody else writes: at the start.
         """
-        said = []
+        found = []
         for app in _apps(self._folder):
             for path in self._names(app):
                 if path.name.startswith(atomic_file.TEMPORARY):
@@ -195,8 +140,8 @@ class Releases:
             for path, release in list(self._each(app)):
                 if release is None:
                     self.set_aside(app, path)
-                    said.append(f"{app}/{path.name} is no complete release: it was set aside")
-        return said
+                    found.append(f"{app}/{path.name} is no complete release: it was set aside")
+        return found
 
     def copy_out(self, release: Release, folder: Path) -> None:
         """Copy the files of a release into the empty ``folder``.
@@ -204,8 +149,8 @@ class Releases:
         Raises `ReleaseError` when one of them is not as it was kept, or can't be written.
         """
         try:
-            _copy(release.files, release.manifest, folder)
-        except _Changed as error:
+            release_files.copy_files(release.files, release.manifest, folder)
+        except FileChanged as error:
             raise ReleaseError(
                 f"cannot use release {release.name} of app '{release.app}': {error} is damaged",
                 hint=f"choose another one: flask-supervisor releases {release.app}",
@@ -214,7 +159,7 @@ class Releases:
             why = f"{error.filename}: {error.strerror}"
             raise ReleaseError(f"cannot use release {release.name}: {why}") from error
 
-    # ---- how
+    # ---- below
 
     def _names(self, app: str) -> list[Path]:
         try:
@@ -223,12 +168,12 @@ class Releases:
             return []
 
     def _each(self, app: str) -> Iterator[tuple[Path, Release | None]]:
-        """Give what looks like a release by its name, with None for what can't be read."""
+        """Yield what has the name of a release, with None for what can't be read."""
         for path in self._names(app):
             if path.name.startswith(".") or path.name == _GOOD or _BAD in path.name:
                 continue
             try:
-                yield path, _read(app, path)
+                yield path, read_release(app, path)
             except (OSError, BadManifest):
                 yield path, None
 
@@ -237,7 +182,7 @@ class Releases:
             document = json.loads((self._folder / app / _GOOD).read_bytes())
             return [digest for digest in document["good"] if isinstance(digest, str)]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            return []  # garbage, or nothing has proven good yet
+            return []  # damaged, or nothing has proven good yet
 
     def _next_number(self, app: str) -> int:
         numbers = [_NUMBERED.match(path.name) for path in self._names(app)]
@@ -254,28 +199,28 @@ class Releases:
         parent = self._folder / app
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = self._next_number(app)
-        name = f"{number:06}-{manifest.digest[:SHORT]}"
+        name = folder_name(number, manifest)
         temporary = parent / f"{atomic_file.TEMPORARY}{name}"
         atomic_file.remove(temporary)
         try:
             temporary.mkdir(mode=0o700)
-            (temporary / "files").mkdir(mode=0o755)
-            _copy(root, manifest, temporary / "files")
+            (temporary / FILES).mkdir(mode=0o755)
+            release_files.copy_files(root, manifest, temporary / FILES)
             _insist(is_unchanged)
-            _write_manifest(temporary / "manifest.json", app, number, manifest, about)
+            write_manifest(temporary, app, number, manifest, about)
             atomic_file.sync_file_system(temporary)
             temporary.rename(parent / name)
             atomic_file.sync_folder(parent)
-        except _Changed as error:
+        except FileChanged as error:
             _discard(temporary)
             raise ReleaseError(
                 f"cannot keep a release of app '{app}': {error} changed meanwhile",
-                hint="it is tried again when the app has been started with the files as they are",
+                hint="it is tried again after the app has started with the files as they are",
             ) from error
         except BaseException:
             _discard(temporary)
             raise
-        return _read(app, parent / name)
+        return read_release(app, parent / name)
 
     def _prune(self, app: str, in_use: Collection[Path]) -> None:
         """Remove the oldest releases beyond `KEPT`."""
@@ -283,102 +228,18 @@ class Releases:
         for release in self.all_of(app)[KEPT:]:
             if release.folder not in kept:
                 going = release.folder.with_name(f"{atomic_file.TEMPORARY}{release.folder.name}")
-                release.folder.rename(going)  # first: a release that is half gone is none
+                release.folder.rename(going)  # first: a partly removed release is none
                 atomic_file.remove(going)
-
-
-class _Changed(Exception):
-    """A file isn't what it was when it was looked at first; the text names it."""
 
 
 def _insist(is_unchanged: Callable[[], bool]) -> None:
     if not is_unchanged():
-        raise _Changed("one of its files")
-
-
-def _copy(root: Path, manifest: Manifest, target: Path) -> None:
-    """Copy what the manifest names; raises `_Changed` for a file with other content."""
-    for entry in manifest.entries:
-        path = target / entry.path
-        if entry.is_folder:
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if entry.link is not None:
-            path.symlink_to(entry.link)
-            continue
-        try:
-            sha256 = atomic_file.copy_file(root / entry.path, path, mode=entry.mode & 0o777 | 0o600)
-        except FileNotFoundError as error:
-            raise _Changed(entry.path) from error
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EINVAL):  # a link or a pipe by now
-                raise _Changed(entry.path) from error
-            raise
-        if sha256 != entry.sha256:
-            raise _Changed(entry.path)
+        raise FileChanged("one of its files")
 
 
 def _discard(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # `tidy` takes care of it
+    with contextlib.suppress(OSError):  # `tidy` removes it
         atomic_file.remove(folder)
-
-
-def _write_manifest(path: Path, app: str, number: int, manifest: Manifest, about: About) -> None:
-    document = {
-        "format": _FORMAT,
-        "app": app,
-        "number": number,
-        "digest": manifest.digest,
-        "created": about.created,
-        "note": about.note,
-        "include": list(about.include),
-        "git": about.git,
-        "files": manifest.to_json(),
-    }
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
-
-
-def _read(app: str, folder: Path) -> Release:
-    """Read the manifest of a release; raises OSError or `BadManifest`."""
-    named = _NAME.fullmatch(folder.name)
-    if named is None:
-        raise BadManifest("it has no name of a release")
-    try:
-        document = json.loads((folder / "manifest.json").read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BadManifest("its manifest is no JSON") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise BadManifest("its manifest has another format")
-    manifest = Manifest.from_json(document.get("files"))
-    digest, include = manifest.digest, document.get("include")
-    if digest != document.get("digest") or digest[:SHORT] != named[2]:
-        raise BadManifest("its manifest is damaged")
-    if not isinstance(include, list) or not all(isinstance(entry, str) for entry in include):
-        raise BadManifest("its manifest is damaged")
-    if not (folder / "files").is_dir():
-        raise BadManifest("its files are missing")
-    git = document.get("git")
-    return Release(
-        app=app,
-        number=int(named[1]),
-        digest=digest,
-        folder=folder,
-        created=str(document.get("created")),
-        note=str(document.get("note")),
-        include=tuple(include),
-        git=git if isinstance(git, dict) else None,
-        manifest=manifest,
-    )
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """Give the paths of all files and links below a folder, compiled Python left out."""
-    for parent, folders, names in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in (*names, *links):
-            yield os.path.relpath(os.path.join(parent, name), folder)
 
 
 def _apps(folder: Path) -> list[str]:

@@ -1,38 +1,34 @@
 """Puts a new version of an app's files in place, so that a power cut leaves the old or the new one.
 
-All happens by renames between the app's folder and a work folder in it (``new/``, ``old/``,
+A swap consists of renames between the app's folder and a work folder in it (``new/``, ``old/``,
 ``journal.json``), hence on one file system. While the journal is there, `recover` and `undo` put
-the old version back; removing it is what makes the new one final. Each move can be told from what
-lies where, so both may be interrupted anywhere and called again.
-
-Only files of the two versions are moved. A folder is moved as a whole when nothing else lies in
-it; otherwise what else lies there, like a database, stays and its files are moved one by one.
+the old version back; removing it makes the new one final. What lies where shows how far a move
+got, so both may be interrupted anywhere and called again. Only files of the two versions are moved.
 """
 
 import contextlib
-import json
 import os
-import stat
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from supervisor.files import atomic_file
-from supervisor.source.manifest import is_safe_path
+from supervisor.releases.swap_journal import (
+    Journal,
+    Move,
+    SwapError,
+    cannot,
+    is_under_way,
+    read_journal,
+    remove_journal,
+    write_journal,
+)
+from supervisor.releases.swap_plan import CACHE, is_folder, missing_folders, plan
 from supervisor.values.constants import SWAP_FOLDER
-from supervisor.values.errors import SupervisorError
 
 WORK = SWAP_FOLDER
-_JOURNAL = "journal.json"
-_CACHE = "__pycache__"
 
 Hook = Callable[[str], None]
-
-
-class SwapError(SupervisorError):
-    """The files can't be put in place; the old ones are there."""
 
 
 class Recovered(StrEnum):
@@ -43,44 +39,24 @@ class Recovered(StrEnum):
     UNDONE = "undone"  # a swap was under way: the old version is back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One file or folder that changes places; ``old`` and ``new`` say in which version it is."""
-
-    path: str
-    old: bool
-    new: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Journal:
-    """The plan of a swap; ``staged`` is where the new version lies in the work folder."""
-
-    staged: str
-    moves: tuple[Move, ...]
-    made: tuple[str, ...]  # folders that the swap creates, outer ones first
-    old_paths: tuple[str, ...]
-    new_paths: tuple[str, ...]
-
-
 def _nothing(_step: str) -> None:
-    """Be the hook of whoever wants to hear of no step."""
+    """Do nothing after a step."""
 
 
 def prepare(root: Path) -> Path:
-    """Give an empty folder to put the new version into; raises `SwapError`.
+    """Return an empty folder for the new version; raises `SwapError` while a swap is under way.
 
-    What a swap before has left there is removed; one that is under way is refused.
+    Removes what an earlier swap left there.
     """
     work = root / WORK
-    if (work / _JOURNAL).exists():
+    if is_under_way(work):
         raise SwapError("another deploy is under way", hint="see: flask-supervisor status")
     try:
         atomic_file.remove(work)
         work.mkdir(mode=0o700)
         (work / "new").mkdir(mode=0o755)
     except OSError as error:
-        raise _cannot("prepare the deploy", root, error) from error
+        raise cannot("prepare the deploy", root, error) from error
     return work / "new"
 
 
@@ -95,20 +71,20 @@ def begin(
 ) -> None:
     """Put the files ``new_paths`` of ``staged`` in the places of ``old_paths`` below ``root``.
 
-    ``staged`` lies in the folder that `prepare` gave, and loses what isn't in ``new_paths``.
-    ``include`` are the entries below ``root`` where both lie. Afterwards `commit` or `undo` is to
-    be called. ``hook`` is called with the name of each step after it. Raises `SwapError` when it
-    couldn't be done; the old version is in place then.
+    ``staged`` lies in the folder that `prepare` returned, and loses what isn't in ``new_paths``.
+    ``include`` are the entries below ``root`` where both lie. Call `commit` or `undo` afterwards.
+    ``hook`` is called with the name of each step after it. Raises `SwapError` when it couldn't be
+    done; the old version is in place then.
     """
     work = root / WORK
     try:
         _strip(staged, "", set(new_paths))
         _give_to_owner(root, staged)
-        moves = _plan(root, staged, include, set(old_paths), set(new_paths))
-        journal = _Journal(
+        moves = plan(root, staged, include, set(old_paths), set(new_paths))
+        journal = Journal(
             staged=str(staged.relative_to(work)),
             moves=tuple(moves),
-            made=tuple(_missing_folders(root, moves)),
+            made=tuple(missing_folders(root, moves)),
             old_paths=tuple(old_paths),
             new_paths=tuple(new_paths),
         )
@@ -116,38 +92,38 @@ def begin(
             (work / "old" / move.path).parent.mkdir(parents=True, exist_ok=True)
         atomic_file.sync_file_system(work)
         hook("staged")
-        atomic_file.write_whole(work / _JOURNAL, json.dumps(asdict(journal)).encode())
+        write_journal(work, journal)
         hook("journal")
     except (OSError, SwapError) as error:
         with contextlib.suppress(OSError):  # `recover` removes it
             atomic_file.remove(work)
         if isinstance(error, SwapError):
             raise
-        raise _cannot("put the new version in place", root, error) from error
+        raise cannot("put the new version in place", root, error) from error
     try:
         _move_in(root, work, journal, hook)
     except OSError as error:
         undo(root, hook=hook)
-        raise _cannot("put the new version in place", root, error) from error
+        raise cannot("put the new version in place", root, error) from error
 
 
 def commit(root: Path, *, hook: Hook = _nothing) -> None:
     """Make the new version final and remove the old one; raises `SwapError`."""
     work = root / WORK
-    journal = _read(work)
+    journal = read_journal(work)
     try:
         _bring_over(work / "old", set(journal.old_paths), root)
         atomic_file.sync_file_system(root)
         hook("kept")
         _finish(work, hook)
     except OSError as error:
-        raise _cannot("finish the deploy", root, error) from error
+        raise cannot("finish the deploy", root, error) from error
 
 
 def undo(root: Path, *, hook: Hook = _nothing) -> None:
-    """Put the old version back, from wherever a swap has got to; raises `SwapError`."""
+    """Put the old version back, however far a swap got; raises `SwapError`."""
     work = root / WORK
-    journal = _read(work)
+    journal = read_journal(work)
     staged = work / journal.staged
     try:
         for move in reversed(journal.moves):
@@ -155,104 +131,31 @@ def undo(root: Path, *, hook: Hook = _nothing) -> None:
         _bring_over(staged, set(journal.new_paths), root)
         for folder in reversed(journal.made):
             _remove_if_empty(root / folder)
-        _forget_compiled(root, journal.moves)
+        _remove_compiled(root, journal.moves)
         hook("back")
         atomic_file.sync_file_system(root)
         hook("back synced")
         _finish(work, hook)
     except OSError as error:
-        raise _cannot("put the old version back", root, error) from error
+        raise cannot("put the old version back", root, error) from error
 
 
 def recover(root: Path, *, hook: Hook = _nothing) -> Recovered:
-    """Bring a folder in order after whatever ended a swap there; raises `SwapError`."""
+    """Undo a swap that was interrupted in ``root``, or remove what it left; raises `SwapError`."""
     work = root / WORK
     if not os.path.lexists(work):
         return Recovered.NOTHING
-    if (work / _JOURNAL).exists():
+    if is_under_way(work):
         undo(root, hook=hook)
         return Recovered.UNDONE
     try:
         atomic_file.remove(work)
     except OSError as error:
-        raise _cannot("remove what a deploy has left", root, error) from error
+        raise cannot("remove what a deploy has left", root, error) from error
     return Recovered.SCRAP
 
 
-# ---- the plan
-
-
-def _plan(
-    root: Path, staged: Path, include: Iterable[str], old_paths: set[str], new_paths: set[str]
-) -> list[Move]:
-    wanted = {part for path in old_paths | new_paths for part in _upwards(path)}
-    moves: list[Move] = []
-
-    def visit(path: str) -> None:
-        live, new = root / path, staged / path
-        _check_place(root, path)
-        foreign = _foreign(live, path, old_paths) if _is_folder(live) else None
-        if foreign is None:
-            moves.append(Move(path=path, old=os.path.lexists(live), new=os.path.lexists(new)))
-            return
-        if os.path.lexists(new) and not _is_folder(new):
-            raise SwapError(
-                f"cannot put the file {path} in place: it is a folder now, which holds {foreign}"
-            )
-        names = {*os.listdir(live), *(os.listdir(new) if _is_folder(new) else ())}
-        for name in sorted(names):
-            if f"{path}/{name}" in wanted:
-                visit(f"{path}/{name}")
-
-    for entry in sorted(set(include)):
-        if entry in wanted:
-            visit(entry)
-    return moves
-
-
-def _upwards(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
-
-
-def _check_place(root: Path, path: str) -> None:
-    """Refuse what a rename would not, or should not, reach."""
-    parent = (root / path).parent
-    if Path(os.path.realpath(parent)) != Path(os.path.realpath(root), path).parent:
-        raise SwapError(
-            f"cannot replace {path}: a folder on the way to it is a link",
-            hint="let `path` be the folder where the code really is",
-        )
-    if os.path.ismount(root / path):
-        raise SwapError(f"cannot replace {path}: another file system is mounted there")
-
-
-def _foreign(folder: Path, path: str, own: set[str]) -> str | None:
-    """Give something below ``folder`` that is none of the app's files, if there is any."""
-    if os.path.ismount(folder):
-        return path
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        inner = f"{path}/{entry.name}"
-        if not entry.is_dir(follow_symlinks=False):
-            if inner not in own:
-                return inner
-        elif entry.name != _CACHE:
-            deeper = _foreign(Path(entry.path), inner, own)
-            if deeper is not None:
-                return deeper
-    return None
-
-
-def _missing_folders(root: Path, moves: Iterable[Move]) -> list[str]:
-    found = set()
-    for move in moves:
-        for folder in _upwards(move.path.rpartition("/")[0]):
-            if not (root / folder).exists():
-                found.add(folder)
-    return sorted(found)
+# ---- the staged version
 
 
 def _strip(folder: Path, path: str, wanted: set[str]) -> None:
@@ -270,7 +173,7 @@ def _strip(folder: Path, path: str, wanted: set[str]) -> None:
 
 
 def _give_to_owner(root: Path, staged: Path) -> None:
-    """Let what root puts in place belong to whom the place belongs to."""
+    """As root, give the staged files to the owner of what they replace, or of ``root``."""
     if os.geteuid() != 0:
         return
     owner = root.stat()
@@ -285,7 +188,7 @@ def _give_to_owner(root: Path, staged: Path) -> None:
 # ---- moves
 
 
-def _move_in(root: Path, work: Path, journal: _Journal, hook: Hook) -> None:
+def _move_in(root: Path, work: Path, journal: Journal, hook: Hook) -> None:
     for folder in journal.made:
         (root / folder).mkdir(mode=0o755)
         hook(f"make {folder}")
@@ -296,7 +199,7 @@ def _move_in(root: Path, work: Path, journal: _Journal, hook: Hook) -> None:
         if move.new:
             _put(work / journal.staged / move.path, root / move.path, work)
             hook(f"in {move.path}")
-    _forget_compiled(root, journal.moves)
+    _remove_compiled(root, journal.moves)
     hook("compiled")
     atomic_file.sync_file_system(root)
     hook("synced")
@@ -317,7 +220,7 @@ def _move_back(root: Path, work: Path, staged: Path, move: Move, hook: Hook) -> 
 
 
 def _put(source: Path, target: Path, work: Path) -> None:
-    """Rename; what a running app has put into the way meanwhile goes to the scrap."""
+    """Rename; what a running app created at the target meanwhile is moved to ``scrap/``."""
     try:
         source.rename(target)
     except OSError as error:
@@ -336,10 +239,10 @@ def _put(source: Path, target: Path, work: Path) -> None:
 def _bring_over(folder: Path, known: set[str], root: Path) -> None:
     """Move to the live tree what an app wrote into ``folder`` while it was moved away.
 
-    ``known`` are the files that the version consists of: they stay, and so do caches.
+    ``known`` are the files of the version: they stay, and so do caches.
     """
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name != _CACHE]
+        folders[:] = [name for name in folders if name != CACHE]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in (*files, *links):
             path = os.path.relpath(os.path.join(parent, name), folder)
@@ -349,70 +252,26 @@ def _bring_over(folder: Path, known: set[str], root: Path) -> None:
                 os.rename(os.path.join(parent, name), target)
 
 
-def _forget_compiled(root: Path, moves: Iterable[Move]) -> None:
+def _remove_compiled(root: Path, moves: Iterable[Move]) -> None:
     """Remove compiled code of single files that were moved.
 
-    Python takes it for up to date by the second and the size of the source alone, and an archive
-    may give the new version the same.
+    Python compares only the size of the source and its time in seconds, and an archive may give
+    both versions the same.
     """
     for move in moves:
         if move.path.endswith(".py"):
             source = root / move.path
-            for compiled in (source.parent / _CACHE).glob(f"{source.stem}.*.pyc"):
+            for compiled in (source.parent / CACHE).glob(f"{source.stem}.*.pyc"):
                 compiled.unlink(missing_ok=True)
 
 
 def _finish(work: Path, hook: Hook) -> None:
-    (work / _JOURNAL).unlink()
-    atomic_file.sync_folder(work)
+    remove_journal(work)
     hook("final")
     atomic_file.remove(work)
     hook("clean")
 
 
 def _remove_if_empty(folder: Path) -> None:
-    if _is_folder(folder) and not os.listdir(folder):
+    if is_folder(folder) and not os.listdir(folder):
         folder.rmdir()
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-# ---- the journal
-
-
-def _read(work: Path) -> _Journal:
-    try:
-        fields: dict[str, Any] = json.loads((work / _JOURNAL).read_bytes())
-        journal = _Journal(
-            staged=fields["staged"],
-            moves=tuple(Move(**move) for move in fields["moves"]),
-            made=tuple(fields["made"]),
-            old_paths=tuple(fields["old_paths"]),
-            new_paths=tuple(fields["new_paths"]),
-        )
-        paths = [journal.staged, *journal.made, *(move.path for move in journal.moves)]
-        is_sound = all(is_safe_path(path) for path in paths)
-    except OSError as error:
-        raise _cannot("read the journal of the deploy", work.parent, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        is_sound = False
-    if not is_sound:
-        raise SwapError(
-            f"the journal of a deploy is damaged: {work / _JOURNAL}",
-            hint=f"what belongs to the old version lies in {work / 'old'}; then remove {work}",
-        )
-    return journal
-
-
-def _cannot(what: str, root: Path, error: OSError) -> SwapError:
-    where = error.filename2 or error.filename
-    place = f" ({os.path.relpath(where, root)})" if isinstance(where, str) else ""
-    return SwapError(
-        f"cannot {what}: {error.strerror}{place}",
-        hint=f"{root} has to be writable, with enough space left",
-    )

@@ -1,5 +1,5 @@
-"""HTTP: waitress, extended by limits, an own loop, a drain and metrics.
+"""HTTP: waitress, extended by a loop, a drain, limits and metrics of our own.
 
-May use `values`. Start with `server.Server`. Runs in workers, so it needs the standard library and
-waitress alone.
+May use `values`. Start with `server.Server`. It runs in workers, so it needs the standard library
+and waitress alone.
 """

@@ -1,4 +1,4 @@
-"""The listeners of waitress, with clocks, limits and threads of our own."""
+"""Waitress's listeners, with clocks, limits and threads of our own."""
 
 import errno
 import logging
@@ -10,107 +10,108 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
-from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import FullHouse
+from supervisor.server.connection import Counters, ServerChannel
+from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
 from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
 
-_REST_S = 1.0  # after an accept that failed for lack of open files: the next would fail too
+_ACCEPT_PAUSE_S = 1.0  # after an accept failed because too many files are open
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Listening:
-    """What both kinds of listeners have in common; mixed into waitress's servers."""
+    """What TCP and Unix listeners share; mixed into waitress's servers."""
 
     channel_class = ServerChannel
     draining = False
     paused = False
-    full = False  # at its own limit of connections, and none of them is idle
-    settled = False  # see `polling`: `accepting` is set from outside
+    full = False  # at its own limit of connections, none of which is idle
+    settled = False  # see `poll`: other code sets `accepting`
     # set by `listen_on`
     name: str
-    tally: Tally
+    counters: Counters
     pool: Pool
     connections_max: int | None  # of this listener alone
-    make_room: Callable[[], None]
+    evict_idle: Callable[[], None]
     has_room: Callable[["Listening"], bool]
     wake: Callable[[], None]
-    # given by waitress
+    # set by waitress
     accepting: bool
     active_channels: dict[int, ServerChannel]
     adj: Adjustments
     _cleanup_at = 0.0
-    _rests_until = 0.0
+    _accepts_after = 0.0
 
     def tend(self, now: float) -> float | None:
-        """Do what is due; gives the seconds after which something is due again, or None."""
+        """Close idle connections, resize the pool; return the seconds to the next time, or None."""
         if now >= self._cleanup_at:
             self._cleanup_at = now + self.adj.cleanup_interval
             for channel in self.channels():
                 if not channel.requests and channel.waits_since < now - self.adj.channel_timeout:
-                    channel.let_go()
+                    channel.close_soon()
         wait_s = self.pool.tend(now)
-        if self._rests_until > now:
-            return min(wait_s or _REST_S, self._rests_until - now)
+        if self._accepts_after > now:
+            return min(wait_s or _ACCEPT_PAUSE_S, self._accepts_after - now)
         return wait_s
 
     def readable(self) -> bool:
-        """Say whether to accept the next connection; else the kernel keeps it."""
+        """Return whether to accept the next connection; else it waits in the kernel's queue."""
         return (
             self.accepting
             and not (self.paused or self.full)
             and self.has_room(self)
-            and (not self._rests_until or time.monotonic() >= self._rests_until)
+            and (not self._accepts_after or time.monotonic() >= self._accepts_after)
         )
 
     def handle_accept(self) -> None:
         """Accept a connection."""
         super().handle_accept()  # type: ignore[misc]  # of the waitress server this is mixed into
-        self.make_room()
+        self.evict_idle()
 
     def accept(self) -> Any:
-        """Give the next connection, or None."""
+        """Return the next connection and its address, or None."""
         try:
             return super().accept()  # type: ignore[misc]
         except OSError as error:
-            if error.errno == errno.EINVAL:  # shut down: see `handle_close`
+            if error.errno == errno.EINVAL:  # the main process has shut it down
                 return None
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            self._rests_until = time.monotonic() + _REST_S
+            self._accepts_after = time.monotonic() + _ACCEPT_PAUSE_S
             logging.getLogger("waitress").warning(
-                "cannot accept a connection: too many open files; trying again in %g s", _REST_S
+                "cannot accept a connection: too many open files; trying again in %g s",
+                _ACCEPT_PAUSE_S,
             )
             return None
 
     def handle_close(self) -> None:
-        """Accept nobody more: the listener's owner has shut it down, see `listeners.shut_down`."""
+        """Stop accepting: the owner of the listener has shut it down (`listeners.shut_down`)."""
         self.accepting = False
 
     def add_task(self, channel: ServerChannel) -> None:
-        """Let the first request of ``channel`` be answered, or turned away in a full house."""
-        if channel.full_house is not None:
-            channel.requests[0].error = channel.full_house
+        """Queue the first request of ``channel`` for a thread; reject it when overloaded."""
+        if channel.overloaded is not None:
+            channel.requests[0].error = channel.overloaded
             return
-        channel.queued_at, channel.queued_behind = time.monotonic(), self.tally.total
+        channel.queued_at, channel.queued_behind = time.monotonic(), self.counters.total
         self.pool.add_task(channel)
 
-    def full_house(self, now: float) -> FullHouse | None:
-        """Say why a new request should be turned away, or None if it should not."""
-        return self.pool.full_house(now)
+    def overloaded(self, now: float) -> Overloaded | None:
+        """Return why a new request has to be rejected, or None if it doesn't."""
+        return self.pool.overloaded(now)
 
     def pull_trigger(self) -> None:
-        """Make the loop turn soon; callable from any thread and from a signal handler."""
+        """Wake the loop; callable from any thread and from a signal handler."""
         self.wake()
 
     def channels(self) -> list[ServerChannel]:
-        """Give the open connections."""
+        """Return the open connections."""
         return list(self.active_channels.values())
 
     def metrics(self, now: float) -> Metrics:
-        """Give the metrics of this listener; callable from any thread."""
+        """Return the metrics of this listener; callable from any thread."""
         return self.pool.metrics(now, connections=len(self.active_channels))
 
 
@@ -133,9 +134,9 @@ def listen_on(
     options: Mapping[str, Any],
     wake: Callable[[], None],
 ) -> Listening:
-    """Put ``listener`` into the map, with a pool of its own; ``options`` are waitress's."""
-    tally = Tally()
-    pool = Pool(name=name, threads=threads, max_threads=max_threads, tally=tally)
+    """Add ``listener`` to the map, with a thread pool of its own; ``options`` are waitress's."""
+    counters = Counters()
+    pool = Pool(name=name, threads=threads, max_threads=max_threads, counters=counters)
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
     server: Any = kind(
         app,
@@ -146,7 +147,7 @@ def listen_on(
         sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
         bind_socket=False,
     )
-    server.trigger.close()  # `wake` does it for all listeners, with fewer descriptors and calls
-    server.name, server.tally, server.pool, server.wake = name, tally, pool, wake
+    server.trigger.close()  # `wake` serves all listeners with one descriptor
+    server.name, server.counters, server.pool, server.wake = name, counters, pool, wake
     server.connections_max = options.get("connection_limit")
     return server  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""A connection of waitress, and the answering of its requests: when it is busy, and what counts.
+"""Waitress's connections and tasks: when a connection is busy, and what is counted.
 
-Accounting sits in the tasks, where the status is known and the answer ends; as a WSGI middleware
-it would cost several times as much.
+Requests are counted in the tasks, where the status is known and the answer ends; a WSGI middleware
+would cost several times as much.
 """
 
 import threading
@@ -11,23 +11,23 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
-from supervisor.server.overload import FullHouse
+from supervisor.server.overload import Overloaded
 from supervisor.values.metrics import CLASSES, LATENCY_BOUNDS_MS, bucket
 
-_JOINED_MAX = 64 * 1024  # beyond, copying costs more than a packet more
+_JOINED_MAX = 64 * 1024  # bytes; copying a larger body costs more than another packet
 
 
-class Tally:
-    """Counts the answers of one listener; used by all its threads."""
+class Counters:
+    """Counts the answers of one listener; all its threads use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes = [0] * len(CLASSES)
         self._latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
         self._latency_sum_s = 0.0
-        self.turned_away = 0  # those 503s
-        self.total = 0  # answers, but for the 503s of a full house
-        self.serving: dict[object, float] = {}  # by thread: since when its request is complete
+        self.rejected_count = 0  # answers 503 because the server was overloaded
+        self.total = 0  # all other answers
+        self.serving: dict[object, float] = {}  # by request in a thread: when it was complete
 
     def answered(self, status: str, latency_s: float) -> None:
         """Count an answer."""
@@ -40,36 +40,36 @@ class Tally:
             self.total += 1
 
     def rejected(self) -> None:
-        """Count the 503 of a full house."""
+        """Count a request that was rejected because the server is overloaded."""
         with self._lock:
             self._classes[4] += 1
-            self.turned_away += 1
+            self.rejected_count += 1
 
     @property
     def oldest(self) -> float | None:
-        """Since when the oldest of the requests being answered is complete; monotonic seconds."""
+        """When the oldest request in a thread was complete, in monotonic seconds; None without."""
         return min(list(self.serving.values()), default=None)
 
     def counted(self) -> dict[str, Any]:
-        """Give the counters of `metrics.Metrics`."""
+        """Return the counters of `metrics.Metrics`."""
         with self._lock:
             return {
                 "total": sum(self._classes),
                 "by_class": dict(zip(CLASSES, self._classes, strict=True)),
-                "rejected": self.turned_away,
+                "rejected": self.rejected_count,
                 "latency": tuple(self._latency),
                 "latency_sum_s": self._latency_sum_s,
             }
 
 
 def _class_index(status: str) -> int:
-    """Give the index of a status line's class; what is no status is the app's failure."""
+    """Return the index of a status line's class; an invalid status counts as 5xx."""
     index = ord(status[0]) - ord("1") if status else -1
     return index if 0 <= index < len(CLASSES) else 4
 
 
 class _CountedTask(Task):
-    """Counts what it answers; mixed into waitress's tasks."""
+    """Counts its answer; mixed into waitress's tasks."""
 
     channel: "ServerChannel"
     wrote_header: bool
@@ -77,26 +77,26 @@ class _CountedTask(Task):
 
     def service(self) -> None:
         channel = self.channel
-        tally: Tally = channel.server.tally
-        since = channel.heard_at
+        counters: Counters = channel.server.counters
+        since = channel.received_at
         try:
             super().service()
         except ClientDisconnected:
-            tally.answered(self.status, time.monotonic() - since)
+            counters.answered(self.status, time.monotonic() - since)
             raise
         except Exception:
             if self.wrote_header:  # else waitress answers with 500, and that is counted
-                tally.answered("500", time.monotonic() - since)
+                counters.answered("500", time.monotonic() - since)
             raise
         else:
-            tally.answered(self.status, time.monotonic() - since)
+            counters.answered(self.status, time.monotonic() - since)
 
 
 class _AppTask(_CountedTask, WSGITask):
-    """Answers one request by the app."""
+    """Answers one request by calling the app."""
 
     def build_response_header(self) -> bytes:
-        """Say ``Connection: close`` with the last answer of a drain."""
+        """Return the header; the last answer of a drain says ``Connection: close``."""
         channel = self.channel
         if channel.closes_always or (channel.server.draining and len(channel.requests) <= 1):
             self.request.headers["CONNECTION"] = "close"
@@ -104,7 +104,7 @@ class _AppTask(_CountedTask, WSGITask):
         return header
 
     def write(self, data: bytes) -> None:
-        """Send ``data``; the header goes with the first of it, in one packet and one call."""
+        """Send ``data``; the header is sent with its first part, in one packet and one call."""
         joined = type(data) is bytes and 0 < len(data) < _JOINED_MAX
         if self.wrote_header or not self.complete or not joined:
             super().write(data)
@@ -118,20 +118,20 @@ class _AppTask(_CountedTask, WSGITask):
 
 
 class _ErrorTask(_CountedTask, ErrorTask):
-    """Answers a request that the app isn't asked about."""
+    """Answers a request without calling the app."""
 
-    logged_write_no_body = True  # says nothing about the body that HEAD has not
+    logged_write_no_body = True  # waitress warns about the body of an answer to HEAD
 
     @property
     def has_body(self) -> bool:
-        """Whether the answer has a body; waitress forgets about HEAD here."""
+        """Whether the answer has a body; here waitress doesn't consider HEAD."""
         return bool(super().has_body) and getattr(self.request, "command", None) != "HEAD"
 
     def service(self) -> None:
-        if not isinstance(self.request.error, FullHouse):
+        if not isinstance(self.request.error, Overloaded):
             super().service()
             return
-        self.channel.server.tally.rejected()
+        self.channel.server.counters.rejected()
         Task.service(self)
 
 
@@ -140,19 +140,19 @@ class ServerChannel(HTTPChannel):
 
     task_class = _AppTask
     error_task_class = _ErrorTask
-    closes_always = False  # every answer is the last one of its connection
-    heard = False  # something has been received
-    heard_at = 0.0  # monotonic seconds; after a request is complete: since when it is
-    queued_at = 0.0  # since when it waits for a thread
-    queued_behind = 0  # how many requests of its listener were answered before
-    began_at = 0.0  # when the request that is on its way in began
-    full_house: FullHouse | None = None  # while a request is being turned away
+    closes_always = False  # after each answer
+    has_received = False
+    received_at = 0.0  # monotonic seconds of the last data; of a complete request: its end
+    queued_at = 0.0  # when its request began to wait for a thread
+    queued_behind = 0  # how many requests of its listener had been answered by then
+    began_at = 0.0  # when the first data of an incomplete request arrived
+    overloaded: Overloaded | None = None  # while a request is being rejected
     held_header = b""
     _active_at = 0.0
 
     @property
     def last_activity(self) -> float:
-        """Monotonic seconds; waitress assigns wall time, which steps."""
+        """Monotonic seconds; waitress assigns the wall time, which may be set."""
         return self._active_at
 
     @last_activity.setter
@@ -161,9 +161,9 @@ class ServerChannel(HTTPChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is on its way in, being answered, or being sent.
+        """Whether a request is being received or answered, or an answer being sent.
 
-        Only then can a thread change what the connection waits for.
+        Only then may a thread change what the connection waits for.
         """
         return bool(
             self.requests
@@ -175,9 +175,9 @@ class ServerChannel(HTTPChannel):
 
     @property
     def waits_since(self) -> float:
-        """Since when nothing has come of this connection; monotonic seconds.
+        """Since when this connection is idle; monotonic seconds.
 
-        A header that trickles in is no activity, a body is.
+        The parts of a header don't count as activity, those of a body do.
         """
         request = self.request
         if request is not None and not request.headers_finished:
@@ -186,40 +186,40 @@ class ServerChannel(HTTPChannel):
 
     @property
     def settled(self) -> bool:
-        """Whether only an event of the socket changes what to wait for, see `polling`."""
+        """Whether only an event of the socket can change what to wait for; see `poll`."""
         return not self.busy
 
-    def let_go(self) -> None:
-        """Close soon; for the thread of the loop."""
+    def close_soon(self) -> None:
+        """Close in the next round of the loop; called in the loop's thread."""
         self.will_close = True
-        self._map.look(self._fileno)
+        self._map.recheck(self._fileno)
 
     def received(self, data: bytes) -> bool:
-        """Take what came from the client; in a full house, answer a complete request at once."""
-        self.heard = True
-        self.heard_at = self._active_at
+        """Parse data from the client; when overloaded, reject a complete request at once."""
+        self.has_received = True
+        self.received_at = self._active_at
         if self.request is None:
-            self.began_at = self.heard_at
-        if not self.requests:  # no thread has to do with this connection
-            self.full_house = self.server.full_house(self.heard_at)
+            self.began_at = self.received_at
+        if not self.requests:  # no thread uses this connection
+            self.overloaded = self.server.overloaded(self.received_at)
         taken: bool = super().received(data)
-        if self.full_house is not None:
+        if self.overloaded is not None:
             if self.requests:
-                self.service()  # waits for nothing: the answer fits into the buffer
-            self.full_house = None
+                self.service()  # doesn't block: the answer fits into the buffer
+            self.overloaded = None
         return taken
 
     def service(self) -> None:
-        """Answer the first of the requests; the thread is busy until all of this is done."""
-        serving, key = self.server.tally.serving, object()  # another may have the next one soon
-        serving[key] = self.heard_at
+        """Answer the first of the requests, in a thread."""
+        serving, key = self.server.counters.serving, object()  # the next may start before the end
+        serving[key] = self.received_at
         try:
             super().service()
         finally:
             del serving[key]
 
     def write_soon(self, data: bytes) -> int:
-        """Send, with the header that was held back for it."""
+        """Send ``data``, behind the header that was held back."""
         if self.held_header:
             header, self.held_header = self.held_header, b""
             data = header + data

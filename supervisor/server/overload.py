@@ -1,15 +1,15 @@
-"""The answer of a full house: at once, and with the reason, rather than after a long wait."""
+"""The answer of an overloaded server: 503 with the reason at once, instead of a long wait."""
 
 import json
 from dataclasses import dataclass
 
-QUEUE_WAIT_MAX_S = 5.0  # a client that waits longer than this has mostly given up
+QUEUE_WAIT_MAX_S = 5.0  # most clients give up after a longer wait
 RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FullHouse:
-    """All threads are busy, and the queue doesn't move; used as the error of a waitress request."""
+class Overloaded:
+    """All threads are busy and the queue doesn't move; used as the error of a waitress request."""
 
     name: str
     threads: int
@@ -18,7 +18,7 @@ class FullHouse:
 
     @property
     def reason(self) -> str:
-        """The reason in one line, as clients get it."""
+        """The reason in one line, as clients receive it."""
         all_busy = (
             "the only thread is busy"
             if self.threads == 1
@@ -30,9 +30,9 @@ class FullHouse:
         )
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Give status, headers and body, as waitress asks of an error.
+        """Return status, headers and body: what waitress calls on an error.
 
-        The body is a problem document, RFC 9457.
+        The body is a problem document (RFC 9457).
         """
         problem = {
             "type": "about:blank",

@@ -1,8 +1,8 @@
 """A socket map for waitress's objects, and the poll over it.
 
-waitress asks every connection, at every turn, what it waits for: with 400 idle keep-alive
-clients that costs more than a request. Here only those are asked again that may have changed:
-new ones, those that just had an event, and those that are not `settled`.
+In each round of its loop waitress asks every connection what it waits for: with 400 idle keep-alive
+clients that costs more than a request. `SocketMap` asks only those that may have changed: new ones,
+those that just had an event, and those that are not `settled`.
 """
 
 import os
@@ -14,28 +14,28 @@ from waitress import wasyncore
 
 
 class Pollable(Protocol):
-    """An object in the map; waitress's dispatchers, with `settled` added."""
+    """An object in the map: a dispatcher of waitress, with `settled` added."""
 
     accepting: bool
 
     @property
     def settled(self) -> bool:
-        """Whether nothing but an event of its descriptor, or `SocketMap.look`, changes it."""
+        """Whether it changes by an event of its descriptor, or with `SocketMap.recheck`, alone."""
 
     def readable(self) -> bool:
-        """Say whether to wait until it can be read."""
+        """Return whether to wait until it can be read."""
 
     def writable(self) -> bool:
-        """Say whether to wait until it can be written."""
+        """Return whether to wait until it can be written."""
 
 
 class SocketMap(dict[int, Any]):
-    """The objects by descriptor; waitress adds and removes them as in any dict."""
+    """The objects by descriptor; waitress adds and removes them as in a dict."""
 
     def __init__(self) -> None:
         super().__init__()
         self._poll = select.poll()
-        self._flags: dict[int, int] = {}  # what is registered
+        self._flags: dict[int, int] = {}  # the events that are registered
         self._unsettled: set[int] = set()
 
     def __setitem__(self, fd: int, item: Pollable) -> None:
@@ -48,18 +48,18 @@ class SocketMap(dict[int, Any]):
             self._poll.unregister(fd)
 
     def pop(self, fd: int, default: Any = None) -> Any:
-        """Remove what is at ``fd``, as ``del`` does, and give it."""
+        """Remove the object of ``fd``, as ``del`` does, and return it."""
         item = self.get(fd, default)
         if fd in self:
             del self[fd]
         return item
 
-    def look(self, fd: int) -> None:
-        """Ask the object of ``fd`` again what it waits for."""
+    def recheck(self, fd: int) -> None:
+        """Ask the object of ``fd`` in the next round what it waits for."""
         self._unsettled.add(fd)
 
     def wait(self, timeout_s: float) -> list[tuple[int, int]]:
-        """Wait for events and give them, at the latest after ``timeout_s``."""
+        """Wait at most ``timeout_s`` for events, and return them."""
         unsettled, self._unsettled = self._unsettled, set()
         for fd in unsettled:
             item = self.get(fd)
@@ -68,7 +68,7 @@ class SocketMap(dict[int, Any]):
         return self._poll.poll(timeout_s * 1000)
 
     def _register(self, fd: int, item: Pollable) -> None:
-        # Asked first: it may settle at any time, and must then have been asked after that.
+        # `settled` is read first: an object that settles meanwhile is asked once more after that.
         if not item.settled:
             self._unsettled.add(fd)
         flags = 0
@@ -86,18 +86,18 @@ class SocketMap(dict[int, Any]):
             self._poll.unregister(fd)
 
     def handle(self, events: list[tuple[int, int]]) -> None:
-        """Let the objects act on their events."""
+        """Pass events to their objects."""
         for fd, flags in events:
             item = self.get(fd)
             if item is not None:
                 self._unsettled.add(fd)
                 wasyncore.readwrite(item, flags)
-            elif self._flags.pop(fd, 0):  # a thread closed it while it was being registered
+            elif self._flags.pop(fd, 0):  # a thread closed it during its registration
                 self._poll.unregister(fd)
 
 
 class Waker:
-    """Ends a wait from another thread or a signal handler, if there is one to end."""
+    """Wakes the loop from another thread or a signal handler, if it waits."""
 
     accepting = False
     settled = True
@@ -108,40 +108,40 @@ class Waker:
         sockets[self._fd] = self
 
     def wake(self) -> None:
-        """Make the loop turn soon; never blocks."""
+        """Wake the loop; never blocks."""
         if not self._awake:
             self._awake = True
             os.eventfd_write(self._fd, 1)
 
     def going_to_wait(self) -> None:
-        """From now on the loop has to be woken; whatever it looks at, it looks at after this."""
+        """Note that the loop is about to wait; it has to read all state after this call."""
         self._awake = False
 
     def is_awake(self) -> None:
-        """The wait is over: the loop will look at everything by itself."""
+        """Note that the wait is over: until the next one, no event is needed."""
         self._awake = True
 
     def readable(self) -> bool:
-        """Always wait for it."""
+        """Return True: always wait for it."""
         return True
 
     def writable(self) -> bool:
-        """Never write."""
+        """Return False: nothing is ever written."""
         return False
 
     def handle_read_event(self) -> None:
-        """Take note of having been woken."""
+        """Reset the eventfd."""
         os.eventfd_read(self._fd)
 
     handle_close = handle_expt_event = handle_read_event
 
     def handle_error(self) -> None:
-        """Raise what waitress is handling: without a waker nothing works."""
+        """Raise the exception that waitress caught: without a waker the loop would hang."""
         raise
 
 
 class Watched:
-    """An entry of the map for a descriptor that isn't a connection."""
+    """An entry of the map for a descriptor that is no connection."""
 
     accepting = False
     settled = True
@@ -150,22 +150,22 @@ class Watched:
         self._callback = readable
 
     def readable(self) -> bool:
-        """Always wait for it."""
+        """Return True: always wait for it."""
         return True
 
     def writable(self) -> bool:
-        """Never write."""
+        """Return False: nothing is ever written."""
         return False
 
     def handle_read_event(self) -> None:
-        """Call what was asked for."""
+        """Call the callback."""
         self._callback()
 
-    handle_close = handle_read_event  # a hang-up is found by reading
+    handle_close = handle_read_event  # the callback finds a hang-up when it reads
 
     def handle_expt_event(self) -> None:
         """Ignore out-of-band data: these descriptors have none."""
 
     def handle_error(self) -> None:
-        """Raise what waitress is handling: a worker that can't hear is of no use."""
+        """Raise the exception that waitress caught: without its channel a worker has to end."""
         raise

@@ -1,16 +1,16 @@
-"""Serves WSGI apps on inherited listeners: waitress, with a drain and clocks of our own.
+"""Serves WSGI apps on inherited listeners: waitress, with a drain, limits and clocks of our own.
 
-waitress parses, queues and answers; this module and its parts add what it lacks for being
-replaced while clients are connected, and for being left alone with any client:
+waitress parses requests, queues and answers them. This package adds what it lacks to be replaced
+while clients are connected, and to withstand any client:
 
-* a drain that loses nothing: requests in flight are finished, a connection that has sent
-  nothing yet gets its first answer, idle keep-alive connections are closed after a while (at
-  once loses one in eight requests of a client that paces them);
-* the monotonic clock for idle connections, since a Raspberry Pi's wall clock steps;
-* ``poll`` instead of ``select``, over what may have changed (`polling`); at the limit of
-  connections the longest idle one is closed, instead of accepting nobody;
-* threads that grow with the queue (`pool`), a quick 503 when that is not enough (`overload`);
-* metrics of it all (`answering`).
+* a drain that drops no request: requests in flight are finished, a connection without a request
+  gets its first answer, idle keep-alive connections are closed after a while (closing them at once
+  drops one in eight requests of a client that sends them at intervals);
+* the monotonic clock for idle connections, because the wall clock of a Raspberry Pi is set;
+* ``poll`` instead of ``select``, over what may have changed (`poll`); at the limit of connections
+  the longest idle one is closed, where waitress stops accepting;
+* threads that grow with the queue (`thread_pool`), and a quick 503 beyond that (`overload`);
+* metrics (`connection`).
 
 Needs the standard library and waitress alone; runs in the main thread of a worker.
 """
@@ -30,10 +30,10 @@ __all__ = ["CONNECTIONS_MAX", "Listener", "Server", "ServerChannel", "WsgiApp"]
 
 CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open files
 _OWN_FILES = 64  # open files that are no connections, beside three for each listener
-_TURN_S = 5.0  # the loop looks up at least this often; everything urgent wakes it
-_DRAIN_TURN_S = 0.02
-_CROWDED_TURN_S = 0.1
-_IDLE_MIN_S = 1.0  # a client that has just connected is about to ask: it isn't in the way
+_ROUND_S = 5.0  # the longest round of the loop; whatever is urgent wakes it
+_DRAIN_ROUND_S = 0.02
+_CROWDED_ROUND_S = 0.1
+_IDLE_MIN_S = 1.0  # a client that has just connected is about to send a request
 _NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -57,11 +57,11 @@ class Server:
         self._listeners: list[Listening] = []
         self._drain: _Drain | None = None
         self._paused = False
-        self._full = False  # at the limit of connections, and none of them is idle
-        self._crowded = False  # that, or a listener is at its own limit
+        self._full = False  # at the limit of connections, none of which is idle
+        self._crowded = False  # that, or a listener is full
         self._every_s = 0.0
-        self._beat: Callable[[float], None] | None = None
-        self._beat_at = 0.0  # monotonic seconds
+        self._heartbeat: Callable[[float], None] | None = None
+        self._heartbeat_at = 0.0  # monotonic seconds
 
     def add(
         self,
@@ -74,11 +74,10 @@ class Server:
         options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
     ) -> Listener:
-        """Serve ``app`` on ``listener``, from now on.
+        """Serve ``app`` on ``listener`` from now on.
 
-        It has threads of its own: ``threads``, growing up to ``max_threads`` (by default not at
-        all). ``options`` are those of waitress, checked already (`waitress_options`). ``name``
-        is that of its metrics.
+        It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
+        at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
         """
         server = listen_on(
             listener,
@@ -91,27 +90,27 @@ class Server:
             wake=self._waker.wake,
         )
         server.channel_class = channel_class
-        server.make_room = self._make_room
+        server.evict_idle = self._evict_idle
         server.has_room = self._has_room
         server.paused = self._paused
-        if self._drain is not None:  # it came too late
+        if self._drain is not None:  # too late for new connections
             server.accepting, server.draining = False, True
         self._listeners.append(server)
         return server
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` in the loop whenever ``fd`` can be read."""
+        """Call ``readable`` in the loop whenever ``fd`` is readable."""
         self._sockets[fd] = Watched(readable)
 
     def pause(self) -> None:
-        """Accept nobody until `resume`: who connects waits in the kernel's queue meanwhile.
+        """Accept no connections until `resume`; new ones wait in the kernel's queue.
 
-        Connections that are open are served as ever. Does nothing during a drain.
+        Open connections are served. Does nothing during a drain.
         """
         self._set_paused(True)
 
     def resume(self) -> None:
-        """Accept again."""
+        """Accept connections again."""
         self._set_paused(False)
 
     def _set_paused(self, paused: bool) -> None:
@@ -121,26 +120,26 @@ class Server:
         self.wake()
 
     def wake(self) -> None:
-        """Make the loop turn soon; callable from any thread and from a signal handler."""
+        """Wake the loop; callable from any thread and from a signal handler."""
         self._waker.wake()
 
-    def every(self, seconds: float, beat: Callable[[float], None]) -> None:
-        """Call ``beat`` in the loop with the monotonic time: at once, then every ``seconds``."""
-        self._every_s, self._beat = seconds, beat
-        self._beat_at = 0.0
+    def every(self, seconds: float, heartbeat: Callable[[float], None]) -> None:
+        """Call ``heartbeat`` in the loop with the monotonic time, at once and every ``seconds``."""
+        self._every_s, self._heartbeat = seconds, heartbeat
+        self._heartbeat_at = 0.0
 
     def metrics(self, now: float) -> dict[str, Metrics]:
-        """Give the metrics of each listener, by name; callable from any thread."""
+        """Return the metrics of each listener, by name; callable from any thread."""
         return {listener.name: listener.metrics(now) for listener in self._listeners}
 
-    def forget(self, fd: int) -> None:
-        """Watch ``fd`` no more; to be called in the loop."""
+    def unwatch(self, fd: int) -> None:
+        """Stop watching ``fd``; to be called in the loop."""
         self._sockets.pop(fd, None)
 
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
-        """Accept nothing more and let `run` return when all clients are served.
+        """Accept no more connections, and let `run` return when all requests are answered.
 
-        Requests get ``timeout_s``, idle connections ``idle_s`` seconds; a second call may only
+        Requests have ``timeout_s``, idle connections ``idle_s`` seconds; a second call can only
         shorten that. Callable from any thread and from a signal handler.
         """
         now = time.monotonic()
@@ -149,12 +148,12 @@ class Server:
         else:
             self._drain = _Drain(deadline=now + timeout_s, idle_until=now + idle_s)
             for listener in self._listeners:
-                listener.accepting = False  # it stays in the map, and in the hands of its owner
+                listener.accepting = False  # its owner closes it, not we
                 listener.draining = True
         self.wake()
 
     def run(self) -> int:
-        """Serve until a drain is over; gives the number of requests it cut off."""
+        """Serve until a drain is over; return the number of requests that it cut off."""
         while True:
             self._waker.going_to_wait()
             now = time.monotonic()
@@ -164,31 +163,31 @@ class Server:
                 if drain.is_over(channels, now):
                     return sum(1 for channel in channels if channel.requests)
             events = self._sockets.wait(
-                self._tend(now, _TURN_S if drain is None else _DRAIN_TURN_S)
+                self._tend(now, _ROUND_S if drain is None else _DRAIN_ROUND_S)
             )
             self._waker.is_awake()
             self._sockets.handle(events)
 
     def _tend(self, now: float, wait_s: float) -> float:
-        """Do what is due; gives how long to wait for events."""
-        if self._beat is not None:
-            if now >= self._beat_at:
-                self._beat_at = now + self._every_s
-                self._beat(now)
-            wait_s = min(wait_s, self._beat_at - now)
+        """Send a heartbeat and tend to the listeners, when due; return the seconds to wait."""
+        if self._heartbeat is not None:
+            if now >= self._heartbeat_at:
+                self._heartbeat_at = now + self._every_s
+                self._heartbeat(now)
+            wait_s = min(wait_s, self._heartbeat_at - now)
         for listener in self._listeners:
             due_s = listener.tend(now)
             if due_s is not None:
                 wait_s = min(wait_s, due_s)
         if self._crowded:
-            self._make_room()
-        return min(wait_s, _CROWDED_TURN_S) if self._crowded else wait_s
+            self._evict_idle()
+        return min(wait_s, _CROWDED_ROUND_S) if self._crowded else wait_s
 
     def _channels(self) -> list[ServerChannel]:
         return [channel for listener in self._listeners for channel in listener.channels()]
 
-    def _make_room(self) -> None:
-        """Close the longest idle connection when there are too many."""
+    def _evict_idle(self) -> None:
+        """Close the longest idle connection when there are too many; note whether it is full."""
         now = time.monotonic()
         self._crowded = False
         for listener in self._listeners:
@@ -205,9 +204,10 @@ class Server:
         return max(1, min(CONNECTIONS_MAX, files - _OWN_FILES - 3 * len(self._listeners)))
 
     def _has_room(self, listener: Listening) -> bool:
-        """Say whether to accept on ``listener``, when every connection is busy.
+        """Return whether to accept on ``listener``, also when every connection is busy.
 
-        Then a listener has a right to its share, so that one app's clients can't block another.
+        Each listener has its share of the connections, so that one app's clients can't block
+        another app.
         """
         if not self._full:
             return True
@@ -215,7 +215,7 @@ class Server:
 
 
 def _is_full(channels: list[ServerChannel], limit: int, now: float) -> bool:
-    """Close the longest idle of more than ``limit`` connections; say whether none could be."""
+    """Close the longest idle of more than ``limit`` connections; return whether none is idle."""
     if len(channels) < limit:
         return False
     idle = [
@@ -224,7 +224,7 @@ def _is_full(channels: list[ServerChannel], limit: int, now: float) -> bool:
         if not (channel.requests or channel.will_close or channel.waits_since > now - _IDLE_MIN_S)
     ]
     if idle and len(channels) > limit:
-        min(idle, key=lambda channel: channel.waits_since).let_go()
+        min(idle, key=lambda channel: channel.waits_since).close_soon()
     return not idle
 
 
@@ -236,7 +236,7 @@ class _Drain:
         self.idle_until = min(idle_until, deadline)
 
     def is_over(self, channels: list[ServerChannel], now: float) -> bool:
-        """Close connections that are idle for good; say whether nobody is left to serve."""
+        """Close connections whose idle time is over; return whether the drain has ended."""
         if now >= self.deadline:
             return True
         if now >= self.idle_until:

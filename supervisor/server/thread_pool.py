@@ -7,67 +7,67 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
-from supervisor.server.connection import ServerChannel, Tally
-from supervisor.server.overload import QUEUE_WAIT_MAX_S, FullHouse
-from supervisor.server.pool_size import GROW_AFTER_S, Elastic, Load, resized
+from supervisor.server.connection import Counters, ServerChannel
+from supervisor.server.overload import QUEUE_WAIT_MAX_S, Overloaded
+from supervisor.server.pool_size import GROW_AFTER_S, Load, PoolState, resized
 from supervisor.values.metrics import Metrics
 
-# A full queue is told by health, with a number; not by a log line per request.
+# Health reports the length of a queue; waitress would log a line for each request in it.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
-_CPU_LOOK_MAX_S = 1.0  # what was used longer ago says nothing about now
+_CPU_SAMPLE_MAX_S = 1.0  # an older sample says nothing about the present load
 
 
 class Pool(ThreadedTaskDispatcher):
-    """From ``threads`` to ``max_threads`` threads; its own loop calls `tend`."""
+    """A pool of ``threads`` to ``max_threads`` threads; the server's loop calls `tend`."""
 
     queue: Any  # of channels
     threads: set[int]
 
-    def __init__(self, *, name: str, threads: int, max_threads: int, tally: Tally) -> None:
+    def __init__(self, *, name: str, threads: int, max_threads: int, counters: Counters) -> None:
         super().__init__()
         self._name = name
-        self._tally = tally
-        self._elastic = Elastic(minimum=threads, maximum=max_threads)
+        self._counters = counters
+        self._state = PoolState(minimum=threads, maximum=max_threads)
         self._cpu = _CpuUse()
-        self._looked_at = float("-inf")
-        self._told_short = False
+        self._checked_at = float("-inf")
+        self._shortage_logged = False
         self._idle: tuple[tuple[int, ...], Metrics] | None = None
         self.set_thread_count(threads)
 
     @property
     def size(self) -> int:
-        """How many threads there are, without those that are about to end."""
+        """The number of threads, without those that are about to end."""
         return len(self.threads) - int(self.stop_count)
 
     def tend(self, now: float) -> float | None:
-        """Grow or shrink as needed; gives the seconds after which to do so again, or None."""
+        """Grow or shrink as needed; return the seconds to the next time, or None."""
         size, queue = self.size, len(self.queue)
-        if size <= self._elastic.minimum:  # the usual case, at every turn: spend no time on it
-            if not queue or size == self._elastic.maximum:
+        if size <= self._state.minimum:  # the usual case, in every round: it has to be cheap
+            if not queue or size == self._state.maximum:
                 return None
             if size and self.head_wait_s(now) < GROW_AFTER_S:
                 return GROW_AFTER_S
-        elif now - self._looked_at < GROW_AFTER_S:
-            return GROW_AFTER_S if queue and size < self._elastic.maximum else None
-        self._looked_at = now
+        elif now - self._checked_at < GROW_AFTER_S:
+            return GROW_AFTER_S if queue and size < self._state.maximum else None
+        self._checked_at = now
         load = self._load(now, size, queue)
-        self._elastic, wanted = resized(self._elastic, load, now)
+        self._state, wanted = resized(self._state, load, now)
         if wanted != size:
             self.set_thread_count(wanted)
-        return GROW_AFTER_S if self.queue and wanted < self._elastic.maximum else None
+        return GROW_AFTER_S if self.queue and wanted < self._state.maximum else None
 
     def _load(self, now: float, size: int, queue: int) -> Load:
         wait_s, answered, cpu_share = 0.0, 0, None
-        with contextlib.suppress(IndexError):  # a thread may be faster
+        with contextlib.suppress(IndexError):  # a thread has just emptied the queue
             head: ServerChannel = self.queue[0]
             wait_s = max(0.0, now - head.queued_at)
-            answered = self._tally.total - head.queued_behind
+            answered = self._counters.total - head.queued_behind
             if answered >= size:
                 cpu_share = self._cpu.share(now)
         return Load(
             threads=size,
-            busy=len(self._tally.serving),
+            busy=len(self._counters.serving),
             queue=queue,
             head_wait_s=wait_s,
             answered=answered,
@@ -75,78 +75,78 @@ class Pool(ThreadedTaskDispatcher):
         )
 
     def start_new_thread(self, target: Any, thread_no: int) -> None:
-        """Start a thread, if the machine has one left; else the pool stays smaller for now."""
+        """Start a thread; the pool stays smaller for now when the machine has none left."""
         try:
             super().start_new_thread(target, thread_no)
         except RuntimeError as error:
             self.threads.discard(thread_no)
             self.active_count -= 1  # waitress is about to count it
-            if not self._told_short:
-                self._told_short = True
-                self.logger.warning("cannot start a thread more: %s", error)
+            if not self._shortage_logged:
+                self._shortage_logged = True
+                self.logger.warning("cannot start another thread: %s", error)
 
     def head_wait_s(self, now: float) -> float:
-        """Give how long the first request of the queue has waited; 0 without one."""
+        """Return how long the first request of the queue has waited; 0 without one."""
         try:
             head: ServerChannel = self.queue[0]
-        except IndexError:  # a thread was faster
+        except IndexError:  # a thread has just emptied the queue
             return 0.0
         return max(0.0, now - head.queued_at)
 
-    def full_house(self, now: float) -> FullHouse | None:
-        """Say why a new request should be turned away, or None if it should not."""
-        if not self.queue or self.size < self._elastic.maximum:
+    def overloaded(self, now: float) -> Overloaded | None:
+        """Return why a new request has to be rejected, or None if it doesn't."""
+        if not self.queue or self.size < self._state.maximum:
             return None
         wait_s = self.head_wait_s(now)
         if wait_s < QUEUE_WAIT_MAX_S:
             return None
-        return FullHouse(
+        return Overloaded(
             name=self._name,
             threads=self.size,
-            oldest_s=max(0.0, now - (self._tally.oldest or now)),
+            oldest_s=max(0.0, now - (self._counters.oldest or now)),
             queue_wait_s=wait_s,
         )
 
     def metrics(self, now: float, *, connections: int) -> Metrics:
-        """Give the metrics of the listener; callable from any thread."""
-        busy, queue = len(self._tally.serving), len(self.queue)
-        key = (self.size, connections, self._tally.total, self._tally.turned_away)
+        """Return the metrics of the listener; callable from any thread."""
+        busy, queue = len(self._counters.serving), len(self.queue)
+        key = (self.size, connections, self._counters.total, self._counters.rejected_count)
         if not busy and not queue and self._idle is not None and self._idle[0] == key:
-            return self._idle[1]  # nothing has happened since
+            return self._idle[1]  # no request since then
         metrics = self._metrics(now, busy, queue, connections)
         self._idle = (key, metrics) if not metrics.in_flight else None
         return metrics
 
     def _metrics(self, now: float, busy: int, queue: int, connections: int) -> Metrics:
-        since = self._tally.oldest
+        since = self._counters.oldest
         wait_s = self.head_wait_s(now)
         ages = [now - since] if since is not None else []
         return Metrics(
             threads=self.size,
-            max_threads=self._elastic.maximum,
+            max_threads=self._state.maximum,
             busy=busy,
             queue=queue,
             queue_wait_s=wait_s,
             in_flight=busy + queue,
             oldest_s=max([*ages, wait_s] if queue else ages, default=None),
             connections=connections,
-            **self._tally.counted(),
+            **self._counters.counted(),
         )
 
 
 class _CpuUse:
-    """How much of a core this process uses, from one look to the next."""
+    """How much of a core this process uses between two samples."""
 
     def __init__(self) -> None:
         self._at = self._used_s = float("-inf")
         self._share: float | None = None
 
     def share(self, now: float) -> float | None:
-        """Give the share since the last look, or None when that was long ago."""
+        """Return the share since the last sample, or None when that is too old."""
         passed_s = now - self._at
         if passed_s >= GROW_AFTER_S:
             used_s = time.process_time()
-            recent = passed_s < _CPU_LOOK_MAX_S
+            recent = passed_s < _CPU_SAMPLE_MAX_S
             self._share = (used_s - self._used_s) / passed_s if recent else None
             self._at, self._used_s = now, used_s
         return self._share

@@ -1,15 +1,13 @@
-"""Looks at the files that make up an app: which they are, whether they changed, their hashes.
+"""Scans the files that make up an app: which they are, whether they changed, their hashes.
 
-What is no part of a release: caches, virtual environments, repositories, databases and logs, and
-whatever is neither a file nor a link. Links are never followed: a release holds the link.
-Runs in workers too, so it needs the standard library alone.
+Not part of a release: caches, virtual environments, repositories, databases, logs, and whatever
+is neither a file nor a link. Links are never followed: a release holds the link. Runs in workers
+too: it needs the standard library alone.
 """
 
 import hashlib
-import itertools
 import os
 import stat
-import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,7 @@ from supervisor.values.errors import SupervisorError
 
 FILES_MAX = 20_000
 SIZE_MAX = 100 * 1024 * 1024  # five releases of it fit onto the smallest SD card
-BESIDE = ("templates", "static")  # Flask's own names; they are read, and never imported
-_EXCLUDED = frozenset(
+EXCLUDED_NAMES = frozenset(
     {
         "__pycache__",
         "node_modules",
@@ -42,15 +39,14 @@ _EXCLUDED = frozenset(
     }
 )
 # Databases and logs change while an app runs: they are its data, whatever folder they lie in.
-_DATA = (".db", ".sqlite", ".sqlite3", "-wal", "-shm", "-journal", ".log", ".pid", ".sock")
-_COMPILED = (".pyc", ".pyo")
-_MODULES = (".py", ".so")
-_LOOKED_AT = 1000  # entries of a folder, to see whether it is a package
-_OWN = str(Path(__file__).resolve().parents[1]) + os.sep  # in a checkout, this may lie below `path`
+DATA_SUFFIXES = (
+    *(".db", ".sqlite", ".sqlite3", "-wal", "-shm", "-journal", ".log", ".pid", ".sock"),
+    *(".pyc", ".pyo"),
+)
 
 
 class TreeError(SupervisorError):
-    """The files of an app can't be made a release of."""
+    """No release can be made of the files of an app."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +68,7 @@ class TreeFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """The files below ``root`` that belong to a release; ``include`` names where they lie."""
+    """The files below ``root`` that belong to a release; ``include`` names the entries."""
 
     root: Path
     include: tuple[str, ...]
@@ -88,10 +84,10 @@ def scan(
     files_max: int = FILES_MAX,
     size_max: int = SIZE_MAX,
 ) -> Tree:
-    """Look at all that lies in the files and folders ``include`` below ``root``.
+    """Return all that lies in the files and folders ``include`` below ``root``.
 
-    What is missing is left out, and so are the folders ``skip`` (absolute paths). Raises
-    `TreeError` for what can't be read, is too much, or leads out of ``root`` at the top.
+    Leaves out what is missing, and the folders ``skip`` (absolute paths). Raises `TreeError` for
+    what can't be read, for more than the limits, and for an entry that leads out of ``root``.
     """
     root = Path(os.path.realpath(root))
     chosen = _with_link_targets(root, _outermost(include))
@@ -113,92 +109,21 @@ def scan(
 def fingerprints(
     root: Path, include: Iterable[str], *, skip: Collection[str] = ()
 ) -> dict[str, str]:
-    """Give the fingerprint of each of ``include`` that can be looked at; blocks on the disk.
+    """Return the fingerprint of each of ``include`` that can be read, as `scan` does.
 
-    The same that `scan` gives: it changes when a file is written, added, moved or removed.
+    It changes when a file is written, added, moved or removed. Blocks on the disk.
     """
     found: dict[str, str] = {}
     for entry in _outermost(include):
         try:
             found.update(scan(root, [entry], skip=skip).fingerprints)
         except TreeError:
-            continue  # whoever includes it hears why from `scan`
+            continue  # `scan` reports why
     return found
 
 
-def candidates(root: Path) -> list[str]:
-    """Give the names right below ``root`` that an import may come to need."""
-    try:
-        names = os.listdir(root)
-    except OSError:
-        return []
-    return sorted(name for name in names if _is_candidate(root, name))
-
-
-def _is_candidate(root: Path, name: str) -> bool:
-    if name in _EXCLUDED:
-        return False
-    if (root / name).is_dir():
-        return name in BESIDE or (name.isidentifier() and _has_modules(root / name, 2))
-    return name.endswith(_MODULES) and name.partition(".")[0].isidentifier()
-
-
-def _has_modules(folder: Path, depth: int) -> bool:
-    """Say whether a folder can be a package, without reading through one full of uploads."""
-    folders = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in itertools.islice(entries, _LOOKED_AT):
-                if entry.name.endswith(_MODULES):
-                    return True
-                if depth and entry.name.isidentifier() and entry.is_dir():
-                    folders.append(Path(entry.path))
-    except OSError:
-        return True  # whoever includes it hears why it can't be read
-    return any(_has_modules(inner, depth - 1) for inner in folders)
-
-
-def newest_module() -> object:
-    """Give the module that was loaded last in this process; for `loaded_files`."""
-    return next(reversed(sys.modules.values()))
-
-
-def loaded_files(after: object = None) -> set[str]:
-    """Give the files of the modules that are loaded in this process, or since ``after`` was.
-
-    A worker shares the older ones with the main process until it so much as looks at them.
-    """
-    try:
-        modules = [
-            *itertools.takewhile(lambda one: one is not after, reversed(sys.modules.values()))
-        ]
-    except RuntimeError:  # a thread has imported something meanwhile
-        modules = list(sys.modules.values())
-    files = {getattr(module, "__file__", None) for module in modules}
-    return {file for file in files if isinstance(file, str) and file}
-
-
-def imported(root: Path, module_files: Iterable[str]) -> list[str]:
-    """Give the names right below ``root`` that the modules with these files came from.
-
-    With them the folders `BESIDE` them. For ``include`` when the configuration has none.
-    """
-    root = Path(os.path.realpath(root))
-    names = set()
-    for file in module_files:
-        real = os.path.realpath(file)
-        if real.startswith(_OWN):
-            continue
-        # a module may have been found by way of a link: to the folder, or in it
-        for path in {Path(file).absolute(), Path(real)}:
-            if path.is_relative_to(root) and path != root:
-                names.add(path.relative_to(root).parts[0])
-    found = {name for name in names if not _is_excluded(root, name)}
-    return sorted(found | {name for name in BESIDE if found and (root / name).is_dir()})
-
-
 def manifest_of(tree: Tree) -> Manifest:
-    """Read and hash every file of ``tree``; raises `TreeError` when one can't be read."""
+    """Return the manifest of ``tree``, with every file hashed; raises `TreeError`."""
     entries = []
     for file in tree.files:
         sha256 = None
@@ -226,7 +151,7 @@ def _hash(root: Path, path: str) -> str:
 
 
 def _outermost(include: Iterable[str]) -> tuple[str, ...]:
-    """Give the entries in order, without those that lie in another one."""
+    """Return the entries in order, without those that lie in another one."""
     found: list[str] = []
     for entry in sorted({os.path.normpath(entry) for entry in include}):
         if entry == ".":
@@ -237,7 +162,7 @@ def _outermost(include: Iterable[str]) -> tuple[str, ...]:
 
 
 def _with_link_targets(root: Path, include: tuple[str, ...]) -> tuple[str, ...]:
-    """Add what links among the entries lead to; raises `TreeError` for one that leads out."""
+    """Return the entries with the targets of links among them; raises `TreeError`."""
     chosen = set(include)
     for entry in include:
         real = Path(os.path.realpath(root / entry))
@@ -253,7 +178,7 @@ def _with_link_targets(root: Path, include: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _walk(root: Path, entry: str, skip: frozenset[str]) -> Iterator[TreeFile]:
-    """Give the files of one entry in order of their names; its own name is always wanted."""
+    """Yield the files of one entry by name; the entry itself is never left out for its name."""
     path = root / entry
     try:
         found = path.lstat()
@@ -278,11 +203,11 @@ def _walk_folder(root: Path, folder: str, skip: frozenset[str]) -> Iterator[Tree
     if folder and any(entry.name == "pyvenv.cfg" for entry in found):
         return  # a virtual environment
     for entry in found:
-        if entry.path not in skip and entry.name not in _EXCLUDED:
+        if entry.path not in skip and entry.name not in EXCLUDED_NAMES:
             yield from _inner(root, prefix + entry.name, entry, skip)
-    if folder and all(entry.name in _EXCLUDED for entry in found):
+    if folder and all(entry.name in EXCLUDED_NAMES for entry in found):
         status = path.lstat()
-        # without its time: that changes with every cache that comes into it
+        # without its time: that changes with every cache that is created in it
         yield TreeFile(path=folder, mode=status.st_mode, size=0, mtime_ns=0, inode=0)
 
 
@@ -291,7 +216,7 @@ def _inner(
 ) -> Iterator[TreeFile]:
     if entry.is_dir(follow_symlinks=False):
         yield from _walk_folder(root, path, skip)
-    elif not entry.name.endswith((*_DATA, *_COMPILED)):
+    elif not entry.name.endswith(DATA_SUFFIXES):
         file = _file(root, path, entry.stat(follow_symlinks=False))
         if file is not None:
             yield file
@@ -311,21 +236,13 @@ def _file(root: Path, path: str, found: os.stat_result) -> TreeFile | None:
     )
 
 
-def _is_excluded(root: Path, name: str) -> bool:
-    return (
-        name in _EXCLUDED
-        or name.endswith((*_DATA, *_COMPILED))
-        or (root / name / "pyvenv.cfg").exists()
-    )
-
-
 def _line(file: TreeFile) -> bytes:
     line = f"{file.path}\0{file.size} {file.mtime_ns} {file.inode} {file.mode} {file.link}\0"
     return line.encode("utf-8", "surrogateescape")
 
 
 def _unreadable(path: str, error: OSError) -> TreeError:
-    # a name out of the tree: relative, so that it may be shown to anybody
+    # the path is relative to the tree, so that it may be shown to anybody
     return TreeError(
         f"cannot read {path}: {error.strerror}", hint="correct its owner or mode, or set `include`"
     )

@@ -1,8 +1,8 @@
-"""Fingerprints of an app's source files, to see that they changed.
+"""Fingerprints of an app's source files, which change with the files.
 
-A worker takes one before it imports; whoever takes another later and gets a different one knows
-that the code on disk is no longer the code that was imported. Only sources and templates count:
-an app may write data and logs beside them.
+A worker takes one before it imports: a different one later means that the code on disk is no
+longer the code that was imported. Only sources and templates count: an app may write data and
+logs beside them.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ from typing import Any, Self
 from supervisor.values.records import dataclass
 
 _SOURCES = (".py", ".pyi", ".so", ".pth")
-_TEMPLATES = "templates"  # what lies in such a folder counts too: Flask keeps templates in memory
+_TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 LATELY_S = 2.0  # a file that changed within this time may change again in the same second
-ENTRIES_MAX = 20_000  # a larger tree is watched in part only: the watch must stay cheap
+ENTRIES_MAX = 20_000  # of a larger tree only so many are watched: a watch must stay cheap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What to look at: trees of sources, folders whose names count, and single files.
+    """What is watched: trees of sources, folders by the names in them, and single files.
 
-    ``skip`` are folders in the trees that are no source: where the supervisor and apps write.
+    ``skip`` are folders in the trees that hold no sources: the supervisor and apps write there.
     """
 
     trees: tuple[str, ...]
@@ -36,32 +36,32 @@ class Watch:
     skip: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON object that `from_json` reads."""
+        """Return a JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Return the watch that `to_json` wrote."""
         return cls(**{name: tuple(paths) for name, paths in fields.items()})
 
 
 def fingerprint(watch: Watch) -> str:
-    """Give a digest that changes when a watched source is written, added, moved or removed.
+    """Return a digest that changes when a watched source is written, added, moved or removed.
 
-    Blocks on the disk; missing files and folders are part of the digest.
+    Missing files and folders are part of it. Blocks on the disk.
     """
-    return look(watch)[0]
+    return read_watch(watch)[0]
 
 
 def taken(watch: Watch) -> dict[str, Any]:
-    """Give a watch with its fingerprint of now, in JSON: one of those that `differs` takes."""
+    """Return a watch with its present fingerprint, as JSON that `differs` takes."""
     return {"watch": watch.to_json(), "fingerprint": fingerprint(watch)}
 
 
-def look(watch: Watch) -> tuple[str, bool]:
-    """Give the fingerprint, and whether a watched file has changed in the last `LATELY_S`.
+def read_watch(watch: Watch) -> tuple[str, bool]:
+    """Return the fingerprint, and whether a watched file changed in the last `LATELY_S` seconds.
 
-    By the wall clock, which is what files are stamped with; what is stamped in the future counts.
+    By the wall clock, as the times of files are; a time in the future counts as a change.
     """
     digest = hashlib.blake2b(digest_size=16)
     newest_ns = 0
@@ -71,35 +71,37 @@ def look(watch: Watch) -> tuple[str, bool]:
     return digest.hexdigest(), newest_ns > time.time_ns() - LATELY_S * 1e9
 
 
-def differs(look: dict[str, Any]) -> bool:
-    """Say whether files are not what they were; blocks on the disk.
+def differs(watched: dict[str, Any]) -> bool:
+    """Return whether files changed since their fingerprints were taken; blocks on the disk.
 
-    ``look`` has, under ``watch``, a list of watches with their fingerprints.
+    ``watched`` has, under ``watch``, a list of what `taken` returned.
     """
-    return any(fingerprint(Watch.from_json(w["watch"])) != w["fingerprint"] for w in look["watch"])
+    return any(
+        fingerprint(Watch.from_json(one["watch"])) != one["fingerprint"] for one in watched["watch"]
+    )
 
 
 def stamps(watch: Watch) -> frozenset[str]:
-    """Give what the fingerprint is made of, for `touched`; blocks on the disk."""
+    """Return the lines that the fingerprint is made of, for `touched`; blocks on the disk."""
     return frozenset(line for line, _ in _lines(watch))
 
 
 def touched(before: frozenset[str], after: frozenset[str]) -> set[str]:
-    """Give the files that are different in two sets of stamps."""
+    """Return the files that differ between two sets of stamps."""
     return {line.rpartition(": ")[0] for line in before ^ after if not line.endswith("/")}
 
 
 def renewed(watches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the same watches with the fingerprints of now; blocks on the disk."""
+    """Return the same watches with their present fingerprints; blocks on the disk."""
     return [taken(Watch.from_json(one["watch"])) for one in watches]
 
 
-def changed(looks: dict[str, Any]) -> list[str]:
-    """Give the keys of all looks whose files are not what they were; blocks on the disk."""
-    return [key for key, look in looks.items() if differs(look)]
+def changed(watched: dict[str, Any]) -> list[str]:
+    """Return the keys of those whose files changed; see `differs`. Blocks on the disk."""
+    return [key for key, one in watched.items() if differs(one)]
 
 
-_Line = tuple[str, int]  # of the digest, and when its file changed: nanoseconds, wall clock
+_Line = tuple[str, int]  # of the digest, and the time of its file: nanoseconds, wall clock
 
 
 def _lines(watch: Watch) -> Iterator[_Line]:
@@ -158,10 +160,10 @@ def _names(folder: str) -> list[str]:
 
 
 def beyond_tree(tree: Path, search_path: Iterable[str], module_files: Iterable[str]) -> Watch:
-    """Give what an import also depends on outside of ``tree``.
+    """Return a watch of what an import depends on outside of ``tree``.
 
-    The folders of ``search_path`` by their names (so that installing a package is seen), and the
-    files of modules from elsewhere, the standard library left out.
+    That is the folders of ``search_path`` by the names in them (so that an installation counts as
+    a change), and the files of other modules but those of the standard library.
     """
     inside = str(tree) + os.sep
     library = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}

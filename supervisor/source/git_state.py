@@ -1,99 +1,81 @@
-"""Tells which commit an app's files were checked out from, and whether they are as committed.
+"""Asks git which commit an app's files were checked out from, and whether they are as committed.
 
-The commit is read from the repository's own files, so it is known where no git is installed;
-only what was changed since is left to git, in a child with a time limit. Looking never fails: what
-can't be known is null.
+git runs what a repository's configuration names, as whoever asks (CVE-2022-24765). So it is asked
+only about repositories that nobody but root and our own user can change, without the
+configuration of the system and the user, with hooks, file system monitor, pager, transports and
+credentials off. ``git status`` prints no differences, so no external diff and no textconv runs.
+Filters can't be switched off: with one configured, whether files were changed is unknown.
 """
 
 import os
-import re
+import shutil
+import stat
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_FILE_MAX = 4 * 1024 * 1024
-_LINKS_MAX = 5  # a reference names a reference at most so often
+_OVERRIDES = (  # git-config(1)
+    *("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.pager=cat"),
+    *("core.untrackedCache=false", "core.askPass=", "core.sshCommand=false"),
+    *("credential.helper=", "protocol.allow=never", "submodule.recurse=false"),
+    *("status.submoduleSummary=false", "diff.external=", "gc.auto=0", "maintenance.auto=false"),
+)
+_ENVIRONMENT = {  # git(1); nothing else is passed on, HOME neither
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+_RUNS_OR_READS_OTHERS = r"^(filter|include|includeif)\."
+_POINTER_MAX = 4096  # bytes of a file that holds a path
 
 
 def git_state(
     root: Path, include: Iterable[str], *, timeout_s: float = 10.0
 ) -> dict[str, Any] | None:
-    """Give ``commit`` and ``dirty`` of the entries ``include`` below ``root``; None: no checkout.
+    """Return ``commit`` and ``dirty`` of the entries ``include`` below ``root``.
 
-    ``dirty`` is true when one of them differs from the commit, or isn't in it; null when git can't
-    tell. Starts a process: only to be called in a child.
+    ``dirty`` is true when one of them differs from the commit or is not in it, null when that is
+    not known. None without a checkout, without git, or if another user could change the
+    repository. Runs git up to three times, each for at most ``timeout_s``: call it in a child.
     """
-    found = _find(Path(os.path.realpath(root)))
-    if found is None:
+    root = Path(os.path.realpath(root))
+    program = shutil.which("git")
+    found = _find(root)
+    if found is None or program is None or not os.path.isabs(program):
         return None
     top, repository = found
-    commit = _commit(repository)
-    if commit is None:
+    command = [program, f"--git-dir={repository}", f"--work-tree={top}", "-C", str(root)]
+    command += ["--no-pager", "--literal-pathspecs"]
+    command += [word for override in _OVERRIDES for word in ("-c", override)]
+    _, commit = _run([*command, "rev-parse", "--verify", "--quiet", "HEAD"], timeout_s)
+    if not commit:
         return None
-    return {"commit": commit, "dirty": _is_dirty(root, top, include, timeout_s)}
+    return {"commit": commit, "dirty": _is_dirty(command, include, timeout_s)}
 
 
-def _find(folder: Path) -> tuple[Path, Path] | None:
-    """Give the top of the checkout and the repository's folder (gitrepository-layout(5))."""
-    for top in (folder, *folder.parents):
-        entry = top / ".git"
-        if entry.is_dir():
-            return top, entry
-        text = _read(entry)
-        if text is not None and text.startswith("gitdir: "):  # a worktree, or a submodule
-            return top, Path(os.path.normpath(top / text.removeprefix("gitdir: ").strip()))
-    return None
-
-
-def _commit(repository: Path) -> str | None:
-    common = _read(repository / "commondir")
-    shared = repository if common is None else Path(os.path.normpath(repository / common.strip()))
-    text = _read(repository / "HEAD")
-    for _ in range(_LINKS_MAX):
-        if text is None:
-            return None
-        word = text.strip()
-        if not word.startswith("ref: "):
-            return word if _COMMIT.fullmatch(word) else None
-        name = word.removeprefix("ref: ")
-        if not name.startswith("refs/") or ".." in name:
-            return None
-        text = _read(repository / name) or _read(shared / name) or _packed(shared, name)
-    return None
-
-
-def _packed(repository: Path, name: str) -> str | None:
-    for line in (_read(repository / "packed-refs") or "").splitlines():
-        commit, _, found = line.partition(" ")
-        if found == name:
-            return commit
-    return None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_FILE_MAX).decode("utf-8", "replace")
-    except OSError:
+def _is_dirty(command: list[str], include: Iterable[str], timeout_s: float) -> bool | None:
+    query = ["config", "--name-only", "--get-regexp", _RUNS_OR_READS_OTHERS]
+    if _run([*command, *query], timeout_s)[0] != 1:  # 1: none of these keys is set
         return None
+    status = ["status", "--porcelain", "--no-renames", "--untracked-files=all", "--ignored=no"]
+    status += ["--ignore-submodules=all", "--", *include]
+    code, changes = _run([*command, *status], timeout_s)
+    return bool(changes) if code == 0 else None
 
 
-def _is_dirty(root: Path, top: Path, include: Iterable[str], timeout_s: float) -> bool | None:
-    """Ask git; nothing that the repository configures is run, and nothing is written."""
-    safe = f"safe.directory={top}"  # it may belong to another user: we run its code anyway
-    command = ["git", "-c", safe, "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false"]
-    command += ["status", "--porcelain", "--ignored=no", "--untracked-files=all", "--", *include]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
-        "GIT_OPTIONAL_LOCKS": "0",
-        "LC_ALL": "C",
-    }
+def _run(command: list[str], timeout_s: float) -> tuple[int | None, str]:
+    """Return the exit code and the output; the code is None if git did not end in time."""
+    environment = {**_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)}
     try:
         done = subprocess.run(
             command,
-            cwd=root,
+            cwd="/",
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -101,5 +83,55 @@ def _is_dirty(root: Path, top: Path, include: Iterable[str], timeout_s: float) -
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
+        return None, ""
+    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
+
+
+def _find(folder: Path) -> tuple[Path, Path] | None:
+    """Return the top of the checkout and the repository's folder (gitrepository-layout(5)).
+
+    None if there is none, or if it is not safe to let git read it.
+    """
+    try:
+        for top in (folder, *folder.parents):
+            entry = top / ".git"
+            if os.path.lexists(entry):
+                repository = _named_in(entry, "gitdir: ") if entry.is_file() else entry
+                return (top, repository) if _is_safe(entry, repository) else None
+    except OSError:
         return None
-    return bool(done.stdout.strip()) if done.returncode == 0 else None
+    return None
+
+
+def _is_safe(entry: Path, repository: Path) -> bool:
+    """Return whether only root and our user can change a repository, and the way to it."""
+    shared = repository
+    if _is_ours(repository) and (repository / "commondir").exists():  # of a linked worktree
+        shared = _named_in(repository / "commondir", "")
+    folders = {repository, shared}
+    files = [folder / name for folder in folders for name in os.listdir(folder)]
+    files += [path for folder in folders for path in (folder / "info").glob("*")]
+    return all(map(_is_ours, [entry, *folders, *files]))
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a path and all folders on the way belong to root or our user.
+
+    Links count as not ours, and so do folders that everybody may write to; the sticky bit keeps
+    others from replacing what is in them (inode(7)).
+    """
+    for part in (path, *path.parents):
+        status = part.lstat()
+        is_open = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (0, os.geteuid()) or stat.S_ISLNK(status.st_mode) or is_open:
+            return False
+    return True
+
+
+def _named_in(file: Path, prefix: str) -> Path:
+    """Return the path that a file of git names."""
+    with file.open("rb") as stream:
+        text = os.fsdecode(stream.read(_POINTER_MAX)).strip()
+    if not text.startswith(prefix):
+        raise OSError(f"{file} names no repository")
+    return Path(os.path.normpath(file.parent / text.removeprefix(prefix)))

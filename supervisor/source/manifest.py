@@ -15,19 +15,19 @@ SHORT = 8  # characters of a digest that a person sees
 
 
 class BadManifest(ValueError):
-    """Something claims to be a manifest, and isn't."""
+    """A document is not a manifest, though it stands for one."""
 
 
 def is_safe_path(path: str) -> bool:
-    """Say whether ``path`` is relative, names something, and never leads upwards."""
+    """Return whether ``path`` is relative, names something, and never leads upwards."""
     parts = path.split("/")
     return "\0" not in path and not {"", ".", ".."} & set(parts)
 
 
 def link_stays_inside(path: str, target: str) -> bool:
-    """Say whether a link at ``path`` to ``target`` leads to another place below the same root.
+    """Return whether a link at ``path`` to ``target`` leads to a place below the same root.
 
-    Judged by the words alone: a link on the way to the target is not followed.
+    Only the text is examined: a link on the way to the target is not followed.
     """
     if not target or target.startswith("/") or "\0" in target:
         return False
@@ -44,7 +44,7 @@ def link_stays_inside(path: str, target: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A file, or a link (``link`` is where it leads), or an empty folder (with neither hash).
+    """A file, or a link (``link`` is its target), or an empty folder (neither hash nor link).
 
     ``path`` is relative to the app's folder and written with ``/``; ``size`` is in bytes.
     """
@@ -78,7 +78,7 @@ class Manifest:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
-        """Put entries in order."""
+        """Return a manifest of these entries, in order."""
         return cls(tuple(sorted(entries, key=lambda entry: entry.path)))
 
     @cached_property
@@ -92,11 +92,11 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The size of all files in bytes."""
         return sum(entry.size for entry in self.entries)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give JSON that `from_json` reads."""
+        """Return JSON that `from_json` reads."""
         return [
             {key: value for key, value in asdict(entry).items() if value is not None}
             for entry in self.entries
@@ -104,7 +104,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
-        """Read what `to_json` gave; raises `BadManifest` for anything else."""
+        """Return the manifest that `to_json` wrote; raises `BadManifest` for anything else."""
         if not isinstance(document, list):
             raise BadManifest("its list of files is missing")
         entries = [_entry(fields) for fields in document]
@@ -131,7 +131,7 @@ def _entry(fields: Any) -> Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What became of one manifest in another: paths."""
+    """The paths in which one manifest differs from another."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -142,7 +142,7 @@ class Difference:
 
 
 def compare(old: Manifest, new: Manifest) -> Difference:
-    """Say which paths were added, removed and changed from ``old`` to ``new``."""
+    """Return which paths were added, removed and changed from ``old`` to ``new``."""
     before = {entry.path: entry.content for entry in old.entries}
     after = {entry.path: entry.content for entry in new.entries}
     return Difference(

@@ -17,19 +17,19 @@ from supervisor.config.settings import BindSettings
 from supervisor.policy import process_state as lives
 from supervisor.policy import process_transitions
 from supervisor.policy.generations import DRAIN_MARGIN_S
-from supervisor.policy.process_state import Life, Limits, Phase
+from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.process.channel import Message
 from supervisor.process.fork import kill_group
-from supervisor.supervision.event_messages import Telling
-from supervisor.supervision.known_good import Keeper, NoKeeper
-from supervisor.supervision.managed_port import Port
+from supervisor.supervision.event_messages import EventMessages
+from supervisor.supervision.known_good import KnownGood, NoKnownGood
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.member import Member
-from supervisor.supervision.metric_totals import Counting
-from supervisor.supervision.worker_handle import Host, Trial, Worker
+from supervisor.supervision.metric_totals import MetricTotals
+from supervisor.supervision.worker_handle import Host, Trial, WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.metrics import Metrics, merged
 from supervisor.values.reports import Cause, Exit, ImportReport
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
 """The function that is a worker: takes its channel, the listeners by app, its place among the
@@ -51,7 +51,7 @@ _WORDS: dict[type[Operation], str] = {
 }
 
 
-class Service:
+class AppProcess:
     """One process with its apps; made once, lives as long as the configuration has it.
 
     An app alone gives the process its name.
@@ -67,25 +67,25 @@ class Service:
         shutdown_timeout_s: float,
         reload_on_change: bool = False,
         other_message: Callable[[Message], None] | None = None,
-        keeper: Keeper | None = None,
+        keeper: KnownGood | None = None,
     ) -> None:
         self._host = host
         self.name = name
         self.members: dict[str, Member] = {}
-        self.life = Life(since=host.now(), limits=limits)
+        self.life = ProcessState(since=host.now(), limits=limits)
         self.since_wall = host.wall()
-        self.workers: dict[int, Worker] = {}  # by number
-        self.memory = Counting()
-        self.keeper = keeper or NoKeeper()
+        self.workers: dict[int, WorkerHandle] = {}  # by number
+        self.memory = MetricTotals()
+        self.keeper = keeper or NoKnownGood()
         self._watch: list[Any] | None = None  # what the newest import depended on
         self._worker_main = worker_main
         self._shutdown_timeout_s = shutdown_timeout_s
         self._reload_on_change = reload_on_change
         self._other_message = other_message
-        self._telling = Telling(host, name)
+        self._telling = EventMessages(host, name)
         self._stopping = False
 
-    def add(self, port: Port) -> None:
+    def add(self, port: ManagedPort) -> None:
         """Let the app of ``port`` live in this process; before anything else is done with it."""
         self.members[port.name] = Member(port, self._host.now())
 
@@ -95,15 +95,15 @@ class Service:
         return len(self.members) > 1
 
     @property
-    def worker(self) -> Worker | None:
+    def worker(self) -> WorkerHandle | None:
         """A worker that serves, or None."""
-        ready = self.life.of(Phase.READY, generation=self.life.current)
+        ready = self.life.of(WorkerPhase.READY, generation=self.life.current)
         return self.workers.get(ready[0].number) if ready else None
 
     @property
     def handed_over(self) -> bool:
         """Whether no worker that has been replaced may still accept a connection."""
-        paused = {worker.number for worker in self.life.of(Phase.PAUSED)}
+        paused = {worker.number for worker in self.life.of(WorkerPhase.PAUSED)}
         return not any(w.accepts for number, w in self.workers.items() if number in paused)
 
     @property
@@ -114,7 +114,7 @@ class Service:
     def looks(self) -> dict[str, Any]:
         """Return the files to watch and how often, by key; see `status_worker.FileWatch`."""
         found = {}
-        waits_for_repair = self.life.source is Source.KNOWN_GOOD or self.life.state in (
+        waits_for_repair = self.life.source is CodeSource.KNOWN_GOOD or self.life.state in (
             AppState.STARTING,
             AppState.BACKOFF,
             AppState.FAILED,
@@ -157,7 +157,7 @@ class Service:
             if known is None or now < known.alive_at + lives.STUCK_AFTER_S - _LOOK_MARGIN_S:
                 continue
             if worker.alive_at > known.alive_at:
-                self._step(lives.SignOfLife(worker.number, min(worker.alive_at, now)))
+                self._step(lives.HeartbeatSeen(worker.number, min(worker.alive_at, now)))
 
     def _look_at_sizes(self) -> None:
         """Judge again what holds since the last beat: it may have been too soon then."""
@@ -179,7 +179,7 @@ class Service:
         times += [member.next_wakeup(self.life, now) for member in self.members.values()]
         return min((time for time in times if time is not None), default=None)
 
-    def on_port(self, port: Port) -> None:
+    def on_port(self, port: ManagedPort) -> None:
         """Take note that a port has been bound, or could not be."""
         if self._stopping:
             return
@@ -199,10 +199,10 @@ class Service:
             self._step(lives.ReloadAsked())
         self._host.changed()
 
-    def on_message(self, worker: Worker, message: Message) -> None:
+    def on_message(self, worker: WorkerHandle, message: Message) -> None:
         """Take a message of this service's worker."""
         match message:
-            case {"type": "beat"}:
+            case {"type": "heartbeat"}:
                 self._on_beat(worker, message)
                 return  # nothing that has to be told at once
             case {"type": "importing", "watch": watch}:
@@ -226,17 +226,17 @@ class Service:
                 self._ready(worker)
             case {"type": "paused"}:
                 worker.accepts = False
-            case {"type": "code"}:
+            case {"type": "imports"}:
                 self.keeper.keep(message)
             case _ if self._other_message is not None:
                 self._other_message(message)
         self._host.changed()
 
-    def _is_live(self, worker: Worker) -> bool:
+    def _is_live(self, worker: WorkerHandle) -> bool:
         known = self.life.worker(worker.number)
-        return known is not None and known.source is Source.LIVE
+        return known is not None and known.source is CodeSource.LIVE
 
-    def _on_beat(self, worker: Worker, message: Message) -> None:
+    def _on_beat(self, worker: WorkerHandle, message: Message) -> None:
         try:
             memory_mb, at = float(message["memory_mb"]), float(message["at"])
             metrics = {n: Metrics.from_json(one) for n, one in message["metrics"].items()}
@@ -251,8 +251,8 @@ class Service:
         for name, one in metrics.items():
             if name in self.members:
                 self.members[name].port.counting.report(worker.number, one, memory_mb, now)
-        self._step(lives.SignOfLife(worker.number, min(at, now)))
-        worker.beat = lives.Beat(
+        self._step(lives.HeartbeatSeen(worker.number, min(at, now)))
+        worker.beat = lives.UsageReported(
             worker.number,
             oldest_request_s=whole.oldest_s,
             memory_mb=memory_mb,
@@ -260,7 +260,7 @@ class Service:
         )
         self._step(worker.beat)
 
-    def _ready(self, worker: Worker) -> None:
+    def _ready(self, worker: WorkerHandle) -> None:
         before = self.life.current
         if lost := self._lost(worker):
             self._step(lives.ImportFailed(worker.number, worker.failed[lost][0]))
@@ -269,27 +269,27 @@ class Service:
             return
         was_candidate = self.life.candidate == worker.generation
         self._step(lives.Ready(worker.number))
-        if worker.number not in {w.number for w in self.life.of(Phase.READY)}:
+        if worker.number not in {w.number for w in self.life.of(WorkerPhase.READY)}:
             return  # it came too late
         if self.shared:
             self._open(worker, was_candidate=was_candidate)
         took = self._host.now() - worker.started_at
         what = "ready" if before in (0, self.life.current) else "ready, with what is on disk now,"
-        if self.life.source is Source.KNOWN_GOOD:
+        if self.life.source is CodeSource.KNOWN_GOOD:
             what = "ready, with the last known good release,"
         for member in self.members.values():
             if not member.missing and member.port.bound:
                 text = f"{what} on {member.port.address.url}, after {took:.2f} s"
                 self._host.tell(EventKind.READY, text, app=member.name)
 
-    def _lost(self, worker: Worker) -> str | None:
+    def _lost(self, worker: WorkerHandle) -> str | None:
         """Give an app that serves now, and would not any more in a candidate's process."""
         if self.life.candidate != worker.generation:
             return None
         serve = (n for n in worker.failed if not self.members[n].missing)
         return next(serve, None)
 
-    def _open(self, worker: Worker, *, was_candidate: bool) -> None:
+    def _open(self, worker: WorkerHandle, *, was_candidate: bool) -> None:
         """Let a process that several apps share serve those that it could import."""
         now = self._host.now()
         for name, member in self.members.items():
@@ -301,7 +301,7 @@ class Service:
                 worker.send({"type": "close", "app": name})
         worker.send({"type": "resume"})
 
-    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+    def on_exit(self, worker: WorkerHandle, exit_: Exit) -> None:
         """Take note that a worker of this service has been reaped."""
         del self.workers[worker.number]
         for counting in (self.memory, *(m.port.counting for m in self.members.values())):
@@ -316,7 +316,7 @@ class Service:
     def on_known_good(self, *, available: bool) -> None:
         """Learn whether there is a release to fall back on."""
         if not self._stopping:
-            self._step(lives.KnownGood(available=available))
+            self._step(lives.FallbackKnown(available=available))
 
     def on_files(self, key: str, generation: int, *, changed: bool) -> None:
         """Learn that the files of a generation are not, or again, what it imported."""
@@ -336,7 +336,7 @@ class Service:
                 self._host.tell(EventKind.FILES_CHANGED, text, app=member.name)
                 self._try_member(member)
         elif changed and generation == self.life.generation:
-            waits = self.life.source is Source.KNOWN_GOOD or self._reload_on_change
+            waits = self.life.source is CodeSource.KNOWN_GOOD or self._reload_on_change
             if self.life.state is AppState.READY and not waits:
                 return  # it has been repaired meanwhile
             self._telling.tell(
@@ -433,7 +433,7 @@ class Service:
     # ---- members of a shared process
 
     def _member_failed(
-        self, worker: Worker, member: Member, report: ImportReport, watch: list[Any]
+        self, worker: WorkerHandle, member: Member, report: ImportReport, watch: list[Any]
     ) -> None:
         if not self.shared:  # it bound its port, and failed later: its process ends
             self._step(lives.GaveUp(worker.number, report.cause))
@@ -442,7 +442,7 @@ class Service:
         if self.life.candidate != worker.generation:  # else decided when all are imported
             self._miss(worker, member)
 
-    def _miss(self, worker: Worker, member: Member) -> None:
+    def _miss(self, worker: WorkerHandle, member: Member) -> None:
         """Take note that a process serves, or is to, without one of its apps."""
         report, watch = worker.failed[member.name]
         told = member.failure
@@ -454,7 +454,7 @@ class Service:
         assert worker.child is not None
         self._host.print_output(member.name, worker.child.pid, report.traceback.splitlines())
 
-    def _member_ready(self, worker: Worker, member: Member) -> None:
+    def _member_ready(self, worker: WorkerHandle, member: Member) -> None:
         worker.failed.pop(member.name, None)
         member.serve(self._host.now())
         if member.stopped:  # meanwhile
@@ -512,7 +512,11 @@ class Service:
             member.port.give_up()
         for worker in list(self.workers.values()):
             known = self.life.worker(worker.number)
-            if known is not None and known.phase in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
+            if known is not None and known.phase in (
+                WorkerPhase.READY,
+                WorkerPhase.PAUSED,
+                WorkerPhase.DRAINING,
+            ):
                 worker.drain(self._shutdown_timeout_s, SHUTDOWN_IDLE_S)
             elif worker.child is not None:
                 kill_group(worker.child.pid)
@@ -530,19 +534,19 @@ class Service:
 
     # ---- how it is done
 
-    def _import_failed(self, worker: Worker, report: ImportReport) -> None:
+    def _import_failed(self, worker: WorkerHandle, report: ImportReport) -> None:
         self._step(lives.ImportFailed(worker.number, report))
         if not self.shared:  # else each member has been told of
             self._telling.of_failed_import(self.life, worker, report)
 
-    def _step(self, event: lives.LifeEvent) -> None:
+    def _step(self, event: lives.ProcessEvent) -> None:
         before = self.life
         self.life, actions = process_transitions.step(
             before, event, self._host.now(), random.random
         )
         if self.life.since != before.since or self.life.state is not before.state:
             self.since_wall = self._host.wall()
-        is_quiet = isinstance(event, lives.Beat | lives.SignOfLife)
+        is_quiet = isinstance(event, lives.UsageReported | lives.HeartbeatSeen)
         is_as_before = is_quiet and not actions and self.life.state is before.state
         if self.life is not before and not is_as_before:
             self._telling.of_step(before, self.life, event)
@@ -584,7 +588,7 @@ class Service:
             for name, member in self.members.items()
             if member.port.listener is not None
         }
-        worker = Worker(
+        worker = WorkerHandle(
             self._host, self.name, self, number=number, generation=action.generation, place=place
         )
         try:

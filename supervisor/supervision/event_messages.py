@@ -2,14 +2,14 @@
 
 from supervisor.policy import process_state as lives
 from supervisor.policy.backoff import STABLE_S
-from supervisor.policy.process_state import Life, Phase
-from supervisor.supervision.worker_handle import Host, Worker
+from supervisor.policy.process_state import ProcessState, WorkerPhase
+from supervisor.supervision.worker_handle import Host, WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Cause, Exit, ImportReport
 from supervisor.values.states import AppState
 
 
-class Telling:
+class EventMessages:
     """Tells ``host`` of the process ``name``, and remembers what has been said."""
 
     def __init__(self, host: Host, name: str) -> None:
@@ -26,19 +26,23 @@ class Telling:
         """Say again what has been said before: it is news now."""
         self._cause = self._wait = None
 
-    def of_exit(self, worker: lives.WorkerLife, exit_: Exit) -> None:
+    def of_exit(self, worker: lives.WorkerState, exit_: Exit) -> None:
         """Say how a worker ended."""
-        if worker.phase is Phase.DRAINING or (worker.phase is Phase.ENDING and not worker.verdict):
+        if worker.phase is WorkerPhase.DRAINING or (
+            worker.phase is WorkerPhase.ENDING and not worker.verdict
+        ):
             self.tell(EventKind.EXITED, f"the worker ended as it was told to: {exit_}")
-        elif worker.phase is Phase.IMPORTING:
+        elif worker.phase is WorkerPhase.IMPORTING:
             self.tell(EventKind.EXITED, f"the worker ended while importing: {exit_}", problem=True)
-        elif worker.phase is not Phase.ENDING:  # else its end has been told with its reason
+        elif worker.phase is not WorkerPhase.ENDING:  # else its end has been told with its reason
             if self._host.now() - worker.since >= STABLE_S:
                 self.begin_anew()
             text = worker.verdict.reason if worker.verdict else f"the worker ended: {exit_}"
             self.tell(EventKind.EXITED, text, problem=True)
 
-    def of_failed_import(self, life: Life, worker: Worker, report: ImportReport) -> None:
+    def of_failed_import(
+        self, life: ProcessState, worker: WorkerHandle, report: ImportReport
+    ) -> None:
         """Say why an app could not be imported, with the traceback."""
         cause = report.cause
         if cause == self._cause:
@@ -50,7 +54,7 @@ class Telling:
         assert worker.child is not None
         self._host.print_output(self._name, worker.child.pid, report.traceback.splitlines())
 
-    def of_step(self, before: Life, life: Life, event: lives.LifeEvent) -> None:
+    def of_step(self, before: ProcessState, life: ProcessState, event: lives.ProcessEvent) -> None:
         """Say what is new in a life after ``event``."""
         self._of_wait(before, life)
         refusal = life.refusal
@@ -62,7 +66,7 @@ class Telling:
         if stuck - {w.number for w in before.workers if w.stuck} and life.cause:
             self.tell(EventKind.STUCK, life.cause.in_full, problem=True)
 
-    def _of_wait(self, before: Life, life: Life) -> None:
+    def _of_wait(self, before: ProcessState, life: ProcessState) -> None:
         """Say once how an app that fails again and again is tried."""
         if life.state is before.state or life.retry_at is None or life.state is self._wait:
             return

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from supervisor.policy.process_state import Life
+from supervisor.policy.process_state import ProcessState
 from supervisor.process.channel import Message
 from supervisor.releases import file_jobs
-from supervisor.releases.file_jobs import Code
-from supervisor.supervision.worker_handle import Worker
+from supervisor.releases.file_jobs import AppCodeFields
+from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 DESCRIBE_AFTER_S = 2.0  # a machine that has just started has better things to do
 _AGAIN_S = 60.0  # after a try to keep a release that failed
@@ -24,7 +24,7 @@ Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class FallbackRelease:
     """A release that was good: its name, where its files lie, and what health shows of it."""
 
     name: str
@@ -53,7 +53,7 @@ class Files(Protocol):
         """Call `file_jobs.answer` with these in a child, without waiting, and ``tell`` with it."""
 
 
-class Keeper:
+class KnownGood:
     """Does so for the app ``name``; ``code`` gives what belongs to it, from what it imported.
 
     ``tell_known_good`` is called when it is known whether there is a release to fall back on.
@@ -64,7 +64,7 @@ class Keeper:
         files: Files,
         name: str,
         *,
-        code: Callable[[list[str]], Code],
+        code: Callable[[list[str]], AppCodeFields],
         known_good_after_s: Callable[[], float],
         tell_known_good: Callable[[bool], None],
     ) -> None:
@@ -73,7 +73,7 @@ class Keeper:
         self._code = code
         self._known_good_after_s = known_good_after_s
         self._tell_known_good = tell_known_good
-        self._fallback: Release | None = None
+        self._fallback: FallbackRelease | None = None
         self._described: int | None = None  # the worker whose version is known
         self._kept: int | None = None  # the worker whose code has been kept
         self._again_at = 0.0
@@ -82,13 +82,13 @@ class Keeper:
         self.imported: list[str] = []  # by the worker that served last
         self.version: dict[str, Any] | None = None  # of what serves
 
-    def release_for(self, source: Source) -> Path | None:
+    def release_for(self, source: CodeSource) -> Path | None:
         """Give the folder of the code that a worker is to run, None for the live code."""
-        if source is Source.LIVE or self._fallback is None:
+        if source is CodeSource.LIVE or self._fallback is None:
             return None
         return self._fallback.path
 
-    def on_change(self, before: Life, life: Life) -> None:
+    def on_change(self, before: ProcessState, life: ProcessState) -> None:
         """Look for a release as soon as the live code turns out to be broken."""
         broken = life.broken not in (None, before.broken) or (
             life.history.failed and not before.history.failed
@@ -96,12 +96,12 @@ class Keeper:
         if broken and life.state is not AppState.READY:
             self._files.work(file_jobs.find_good, self._code([]), tell=self._found)
 
-    def on_time(self, life: Life, worker: Worker | None, now: float) -> None:
+    def on_time(self, life: ProcessState, worker: WorkerHandle | None, now: float) -> None:
         """Describe, and later keep, the code of the worker that serves."""
         if self.held or worker is None or life.state is not AppState.READY:
             return
         ready_s = now - life.since
-        if life.source is Source.KNOWN_GOOD:
+        if life.source is CodeSource.KNOWN_GOOD:
             self.version = self._fallback.version if self._fallback else None
             return
         self.imported = worker.facts.get("imported", self.imported)
@@ -111,9 +111,9 @@ class Keeper:
         due = ready_s >= self._known_good_after_s() and now >= self._again_at
         if due and self._kept != worker.number and not worker.stale:
             self._kept = worker.number
-            worker.send({"type": "tell_code"})  # answered with what `keep` takes
+            worker.send({"type": "request_imports"})  # answered with what `keep` takes
 
-    def _describe(self, worker: Worker) -> None:
+    def _describe(self, worker: WorkerHandle) -> None:
         before = worker.facts.get("before") or None
 
         def tell(answer: Answer) -> None:
@@ -164,7 +164,7 @@ class Keeper:
             text = f"a release is damaged and not used: {fault}"
             self._files.tell(EventKind.RELEASE, text, app=self._name, problem=True)
         if found:
-            self._fallback = Release(
+            self._fallback = FallbackRelease(
                 name=found,
                 path=Path(answer["path"]),
                 version={key: answer[key] for key in ("digest", "commit", "dirty")},
@@ -174,7 +174,7 @@ class Keeper:
         self._tell_known_good(bool(found))
 
 
-class NoKeeper(Keeper):
+class NoKnownGood(KnownGood):
     """Keeps nothing: for the status server, and for apps that share a process."""
 
     def __init__(self) -> None:
@@ -183,12 +183,12 @@ class NoKeeper(Keeper):
         self.imported = []
         self.version = None
 
-    def release_for(self, _source: Source) -> Path | None:
+    def release_for(self, _source: CodeSource) -> Path | None:
         """Give None: only live code runs."""
         return None
 
-    def on_change(self, _before: Life, _life: Life) -> None:
+    def on_change(self, _before: ProcessState, _life: ProcessState) -> None:
         """Look for nothing."""
 
-    def on_time(self, _life: Life, _worker: Worker | None, _now: float) -> None:
+    def on_time(self, _life: ProcessState, _worker: WorkerHandle | None, _now: float) -> None:
         """Keep nothing."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from supervisor.config.settings import BindSettings
 from supervisor.ports import listeners
 from supervisor.ports.listeners import Address
-from supervisor.supervision.metric_totals import Counting
+from supervisor.supervision.metric_totals import MetricTotals
 from supervisor.supervision.worker_handle import Host
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Cause
@@ -16,11 +16,11 @@ from supervisor.values.reports import Cause
 class PortOwner(Protocol):
     """Whoever serves the port."""
 
-    def on_port(self, port: "Port") -> None:
+    def on_port(self, port: "ManagedPort") -> None:
         """Take note that the port has been bound, or could not be: see its ``cause``."""
 
 
-class Port:
+class ManagedPort:
     """The port of the app ``name``; made once, lives as long as the configuration has it.
 
     ``owned``: the supervisor binds it; else the app does so itself, and nothing is bound here.
@@ -47,7 +47,7 @@ class Port:
         self.listener: socket.socket | None = None
         self.cause: Cause | None = None  # why it isn't bound
         self.foreign: Cause | None = None  # who listens on it beside us
-        self.counting = Counting()
+        self.counting = MetricTotals()
         self._failed_binds = 0
         self.bind_at: float | None = host.now()
 

@@ -1,6 +1,6 @@
 """One app as a member of a process that several apps may share.
 
-Alone in its process, an app lives and dies with it: then `app_process.Service` knows all. Beside
+Alone in its process, an app lives and dies with it: then `app_process.AppProcess` knows all. Beside
 others it has a fate of its own: it can be stopped, fail to import while the others serve, and be
 imported later inside of the running worker.
 """
@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.policy.backoff import CLEAR_S, History, Rng
-from supervisor.policy.process_state import STAND_IN_AFTER_S, Life, wants_stand_in
-from supervisor.supervision.managed_port import Port
+from supervisor.policy.process_state import STAND_IN_AFTER_S, ProcessState, wants_stand_in
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
 
@@ -20,7 +20,7 @@ STOPPED = Cause(reason="stopped by an operator", hint="it runs again after: star
 class Member:
     """The app behind ``port``; all times are monotonic seconds."""
 
-    def __init__(self, port: Port, now: float) -> None:
+    def __init__(self, port: ManagedPort, now: float) -> None:
         self.port = port
         self.name = port.name
         self.stopped = False  # by an operator, alone of its process
@@ -97,7 +97,7 @@ class Member:
         if self._missing_since is None:
             self._missing_since = now
 
-    def view(self, life: Life) -> Life:
+    def view(self, life: ProcessState) -> ProcessState:
         """Give the app's life, of which that of its process is a part."""
         if not self.port.bound and not life.stopped:
             return replace(life, state=AppState.BLOCKED, cause=self.port.cause, workers=())
@@ -115,10 +115,10 @@ class Member:
         failed = AppState.FAILED if self._history.failed else AppState.BACKOFF
         return self._view(life, failed, self.failure)
 
-    def _view(self, life: Life, state: AppState, cause: Cause) -> Life:
+    def _view(self, life: ProcessState, state: AppState, cause: Cause) -> ProcessState:
         return replace(life, state=state, cause=cause, since=self._since, retry_at=self.retry_at)
 
-    def wants_stand_in(self, life: Life, now: float) -> bool:
+    def wants_stand_in(self, life: ProcessState, now: float) -> bool:
         """Say whether the stand-in should answer the app's port."""
         if self.port.listener is None:
             return False
@@ -128,7 +128,7 @@ class Member:
             return False
         return self.stopped or now >= self._missing_since + STAND_IN_AFTER_S
 
-    def next_wakeup(self, life: Life, now: float) -> float | None:
+    def next_wakeup(self, life: ProcessState, now: float) -> float | None:
         """Give the time at which the member wants to be looked at, or None."""
         times = [self.port.bind_at]
         if life.state is AppState.READY and self.missing:

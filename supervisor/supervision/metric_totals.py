@@ -8,7 +8,7 @@ WINDOW_S = 60.0  # latencies are those of the last minute: older ones hide what 
 _STEP_S = 10.0
 
 
-class Counting:
+class MetricTotals:
     """Adds up what the workers of one app report; all times are monotonic seconds."""
 
     def __init__(self) -> None:

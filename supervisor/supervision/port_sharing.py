@@ -5,7 +5,7 @@ gives it a part of our connections. Only a look at the kernel's tables shows tha
 """
 
 from supervisor.ports import sock_diag
-from supervisor.supervision.managed_port import Port
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.worker_handle import Host
 from supervisor.values.events import EventKind
 
@@ -13,7 +13,7 @@ INTERVAL_S = 10.0  # one look costs 0.1 ms a port, on an idle machine
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
-class ForeignListeners:
+class PortSharing:
     """Looks at ports, and tells each who else listens there."""
 
     def __init__(self, host: Host) -> None:
@@ -21,13 +21,13 @@ class ForeignListeners:
         self._known: dict[str, frozenset[int]] = {}
         self._works = True
 
-    def look(self, ports: list[Port]) -> None:
+    def look(self, ports: list[ManagedPort]) -> None:
         """Look once at every port that is ours; never waits."""
         for port in ports:
             if self._works and port.listener is not None and port.address.port is not None:
                 self._look_at(port)
 
-    def _look_at(self, port: Port) -> None:
+    def _look_at(self, port: ManagedPort) -> None:
         assert port.listener is not None
         assert port.address.port is not None
         own = port.inode

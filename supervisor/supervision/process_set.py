@@ -9,9 +9,9 @@ from supervisor.policy.config_changes import Changes
 from supervisor.policy.process_state import Limits
 from supervisor.ports.listeners import Address
 from supervisor.process.channel import Message
-from supervisor.supervision.app_process import Service, WorkerMain
-from supervisor.supervision.known_good import Keeper
-from supervisor.supervision.managed_port import Port
+from supervisor.supervision.app_process import AppProcess, WorkerMain
+from supervisor.supervision.known_good import KnownGood
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.worker_handle import Host
 
 STATUS = "status"
@@ -30,11 +30,11 @@ class Mains(Protocol):
     def on_files(self, message: Message) -> None:
         """Take what the status worker says of files."""
 
-    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> Keeper:
+    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> KnownGood:
         """Make the keeper of an app that has a process of its own."""
 
 
-class Fleet:
+class ProcessSet:
     """The services by process, the status service, and those that are about to go."""
 
     def __init__(self, host: Host, mains: Mains, config: Config, *, reload_on_change: bool) -> None:
@@ -42,24 +42,24 @@ class Fleet:
         self._mains = mains
         self._config = config
         self._reload_on_change = reload_on_change
-        self._retiring: list[Service] = []
+        self._retiring: list[AppProcess] = []
         self._kept: dict[str, tuple[Address, socket.socket]] = {}  # of apps that change hands
         self.status = self._make_status()
-        self.services: dict[str, Service] = {}
+        self.services: dict[str, AppProcess] = {}
         for process, names in config.processes().items():
             self._make(process, names)
 
     @property
-    def apps(self) -> dict[str, Service]:
+    def apps(self) -> dict[str, AppProcess]:
         """The services by app, in the order of the configuration."""
         of = {name: s for s in self.services.values() for name in s.members}
         return {name: of[name] for name in self._config.apps if name in of}
 
-    def all(self) -> list[Service]:
+    def all(self) -> list[AppProcess]:
         """Give the services that run now, status last."""
         return [*self.services.values(), self.status]
 
-    def ports(self) -> list[Port]:
+    def ports(self) -> list[ManagedPort]:
         """Give the ports of all apps, the status port last."""
         return [member.port for service in self.all() for member in service.members.values()]
 
@@ -84,7 +84,7 @@ class Fleet:
             for name, member in service.members.items():
                 member.port.control = config.apps[name].control
 
-    def retired(self) -> list[Service]:
+    def retired(self) -> list[AppProcess]:
         """Give those that have no worker any more; what had to wait for their end is started."""
         gone = [service for service in self._retiring if not service.workers]
         for service in gone:
@@ -108,7 +108,7 @@ class Fleet:
         for _address, listener in self._kept.values():
             self._host.sockets.release(listener)
 
-    def _retire(self, service: Service) -> None:
+    def _retire(self, service: AppProcess) -> None:
         """Let a service end; the listeners of apps that have the same port in another stay open."""
         self._retiring.append(service)
         for name, member in service.members.items():
@@ -150,7 +150,7 @@ class Fleet:
         keeper = None
         if len(names) == 1:
             keeper = self._mains.keeper(process, lambda found: self._on_known_good(process, found))
-        service = Service(
+        service = AppProcess(
             self._host,
             name=process,
             keeper=keeper,
@@ -161,7 +161,7 @@ class Fleet:
         )
         for name in names:
             app = self._config.apps[name]
-            port = Port(
+            port = ManagedPort(
                 self._host,
                 service,
                 name=name,
@@ -180,9 +180,9 @@ class Fleet:
         if service is not None:
             service.on_known_good(available=found)
 
-    def _make_status(self) -> Service:
+    def _make_status(self) -> AppProcess:
         shutdown_s = self._config.supervisor.shutdown_timeout_s
-        service = Service(
+        service = AppProcess(
             self._host,
             name=STATUS,
             worker_main=self._mains.status_main(),
@@ -192,7 +192,9 @@ class Fleet:
         )
         address = Address(*self._config.status_address)
         service.add(
-            Port(self._host, service, name=STATUS, address=address, bind_settings=self._config.bind)
+            ManagedPort(
+                self._host, service, name=STATUS, address=address, bind_settings=self._config.bind
+            )
         )
         return service
 

@@ -7,8 +7,8 @@ from typing import Any
 from supervisor.policy.process_state import STUCK_AFTER_S
 from supervisor.process.channel import Message
 from supervisor.process.fork import kill_group
-from supervisor.supervision.managed_port import Port
-from supervisor.supervision.worker_handle import Host, Worker
+from supervisor.supervision.managed_port import ManagedPort
+from supervisor.supervision.worker_handle import Host, WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Exit
 
@@ -21,13 +21,13 @@ StandInMain = Callable[[socket.socket, dict[str, tuple[socket.socket, bool]]], i
 """The function that is the stand-in: takes its channel and {name: (listener, control)}."""
 
 
-class StandInKeeper:
+class StandInManager:
     """Keeps one stand-in worker while any port needs it, and tells it what to say."""
 
     def __init__(self, host: Host, run: StandInMain) -> None:
         self._host = host
         self._run = run
-        self._worker: Worker | None = None
+        self._worker: WorkerHandle | None = None
         self._ready = False
         self._held: frozenset[str] = frozenset()
         self._wanted: list[str] = []
@@ -44,7 +44,7 @@ class StandInKeeper:
         """The pid of the stand-in, if there is one."""
         return self._worker.child.pid if self._worker and self._worker.child else None
 
-    def set(self, wanted: list[Port], all_ports: list[Port]) -> None:
+    def set(self, wanted: list[ManagedPort], all_ports: list[ManagedPort]) -> None:
         """Answer exactly the ports ``wanted``, with the reasons that `show` brings."""
         for port in wanted:
             if port.name not in self._wanted:
@@ -74,7 +74,7 @@ class StandInKeeper:
         """Give the time at which a failed stand-in is started again, or None."""
         return self._start_at if self._wanted and self._worker is None else None
 
-    def on_message(self, worker: Worker, message: Message) -> None:
+    def on_message(self, worker: WorkerHandle, message: Message) -> None:
         """Take ``ready`` and the beats of the stand-in."""
         self._heard_at = self._host.now()
         if worker is self._worker and message.get("type") == "ready":
@@ -82,7 +82,7 @@ class StandInKeeper:
             self._tell_worker()
             self._host.changed()
 
-    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+    def on_exit(self, worker: WorkerHandle, exit_: Exit) -> None:
         """Start another one, if this one was not dismissed."""
         if worker is not self._worker:
             return
@@ -111,11 +111,11 @@ class StandInKeeper:
         if self._worker is not None:
             self._dismiss()
 
-    def _start(self, ports: list[Port]) -> None:
+    def _start(self, ports: list[ManagedPort]) -> None:
         if self._host.now() < self._start_at:
             return
         held = {p.name: (p.listener, p.control) for p in ports if p.listener is not None}
-        worker = Worker(self._host, STAND_IN, self)
+        worker = WorkerHandle(self._host, STAND_IN, self)
         keep = [listener.fileno() for listener, _ in held.values()]
         try:
             worker.start(lambda channel: self._run(channel, held), keep)

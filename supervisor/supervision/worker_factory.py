@@ -10,7 +10,7 @@ from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.releases import file_jobs
 from supervisor.worker.entry import AppWorker
-from supervisor.worker.hosted_apps import Code, Hosted
+from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 
 
 class Runs(Protocol):
@@ -39,7 +39,7 @@ def worker_of(
     names = config.processes()[process]
     worker = AppWorker(
         apps=[hosted(config, state, name) for name in names],
-        code=Code(
+        code=CodeLocation(
             path=config.app_path(names[0]),
             release=release,
             include=tuple(config.apps[names[0]].include or ()),
@@ -52,9 +52,9 @@ def worker_of(
     python = config.apps[names[0]].python
     if python is None:
         return worker
-    from supervisor.worker.venv_worker import ForeignWorker  # few need it
+    from supervisor.worker.venv_worker import VenvWorker  # few need it
 
-    return ForeignWorker(python=config.resolve(python), worker=worker, name=f"fs-{process}")
+    return VenvWorker(python=config.resolve(python), worker=worker, name=f"fs-{process}")
 
 
 def _first_core(config: Config, process: str) -> int:
@@ -64,7 +64,9 @@ def _first_core(config: Config, process: str) -> int:
     return sum(firsts[one].workers for one in before if firsts[one].is_pinned)
 
 
-def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> file_jobs.Code:
+def code_of(
+    config: Config, state: StateDir, name: str, imported: list[str]
+) -> file_jobs.AppCodeFields:
     """Give what belongs to an app: what the configuration says, else what it has imported."""
     app, path = config.apps[name], config.app_path(name)
     include = app.include or imported
@@ -83,13 +85,13 @@ def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> 
     }
 
 
-def hosted(config: Config, state: StateDir, name: str) -> Hosted:
+def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
     """Give what a worker has to know of one app."""
     app = config.apps[name]
     environment = {DATA_VARIABLE: str(state.data_dir(name)), **config.app_environment(name)}
     if app.control:
         environment[SOCKET_VARIABLE] = str(state.control_socket)
-    return Hosted(
+    return HostedApp(
         name=name,
         target=app.target,
         threads=app.threads,

@@ -5,11 +5,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from supervisor.policy.process_state import Beat
+from supervisor.policy.process_state import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.process.fork import Child, kill_group
-from supervisor.process.heartbeat_page import Pulses
+from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.supervision.output_lines import LineRate, OutputLines
 from supervisor.systemd.fd_store import SocketStore
 from supervisor.values.errors import ChannelClosed
@@ -55,11 +55,11 @@ class Host(Protocol):
         """Take note that something monitors can see has changed."""
 
     def fork(
-        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: "Worker"
+        self, run: Callable[[socket.socket], int], name: str, keep: list[int], owner: "WorkerHandle"
     ) -> Child:
         """Fork a worker whose messages, output and exit go to ``owner``; raises OSError."""
 
-    def when_writable(self, worker: "Worker") -> None:
+    def when_writable(self, worker: "WorkerHandle") -> None:
         """Call the worker's `on_writable` as soon as its channel takes more."""
 
     def news(self) -> None:
@@ -68,7 +68,7 @@ class Host(Protocol):
     def spawn(self, start: Callable[[], Callable[[], None]]) -> None:
         """Call ``start``, which forks a worker, and then what it gives; soon, or at once."""
 
-    def pause_output(self, worker: "Worker", pause_s: float) -> None:
+    def pause_output(self, worker: "WorkerHandle", pause_s: float) -> None:
         """Read no output of the worker for a moment: it prints more than can be told."""
 
     def try_import(self, app: str, watch: list[Any] | None, tell: Callable[[Trial], None]) -> None:
@@ -77,7 +77,7 @@ class Host(Protocol):
         ``watch`` are the files to look at before.
         """
 
-    def end_by(self, workers: "list[Worker]", limit_s: float) -> None:
+    def end_by(self, workers: "list[WorkerHandle]", limit_s: float) -> None:
         """Kill those of ``workers`` that have not ended in ``limit_s`` seconds."""
 
     def deaf_to(self, fd: int) -> None:
@@ -90,7 +90,7 @@ class Host(Protocol):
         """Pass on what a worker printed."""
 
 
-class Worker:
+class WorkerHandle:
     """A running worker process of ``owner``, and the two ways to hear of it."""
 
     def __init__(
@@ -117,19 +117,19 @@ class Worker:
         self.failed: dict[str, tuple[ImportReport, list[Any]]] = {}  # the apps missing in it
         self.facts: Message = {}  # what it told of its code when it was ready
         self.told: tuple[dict[str, Metrics], float] | None = None  # by app, and the memory
-        self.beat: Beat | None = None  # what it said last of its size and its requests
+        self.beat: UsageReported | None = None  # what it said last of its size and its requests
         self.reads_output = True
         self._printed_this_s = LineRate()
-        self._pulses: Pulses | None = None
+        self._page: HeartbeatPage | None = None
         self.child: Child | None = None
         self.channel: Channel | None = None
 
     def start(self, run: Callable[[socket.socket], int], keep: list[int]) -> int:
         """Fork it and give its pid; raises OSError."""
-        self._pulses = pulses = Pulses()
+        self._page = page = HeartbeatPage()
 
         def main(connection: socket.socket) -> int:
-            heartbeat_page.take(pulses)
+            heartbeat_page.set_own_page(page)
             return run(connection)
 
         self.child = self._host.fork(main, f"fs-{self.name}", keep, self)
@@ -142,12 +142,12 @@ class Worker:
 
         One in another interpreter says so with its beats alone.
         """
-        return self._pulses.worker.at if self._pulses else 0.0
+        return self._page.worker.at if self._page else 0.0
 
     def show_life(self, now: float) -> None:
         """Let the worker see that this process is well."""
-        if self._pulses is not None:
-            self._pulses.main.beat(now)
+        if self._page is not None:
+            self._page.main.write(now)
 
     def on_messages(self) -> None:
         """Hear what the worker says."""
@@ -251,8 +251,8 @@ class Worker:
 class WorkerOwner(Protocol):
     """Whoever decides what a worker's messages and its end mean."""
 
-    def on_message(self, worker: Worker, message: Message) -> None:
+    def on_message(self, worker: WorkerHandle, message: Message) -> None:
         """Take one message of ``worker``."""
 
-    def on_exit(self, worker: Worker, exit_: Exit) -> None:
+    def on_exit(self, worker: WorkerHandle, exit_: Exit) -> None:
         """Take note that ``worker`` has been reaped."""

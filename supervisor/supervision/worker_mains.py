@@ -14,7 +14,7 @@ from supervisor.health.status_worker import run_status
 from supervisor.process.channel import Message
 from supervisor.standin.entry import run_stand_in
 from supervisor.supervision.app_process import WorkerMain
-from supervisor.supervision.known_good import Files, Keeper
+from supervisor.supervision.known_good import Files, KnownGood
 from supervisor.supervision.process_set import STATUS
 from supervisor.supervision.worker_factory import code_of, worker_of
 
@@ -59,9 +59,9 @@ class WorkerMains:
         worker = worker_of(self._owner.config, self._state, process, held, place, release)
         return worker.run(connection)
 
-    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> Keeper:
+    def keeper(self, app: str, tell_known_good: Callable[[bool], None]) -> KnownGood:
         """Make the keeper of an app that has a process of its own."""
-        return Keeper(
+        return KnownGood(
             self._owner,
             app,
             code=lambda imported: code_of(self._owner.config, self._state, app, imported),

@@ -1,10 +1,10 @@
-"""What a worker does when the main process is gone.
+"""How a worker covers the gap between its main process and the next one.
 
-In the foreground it is killed together with the main process (prctl(2), PR_SET_PDEATHSIG). Under
-systemd, which keeps the listeners for the next main process, it goes on accepting for a moment,
-so that nobody waits for that one, then drains, and ends. A timer of the kernel (timer_create(2))
-kills it if it can't, whether it is stopped or stuck outside of Python code: a worker that
-lingers has such a timer, or it doesn't linger.
+In the foreground the kernel kills a worker together with its main process (prctl(2),
+PR_SET_PDEATHSIG). Under systemd, which keeps the listeners for the next main process, a worker
+accepts connections for `LINGER_S` more, so that no client waits for the next main process; then
+it drains and exits. A worker that is stopped, or stuck outside of Python code, can't exit by
+itself: a kernel timer (timer_create(2)) kills it. A worker without such a timer doesn't linger.
 
 Needs the standard library alone.
 """
@@ -18,12 +18,12 @@ from collections.abc import Callable
 
 from supervisor.values.records import dataclass
 
-LINGER_S = 2.0  # the next main process is serving by then
+LINGER_S = 2.0  # the next main process serves by then
 IDLE_S = 5.0  # keep-alive clients get this long for one more request
-# The supervisor's own workers know no news of a main process that is gone, and must not be
-# answering any more when what they know is older than status.STALE_S.
+# The supervisor's own workers get no snapshots from a main process that is gone. They must stop
+# answering before their last snapshot is stale (status_worker.STALE_S).
 OWN_LINGER_S, OWN_IDLE_S = 1.5, 0.3
-_MARGIN_S = 3.0  # from the end of the drain to the end of the process: threads, exit handlers
+_MARGIN_S = 3.0  # from the end of the drain to the exit: threads, exit handlers
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CLOCK_MONOTONIC = 1  # time.h
 _SIGEV_SIGNAL = 0  # sigevent(7)
@@ -32,7 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _SigEvent(ctypes.Structure):
-    """Struct sigevent of sigevent(7); the kernel reads 64 bytes of it."""
+    """Struct sigevent of sigevent(7); the kernel reads 64 bytes."""
 
     _fields_ = (
         ("value", ctypes.c_void_p),
@@ -51,7 +51,7 @@ class _TimerSpec(ctypes.Structure):
 
 
 class KillTimer:
-    """Kills this process by SIGKILL unless it is set anew in time; raises OSError."""
+    """Kills this process by SIGKILL unless `set` is called again in time; raises OSError."""
 
     def __init__(self) -> None:
         self._id = ctypes.c_void_p()
@@ -59,7 +59,7 @@ class KillTimer:
         _check(_libc.timer_create(_CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._id)))
 
     def set(self, seconds: float) -> None:
-        """Kill in ``seconds`` from now, instead of whenever was said before."""
+        """Kill this process in ``seconds`` from now; replaces the earlier time."""
         spec = _TimerSpec(value=_TimeSpec(int(seconds), int(seconds % 1 * 1e9)))
         _check(_libc.timer_settime(self._id, 0, ctypes.byref(spec), None))
 
@@ -71,12 +71,12 @@ def _check(result: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class HandOverLimits:
     """How long a worker may outlive its main process, and where its output goes then.
 
-    ``stuck_s`` is how long it may show no sign of life while there still is a main process, which
-    otherwise decides about that. It goes on accepting for ``linger_s``, and keeps connections that
-    are idle for ``idle_s`` after that. ``log_fd`` is an inherited copy of the main process's log.
+    The worker accepts connections for ``linger_s`` seconds, then drains within ``drain_s``, and
+    keeps idle connections for ``idle_s`` of these. ``stuck_s`` is how long it may send no heartbeat
+    while its main process lives. ``log_fd`` is an inherited copy of the main process's log.
     """
 
     drain_s: float
@@ -87,89 +87,90 @@ class Terms:
 
     @property
     def grace_s(self) -> float:
-        """The longest that a worker lives after its main process, stuck ones aside."""
+        """The seconds after its main process by which a worker has exited, or is killed."""
         return self.linger_s + self.drain_s + _MARGIN_S
 
 
-class Handover:
-    """The promise of one worker to cover for the next main process; made in its main thread."""
+class HandOver:
+    """The hand-over of one worker; created in its main thread."""
 
-    def __init__(self, terms: Terms) -> None:
-        """Live on from now on when the main process dies; raises OSError where that can't be."""
-        self._terms = terms
+    def __init__(self, limits: HandOverLimits) -> None:
+        """Let this process outlive its main process from now on; raises OSError if it can't."""
+        self._limits = limits
         self._timer = KillTimer()
         self._lock = threading.Lock()
-        self._orphaned = self._leaving = False
-        # Its output is a pipe to the main process. With a reading end of its own, a print in the
-        # moment before it knows that nobody reads does no harm.
+        self._in_grace = self._leaving = False
+        # Its output is a pipe to the main process. It holds a reading end itself, so that a print
+        # raises no BrokenPipeError in the moment before the end of the main process is noticed.
         self._output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.alive()
+        self.feed_timer()
         _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0), 0, 0, 0))
 
-    def alive(self) -> None:
-        """Feed the timer; any thread may, as long as there is a main process."""
+    def feed_timer(self) -> None:
+        """Postpone the kill while the main process lives; any thread may call this."""
         with self._lock:
-            if not self._orphaned:
-                self._timer.set(self._terms.stuck_s + self._terms.grace_s)
+            if not self._in_grace:
+                self._timer.set(self._limits.stuck_s + self._limits.grace_s)
 
-    def orphaned(self) -> bool:
-        """Let the grace begin, whoever notices first; gives whether it had not begun before."""
+    def start_grace(self) -> bool:
+        """Start the grace time, once; return whether this call started it. Any thread may call."""
         with self._lock:
-            first, self._orphaned = not self._orphaned, True
+            first, self._in_grace = not self._in_grace, True
             if first:
-                self._timer.set(self._terms.grace_s)
+                self._timer.set(self._limits.grace_s)
         return first
 
-    def main_is_gone(self, drain: Callable[[float, float], None]) -> None:
-        """Go on for a moment, then call ``drain`` with its limits, timeout and idle seconds.
+    def on_main_process_gone(self, drain: Callable[[float, float], None]) -> None:
+        """Accept for `LINGER_S` more, then call ``drain`` with its timeout and idle seconds.
 
-        For the server's loop, where the end may show more than once: only the first call counts.
+        The server's loop may notice the end of the main process more than once: only the first
+        call counts.
         """
         if self._leaving:
             return
         self._leaving = True
-        self.orphaned()
+        self.start_grace()
         self._redirect_output()
-        limits = (self._terms.drain_s, self._terms.idle_s)
-        end = threading.Timer(self._terms.linger_s, drain, limits)
+        drain_limits = (self._limits.drain_s, self._limits.idle_s)
+        end = threading.Timer(self._limits.linger_s, drain, drain_limits)
         end.daemon = True
         try:
             end.start()
-        except RuntimeError:  # no thread to be had
-            drain(*limits)
+        except RuntimeError:  # the system has no thread to give
+            drain(*drain_limits)
 
     def _redirect_output(self) -> None:
-        """Send output to the log of the main process that was, first what it has not read."""
-        os.dup2(self._terms.log_fd, 1)
-        os.dup2(self._terms.log_fd, 2)
-        with contextlib.suppress(OSError):  # nothing is left, or nobody reads the log either
+        """Send output to the log of the former main process, first what that has not read."""
+        os.dup2(self._limits.log_fd, 1)
+        os.dup2(self._limits.log_fd, 2)
+        with contextlib.suppress(OSError):  # nothing is left, or nobody reads the log
             while part := os.read(self._output, _PART):
                 os.write(1, part)
         os.close(self._output)
 
 
-_terms: Terms | None = None
+_limits: HandOverLimits | None = None
 
 
-def allow(terms: Terms) -> None:
-    """Let this process, a worker that has just been forked, `begin` later."""
-    global _terms
-    _terms = terms
+def allow(limits: HandOverLimits) -> None:
+    """Allow this process, a worker that has just been forked, to `begin` a hand-over."""
+    global _limits
+    _limits = limits
 
 
-def allowed() -> Terms | None:
-    """Give the terms that `allow` has set."""
-    return _terms
+def allowed_limits() -> HandOverLimits | None:
+    """Return the limits that `allow` has set, None where it wasn't called."""
+    return _limits
 
 
-def begin() -> Handover | None:
-    """Make the promise, if it is allowed and possible; None: this worker dies with its main.
+def begin() -> HandOver | None:
+    """Return this worker's hand-over; None: this worker dies with its main process.
 
-    Called in the main thread, when it is about to serve.
+    Called in the main thread, right before the worker serves.
     """
-    if _terms is None:
+    if _limits is None:
         return None
     try:
-        return Handover(_terms)
+        return HandOver(_limits)
     except OSError:
         return None

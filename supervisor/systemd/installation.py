@@ -1,7 +1,6 @@
-"""Installs the systemd unit, and takes it away again.
+"""Installs and removes the systemd unit, for commands that a person waits for: all of it blocks.
 
-For commands that a person waits for: everything here blocks. Repeating an installation does no
-harm; on a running service it is an upgrade, which refuses no connection.
+An installation may be repeated; on a running service it is an upgrade that refuses no connection.
 """
 
 import contextlib
@@ -41,9 +40,9 @@ _JOURNAL_LINES = 15
 
 
 def machine_for(user: str) -> Machine:
-    """Give what the unit depends on, for a service that runs as ``user``.
+    """Return what the unit depends on, for a service that runs as ``user``.
 
-    Raises KeyError when there is no such user, unless it is one that `make_user` would make.
+    Raises KeyError when there is no such user, but for the user that `create_user` creates.
     """
     try:
         entry = pwd.getpwnam(user)
@@ -64,10 +63,10 @@ def machine_for(user: str) -> Machine:
     )
 
 
-def make_user(user: str | None) -> Iterator[str]:
-    """Make sure that the service's user exists; says what was done.
+def create_user(user: str | None) -> Iterator[str]:
+    """Create the service's user if it is missing; yield a line for what was done.
 
-    Raises `SupervisorError` for one that was asked for by name, but isn't there.
+    Raises `SupervisorError` for a named user who doesn't exist.
     """
     name = user or DEFAULT_USER
     try:
@@ -93,7 +92,7 @@ def make_user(user: str | None) -> Iterator[str]:
 
 
 def write(config: Config, machine: Machine) -> Iterator[str]:
-    """Bring the unit's files up to date; says what was done. Idempotent."""
+    """Bring the unit's files up to date; yield a line for each change. Idempotent."""
     wanted = files(config, machine)
     for path in (INSTALLATION, RESTART_STEPS):
         if path not in wanted and path.exists():
@@ -107,13 +106,13 @@ def write(config: Config, machine: Machine) -> Iterator[str]:
     if config.state_dir != STATE_DIR and not config.state_dir.exists():
         config.state_dir.mkdir(mode=_STATE_MODE, parents=True)
         shutil.chown(config.state_dir, machine.user, machine.group)
-        yield f"{config.state_dir}: made, for {machine.user}"
+        yield f"{config.state_dir}: created for {machine.user}"
 
 
 def start() -> None:
-    """Start the service, or replace the running one without refusing anybody; waits for ready.
+    """Start the service, or restart it without refusing connections; wait until it is ready.
 
-    Raises `SupervisorError` with the end of its log when that fails.
+    Raises `SupervisorError` with the last lines of its log when it doesn't start.
     """
     _systemctl("daemon-reload")
     _systemctl("enable", UNIT)
@@ -124,15 +123,15 @@ def start() -> None:
         log = journal(UNIT, _JOURNAL_LINES).stdout.rstrip() or done.stderr.strip()
         raise SupervisorError(
             f"the service does not start; its log ends with:\n{log}",
-            hint=f"more: journalctl -u {UNIT.removesuffix('.service')}",
+            hint=f"see more of it: journalctl -u {UNIT.removesuffix('.service')}",
         )
 
 
 def remove() -> Iterator[str]:
-    """Stop the service and take its files away; says what was done. Data stays."""
+    """Stop the service and remove its files; yield a line for each step. Data stays."""
     if properties(UNIT, "LoadState")["LoadState"] == "loaded":
         systemctl("disable", "--now", UNIT)
-        systemctl("kill", "--signal=KILL", UNIT)  # what a main process that was stuck left
+        systemctl("kill", "--signal=KILL", UNIT)  # workers that a stuck main process left
         yield f"{UNIT}: stopped and disabled"
     if (FOLDER / SOCKET).exists():
         systemctl("disable", "--now", SOCKET)
@@ -140,16 +139,16 @@ def remove() -> Iterator[str]:
         if path.exists():
             path.unlink()
             yield f"{path}: removed"
-    with contextlib.suppress(OSError):  # settings of the operator's own lie in it
+    with contextlib.suppress(OSError):  # it holds settings of the operator
         DROP_INS.rmdir()
     if DROP_INS.exists():
-        yield f"{DROP_INS}: kept, for it holds settings of your own"
+        yield f"{DROP_INS}: kept, it holds settings of your own"
     systemctl("daemon-reload")
     systemctl("reset-failed", UNIT)
 
 
 def delete_data(state_dir: Path) -> Iterator[str]:
-    """Delete what the supervisor and its apps wrote, and the system user; says what was done."""
+    """Delete what the supervisor and its apps wrote, and the system user; yield a line for each."""
     for path in StateDir(state_dir).entries():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -160,9 +159,9 @@ def delete_data(state_dir: Path) -> Iterator[str]:
             state_dir.rmdir()
             yield f"{state_dir}: deleted"
         except FileNotFoundError:
-            yield f"{state_dir}: was not there"
+            yield f"{state_dir}: does not exist"
         except OSError:
-            yield f"{state_dir}: kept, for it holds files that are not the supervisor's"
+            yield f"{state_dir}: kept, it holds files that are not the supervisor's"
     with contextlib.suppress(KeyError):
         pwd.getpwnam(DEFAULT_USER)
         _run("userdel", DEFAULT_USER)
@@ -170,17 +169,17 @@ def delete_data(state_dir: Path) -> Iterator[str]:
 
 
 def installed_user() -> str | None:
-    """Give the user of the installed unit, None where none is installed."""
+    """Return the user of the installed unit, None if no unit is installed."""
     return _installed("User")
 
 
 def installed_start() -> str | None:
-    """Give the command line of the installed unit, None where none is installed."""
+    """Return the command line of the installed unit, None if no unit is installed."""
     return _installed("ExecStart")
 
 
 def installed_config() -> Path | None:
-    """Give the configuration file of the installed unit, None where none is installed."""
+    """Return the configuration file of the installed unit, None if no unit is installed."""
     words = shlex.split((installed_start() or "").replace("$$", "$").replace("%%", "%"))
     with contextlib.suppress(ValueError, IndexError):
         return Path(words[words.index("--config") + 1])
@@ -196,8 +195,8 @@ def _installed(key: str) -> str | None:
     return found[-1] if found else None
 
 
-def differing(wanted: Files) -> list[Path]:
-    """Give the installed files that are not what an installation would write now."""
+def outdated_files(wanted: Files) -> list[Path]:
+    """Return the installed files that differ from what an installation would write now."""
     found = []
     for path, text in wanted.items():
         try:
@@ -220,5 +219,5 @@ def _run(*words: str) -> None:
     try:
         subprocess.run(words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        raise SupervisorError(f"{' '.join(words)} failed: {said.strip()}") from error
+        cause = getattr(error, "stderr", None) or str(error)
+        raise SupervisorError(f"{' '.join(words)} failed: {cause.strip()}") from error

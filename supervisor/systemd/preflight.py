@@ -1,4 +1,4 @@
-"""Looks, before the unit is installed, at what would keep the service from working."""
+"""Checks, before the unit is installed, for what would keep the service from working."""
 
 import os
 import pwd
@@ -11,45 +11,51 @@ from supervisor.config import reader as configuration
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import lock_holder
 from supervisor.process.throwaway import TaskFailed, call_in_child
-from supervisor.systemd.systemctl import is_there, properties
+from supervisor.systemd.systemctl import is_available, properties
 from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, own_command
 from supervisor.values.errors import ConfigError, SupervisorError
 
-_LOOK_TIMEOUT_S = 30.0
+_CHECK_TIMEOUT_S = 30.0
 
 
-def require(what: str) -> None:
-    """Raise `SupervisorError` unless this user may, and this machine can, do ``what``."""
+def require_root_and_systemd(what: str) -> None:
+    """Raise `SupervisorError` unless this user is root and systemd runs this machine.
+
+    ``what`` completes "cannot ...".
+    """
     if os.geteuid() != 0:
         words = " ".join(["sudo", *own_command(), *sys.argv[1:]])
-        raise SupervisorError(f"cannot {what}: only root may", hint=f"repeat it as: {words}")
-    if not is_there():
+        raise SupervisorError(
+            f"cannot {what}: only root may do this", hint=f"repeat it as: {words}"
+        )
+    if not is_available():
         raise SupervisorError(
             f"cannot {what}: systemd does not run this machine",
-            hint="start it in the foreground with: flask-supervisor run",
+            hint="run it in the foreground instead: flask-supervisor run",
         )
 
 
-def look(config: Config, machine: Machine) -> list[str]:
-    """Find out, as the service's user, what would go wrong; gives notes on what works less well.
+def check_folders(config: Config, machine: Machine) -> list[str]:
+    """Check, as the service's user, every folder that the service needs.
 
-    Raises `SupervisorError` for what would keep the service from working.
+    Return notes on what will work with limits. Raise `SupervisorError` for a folder that would
+    keep the service from working.
     """
-    _look_at_state_dir(config, machine)
+    _check_state_dir(config, machine)
     entry = pwd.getpwnam(machine.user)
     code = str(Path(__file__).parents[1])
     try:
         found = call_in_child(
-            _as_user,
+            _check_as_user,
             entry.pw_name,
             entry.pw_uid,
             entry.pw_gid,
             config,
             code,
-            timeout_s=_LOOK_TIMEOUT_S,
+            timeout_s=_CHECK_TIMEOUT_S,
         )
     except TaskFailed as error:
-        raise SupervisorError(f"cannot look at the folders as {machine.user}: {error}") from error
+        raise SupervisorError(f"cannot check the folders as {machine.user}: {error}") from error
     if found["unreadable"]:
         path, owner, what = found["unreadable"]
         raise SupervisorError(
@@ -63,14 +69,14 @@ def look(config: Config, machine: Machine) -> list[str]:
 
 def _owner_note(user: str, name: str, path: str, owner: str) -> str:
     return (
-        f"{user} may read {path}, but not replace files there, for they belong to {owner}: app "
-        f"{name} is served, but deploy and rollback can't change it. To allow it, install with "
-        f"--user {owner}, or give the files away: sudo chown -R {user}: {path}"
+        f"app {name} will be served, but deploy and rollback can't change it: {user} may read "
+        f"{path}, but not replace files there, which belong to {owner}. To allow it, install with "
+        f"--user {owner}, or change the owner: sudo chown -R {user}: {path}"
     )
 
 
-def _as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[str, Any]:
-    """Look at every folder as ``user``; runs in a child."""
+def _check_as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[str, Any]:
+    """Check every folder as ``user``; runs in a child."""
     os.initgroups(user, gid)
     os.setgid(gid)
     os.setuid(uid)
@@ -95,9 +101,9 @@ def _as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[s
 
 
 def _barrier(path: Path) -> Path | None:
-    """Give what this user may not enter or read on the way to ``path``; None for a free way.
+    """Return what this user may not enter or read on the way to ``path``, None for nothing.
 
-    What is missing is no barrier: others complain of that.
+    A missing file is no barrier: the check of the configuration reports it.
     """
     for one in [*reversed(path.parents), path]:
         if not os.path.lexists(one):
@@ -115,8 +121,8 @@ def _owner(path: Path) -> str:
         return "another user"
 
 
-def _look_at_state_dir(config: Config, machine: Machine) -> None:
-    """Refuse a state folder of somebody else; systemd itself sees to the unit's own one."""
+def _check_state_dir(config: Config, machine: Machine) -> None:
+    """Refuse another user's state folder; systemd itself creates the unit's own one."""
     path = config.state_dir
     if path == STATE_DIR or not path.exists() or machine.user == "root":
         return
@@ -128,18 +134,18 @@ def _look_at_state_dir(config: Config, machine: Machine) -> None:
         )
 
 
-def refuse_beside_a_copy(config: Config) -> None:
-    """Raise `SupervisorError` when a copy that systemd did not start holds the state folder."""
+def refuse_second_supervisor(config: Config) -> None:
+    """Raise `SupervisorError` when a supervisor that systemd did not start holds the folder."""
     holder = lock_holder(config.state_dir)
     if holder is not None and properties(UNIT, "ActiveState")["ActiveState"] == "inactive":
         raise SupervisorError(
-            f"cannot start the service: a copy runs by hand as {holder}",
-            hint="end that one first, and repeat this",
+            f"cannot start the service: another supervisor runs as {holder}",
+            hint="stop that one, then repeat this command",
         )
 
 
-def as_the_unit_sees_it(config: Config) -> list[str]:
-    """Give what is wrong with the configuration in the environment of the unit."""
+def problems_under_the_unit(config: Config) -> list[str]:
+    """Return the problems of the configuration in the environment of the unit."""
     try:
         configuration.load(config.file, _unit_environment())
     except ConfigError as error:

@@ -1,7 +1,6 @@
-"""What systemd and its service say to each other: sd_notify(3), sd_listen_fds(3).
+"""The protocol between systemd and a service: sd_notify(3) and sd_listen_fds(3).
 
-A service that wasn't started by systemd is told so by nothing: then there are no sockets, and
-whatever is said goes nowhere.
+A process that systemd didn't start inherits no sockets, and its notifications go nowhere.
 """
 
 import array
@@ -32,8 +31,8 @@ _OURS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
-    """What systemd gave to this process at its start; the owner closes ``sockets``."""
+class Inherited:
+    """What this process inherited from systemd at its start; the owner closes ``sockets``."""
 
     notify_address: str | None = None
     watchdog_s: float | None = None
@@ -41,13 +40,13 @@ class Handed:
     is_main: bool = False  # started by systemd itself, not from a shell below a unit
 
 
-def take(environ: MutableMapping[str, str], pid: int) -> Handed:
-    """Take what was handed to process ``pid``, and its variables out of ``environ``.
+def take_inherited(environ: MutableMapping[str, str], pid: int) -> Inherited:
+    """Return what process ``pid`` inherited, and remove its variables from ``environ``.
 
-    Children get neither: what is for this process would be misleading, or harmful, in another.
+    Children must inherit neither: the variables are for this process alone.
     """
     given = {name: environ.pop(name) for name in _OURS if name in environ}
-    return Handed(
+    return Inherited(
         notify_address=given.get("NOTIFY_SOCKET") or None,
         watchdog_s=_watchdog_s(given, pid),
         sockets=list(_sockets(given, pid)),
@@ -63,7 +62,7 @@ def _watchdog_s(given: dict[str, str], pid: int) -> float | None:
 
 
 def _sockets(given: dict[str, str], pid: int) -> Iterable[tuple[str, socket.socket]]:
-    """Give each descriptor that is a socket with its name; others are closed."""
+    """Yield each inherited socket with its name; close descriptors that are no sockets."""
     count = _number(given.get("LISTEN_FDS"))
     if count is None or _number(given.get("LISTEN_PID")) != pid:
         return
@@ -88,15 +87,15 @@ def _number(text: str | None) -> int | None:
 
 
 def fd_name(text: str) -> str:
-    """Give a name for the store that tells what ``text`` is, within what sd_notify(3) allows."""
+    """Return ``text`` as a name for the store: what sd_notify(3) doesn't allow becomes ``_``."""
     allowed = "".join(c if _NAME.fullmatch(c) else "_" for c in text)
     return allowed[-_NAME_MAX:] or "_"
 
 
 class NotifySocket:
-    """Says things to systemd at ``address`` (None: to nobody); never waits, never raises.
+    """Sends notifications to systemd at ``address`` (None: nowhere); never waits, never raises.
 
-    Every method says whether it was heard.
+    Every method returns whether systemd's queue has taken the message.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -105,44 +104,44 @@ class NotifySocket:
 
     @property
     def active(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is an address to send to."""
         return self._address is not None
 
     def close(self) -> None:
-        """Say no more."""
+        """Close the socket; a later notification opens it again."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def ready(self) -> bool:
-        """Say that the start, or a reload, is over."""
+        """Report that the start, or a reload, is complete."""
         return self._send("READY=1")
 
     def reloading(self, monotonic_s: float) -> bool:
-        """Say that the configuration is being read again, since ``monotonic_s``."""
+        """Report that the configuration is being read again since ``monotonic_s`` (seconds)."""
         return self._send("RELOADING=1", f"MONOTONIC_USEC={int(monotonic_s * 1e6)}")
 
     def stopping(self) -> bool:
-        """Say that the service ends."""
+        """Report that the service is stopping."""
         return self._send("STOPPING=1")
 
     def status(self, text: str) -> bool:
-        """Say in words how it is."""
+        """Send the text that ``systemctl status`` shows: one line, at most `STATUS_MAX` long."""
         line = text.translate(_CONTROLS)
         return self._send(
             "STATUS=" + (line if len(line) <= STATUS_MAX else line[:STATUS_MAX] + "…")
         )
 
-    def alive(self) -> bool:
+    def feed_watchdog(self) -> bool:
         """Feed the watchdog."""
         return self._send("WATCHDOG=1")
 
     def store(self, name: str, fd: int) -> bool:
-        """Let systemd keep a copy of ``fd`` for the next process of this service."""
+        """Store a copy of ``fd`` with systemd for the next process of this service."""
         return self._send("FDSTORE=1", f"FDNAME={name}", fds=[fd])
 
     def remove(self, name: str) -> bool:
-        """Let systemd forget every descriptor that is kept under ``name``."""
+        """Remove every descriptor that is stored under ``name``."""
         return self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
     def _send(self, *assignments: str, fds: Iterable[int] = ()) -> bool:
@@ -158,6 +157,6 @@ class NotifySocket:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.sendmsg([data], ancillary, socket.MSG_DONTWAIT, address)
-        except OSError:  # its queue is full, or it is gone: whoever cares says it again
+        except OSError:  # systemd's queue is full, or its socket is gone: the caller may repeat it
             return False
         return True

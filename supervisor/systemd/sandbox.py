@@ -1,6 +1,6 @@
-"""Recognises what the unit's sandbox forbids, and says which key of the configuration allows it.
+"""Recognises errors that the unit's sandbox causes, and names the key that allows the access.
 
-Under the unit, apps may write to their data folders and to what `writable` names: every other
+Under the unit, apps may write to their data folders and to what `writable` names. Every other
 folder is read-only (EROFS), and home folders may be hidden (EACCES): systemd.exec(5),
 ProtectSystem= and ProtectHome=.
 """
@@ -23,9 +23,10 @@ _PRINTED = re.compile(r"\[Errno (\d+)\] [^:'\"]*: (['\"])(/.*?)\2")
 
 
 def hint(error: OSError, environ: Mapping[str, str]) -> str | None:
-    """Give `HINT` if it is the sandbox around this process that caused ``error``, else None.
+    """Return `HINT` if the sandbox around this process caused ``error``, else None.
 
-    An SD card that has become read-only gives the same error, but then the data folder is too.
+    An SD card that has become read-only causes the same error, but then the data folder is
+    read-only too.
     """
     if _UNIT_VARIABLE not in environ or not _may_be(error.errno, str(error.filename or "")):
         return None
@@ -39,13 +40,13 @@ def hint(error: OSError, environ: Mapping[str, str]) -> str | None:
 
 
 def forbidden_paths(lines: Iterable[str]) -> list[str]:
-    """Give the paths that errors printed in ``lines`` name and that the sandbox may have closed."""
+    """Return the paths that ``lines`` of printed errors name and that the sandbox may forbid."""
     found = [match for line in lines for match in _PRINTED.finditer(line)]
     return list(dict.fromkeys(m[3] for m in found if _may_be(int(m[1]), m[3])))
 
 
 def folder_to_allow(path: str) -> Path:
-    """Give what to write into `writable` for ``path`` to be written: its folder."""
+    """Return what `writable` has to name so that ``path`` can be written: its folder."""
     parent = Path(path).parent
     return Path(path) if parent == Path("/") else parent
 

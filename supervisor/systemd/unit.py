@@ -1,4 +1,4 @@
-"""The main process as the service of a systemd unit; in the foreground all of it does nothing."""
+"""The main process as the service of a systemd unit; in the foreground all of it is a no-op."""
 
 import asyncio
 import faulthandler
@@ -10,69 +10,69 @@ from supervisor.config.settings import AppSettings, Config
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.systemd import hand_over
 from supervisor.systemd.fd_store import SocketStore
-from supervisor.systemd.hand_over import OWN_IDLE_S, OWN_LINGER_S, Terms
-from supervisor.systemd.notifier import Documents, Notifier
-from supervisor.systemd.orphan_cleanup import Predecessor, own_cgroup
-from supervisor.systemd.protocol import NotifySocket, take
+from supervisor.systemd.hand_over import OWN_IDLE_S, OWN_LINGER_S, HandOverLimits
+from supervisor.systemd.notifier import AppDocuments, Notifier
+from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
+from supervisor.systemd.protocol import NotifySocket, take_inherited
 
 _JOBS_TIMEOUT_S = 1.0
-_STUCK_S = 30.0  # for workers without an app; those with one say hang_timeout_s
-_END_ALL_S = 1.0
+_STUCK_S = 30.0  # for workers without an app; an app's worker has hang_timeout_s
+_KILL_S = 1.0
 _POLL_S = 0.02
 
 WorkerMain = Callable[[socket.socket], int]
 
 
 class Unit:
-    """What systemd gave to this process, and what it hears; made before anything is forked.
+    """What this process inherited from systemd, and what it reports; created before any fork.
 
-    ``tell`` writes a line to the log.
+    ``log`` writes a line to the log.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        handed = take(os.environ, os.getpid())
-        self._tell = tell
-        self._notify = NotifySocket(handed.notify_address)
-        self.sockets = SocketStore(handed.sockets, self._notify, tell)
-        self.notifier = Notifier(self._notify, handed.watchdog_s)
-        if handed.watchdog_s is not None:
-            faulthandler.enable()  # systemd aborts a process that is stuck: this prints where
-        self._cgroup = own_cgroup() if handed.is_main else None
-        self._predecessor = Predecessor(self._cgroup)
-        self._hands_over = self.sockets.keeps and self._cgroup is not None
+    def __init__(self, log: Callable[[str], None]) -> None:
+        inherited = take_inherited(os.environ, os.getpid())
+        self._log = log
+        self._notify = NotifySocket(inherited.notify_address)
+        self.sockets = SocketStore(inherited.sockets, self._notify, log)
+        self.notifier = Notifier(self._notify, inherited.watchdog_s)
+        if inherited.watchdog_s is not None:
+            faulthandler.enable()  # systemd aborts a stuck process: this prints where it was
+        self._cgroup = own_cgroup() if inherited.is_main else None
+        self._orphans = Orphans(self._cgroup)
+        self._hands_over = self.sockets.keeps_listeners and self._cgroup is not None
         self._log_fd = os.dup(2) if self._hands_over else 2
 
-    # ---- what the main process does
+    # ---- for the main process
 
-    def begin(self, config: Config) -> None:
-        """Let what an earlier main process left come to its end, and see to it that it does."""
-        if self._predecessor.pids:
-            pids = ", ".join(map(str, self._predecessor.pids))
-            self._tell(f"an earlier main process left workers, which end now: pid {pids}")
+    def end_orphans(self, config: Config) -> None:
+        """Give orphans the time to exit, and kill those that are left after that."""
+        if self._orphans.pids:
+            pids = ", ".join(map(str, self._orphans.pids))
+            self._log(f"an earlier main process left workers, which exit now: pid {pids}")
             grace_s = max(
-                self._terms(apps, config).grace_s
+                self._limits(apps, config).grace_s
                 for apps in [[], *([a] for a in config.apps.values())]
             )
-            asyncio.get_running_loop().call_later(grace_s, self._end_rest)
+            asyncio.get_running_loop().call_later(grace_s, self._kill_orphans)
 
-    def _end_rest(self) -> None:
-        killed = self._predecessor.end_rest()
+    def _kill_orphans(self) -> None:
+        killed = self._orphans.kill_remaining()
         if killed:
-            self._tell(f"killed what was still left of it: pid {', '.join(map(str, killed))}")
+            self._log(f"killed the workers that did not exit: pid {', '.join(map(str, killed))}")
 
-    def settled(self, apps: Documents) -> None:
-        """Take note of how the apps are now."""
+    def on_apps_changed(self, apps: AppDocuments) -> None:
+        """Report the state of the apps to systemd."""
         self.notifier.update(apps)
 
     def cycle_completed(self, now: float) -> None:
-        """Take note that the main loop has done everything that is due each second."""
+        """Feed the watchdog: the main loop has done everything that is due each second."""
         self.sockets.flush()
         self.notifier.cycle_completed(now)
 
-    async def successor_comes(self) -> bool:
-        """Take note that the end has begun; say whether systemd starts the next one at once.
+    async def announce_stop(self) -> bool:
+        """Report that this process stops; return whether systemd restarts the service at once.
 
-        Then workers that `outlives` allows it are not to be ended: they serve until it is there.
+        If so, the workers that `may_outlive` this process go on serving until the next one does.
         """
         self.notifier.stopping()
         if not self._hands_over or self._cgroup is None:
@@ -83,46 +83,49 @@ class Unit:
             return False
         return bool(job == "restart")
 
-    async def end_all(self) -> None:
-        """Leave no process in the unit but this one: whatever apps started, or left behind."""
-        deadline = asyncio.get_running_loop().time() + _END_ALL_S
-        while self._predecessor.end_all() and asyncio.get_running_loop().time() < deadline:
+    async def kill_everything(self) -> None:
+        """Kill every other process in the unit, also what apps have started and left behind."""
+        deadline = asyncio.get_running_loop().time() + _KILL_S
+        while self._orphans.kill_everything() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_POLL_S)
 
-    # ---- what workers do
+    # ---- for workers
 
     @property
-    def kept(self) -> Iterable[int]:
-        """The descriptors that a worker needs in order to outlive the main process."""
+    def fds_for_workers(self) -> Iterable[int]:
+        """The descriptors that a worker inherits so that it can outlive the main process."""
         return [self._log_fd] if self._hands_over else []
 
-    def outlives(self, apps: Sequence[AppSettings]) -> bool:
-        """Say whether a worker of ``apps`` (none: one of the supervisor's own) may outlive this."""
+    def may_outlive(self, apps: Sequence[AppSettings]) -> bool:
+        """Return whether a worker of ``apps`` may outlive this process.
+
+        Without apps it is one of the supervisor's own workers.
+        """
         overlap = all(app.reload == "overlap" and app.bind == "supervisor" for app in apps)
         return self._hands_over and overlap
 
     def worker_main(
         self, run: WorkerMain, apps: Sequence[AppSettings], config: Config
     ) -> WorkerMain:
-        """Give what a worker runs: ``run``, with what it needs to outlive this process."""
-        if not self.outlives(apps):
+        """Return the function that a worker runs: ``run``, allowed to outlive this process."""
+        if not self.may_outlive(apps):
             return run
-        terms = self._terms(apps, config)
+        limits = self._limits(apps, config)
 
         def main(connection: socket.socket) -> int:
-            hand_over.allow(terms)
+            hand_over.allow(limits)
             return run(connection)
 
         return main
 
-    def _terms(self, apps: Sequence[AppSettings], config: Config) -> Terms:
+    def _limits(self, apps: Sequence[AppSettings], config: Config) -> HandOverLimits:
         if apps:
-            return Terms(
+            return HandOverLimits(
                 drain_s=max(app.stop_timeout_s for app in apps),
                 stuck_s=max(app.hang_timeout_s for app in apps),
                 log_fd=self._log_fd,
             )
-        return Terms(
+        return HandOverLimits(
             drain_s=config.supervisor.shutdown_timeout_s,
             stuck_s=_STUCK_S,
             log_fd=self._log_fd,
@@ -132,7 +135,7 @@ class Unit:
 
 
 def _job(unit: str) -> str:
-    """Give what systemd is about to do with ``unit``: "restart", "stop", or "" for nothing."""
+    """Return the job that systemd has for ``unit``: "restart", "stop", or "" for none."""
     import subprocess  # only here, in a throw-away child
 
     listed = subprocess.run(

@@ -1,6 +1,6 @@
-"""The files of the systemd unit, as text: what ships, and what differs between machines.
+"""The files of the systemd unit, as text: the shipped unit, and a drop-in for this machine.
 
-Keys are described in systemd.exec(5), systemd.service(5) and systemd.unit(5).
+systemd.exec(5), systemd.service(5) and systemd.unit(5) describe the keys.
 """
 
 import sys
@@ -12,14 +12,14 @@ from supervisor.config.settings import Config
 from supervisor.values.errors import SupervisorError
 
 UNIT = "flask-supervisor.service"
-SOCKET = "flask-supervisor.socket"  # for those who want it: no installation writes it
+SOCKET = "flask-supervisor.socket"  # optional: no installation writes it
 FOLDER = Path("/etc/systemd/system")
 DROP_INS = FOLDER / f"{UNIT}.d"
 INSTALLATION = DROP_INS / "10-installation.conf"
 RESTART_STEPS = DROP_INS / "20-restart-steps.conf"
 STATE_DIR = Path("/var/lib/flask-supervisor")  # StateDirectory= of the unit
 DEFAULT_USER = "flask-supervisor"
-_STEPS_SINCE = 254  # systemd's version that knows RestartSteps=
+_STEPS_SINCE = 254  # the first version of systemd with RestartSteps=
 _PRIVILEGED_PORTS = 1024
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # what ProtectHome= hides
 
@@ -28,20 +28,20 @@ Files = dict[Path, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What the unit depends on beside the configuration."""
+    """What the unit depends on besides the configuration."""
 
     user: str
     group: str
-    login: bool  # a person's account, with files and devices of its own
-    command: tuple[str, ...]  # what runs this installation
+    login: bool  # a person's account, with its own files and devices
+    command: tuple[str, ...]  # the command line of this installation
     code: tuple[Path, ...]  # the folders that the interpreter reads
     systemd_version: int
 
 
 def shipped(name: str = UNIT) -> str:
-    """Give a file of systemd/ as it ships: from the checkout, or from the environment.
+    """Return the text of a file of systemd/, from the checkout or the virtual environment.
 
-    Raises `SupervisorError` for an installation without it.
+    Raises `SupervisorError` when neither has it.
     """
     checkout = Path(__file__).parents[2] / "systemd" / name
     installed = Path(sys.prefix) / "share" / "flask-supervisor" / "systemd" / name
@@ -50,12 +50,12 @@ def shipped(name: str = UNIT) -> str:
             return file.read_text(encoding="utf-8")
     raise SupervisorError(
         f"cannot find {name}: neither {checkout} nor {installed} exists",
-        hint="install flask-supervisor anew: pip install --force-reinstall flask-supervisor",
+        hint="reinstall it: pip install --force-reinstall flask-supervisor",
     )
 
 
 def own_command() -> tuple[str, ...]:
-    """Give the words that run this very installation from anywhere."""
+    """Return the words that run this very installation from any folder."""
     script = Path(sys.executable).parent / "flask-supervisor"
     if script.is_file():
         return (str(script),)
@@ -63,7 +63,7 @@ def own_command() -> tuple[str, ...]:
 
 
 def files(config: Config, machine: Machine) -> Files:
-    """Give every file that an installation has, with its text."""
+    """Return every file that an installation writes, with its text."""
     found = {FOLDER / UNIT: shipped(), INSTALLATION: installation(config, machine)}
     if machine.systemd_version >= _STEPS_SINCE:
         found[RESTART_STEPS] = _RESTART_STEPS_TEXT
@@ -71,8 +71,8 @@ def files(config: Config, machine: Machine) -> Files:
 
 
 _RESTART_STEPS_TEXT = f"""\
-# Written by `flask-supervisor service install` where systemd is {_STEPS_SINCE} or newer: one
-# that can't even start is tried less and less often, up to every 10 s, for ever.
+# Written by `flask-supervisor service install` where systemd is {_STEPS_SINCE} or newer: the
+# delay between failed starts grows to 10 s; systemd never gives up.
 [Service]
 RestartSteps=8
 RestartMaxDelaySec=10s
@@ -80,11 +80,11 @@ RestartMaxDelaySec=10s
 
 
 def installation(config: Config, machine: Machine) -> str:
-    """Give the drop-in with what is particular to this machine."""
+    """Return the drop-in with what differs from machine to machine."""
     start = exec_start(config, machine)
     lines = [
-        "# Written by `flask-supervisor service install`, which writes it anew each time. Settings",
-        "# of your own belong into another drop-in: sudo systemctl edit flask-supervisor",
+        "# Written by `flask-supervisor service install`, which overwrites it each time. Put your",
+        "# own settings into another drop-in: sudo systemctl edit flask-supervisor",
         "[Service]",
         "ExecStart=",
         f"ExecStart={start}",
@@ -99,14 +99,14 @@ def installation(config: Config, machine: Machine) -> str:
 
 
 def exec_start(config: Config, machine: Machine) -> str:
-    """Give the command line of the service."""
+    """Return the command line of the service."""
     return _command_line(
         [*machine.command, "run", "--last-good-config", "--config", str(config.file)]
     )
 
 
 def writable_folders(config: Config) -> list[Path]:
-    """Give what apps may write to, beside the unit's own state folder: absolute, each once."""
+    """Return the absolute folders that apps may write to, besides the unit's state folder."""
     folders = [config.state_dir]
     for name, app in config.apps.items():
         folders += [config.resolve(folder) for folder in app.writable]
@@ -119,7 +119,7 @@ def _writable_lines(config: Config) -> Iterable[str]:
     folders = writable_folders(config)
     if folders:
         yield "# The state folder, `writable` of each app, and the code that `deploy` replaces. A"
-        yield "# folder that is missing when the service starts stays read-only."
+        yield "# folder that doesn't exist when the service starts stays read-only."
     for folder in folders:
         yield f"ReadWritePaths=-{_path(folder)}"
 
@@ -129,8 +129,8 @@ def _home_lines(config: Config, machine: Machine) -> Iterable[str]:
     needed += [config.resolve(app.python) for app in config.apps.values() if app.python]
     inside = [one for one in needed if any(home in [one, *one.parents] for home in _HOMES)]
     if inside:
-        yield f"# Relaxed: {inside[0]} lies in a home folder."
-        yield "# Homes are read-only instead of hidden."
+        yield f"# Relaxed: {inside[0]} is in a home folder."
+        yield "# Home folders are read-only instead of hidden."
         yield "ProtectHome=read-only"
 
 
@@ -138,7 +138,7 @@ def _port_lines(config: Config) -> Iterable[str]:
     ports = [config.status.port, *(app.port for app in config.apps.values() if app.enabled)]
     low = [port for port in ports if port is not None and port < _PRIVILEGED_PORTS]
     if low:
-        yield f"# Relaxed: only with this may a service that isn't root bind port {low[0]}."
+        yield f"# Relaxed: a service that isn't root needs this to bind port {low[0]}."
         yield "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"
         yield "AmbientCapabilities=CAP_NET_BIND_SERVICE"
 
@@ -152,7 +152,7 @@ def _login_lines(machine: Machine) -> Iterable[str]:
 
 
 def _command_line(words: list[str]) -> str:
-    """Quote for ExecStart=: systemd.service(5), "Command lines"."""
+    """Return ``words`` quoted for ExecStart=: systemd.service(5), "Command lines"."""
     return " ".join(_quoted(word.replace("$", "$$")) for word in words)
 
 
@@ -161,7 +161,7 @@ def _path(path: Path) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote as systemd.syntax(7) has it; a percent sign would begin a specifier."""
+    """Return ``word`` quoted (systemd.syntax(7)); a percent sign would begin a specifier."""
     word = word.replace("%", "%%")
     if word and not any(c.isspace() or c in "\"'\\;" for c in word):
         return word

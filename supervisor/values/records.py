@@ -1,9 +1,9 @@
 """`dataclass` of the standard library, without the code that it compiles for each class.
 
-That took a fifth of the time until the main process serves: six functions for each of 70 classes.
-Here all classes share theirs, and are data classes in every other way: for `dataclasses.replace`,
-`fields` and `asdict`, in ``match``, for mypy. Made more slowly, so not for what is made for each
-request; without ``__slots__``, though asked for.
+Compiling six methods for each of 80 classes costs a tenth of the processor time until the main
+process serves. Here all classes share their methods; for `dataclasses.replace`, `fields` and
+`asdict`, in ``match``, for pickle and for mypy they are ordinary data classes. Instances are
+created several times slower, so this is not for what each request creates.
 """
 
 import dataclasses
@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(cls=None, /, *, frozen=False, slots=False, kw_only=False):
-        """Make a data class; see `dataclasses.dataclass`."""
+        """Return ``cls`` as a data class; see `dataclasses.dataclass`.
+
+        Raises TypeError for what is not supported: other options, ``__post_init__`` and `InitVar`
+        fields, methods of its own where all classes share one, and a data class as base.
+        """
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, slots=slots, kw_only=kw_only)
-        cls = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(cls)
-        cls._shape = _shape_of(dataclasses.fields(cls))
-        methods = {"__init__": _init, "__repr__": _repr, "__eq__": _eq, "__hash__": None}
-        if frozen:
-            methods |= {"__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse}
+        methods = _FROZEN if frozen else _MUTABLE
+        _refuse_unsupported(cls, methods)
         for name, method in methods.items():
-            if name not in cls.__dict__:
-                setattr(cls, name, method)
+            setattr(cls, name, method)
+        cls = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(
+            cls
+        )
+        cls._shape = _shape_of(dataclasses.fields(cls))
         return cls
 
 
@@ -40,7 +44,17 @@ class _Shape(NamedTuple):
     shown: tuple[str, ...]
     defaults: dict[str, Any]
     factories: dict[str, Callable[[], Any]]
-    total: int
+    every: tuple[str, ...]
+
+
+def _refuse_unsupported(cls: type, methods: dict[str, Any]) -> None:
+    if any(dataclasses.is_dataclass(base) for base in cls.__mro__[1:]):
+        raise TypeError(f"{cls.__name__}: records.dataclass supports no data class as base")
+    own = sorted({"__post_init__", *methods} & cls.__dict__.keys())
+    if own:
+        raise TypeError(f"{cls.__name__}: records.dataclass supports no {own[0]}")
+    if any(isinstance(kind, dataclasses.InitVar) for kind in cls.__annotations__.values()):
+        raise TypeError(f"{cls.__name__}: records.dataclass supports no InitVar")
 
 
 def _shape_of(fields: tuple["dataclasses.Field[Any]", ...]) -> _Shape:
@@ -54,7 +68,7 @@ def _shape_of(fields: tuple["dataclasses.Field[Any]", ...]) -> _Shape:
         factories={
             one.name: one.default_factory for one in fields if one.default_factory is not missing
         },
-        total=len(fields),
+        every=tuple(one.name for one in fields),
     )
 
 
@@ -63,16 +77,24 @@ def _init(self: Any, *arguments: Any, **named: Any) -> None:
     given = {**dict(zip(shape.positional, arguments, strict=False)), **named}
     if len(given) < len(arguments) + len(named) or not shape.init.issuperset(given):
         what = f"{len(arguments)} values and {sorted(named)}"
-        raise TypeError(f"{type(self).__name__} can't be made of {what}")
-    values = self.__dict__
-    values.update(shape.defaults)
+        raise TypeError(f"{type(self).__name__} can't be created from {what}")
+    values = {**shape.defaults, **given}
     for name, factory in shape.factories.items():
         if name not in given:
             values[name] = factory()
-    values.update(given)
-    if len(values) < shape.total:
+    if len(values) < len(shape.every):
         lacking = sorted(shape.init.difference(values))
         raise TypeError(f"{type(self).__name__} needs {', '.join(lacking)}")
+    _set_all(self, values)
+
+
+def _set_all(self: Any, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+
+
+def _state(self: Any) -> dict[str, Any]:
+    return {name: getattr(self, name) for name in self._shape.every}
 
 
 def _repr(self: Any) -> str:
@@ -80,19 +102,30 @@ def _repr(self: Any) -> str:
     return f"{type(self).__qualname__}({shown})"
 
 
-def _values(self: Any) -> list[Any]:
+def _compared(self: Any) -> list[Any]:
     return [getattr(self, name) for name in self._shape.compared]
 
 
 def _eq(self: Any, other: object) -> Any:
     if type(other) is not type(self):
         return NotImplemented
-    return _values(self) == _values(other)
+    return _compared(self) == _compared(other)
 
 
 def _hash(self: Any) -> int:
-    return hash(tuple(_values(self)))
+    return hash(tuple(_compared(self)))
 
 
 def _refuse(self: Any, name: str, _value: object = None) -> NoReturn:
     raise dataclasses.FrozenInstanceError(f"cannot change {name!r}")
+
+
+_MUTABLE = {
+    "__init__": _init,
+    "__repr__": _repr,
+    "__eq__": _eq,
+    "__hash__": None,
+    "__getstate__": _state,
+    "__setstate__": _set_all,
+}
+_FROZEN = {**_MUTABLE, "__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse}

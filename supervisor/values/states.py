@@ -23,7 +23,7 @@ class Serving(StrEnum):
     NOTHING = "nothing"
 
 
-class Source(StrEnum):
+class CodeSource(StrEnum):
     """Which code a worker runs."""
 
     LIVE = "live"  # what lies in the app's folder

@@ -11,27 +11,27 @@ from supervisor.values.reports import ImportReport
 def run_before_start(
     commands: list[list[str]], path: Path, *, timeout_s: float
 ) -> ImportReport | None:
-    """Run ``commands`` one after the other in ``path``; give a report of the first that fails.
+    """Run ``commands`` one after the other in ``path``; return a report of the first that fails.
 
-    All of them together have ``timeout_s`` seconds. What they print is the app's output.
+    Together they may take ``timeout_s`` seconds. Their output is the app's output.
     """
     started = time.monotonic()
     for command in commands:
         left_s = timeout_s - (time.monotonic() - started)
-        why = _run(command, path, left_s, timeout_s)
-        if why is not None:
+        failure = _run(command, path, left_s, timeout_s)
+        if failure is not None:
             return ImportReport.without_place(
                 type="BeforeStartFailed",
-                message=f"{Path(command[0]).name} {why}",
+                message=f"{Path(command[0]).name} {failure}",
                 hint="try it in the app's folder, with the same user; see `before_start`",
-                traceback=f"$ {shlex.join(command)}\n{why}",
+                traceback=f"$ {shlex.join(command)}\n{failure}",
                 seconds=round(time.monotonic() - started, 3),
             )
     return None
 
 
 def _run(command: list[str], path: Path, left_s: float, timeout_s: float) -> str | None:
-    """Give how a command failed, or None."""
+    """Return how a command failed, None if it didn't."""
     try:
         ended = subprocess.run(
             command, cwd=path, stdin=subprocess.DEVNULL, timeout=max(left_s, 0.001), check=False

@@ -1,8 +1,8 @@
-"""The life of a worker process: import its app, serve it, drain, end.
+"""The life of a worker process: import its apps, serve them, drain, end.
 
-Runs in a forked child. Tells the main process ``importing``, then ``import_failed`` with the
-report or ``ready``, then beats; is told ``drain``. When the main process is gone, so is the
-worker, unless it may cover for the next one.
+Runs in a forked child. It sends ``importing``, then ``import_failed`` with the report or ``ready``,
+then heartbeats; it receives ``drain``, ``pause`` and ``resume``. When the main process has ended,
+the worker ends too, unless it may serve on until the next main process is there.
 """
 
 import os
@@ -12,46 +12,47 @@ import sys
 import time
 from collections.abc import Callable
 
-from supervisor.process.channel import Channel, Message
+from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Server
 from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.records import dataclass
-from supervisor.worker.heartbeat import Beats, pin, tell_when_orphaned
-from supervisor.worker.hosted_apps import SEND_TIMEOUT_S, Code, Hosted, Hosting
+from supervisor.worker.app_host import AppHost
+from supervisor.worker.heartbeat import HeartbeatSender, notice_main_process_end, pin_to_core
+from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 
-IDLE_S = 0.3  # keep-alive clients get this long for one more request
+IDLE_S = 0.3  # a keep-alive client gets this long for one more request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppWorker:
-    """What a worker has to know; ``listeners`` are inherited, by app, and never closed by it."""
+    """What a worker needs to know; it inherits ``listeners``, by app, and never closes them."""
 
-    apps: list[Hosted]
-    code: Code
+    apps: list[HostedApp]
+    code: CodeLocation
     listeners: dict[str, socket.socket]
     shutdown_timeout_s: float
     core: int | None = None
 
     def run(self, connection: socket.socket) -> int:
-        """Be the worker; gives the exit code."""
+        """Run the worker and return its exit code."""
         if self.core is not None:
-            pin(self.core)
+            pin_to_core(self.core)
         channel = Channel(connection)
-        hosting = Hosting(self.apps, self.code, self.listeners, channel)
-        if not hosting.import_all():
+        host = AppHost(self.apps, self.code, self.listeners, channel)
+        if not host.import_all():
             return 1
-        if hosting.shared:  # whether it may serve depends on what could be imported
-            hosting.server.pause()
+        if host.shared:  # the main process decides, by what could be imported, whether it serves
+            host.server.pause()
         serve(
-            hosting.server,
+            host.server,
             channel,
             shutdown_timeout_s=self.shutdown_timeout_s,
-            on_message=hosting.on_message,
-            facts=hosting.facts(),
+            on_message=host.on_message,
+            facts=host.facts(),
         )
-        return 1 if hosting.gave_up else 0
+        return 1 if host.has_ended else 0
 
 
 def serve(
@@ -62,22 +63,22 @@ def serve(
     on_message: Callable[[Message], None] | None = None,
     facts: Message | None = None,
 ) -> None:
-    """Report ``ready``, with ``facts``, and serve until told to drain: by message or signal.
+    """Send ``ready``, with ``facts``, and serve until a drain, by message or signal, is over.
 
-    Any other message goes to ``on_message``, in the thread that runs the server's loop.
+    Other messages go to ``on_message``, in the thread that runs the server's loop.
     """
 
-    def end(_number: int, _frame: object) -> None:
+    def drain(_number: int, _frame: object) -> None:
         server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
 
-    def hear() -> None:
+    def receive() -> None:
         try:
             messages = channel.receive()
-        except ChannelClosed:  # the main process is gone
-            if heir is None:
-                os._exit(1)  # nobody would ever end us
-            server.forget(channel.fileno())
-            heir.main_is_gone(
+        except ChannelClosed:  # the main process has ended
+            if promise is None:
+                os._exit(1)  # no main process would ever end this worker
+            server.unwatch(channel.fileno())
+            promise.on_main_process_gone(
                 lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
             )
             return
@@ -86,23 +87,23 @@ def serve(
                 case "drain":
                     server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
                 case "pause":
-                    server.pause()  # in the loop's thread: nothing is accepted from here on
+                    server.pause()  # in the thread of the loop: it accepts nothing from here on
                     channel.send_if_read({"type": "paused"})
                 case "resume":
                     server.resume()
                 case _ if on_message is not None:
                     on_message(message)
 
-    heir = hand_over.begin()
+    promise = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    server.watch(channel.fileno(), hear)
+        signal.signal(number, drain)
+    server.watch(channel.fileno(), receive)
     channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
-    beats = Beats(server, channel, heir)
-    if heir is not None:
-        tell_when_orphaned(channel, heir)
-    server.every(HEARTBEAT_S, beats.beat)
+    heartbeats = HeartbeatSender(server, channel, promise)
+    if promise is not None:
+        notice_main_process_end(channel, promise)
+    server.every(HEARTBEAT_S, heartbeats.send)
     cut_off = server.run()
-    beats.beat(time.monotonic())  # once more, so that no request goes uncounted
+    heartbeats.send(time.monotonic())  # once more, so that every request is counted
     if cut_off:
         sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")

@@ -1,7 +1,7 @@
-"""A worker's beats: every two seconds its server's loop shows that it turns, and tells what is new.
+"""A worker's heartbeats: its server's loop sends one every two seconds, with metrics that are new.
 
-A worker that is stopped, busy outside of Python code, or whose loop is stuck, shows nothing. Needs
-the standard library and waitress alone.
+A worker that is stopped, that is busy outside of Python code, or whose loop is stuck sends none.
+Needs the standard library and waitress alone.
 """
 
 import contextlib
@@ -13,76 +13,77 @@ import threading
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
 from supervisor.server.server import Server
-from supervisor.systemd.hand_over import Handover
+from supervisor.systemd.hand_over import HandOver
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 
 _PAGE = resource.getpagesize()
 _MB = 1024 * 1024
-_TELL_S = 30.0  # at least this often, also when nothing is new
+_MESSAGE_EVERY_S = 30.0  # the longest time between two messages, also when nothing is new
 
 
-class Beats:
-    """Tells of ``server`` through ``channel``; `beat` is for the server's loop.
+class HeartbeatSender:
+    """Sends heartbeats of ``server``: to the shared page, and through ``channel`` what is new.
 
-    ``heir``, if the worker may outlive the main process, is told too that the process lives.
+    ``promise``, of a worker that may outlive the main process, has to be kept alive too.
     """
 
-    def __init__(self, server: Server, channel: Channel, heir: Handover | None) -> None:
+    def __init__(self, server: Server, channel: Channel, promise: HandOver | None) -> None:
         self._server = server
         self._channel = channel
-        self._heir = heir
-        self._pulses = heartbeat_page.own()
+        self._promise = promise
+        self._page = heartbeat_page.own_page()
         self._memory = _Memory()
-        self._told: tuple[dict[str, Metrics], float] | None = None
-        self._tell_at = 0.0  # monotonic seconds
+        self._sent: tuple[dict[str, Metrics], float] | None = None  # metrics and memory in MB
+        self._message_due_at = 0.0  # monotonic seconds
 
-    def beat(self, now: float) -> None:
-        """Show that the loop turns, and tell how the server is, if that is news."""
-        if self._heir is not None:
-            self._heir.alive()
-        if self._pulses is not None:
-            self._pulses.worker.beat(now)
-        metrics, memory_mb = self._server.metrics(now), round(self._memory.resident_mb(), 1)
-        is_told = (metrics, memory_mb) == self._told and now < self._tell_at
-        if is_told and self._pulses is not None:
+    def send(self, now: float) -> None:
+        """Send a heartbeat, and a message with metrics if they have changed; for the loop."""
+        if self._promise is not None:
+            self._promise.feed_timer()
+        if self._page is not None:
+            self._page.worker.write(now)
+        current = self._server.metrics(now), round(self._memory.resident_mb(), 1)
+        is_known = current == self._sent and now < self._message_due_at
+        if is_known and self._page is not None:
             return
-        self._told = None
+        self._sent = None
+        metrics, memory_mb = current
         message = {
-            "type": "beat",
+            "type": "heartbeat",
             "at": now,
             "memory_mb": memory_mb,
             "metrics": {name: one.to_json() for name, one in metrics.items()},
         }
-        with contextlib.suppress(ChannelClosed):  # the loop notices too, and ends this worker
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             if self._channel.send_if_read(message):
-                self._told, self._tell_at = (metrics, memory_mb), now + _TELL_S
+                self._sent, self._message_due_at = current, now + _MESSAGE_EVERY_S
 
 
-def tell_when_orphaned(channel: Channel, heir: Handover) -> None:
-    """Tell ``heir`` at once when the main process is gone, even if the server's loop is stuck."""
+def notice_main_process_end(channel: Channel, promise: HandOver) -> None:
+    """Notify ``promise`` when the main process ends, even if the server's loop is stuck then."""
 
     def wait() -> None:
         poll = select.poll()
-        poll.register(channel.fileno(), 0)  # the end alone, no message
+        poll.register(channel.fileno(), 0)  # reports the hang-up, and no message
         poll.poll()
-        heir.orphaned()
+        promise.start_grace()
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
 
 
 class _Memory:
-    """The memory of this process; its file stays open, which is cheaper."""
+    """The memory of this process; its file stays open, because reopening costs more."""
 
     def __init__(self) -> None:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def resident_mb(self) -> float:
-        """Give what is resident: proc_pid_statm(5)."""
+        """Return the resident memory in MB: proc_pid_statm(5)."""
         return int(os.pread(self._statm, 200, 0).split()[1]) * _PAGE / _MB
 
 
-def pin(number: int) -> None:
-    """Keep this process on one of the cores it may use, the next one for the next ``number``."""
+def pin_to_core(number: int) -> None:
+    """Pin this process to one of the cores it may use: the ``number``-th, modulo their count."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[number % len(cores)]})

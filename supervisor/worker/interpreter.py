@@ -1,8 +1,8 @@
 """Starts the interpreter of an app's own virtual environment, with this package in it.
 
-Of ours only ``supervisor`` and ``waitress`` can be imported there: everything else is the app's
-own, in its own versions. What is to be done comes as JSON in a memory file (memfd_create(2)), so
-that nothing of it stands in the arguments or the environment, which others can read.
+Only ``supervisor`` and ``waitress`` can be imported from ours there: everything else comes from
+that environment, in its versions. The task comes as JSON in a memory file (memfd_create(2)),
+because other users can read a process's arguments.
 """
 
 import json
@@ -18,7 +18,7 @@ _ROOTS = [str(Path(__file__).parents[2]), str(Path(waitress.__file__).parent.par
 
 
 class InterpreterError(Exception):
-    """The interpreter can't be used; ``hint`` says what to do."""
+    """The interpreter can't be used; ``hint`` says what the operator can do."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
@@ -26,13 +26,13 @@ class InterpreterError(Exception):
         self.hint = hint
 
 
-def arguments(python: Path, fd: int) -> list[str]:
-    """Give the command line that does what stands in the memory file ``fd``."""
+def command_line(python: Path, fd: int) -> list[str]:
+    """Return the command line that runs the task in the memory file ``fd``."""
     return [str(python), str(_BOOT), str(fd), *_ROOTS]
 
 
 def memory_file(task: dict[str, Any]) -> int:
-    """Give a memory file that holds ``task``; the caller closes it."""
+    """Return the descriptor of a memory file that holds ``task``; the caller closes it."""
     fd = os.memfd_create("task", 0)
     with os.fdopen(os.dup(fd), "w", encoding="utf-8") as stream:
         json.dump(task, stream)
@@ -40,10 +40,10 @@ def memory_file(task: dict[str, Any]) -> int:
     return fd
 
 
-def examine(python: Path) -> None:
-    """See whether ``python`` is an interpreter that can be used; raises `InterpreterError`.
+def check_interpreter(python: Path) -> None:
+    """Raise `InterpreterError` unless ``python`` is a working interpreter, 3.11 or newer.
 
-    Blocks; starts it, for a child.
+    Runs it and blocks for up to 30 s: to be called in a child.
     """
     try:
         ended = subprocess.run(

@@ -1,6 +1,7 @@
-"""Runs an app that binds its port by itself, and sees whether it listens there.
+"""Runs a self-bound app, and checks that it listens on its port.
 
-Its target is any callable; it is called without arguments, in a thread, and may return or block.
+The target of such an app is any callable. It is called without arguments in a thread, binds the
+port itself, and may return or block.
 """
 
 import os
@@ -14,11 +15,11 @@ from supervisor.values.reports import ImportReport
 
 _LISTEN = "0A"  # a state in /proc/net/tcp: net/tcp_states.h
 _POLL_S = 0.05
-_LOOK_S = 1.0  # between two looks whether it still listens
+_CHECK_EVERY_S = 1.0  # whether it still listens
 
 
 def listens(port: int) -> bool:
-    """Say whether this process listens on TCP ``port``."""
+    """Return whether this process listens on TCP ``port``."""
     inodes = {
         fields[9]
         for fields in _sockets()
@@ -50,11 +51,11 @@ def _own_inodes() -> set[str]:
     return found
 
 
-class OwnPort:
+class SelfBoundApp:
     """The app ``target``, which binds ``port`` itself, in this process.
 
-    ``explain`` makes a report of what it raises. ``ended`` gets the report when it fails after it
-    has listened: it raises, or listens no more; in a thread.
+    ``explain`` turns what it raises into a report. ``ended`` receives the report, in a thread, when
+    the app raises, or stops listening, after it has listened.
     """
 
     def __init__(
@@ -71,29 +72,32 @@ class OwnPort:
         self._ended = ended
         self._thread: threading.Thread | None = None
         self._raised: ImportReport | None = None
-        self._raises = threading.Event()
+        self._has_raised = threading.Event()
 
     def start(self, run: Callable[[], Any], *, timeout_s: float) -> ImportReport | None:
         """Call ``run`` in a thread, and wait until this process listens on the port.
 
-        Gives a report when it raises before that, or doesn't listen within ``timeout_s`` seconds.
-        While an earlier call has not returned, there is none beside it: it may listen yet.
+        Returns a report when ``run`` raises before that, or the process doesn't listen within
+        ``timeout_s`` seconds. While an earlier call has not returned, ``run`` is not called: the
+        earlier one may still listen.
         """
         thread = self._thread
         if thread is None or self._raised or not (thread.is_alive() or listens(self._port)):
             self._raised = None
-            self._raises.clear()
+            self._has_raised.clear()
             self._thread = threading.Thread(
                 target=self._call, args=[run], name=self._target, daemon=True
             )
             self._thread.start()
         deadline = time.monotonic() + timeout_s
         while not listens(self._port):
-            if self._raises.wait(_POLL_S):
+            if self._has_raised.wait(_POLL_S):
                 return self._raised
             if time.monotonic() >= deadline:
-                return self._silent(f"does not listen on port {self._port} within {timeout_s:g} s")
-        threading.Thread(target=self._look, name=f"{self._target}-look", daemon=True).start()
+                return self._not_listening(
+                    f"does not listen on port {self._port} within {timeout_s:g} s"
+                )
+        threading.Thread(target=self._watch, name=f"{self._target}-watch", daemon=True).start()
         return None
 
     def _call(self, run: Callable[[], Any]) -> None:
@@ -102,18 +106,20 @@ class OwnPort:
         except BaseException as error:  # noqa: BLE001 - the app's own code: reported
             traceback.print_exc()
             self._raised = self._explain(error)
-            self._raises.set()
+            self._has_raised.set()
 
-    def _look(self) -> None:
-        """Wait for the end of what has begun well."""
-        while not self._raises.wait(_LOOK_S):
+    def _watch(self) -> None:
+        """Wait until the app has raised or stopped listening, and report that."""
+        while not self._has_raised.wait(_CHECK_EVERY_S):
             if not listens(self._port):
-                self._raises.wait(_LOOK_S)  # then it is said why
+                self._has_raised.wait(_CHECK_EVERY_S)  # what it raises explains more
                 break
-        report = self._raised or self._silent(f"does not listen on port {self._port} any more")
+        report = self._raised or self._not_listening(
+            f"does not listen on port {self._port} any more"
+        )
         self._ended(report)
 
-    def _silent(self, what: str) -> ImportReport:
+    def _not_listening(self, what: str) -> ImportReport:
         running = self._thread is not None and self._thread.is_alive()
         call = "the call has not returned" if running else "the call has returned"
         return ImportReport.without_place(

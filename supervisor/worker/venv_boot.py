@@ -1,8 +1,8 @@
-"""The first thing that the interpreter of an app's own virtual environment runs.
+"""The script that `interpreter` starts on the interpreter of an app's own virtual environment.
 
-It is run as a script, by `interpreter`, with a memory file's descriptor and the folders of our
-packages, and has to be readable for any Python 3. Of ours only ``supervisor`` and ``waitress`` can
-be imported afterwards: everything else is the app's own.
+Its arguments are the descriptor of a memory file and the folders of our packages. Any Python 3 has
+to be able to compile it. It lets that interpreter import ``supervisor`` and ``waitress`` from ours;
+everything else comes from the virtual environment.
 """
 
 import sys
@@ -15,7 +15,7 @@ if __name__ == "__main__":
         sys.exit(TOO_OLD)
     from importlib.machinery import PathFinder
 
-    sys.path[0] = ""  # it was the folder of this file, whose modules have common names
+    sys.path[0] = ""  # it was the folder of this script, whose modules have common names
     _fd, *_roots = sys.argv[1:]
 
     class _Ours:

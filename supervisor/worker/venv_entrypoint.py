@@ -1,6 +1,6 @@
-"""What runs on the interpreter of an app's own virtual environment: a worker, or a check.
+"""The entry point on the interpreter of an app's own virtual environment: a worker, or a check.
 
-Started by `interpreter`; needs the standard library and waitress alone.
+`interpreter` starts it. Needs the standard library and waitress alone.
 """
 
 import ctypes
@@ -9,23 +9,24 @@ import os
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from supervisor.process.child_exit import end
+from supervisor.process.child_exit import exit_process
 from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
-from supervisor.systemd.hand_over import Terms
+from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
 from supervisor.worker.entry import AppWorker
-from supervisor.worker.hosted_apps import Code, Hosted
+from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
 
 _PR_SET_NAME = 15  # prctl(2)
 
 
 def main(fd: int) -> NoReturn:
-    """Do what stands in the memory file ``fd``."""
+    """Run the task in the memory file ``fd``, and exit."""
     with os.fdopen(fd, encoding="utf-8") as stream:
         task: dict[str, Any] = json.load(stream)
     for output in (sys.stdout, sys.stderr):
@@ -34,15 +35,15 @@ def main(fd: int) -> NoReturn:
         )
     sys.argv = [task["name"]]
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(task["name"].encode()[:15]))
-    end({"serve": _serve, "check": _check}[task["do"]](task))
+    exit_process({"serve": _serve, "check": _check}[task["do"]](task))
 
 
 def _serve(task: dict[str, Any]) -> int:
     if task["terms"] is not None:
-        hand_over.allow(Terms(**task["terms"]))
+        hand_over.allow(HandOverLimits(**task["terms"]))
     worker = AppWorker(
-        apps=[Hosted.from_json(app) for app in task["apps"]],
-        code=Code(**_paths(task["code"])),
+        apps=[HostedApp.from_json(app) for app in task["apps"]],
+        code=CodeLocation.from_json(task["code"]),
         listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
         shutdown_timeout_s=task["shutdown_timeout_s"],
         core=task["core"],
@@ -50,18 +51,8 @@ def _serve(task: dict[str, Any]) -> int:
     return worker.run(socket.socket(fileno=task["channel"]))
 
 
-def _paths(code: dict[str, Any]) -> dict[str, Any]:
-    release = code["release"]
-    return {
-        "path": Path(code["path"]),
-        "release": None if release is None else Path(release),
-        "include": tuple(code["include"]),
-        "skip": tuple(code["skip"]),
-    }
-
-
 def _check(task: dict[str, Any]) -> int:
-    """Import an app, and read its files; the result goes to a descriptor."""
+    """Import an app and survey its files; write the result to a descriptor."""
     os.environ.update(task["environment"])
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
@@ -71,7 +62,7 @@ def _check(task: dict[str, Any]) -> int:
     result = {
         "seconds": round(time.monotonic() - started, 3),
         "report": None if report is None else report.to_json(),
-        "survey": survey(target, path, app_search_path(path)).to_json()["findings"],
+        "survey": [asdict(problem) for problem in survey(target, path, app_search_path(path))],
     }
     with os.fdopen(task["result"], "w", encoding="utf-8") as stream:
         json.dump(result, stream)

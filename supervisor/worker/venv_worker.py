@@ -5,38 +5,32 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from supervisor.process.channel import Channel
+from supervisor.process.channel import SEND_TIMEOUT_S, Channel
 from supervisor.source.fingerprints import Watch, taken
 from supervisor.systemd import hand_over
 from supervisor.values.reports import ImportReport
 from supervisor.worker import interpreter
 from supervisor.worker.entry import AppWorker
-from supervisor.worker.hosted_apps import SEND_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignWorker:
-    """The same worker, on the interpreter ``python`` of the app's own virtual environment."""
+class VenvWorker:
+    """``worker`` on the interpreter ``python`` of the app's own virtual environment."""
 
     python: Path
     worker: AppWorker
     name: str
 
     def run(self, connection: socket.socket) -> int:
-        """Become that interpreter; gives the exit code where that can't be."""
+        """Execute that interpreter in this process; return an exit code where it can't be used."""
         worker = self.worker
-        terms = hand_over.allowed()
+        terms = hand_over.allowed_limits()
         sockets = {name: one.fileno() for name, one in worker.listeners.items()}
         task = {
             "do": "serve",
             "name": self.name,
             "apps": [app.to_json() for app in worker.apps],
-            "code": {
-                "path": str(worker.code.path),
-                "release": None if worker.code.release is None else str(worker.code.release),
-                "include": list(worker.code.include),
-                "skip": list(worker.code.skip),
-            },
+            "code": worker.code.to_json(),
             "listeners": sockets,
             "shutdown_timeout_s": worker.shutdown_timeout_s,
             "core": worker.core,
@@ -44,22 +38,22 @@ class ForeignWorker:
             "terms": None if terms is None else asdict(terms),
         }
         try:
-            interpreter.examine(self.python)
+            interpreter.check_interpreter(self.python)
             fd = interpreter.memory_file(task)
             for kept in (fd, connection.fileno(), *sockets.values()):
                 os.set_inheritable(kept, True)
             if terms is not None:
                 os.set_inheritable(terms.log_fd, True)
-            command = interpreter.arguments(self.python, fd)
+            command = interpreter.command_line(self.python, fd)
             os.execv(command[0], command)
         except interpreter.InterpreterError as error:
-            self._tell(connection, error.reason, error.hint)
+            self._report(connection, error.reason, error.hint)
         except OSError as error:
             reason = f"cannot start the interpreter {self.python.name}: {error.strerror}"
-            self._tell(connection, reason, "correct `python` in the app's section")
+            self._report(connection, reason, "correct `python` in the app's section")
         return 1
 
-    def _tell(self, connection: socket.socket, reason: str, hint: str) -> None:
+    def _report(self, connection: socket.socket, reason: str, hint: str) -> None:
         report = ImportReport.without_place(
             type="InterpreterError",
             message=reason,

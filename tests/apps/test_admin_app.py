@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from apps.admin import create_app
-from apps.admin.reading import duration
+from apps.admin.fields import duration
 from supervisor.client import SOCKET_VARIABLE, socket_address
 
 Script = Callable[[dict[str, Any]], bytes | None]
@@ -141,9 +141,12 @@ def test_one_failed(speak: Speak) -> None:
     answer = client.get("/")
     text = words(answer.text)
     assert "1 of 2 apps is not ready: coach" in text
-    assert "coach failing often, still tried ModuleNotFoundError: No module named 'x'" in text
+    assert (
+        "coach failing often, retried once a minute ModuleNotFoundError: No module named 'x'"
+        in text
+    )
     assert "What to do: copy x.py beside coach_interface.py" in text
-    assert "Answering now a stand-in that gives the reason" in text
+    assert "Answering now the stand-in, with the reason" in text
     assert "Since 4 s Restarts 17 Process none Next try in 43 s" in text
     assert "<title>1 of 2 apps is not ready: coach</title>" in answer.text
     assert 'href="#app-coach"' in answer.text
@@ -318,7 +321,7 @@ def test_silence(speak: Speak) -> None:
     client.application.config["CONTROL_TIMEOUT_S"] = 0.05
     answer = client.get("/")
     assert answer.status_code == 503
-    assert "No answer from the supervisor within 0.05 s" in words(answer.text)
+    assert "The supervisor did not answer within 0.05 s" in words(answer.text)
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ def program(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     file = folder / "flask-supervisor"
-    file.write_text(f"#!{sys.executable}\nfrom supervisor.cli import main\nmain()\n")
+    file.write_text(f"#!{sys.executable}\nfrom supervisor.cli.main import main\nmain()\n")
     file.chmod(0o755)
     return folder
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from harness import REPOSITORY
 
-from supervisor.config import reader, settings
+from supervisor.config import locate, reader, settings
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import ConfigError, SupervisorError
 
@@ -220,7 +220,7 @@ def find_without_rights(folder: Path) -> str:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     try:
-        reader.load(reader.find(None, {}))
+        reader.load(locate.find(None, {}))
     except SupervisorError as error:
         return f"message: {error}"
     return "loaded"
@@ -252,29 +252,29 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
 def test_where_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The option wins, then the variable, ./supervisor.toml, ./config/supervisor.toml."""
     monkeypatch.chdir(tmp_path)
-    places = [Path("given.toml"), tmp_path / "variable.toml", *reader.SEARCHED[:2]]
+    places = [Path("given.toml"), tmp_path / "variable.toml", *locate.SEARCHED[:2]]
     (tmp_path / "config").mkdir()
     for place in places:
         place.write_text(app())
     environment = {"FLASK_SUPERVISOR_CONFIG": str(places[1])}
-    assert reader.find("given.toml", environment) == places[0]
-    assert reader.find(None, environment) == places[1]
-    assert reader.find(None, {}) == Path("supervisor.toml")
-    assert reader.find(None, {"FLASK_SUPERVISOR_CONFIG": ""}) == Path("supervisor.toml")
+    assert locate.find("given.toml", environment) == places[0]
+    assert locate.find(None, environment) == places[1]
+    assert locate.find(None, {}) == Path("supervisor.toml")
+    assert locate.find(None, {"FLASK_SUPERVISOR_CONFIG": ""}) == Path("supervisor.toml")
     Path("supervisor.toml").unlink()
-    assert reader.find(None, {}) == Path("config/supervisor.toml")
-    assert reader.SEARCHED[2] == Path("/etc/flask-supervisor/supervisor.toml")
+    assert locate.find(None, {}) == Path("config/supervisor.toml")
+    assert locate.SEARCHED[2] == Path("/etc/flask-supervisor/supervisor.toml")
 
 
 @pytest.mark.skipif(
-    os.path.exists(reader.SEARCHED[2]), reason="this machine has a configuration in /etc"
+    os.path.exists(locate.SEARCHED[2]), reason="this machine has a configuration in /etc"
 )
 def test_no_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names every place that was looked at, and the option."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as raised:
-        reader.find(None, {})
-    for place in ("$FLASK_SUPERVISOR_CONFIG", *map(str, reader.SEARCHED)):
+        locate.find(None, {})
+    for place in ("$FLASK_SUPERVISOR_CONFIG", *map(str, locate.SEARCHED)):
         assert place in raised.value.message
     assert raised.value.hint == "name one with --config FILE"
 

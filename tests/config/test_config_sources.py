@@ -249,7 +249,7 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
     assert len(found) == len(set(found))
     tables = {f"apps.{name}": settings.AppSettings for name in apps}
     for field in dataclasses.fields(Config):
-        if field.init and field.name not in ("apps", "requires"):
+        if field.metadata.get("key", True) and field.name not in ("apps", "requires"):
             tables[field.name] = type(field.default_factory())
     expected = {
         f"{table}.{f.name}" for table, cls in tables.items() for f in dataclasses.fields(cls)
@@ -261,7 +261,7 @@ def test_keys_for_later_are_noted_when_they_are_set(tmp_path: Path) -> None:
     """What this version doesn't act on is said, whoever set it."""
     text = APP + "[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n"
     loaded = load(tmp_path, text, **{OVERRIDE + "HOST__DISK_FREE_PERCENT": "7"})
-    assert show.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
+    assert effective.planned(loaded) == ["host.disk_free_percent", "host.temperature_c"]
 
 
 # ---- the state folder alone

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from waitress.adjustments import Adjustments
 from wire import Wire
 
 from supervisor.config import reader
-from supervisor.config.waitress_options import OWNED, checked_options
+from supervisor.config.problems import Problem, Problems
+from supervisor.config.waitress_options import OWNED, check_options
 from supervisor.values.errors import ConfigError
 
 RIGHT: list[dict[str, Any]] = [
@@ -55,16 +57,25 @@ WRONG = [
 ]
 
 
+def mistakes(
+    options: dict[str, Any], path: str, *, is_hidden: Callable[[str], bool] = lambda _path: False
+) -> list[Problem]:
+    """Return what is wrong with ``options``, the table at the key path ``path``."""
+    problems = Problems(is_hidden)
+    check_options(options, path, problems)
+    return problems.found
+
+
 @pytest.mark.parametrize("options", RIGHT, ids=str)
 def test_right_options_pass(options: dict[str, Any]) -> None:
     """What waitress takes is accepted."""
-    assert checked_options(options, "apps.coach.waitress") == []
+    assert mistakes(options, "apps.coach.waitress") == []
 
 
 @pytest.mark.parametrize(("options", "beginning"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_options_are_explained(options: dict[str, Any], beginning: str) -> None:
     """Each mistake names the option, its value, and what to do."""
-    (problem,) = checked_options(options, "apps.coach.waitress")
+    (problem,) = mistakes(options, "apps.coach.waitress")
     text = f"{problem.path}{problem.text}"
     assert text.startswith(f"apps.coach.waitress{beginning}")
 
@@ -72,13 +83,13 @@ def test_wrong_options_are_explained(options: dict[str, Any], beginning: str) ->
 def test_all_mistakes_are_told_at_once() -> None:
     """Several wrong options give several problems."""
     given = {"ident": 1, "port": 80, "channel_timeout": -1, "url_prefix": "/fine"}
-    problems = checked_options(given, "x")
+    problems = mistakes(given, "x")
     assert {one.path for one in problems} == {"x.ident", "x.port", "x.channel_timeout"}
 
 
 def test_a_secret_is_not_shown() -> None:
     """The value of an option that came from elsewhere stays hidden."""
-    (problem,) = checked_options({"ident": 12345}, "x", is_hidden=lambda path: path == "x.ident")
+    (problem,) = mistakes({"ident": 12345}, "x", is_hidden=lambda path: path == "x.ident")
     assert "(hidden)" in problem.text
     assert "12345" not in problem.text
 
@@ -86,7 +97,7 @@ def test_a_secret_is_not_shown() -> None:
 @pytest.mark.parametrize("name", sorted(name for name, _ in Adjustments._params))
 def test_every_option_of_waitress_is_known(name: str) -> None:
     """This version's options are all owned by the supervisor, or refused with a value's reason."""
-    (problem, *_) = checked_options({name: object()}, "x")
+    (problem, *_) = mistakes({name: object()}, "x")
     assert ("can't be set here" in problem.text) == (name in OWNED)
     assert "no such option" not in problem.text
 
@@ -111,8 +122,8 @@ def test_waitress_is_loaded_only_to_check_options(tmp_path: Path) -> None:
     file = tmp_path / "supervisor.toml"
     file.write_text('[apps.coach]\ntarget = "a:b"\nport = 5001\n', encoding="utf-8")
     code = (
-        "import sys, pathlib; from supervisor import config\n"
-        f"config.load(pathlib.Path({str(file)!r})); print('waitress' in sys.modules)"
+        "import sys, pathlib; from supervisor.config import reader\n"
+        f"reader.load(pathlib.Path({str(file)!r})); print('waitress' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -165,7 +176,7 @@ def test_the_limit_of_connections_is_that_of_the_app(wires: contextlib.ExitStack
         assert silent[0].rest() == b""
         assert silent[-1].get("/last").answer().text == "/last\n"
         assert all(wire.get("/o").answer().text == "/o\n" for wire in others)
-        assert server.wait_for_figures("other", connections=15).total == 15
+        assert server.wait_for_metrics("other", connections=15).total == 15
 
 
 def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
@@ -176,8 +187,8 @@ def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
         server.wait_for(held=3)
         late = stack.enter_context(Wire(server.port)).get("/late")
         assert ask(server.other_port).status == 200
-        assert server.tell("count")["connections"] == 3
-        server.tell("release")
+        assert server.command("count")["connections"] == 3
+        server.command("release")
         assert [wire.answer().text for wire in busy] == ["/hold\n"] * 3
         assert late.answer().text == "/late\n"
 
@@ -189,5 +200,5 @@ def test_an_app_learns_at_once_that_its_client_is_gone() -> None:
         server.wait_for(held=1, connections=1)
         wire.reset()
         server.wait_for(held=1, connections=0)
-        server.tell("release")
-        server.wait_for_figures(busy=0, connections=0)
+        server.command("release")
+        server.wait_for_metrics(busy=0, connections=0)

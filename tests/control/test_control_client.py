@@ -87,7 +87,7 @@ def test_another_user_is_told_to_use_sudo(client: Client) -> None:
     ask = partial(call_as_nobody, client.path.parent, raw_bytes=False)
     assert call_in_child(ask, timeout_s=TIMEOUT_S) == [
         "denied",
-        "access to control.sock is refused",
+        "cannot connect to control.sock: permission denied",
         "the supervisor runs as another user: repeat the command with sudo",
     ]
 
@@ -177,7 +177,7 @@ def test_a_server_that_is_stuck_is_named(tmp_path: Path) -> None:
             with queue, pytest.raises(ControlError) as raised:
                 Client(path, timeout_s=0.3).call("snapshot")
             assert raised.value.code == "timeout"
-            assert raised.value.message == "no answer from the supervisor within 0.3 s"
+            assert raised.value.message == "the supervisor did not answer within 0.3 s"
             assert raised.value.hint
 
 

@@ -63,7 +63,7 @@ def test_another_user_is_told_to_use_sudo() -> None:
             result = run_as(NOBODY, project.folder, *words)
             assert (result.returncode, result.stdout) == (1, ""), result.stderr
             assert result.stderr == (
-                f"error: access to {control_socket(project)} is refused\n"
+                f"error: cannot connect to {control_socket(project)}: permission denied\n"
                 "  the supervisor runs as another user: repeat the command with sudo\n"
             )
 

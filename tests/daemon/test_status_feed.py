@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from supervisor.daemon.status_feed import Pushing
+from supervisor.daemon.status_feed import StatusFeed
 from supervisor.policy.process_state import Limits
-from supervisor.supervision.app_process import Service
-from supervisor.supervision.worker_handle import Worker
+from supervisor.supervision.app_process import AppProcess
+from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.metrics import Metrics
 
 PICTURE = {"type": "snapshot"}
@@ -31,7 +31,7 @@ class Told(SimpleNamespace):
 
 def test_while_nothing_happens_the_picture_holds() -> None:
     """It is made once, and again after fifteen seconds; each second the main process shows life."""
-    pushing, worker = Pushing(), Told()
+    pushing, worker = StatusFeed(), Told()
     pushing.push([worker], lambda: PICTURE, now=100.0)
     holds = [pushing.holds([worker], now=100.0 + s) for s in (1, 2, 14, 15, 16)]
     assert holds == [True, True, True, False, False]
@@ -42,7 +42,7 @@ def test_while_nothing_happens_the_picture_holds() -> None:
 @pytest.mark.parametrize("what", ["news", "another worker", "never made"])
 def test_what_makes_a_new_picture(what: str) -> None:
     """Anything that happened, and a worker that has not seen this snapshot."""
-    pushing, worker, other = Pushing(), Told(), Told()
+    pushing, worker, other = StatusFeed(), Told(), Told()
     if what != "never made":
         pushing.push([worker], lambda: PICTURE, now=100.0)
     if what == "news":
@@ -55,7 +55,7 @@ def test_what_makes_a_new_picture(what: str) -> None:
 
 def test_one_that_does_not_read_is_told_nothing_and_gets_the_whole_later() -> None:
     """What it has not read yet is not added to."""
-    pushing, slow, worker = Pushing(), Told(unsent=b"x"), Told()
+    pushing, slow, worker = StatusFeed(), Told(unsent=b"x"), Told()
     pushing.push([slow, worker], lambda: PICTURE, now=100.0)
     assert (slow.sent, worker.sent) == ([], ["snapshot"])
     slow.channel.unsent = b""
@@ -68,7 +68,7 @@ def test_without_a_status_worker_no_picture_is_made() -> None:
     def make() -> dict[str, Any]:
         raise AssertionError("nobody is there")
 
-    Pushing().push([], make, now=100.0)
+    StatusFeed().push([], make, now=100.0)
 
 
 def test_other_figures_are_news() -> None:
@@ -78,14 +78,14 @@ def test_other_figures_are_news() -> None:
         now=lambda: 100.0, wall=lambda: "", hide=str, news=lambda: news.append(1)
     )
     limits = Limits(import_timeout_s=10)
-    service = Service(
+    service = AppProcess(
         host, name="coach", worker_main=lambda *_: 0, limits=limits, shutdown_timeout_s=1.0
     )
-    worker = Worker(host, "coach", service, number=1)
+    worker = WorkerHandle(host, "coach", service, number=1)
     told = []
     for total, memory_mb in ((0, 30.0), (0, 30.0), (1, 30.0), (1, 30.0), (1, 30.1), (0, 30.1)):
         metrics = {"coach": Metrics(total=total).to_json()}
-        beat = {"type": "beat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
+        beat = {"type": "heartbeat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
         service.on_message(worker, beat)
         told.append(len(news))
     assert told == [1, 1, 2, 2, 3, 4]

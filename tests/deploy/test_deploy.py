@@ -108,7 +108,7 @@ def test_a_good_one(project: Project) -> None:
         "making it final",
     ]
     assert end.endswith("the deploy of new.tar.gz to app 'coach' is done")
-    assert kept.startswith("what was in place before is release 1-")
+    assert kept.startswith("the previous files are release 1-")
     health = running.app("coach")
     assert (health["status"], health["stale"], health["restarts"]) == ("pass", False, 0)
     said = "the deploy of new.tar.gz to app 'coach' is done"

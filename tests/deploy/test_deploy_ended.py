@@ -77,7 +77,7 @@ def test_an_interrupt_undoes_it(project: Project, phase: str) -> None:
     with deploying:
         code, errors = deploying.end(signal.SIGINT, timeout_s=30)
     assert code == 1
-    assert errors.startswith("interrupted: putting everything back\n")
+    assert errors.startswith("interrupted: undoing it\n")
     assert f"{ENDS[phase]}interrupted by the operator" in errors
     is_as_before(project)
     eventually(lambda: running.app("coach")["status"] == "pass")
@@ -120,7 +120,7 @@ def test_everything_is_killed(project: Project, phase: str) -> None:
         running.kill()
         code, errors = deploying.end(None)
     assert code == 1
-    assert "the supervisor has ended in the middle of it" in errors
+    assert "the supervisor exited before this was complete" in errors
     again = project.start()
     wait_until_ready(again, "coach")
     is_as_before(project)

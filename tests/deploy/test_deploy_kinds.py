@@ -429,9 +429,7 @@ def test_apps_that_cannot_be_changed_now(project: Project) -> None:
     for name, reason in (("off", "app 'off' is disabled"), ("nosuch", "there is no app 'nosuch'")):
         result = project.command("deploy", name, new)
         assert (result.returncode, reason in result.stderr) == (1, True), result.stderr
-    assert (
-        project.command("releases", "off").stdout == "no version of app 'off' has been kept yet\n"
-    )
+    assert project.command("releases", "off").stdout == "app 'off' has no releases yet\n"
 
 
 def test_what_the_app_requires(project: Project) -> None:
@@ -571,7 +569,7 @@ def test_rollback_releases_and_compare(project: Project) -> None:
     assert [(one["number"], one["live"]) for one in listed] == [(2, False), (1, True)]
     result = project.command("compare", "coach", "live", "2")
     assert result.stdout.splitlines() == ["~ coach.py", "+ static/added.css"]
-    assert project.command("compare", "coach", "1", "live").stdout == "1 and live are the same\n"
+    assert project.command("compare", "coach", "1", "live").stdout == "1 and live are identical\n"
     digest = listed[1]["digest"]
     back = json.loads(project.command("compare", "coach", "2", digest[:10], "--json").stdout)
     assert back["removed"] == ["static/added.css"]

@@ -130,8 +130,8 @@ def test_folders_of_apps(project: Project) -> None:
     result = project.command("doctor", "--json")
     found = [one for one in json.loads(result.stdout) if one["topic"] == "configuration"]
     assert [(one["status"], one["text"]) for one in found[1:]] == [
-        ("fail", f"the folder of app coach doesn't exist: {project.folder}/nowhere"),
-        ("fail", f"the folder of app camera doesn't exist: {project.folder}/camera/camera.py"),
+        ("fail", f"app coach: its folder {project.folder}/nowhere does not exist"),
+        ("fail", f"app camera: its folder {project.folder}/camera/camera.py does not exist"),
     ]
     assert "correct apps.coach.path" in found[1]["hint"]
     assert result.returncode == 1
@@ -148,13 +148,12 @@ def test_a_folder_that_cannot_be_entered() -> None:
         text = examined_as(NOBODY, project)["configuration"]["text"]
         closed = project.folder / "closed"
         assert text == (
-            f"the folder of app coach can't be reached by this user: {closed}/coach, "
-            f"below {closed} of uid {STRANGER}"
+            f"app coach: cannot enter its folder {closed}/coach: {closed} belongs to uid {STRANGER}"
         )
         closed.chmod(0o755)
         (closed / "coach").chmod(0o700)
         text = examined_as(NOBODY, project)["configuration"]["text"]
-        assert f"can't be read by this user: {closed}/coach belongs to root" in text
+        assert f"cannot read its folder {closed}/coach: it belongs to root" in text
 
 
 # ---- state folder, disk
@@ -175,39 +174,39 @@ STATE_FOLDERS: dict[str, tuple[Callable[[Path], Any], str, str, str]] = {
     "not made yet": (
         lambda folder: folder.parent.chmod(0o777),
         "pass",
-        "{path} (not made yet)",
+        "{path} (not created yet)",
         "None",
     ),
     "may not be made": (
         lambda folder: os.chown(folder.parent, STRANGER, STRANGER),
         "fail",
-        "{path} can't be made by this user: {parent} belongs to uid 54321",
+        "cannot create {path}: {parent} belongs to uid 54321",
         "sudo install -d -m 700 -o $USER {path}, or set state_dir in [supervisor]",
     ),
     "our own": (owned(0o700, NOBODY), "pass", "{path}", "None"),
     "our own, closed": (
         owned(0o500, NOBODY),
         "fail",
-        "{path} can't be written: its mode is 500",
+        "cannot write to {path}: its mode is 500",
         "chmod 700 {path}",
     ),
     "another user's": (
         owned(0o700, STRANGER),
         "fail",
         "{path} belongs to another user, uid 54321",
-        "run everything as that user, or with sudo",
+        "run every command as that user, or with sudo",
     ),
     "another user's, open": (
         owned(0o777, STRANGER),
         "warn",
         "{path} belongs to another user, uid 54321",
-        "run everything as that user, or with sudo",
+        "run every command as that user, or with sudo",
     ),
     "a file": (
         lambda folder: folder.write_text(""),
         "fail",
-        "{path} is no folder",
-        "set state_dir in [supervisor] to another place",
+        "{path} is not a folder",
+        "set state_dir in [supervisor] to another folder",
     ),
 }
 
@@ -241,8 +240,8 @@ def test_a_file_system_that_is_full_or_can_only_be_read(project: Project) -> Non
     project.write()
     card = shlex.quote(str(project.folder / "card"))
     for options, topic, status, words in (
-        ("size=1m", "disk", "fail", "1 MiB free of 1 MiB"),
-        ("size=1m,ro", "state folder", "fail", "is on a file system that can only be read"),
+        ("size=1m", "disk", "fail", "1 MiB of 1 MiB free"),
+        ("size=1m,ro", "state folder", "fail", "is on a read-only file system"),
     ):
         mount = f'mount -t tmpfs -o {options} card {card} && exec "$0" "$@"'
         prefix = ("unshare", "--mount", "sh", "-c", mount, sys.executable, "-m", "supervisor")
@@ -261,7 +260,7 @@ def test_too_few_open_files(project: Project) -> None:
     limit = ("sh", "-c", 'ulimit -n 65; exec "$0" "$@"', sys.executable, "-m", "supervisor")
     found = examined(project, prefix=limit)["open files"]
     assert found["status"] == "fail"
-    assert "65 open files allowed, about 70 needed" in found["text"]
+    assert "65 open files allowed, the main process needs about 70" in found["text"]
     assert "LimitNOFILE=" in found["hint"]
 
 
@@ -278,8 +277,8 @@ def test_a_running_supervisor(project: Project) -> None:
     found = examined(project)
     pid = running.process.pid
     assert found["running"]["status"] == "warn"
-    assert found["running"]["text"].startswith(f"a supervisor runs as pid {pid}, version ")
-    assert found["running"]["text"].endswith("; not ready: broken")
+    assert found["running"]["text"].startswith("supervisor ")
+    assert found["running"]["text"].endswith(f"pid {pid}; not ready: broken")
     project.file("broken").write_text(GOOD_APP.format(text="repaired"))
     wait_until_ready(running, "broken")
     found = examined(project)
@@ -298,7 +297,7 @@ def test_a_supervisor_that_does_not_answer(project: Project) -> None:
         found = examined(project)
     finally:
         running.process.send_signal(signal.SIGCONT)
-    assert says(found["running"])[:2] == ("warn", "no answer from the supervisor within 5 s")
+    assert says(found["running"])[:2] == ("warn", "the supervisor did not answer within 5 s")
     assert found["port of coach"]["status"] == "pass"
     assert f"pid {running.process.pid}" in found["port of coach"]["text"]
 
@@ -311,11 +310,11 @@ def test_the_supervisor_of_another_user() -> None:
         wait_until_ready(project.start(), "coach")
         found = examined_as(NOBODY, project)
         assert found["running"]["status"] == "warn"
-        assert "is refused" in found["running"]["text"]
+        assert "permission denied" in found["running"]["text"]
         port = found["port of coach"]
         assert port["status"] == "warn"
         assert "a process of user root" in port["text"]
-        assert port["text"].endswith("; perhaps by the supervisor of that user")
+        assert port["text"].endswith("; this may be that user's supervisor")
         assert "sudo" in port["hint"]
 
 
@@ -348,7 +347,7 @@ def test_a_port_that_is_taken_after_a_crash(project: Project) -> None:
         found = examined(project)
         assert says(found["running"]) == (
             "pass",
-            "no supervisor runs with this state folder",
+            "no supervisor is running on this state folder",
             None,
         )
         assert found["port of coach"]["status"] == "fail"

@@ -1,4 +1,4 @@
-"""An app is asked through its port whether it answers well."""
+"""The probe of an app through its port: which answers are good."""
 
 import contextlib
 import socket
@@ -49,7 +49,7 @@ def answering(listener: socket.socket, said: bytes) -> Iterator[None]:
 def test_what_is_answered(
     tmp_path: Path, family: socket.AddressFamily, said: bytes, reason: str | None
 ) -> None:
-    """Below 400 is well, a redirection and a stream without end too; all else is told."""
+    """Below 400 is good, a redirection and an endless stream included; others have a reason."""
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         is_unix = family == socket.AF_UNIX
         path = tmp_path / "app.sock"
@@ -63,8 +63,8 @@ def test_what_is_answered(
             assert ask([]) == {"reason": None}
 
 
-def test_nobody_there(tmp_path: Path) -> None:
-    """A port that refuses, and a socket that is gone."""
+def test_no_answer(tmp_path: Path) -> None:
+    """A port that refuses connections and a socket file without a listener have a reason."""
     [port] = free_ports(1)
     assert probe("::", port, ["/"])["reason"] == "/ doesn't answer: [Errno 111] Connection refused"
     reason = probe(f"unix:{tmp_path}/gone", None, ["/"])["reason"]
@@ -72,7 +72,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while that is an answer too."""
+    """An app that doesn't answer in time has a reason too."""
     monkeypatch.setattr("supervisor.health.probe.ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         found = probe("localhost", listener.getsockname()[1], ["/slow"])

@@ -1,4 +1,4 @@
-"""What an app requires: each kind looked at for real, and what `check` makes of it."""
+"""What an app requires: each kind checked against real files, ports and servers, and `check`."""
 
 import importlib.machinery
 import json
@@ -25,7 +25,7 @@ NOBODY = 65534
 
 
 def why(folder: Path, environment: dict[str, str] | None = None, **keys: Any) -> str | None:
-    """Give why a requirement is not met, in ``folder``, or None."""
+    """Return why a requirement does not hold, in ``folder``, or None."""
     around = Surroundings(
         environment=environment or {}, folder=folder, search_path=[str(folder), *sys.path]
     )
@@ -37,7 +37,7 @@ def why(folder: Path, environment: dict[str, str] | None = None, **keys: Any) ->
 
 
 def test_what_exists(tmp_path: Path) -> None:
-    """A directory is no file, a file is no directory, and a link counts as what it leads to."""
+    """A directory is no file, a file is no directory, and links are followed."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("folder")
@@ -48,7 +48,7 @@ def test_what_exists(tmp_path: Path) -> None:
         ("directory", str(tmp_path)): None,
         ("directory", "file"): "file is no directory",
         ("directory", "nosuch"): "nosuch doesn't exist",
-        ("directory", "file/x"): "file/x can't be looked at: Not a directory",
+        ("directory", "file/x"): "file/x can't be checked: Not a directory",
         ("directory", "dangling"): "dangling is a link that leads to nothing",
         ("file", "file"): None,
         ("file", "folder"): "folder is a directory, and no file",
@@ -58,8 +58,8 @@ def test_what_exists(tmp_path: Path) -> None:
     assert found == expected
 
 
-def look_as_nobody(folder: str, kind: str, path: str) -> str | None:
-    """Look at a requirement as another user."""
+def check_as_nobody(folder: str, kind: str, path: str) -> str | None:
+    """Check a requirement as another user."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -69,7 +69,7 @@ def look_as_nobody(folder: str, kind: str, path: str) -> str | None:
 
 @pytest.fixture
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give a folder that another user may look into."""
+    """Return a folder that other users may enter."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -92,12 +92,12 @@ def test_what_may_be_written(shared: str, kind: str, mode: int, said: str | None
     path = Path(shared, "x")
     path.mkdir() if kind == "directory" else path.write_text("")
     path.chmod(mode)
-    assert call_in_child(look_as_nobody, shared, kind, "x", timeout_s=30) == said
+    assert call_in_child(check_as_nobody, shared, kind, "x", timeout_s=30) == said
 
 
 @pytest.mark.root
 def test_what_is_mounted(tmp_path: Path) -> None:
-    """A mount point whose disk is missing is an empty directory: exactly that is found."""
+    """An empty mount point, whose disk is missing, does not meet ``mounted``."""
     folder = tmp_path / "tftpboot"
     folder.mkdir()
     keys = {"kind": "directory", "path": "tftpboot", "mounted": True, "writable": True}
@@ -113,14 +113,14 @@ def test_what_is_mounted(tmp_path: Path) -> None:
 
 
 def test_how_much_is_free(tmp_path: Path) -> None:
-    """In percent; five where nothing is said."""
+    """The limit is in percent; by default five."""
     assert why(tmp_path, kind="disk", free_percent=0.0) is None
     said = why(tmp_path, kind="disk", free_percent=100.0, path=str(tmp_path))
     assert said is not None
     assert said.startswith(f"{tmp_path} has ")
     assert said.endswith("100 % are required")
     assert why(tmp_path, kind="disk", path="nosuch") == (
-        "nosuch can't be looked at: No such file or directory"
+        "nosuch can't be checked: No such file or directory"
     )
 
 
@@ -128,7 +128,7 @@ def test_how_much_is_free(tmp_path: Path) -> None:
 
 
 def test_a_port_that_answers(tmp_path: Path) -> None:
-    """Accepted is enough; refused, silent and unknown are told apart."""
+    """An accepted connection is enough; refused, silent and unknown have different reasons."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert why(tmp_path, kind="tcp", host="127.0.0.1", port=port) is None
@@ -142,7 +142,7 @@ def test_a_port_that_answers(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_silent(tmp_path: Path) -> None:
-    """A full backlog answers nobody: the look ends after its time-out."""
+    """A listener with a full backlog doesn't answer: the check ends after its time-out."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -173,7 +173,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[str]:
-    """Give the address of a web server."""
+    """Yield the URL of a web server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -184,7 +184,7 @@ def web() -> Iterator[str]:
 
 
 def test_a_page_that_answers(tmp_path: Path, web: str) -> None:
-    """Below 400 is good, after redirects; anything else is said with its number."""
+    """Below 400, after redirects, is good; other codes are in the reason."""
     for path in ("/200", "/204", "/redirect"):
         assert why(tmp_path, kind="http", url=web + path) is None
     for status, words in ((404, "404 Not Found"), (500, "500 Internal Server Error")):
@@ -196,7 +196,7 @@ def test_a_page_that_answers(tmp_path: Path, web: str) -> None:
 
 
 def test_a_password_in_a_url_is_not_shown(tmp_path: Path) -> None:
-    """Neither in the name of the requirement nor in the reason."""
+    """Neither the name of the requirement nor the reason has it."""
     [port] = free_ports(1)
     url = f"http://user:secret@127.0.0.1:{port}/"
     assert describe(Requirement(kind="http", url=url)) == f"http http://127.0.0.1:{port}/"
@@ -204,7 +204,7 @@ def test_a_password_in_a_url_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_server_that_speaks_no_http(tmp_path: Path) -> None:
-    """Garbage, silence and a closed connection are reasons, not errors."""
+    """Garbage, silence and a closed connection are reasons, not errors of the check."""
     for answer in (b"garbage\n", b""):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
@@ -241,13 +241,13 @@ def test_a_server_that_speaks_no_http(tmp_path: Path) -> None:
     ],
 )
 def test_a_variable(tmp_path: Path, name: str, value: str | None, said: str | None) -> None:
-    """Set, not empty, and not what everybody else has."""
+    """It has to be set, not empty, and not a placeholder."""
     environment = {} if value is None else {name: value}
     assert why(tmp_path, environment, kind="env", name=name, default="fd-default-2024") == said
 
 
 def test_a_module(tmp_path: Path) -> None:
-    """Found without being imported, in packages with and without an __init__.py too."""
+    """It is found without an import, also in packages without an __init__.py."""
     for path in ("mine.py", "pkg/__init__.py", "pkg/inner.py", "space/deep/x.py"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("raise SystemExit('imported')")
@@ -282,7 +282,7 @@ def test_a_module(tmp_path: Path) -> None:
     ],
 )
 def test_a_command(tmp_path: Path, command: list[str], said: str | None) -> None:
-    """Exit code 0, in the folder and with the variables of the app."""
+    """It has to exit with 0; it runs in the app's folder with the app's environment."""
     (tmp_path / "here").write_text("")
     environment = {**os.environ, "TOKEN": "x"}
     assert why(tmp_path, environment, kind="command", command=command, timeout_s=0.3) == said
@@ -292,7 +292,7 @@ def test_a_command(tmp_path: Path, command: list[str], said: str | None) -> None
 
 
 def problems(**keys: Any) -> list[str]:
-    """Give what is wrong with the configuration of one requirement."""
+    """Return the errors in the configuration of one requirement."""
     app = {"target": "a:b", "port": 1, "requires": [keys]}
     try:
         parse({"apps": {"coach": app}, "requires": [keys]}, Path("s.toml"))
@@ -303,7 +303,7 @@ def problems(**keys: Any) -> list[str]:
 
 @pytest.mark.parametrize("kind", REQUIREMENT_KEYS)
 def test_keys_that_a_kind_needs(kind: str) -> None:
-    """A forgotten key is said, and one that the kind knows nothing of, with the place."""
+    """A missing key and one that the kind doesn't know are errors with their key path."""
     values = {"path": "x", "port": 1, "url": "http://x", "name": "x", "command": ["x"]}
     needed, _possible = REQUIREMENT_KEYS[kind]
     good = {"kind": kind, **{key: values[key] for key in needed}}
@@ -320,16 +320,16 @@ def test_keys_that_a_kind_needs(kind: str) -> None:
     )
 
 
-def test_a_url_that_is_none() -> None:
-    """Only the web's own kinds of address: a file is none."""
+def test_a_url_that_is_not_http() -> None:
+    """Only http and https are accepted: a file is refused."""
     assert 'must be "http://..." or "https://..."' in problems(kind="http", url="file:///x")[0]
 
 
 # ---- check
 
 
-def test_check_looks_at_what_is_required(project: Project) -> None:
-    """What is not met is shown with the app, and the exit code is 1."""
+def test_check_shows_what_is_required(project: Project) -> None:
+    """A requirement that doesn't hold is shown with the app, and the exit code is 1."""
     project.app(
         "coach",
         env={"TOKEN": "k3"},
@@ -353,7 +353,7 @@ def test_check_looks_at_what_is_required(project: Project) -> None:
         "  requires file nosuch.pem: nosuch.pem doesn't exist",
     ]
     assert "100 % are required" in lines[5]
-    assert lines[-1] == "1 of 2 apps can't be served: coach"
+    assert lines[-1] == "1 of 2 apps cannot be served: coach"
     (project.folder / "nosuch.pem").write_text("")
     assert project.command("check").returncode == 0  # the other one isn't critical
     document = json.loads(project.command("check", "--json").stdout)
@@ -363,7 +363,7 @@ def test_check_looks_at_what_is_required(project: Project) -> None:
 
 
 def test_what_all_apps_require(project: Project) -> None:
-    """Looked at whatever apps are named."""
+    """Requirements of all apps are checked whatever apps are named."""
     project.app("coach")
     project.write()
     text = project.config.read_text() + '[[requires]]\nkind = "file"\npath = "nosuch"\n'
@@ -379,11 +379,11 @@ def test_what_all_apps_require(project: Project) -> None:
         )
         assert found.returncode == 1
         assert found.stdout.splitlines()[0] == "requires file nosuch: nosuch doesn't exist"
-        assert "something that all apps require is missing" in found.stdout.splitlines()[-1]
+        assert "a requirement of all apps is not met" in found.stdout.splitlines()[-1]
 
 
 def test_a_secret_in_a_requirement_is_never_shown(project: Project) -> None:
-    """A value that comes from a file is hidden, wherever it would stand in a reason."""
+    """A value from a file is hidden wherever it would appear in a reason."""
     (project.folder / "url").write_text("http://127.0.0.1:1/k3-secret")
     project.app(
         "coach",
@@ -397,8 +397,8 @@ def test_a_secret_in_a_requirement_is_never_shown(project: Project) -> None:
     assert "requires http (hidden): http (hidden) is not as required" in found.stdout
 
 
-def test_a_look_that_hangs_is_ended(project: Project) -> None:
-    """A dead network disk blocks a look for ever: the child that does it is ended."""
+def test_a_check_that_hangs_is_killed(project: Project) -> None:
+    """A dead network disk blocks a check for ever: its child is killed."""
     project.app(
         "coach", requires=[{"kind": "command", "command": ["sleep", "3600"], "timeout_s": 0.2}]
     )

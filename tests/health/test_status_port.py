@@ -58,7 +58,7 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<~…-])/(?!health|livez|readyz|metrics)[
 
 
 def start(project: Project) -> Running:
-    """Run one app that serves and one that can't be imported."""
+    """Run an app that serves and one that can't be imported."""
     project.app("admin", env={"API_KEY": SECRET})
     project.app("coach", BROKEN, env={"API_KEY": SECRET})
     started = project.start()
@@ -70,7 +70,7 @@ def start(project: Project) -> Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Give one supervisor to all tests that only read."""
+    """Yield one supervisor for all tests that only read."""
     project = Project(tmp_path_factory.mktemp("status"))
     try:
         yield start(project)
@@ -111,7 +111,7 @@ def assert_app(app: dict[str, Any]) -> None:
 
 
 def test_the_documents(running: Running) -> None:
-    """Each path answers with its code and its fields, of the promised types."""
+    """Each path answers with its status code and fields, of the documented types."""
     project = running.project
     index = ask(project.status_port, "/")
     assert index.status == 200
@@ -134,7 +134,7 @@ def test_the_documents(running: Running) -> None:
 
 
 def test_readiness_names_what_is_missing(project: Project) -> None:
-    """503 with each app that isn't ready and its reason; 200 once all are."""
+    """503 with the reason of each app that isn't ready; 200 once all are."""
     start(project)
     answer = ask(project.status_port, "/readyz")
     assert answer.status == 503
@@ -146,8 +146,8 @@ def test_readiness_names_what_is_missing(project: Project) -> None:
     assert project.command("status").returncode == 0
 
 
-def test_every_answer_says_what_it_is(running: Running) -> None:
-    """JSON of the right kind everywhere, and nothing may be kept by a cache."""
+def test_every_answer_has_its_content_type(running: Running) -> None:
+    """All answers have the right JSON type and forbid caching."""
     port = running.project.status_port
     for path in [*PATHS, *REFUSED]:
         for method in ("GET", "HEAD", "POST", "DELETE"):
@@ -176,8 +176,8 @@ def test_head_is_answered_like_get(running: Running) -> None:
         assert abs(length - len(get.body)) < 100  # ages grow
 
 
-def test_an_unknown_app_is_told_the_known_ones(running: Running) -> None:
-    """404 with the names, in whatever way the name is odd."""
+def test_an_unknown_app_gets_404_with_the_known_ones(running: Running) -> None:
+    """404 lists the known names, whatever the unknown name is."""
     port = running.project.status_port
     for name in ("nobody", "Admin", "admin%00", "%3Cscript%3E", "a" * 2000, "%F0%9F%90%8D"):
         answer = ask(port, f"/health/{name}")
@@ -186,7 +186,7 @@ def test_an_unknown_app_is_told_the_known_ones(running: Running) -> None:
 
 
 def test_other_methods_are_refused(running: Running) -> None:
-    """405 with the methods that are allowed, and nothing is changed."""
+    """405 with the allowed methods; nothing changes."""
     port = running.project.status_port
     for path in PATHS:
         for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -197,8 +197,8 @@ def test_other_methods_are_refused(running: Running) -> None:
             assert method not in allowed
 
 
-def test_nothing_is_given_away(running: Running) -> None:
-    """No secret, no absolute path, no traceback: neither here nor on the broken app's port."""
+def test_no_secret_is_shown(running: Running) -> None:
+    """Port 6000 and the broken app's port show no secret, absolute path or traceback."""
     project = running.project
     answers: list[Answer] = [ask(project.status_port, path) for path in [*PATHS, *REFUSED]]
     answers += [ask(project.port("coach"), accept=kind) for kind in ("text/html", "*/*")]
@@ -213,7 +213,7 @@ def test_nothing_is_given_away(running: Running) -> None:
 
 
 def test_paths_in_a_message_are_left_out(project: Project) -> None:
-    """However an exception writes a path, its folders are not shown; nor is a URL's password."""
+    """Paths in an exception lose their folders, and URLs their passwords."""
     messages = [
         "'/opt/field-trainer/data'",
         "[Errno 13] Permission denied: '/home/pi/my data/coach.db'",
@@ -235,7 +235,7 @@ def test_paths_in_a_message_are_left_out(project: Project) -> None:
 
 
 def test_the_status_command(running: Running) -> None:
-    """A table with reasons and exit code 1; ``--json`` has the shape of ``/health``."""
+    """It prints a table with reasons and exits with 1; ``--json`` has the form of ``/health``."""
     project = running.project
     shown = project.command("status")
     assert shown.returncode == 1
@@ -260,7 +260,7 @@ def test_the_status_command(running: Running) -> None:
 
 
 def test_the_status_command_without_a_supervisor(project: Project) -> None:
-    """Exit code 1 and what to do, whether it never ran or ended; a disabled app is listed."""
+    """It exits with 1 and says what to do; a disabled app is listed."""
     project.app("admin")
     project.app("off", enabled=False, port=free_ports(1)[0])
     never = project.command("status")

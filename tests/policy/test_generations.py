@@ -1,8 +1,8 @@
 """Reloads, several workers, hangs and recycling, step by step."""
 
 import pytest
-from lifeworld import NO_FORK, REPORT, middle
-from onelife import CRASH, ENDED, HANG_S, IMPORT_S, STOP_S, OneLife
+from process_case import CRASH, ENDED, HANG_S, IMPORT_S, STOP_S, ProcessCase
+from process_world import NO_FORK, REPORT, middle
 
 from supervisor.policy.backoff import CHANGES_MAX, DELAYS_S, FAILED_DELAY_S, RESTARTS_MAX, STABLE_S
 from supervisor.policy.generations import (
@@ -14,25 +14,25 @@ from supervisor.policy.generations import (
 )
 from supervisor.policy.process_state import (
     STUCK_AFTER_S,
-    Beat,
     Bound,
     Drain,
     Elapsed,
     Exited,
     FilesChanged,
+    HeartbeatSeen,
     ImportFailed,
     Kill,
     Note,
     Pause,
-    Phase,
     Ready,
     ReloadAsked,
     RestartAsked,
     Resume,
-    SignOfLife,
     Spawn,
     SpawnFailed,
     StopAsked,
+    UsageReported,
+    WorkerPhase,
     next_wakeup,
     wants_stand_in,
 )
@@ -43,9 +43,9 @@ from supervisor.values.states import AppState
 # ---- a reload
 
 
-def reloading(**limits: int) -> OneLife:
-    """Give a life whose workers serve while as many of a new generation import."""
-    one = OneLife(**limits).up()
+def reloading(**limits: int) -> ProcessCase:
+    """Give a process whose workers serve while as many of a new generation import."""
+    one = ProcessCase(**limits).up()
     one.beat(later_s=60)
     one.take(ReloadAsked())
     return one
@@ -55,15 +55,15 @@ def test_a_new_generation_takes_over() -> None:
     """The old worker is paused, drains when the new one has proved itself, and is gone."""
     one = reloading()
     assert one.done == [Spawn(2, 2)]
-    assert (one.life.current, one.life.candidate, one.life.pid) == (1, 2, 4711)
+    assert (one.process.current, one.process.candidate, one.process.pid) == (1, 2, 4711)
     assert one.ready(later_s=1) == [Pause(1)]
-    assert (one.life.current, one.life.candidate, one.life.pid) == (2, None, 4712)
-    assert next_wakeup(one.life, one.now) == one.now + STABLE_S
+    assert (one.process.current, one.process.candidate, one.process.pid) == (2, None, 4712)
+    assert next_wakeup(one.process, one.now) == one.now + STABLE_S
     assert one.take(Elapsed(), later_s=STABLE_S - 0.01) == []
     assert one.take(Elapsed(), later_s=0.011) == [Drain(1, True)]
     assert one.take(Exited(1, ENDED), later_s=3) == []
     assert one.numbers() == [2]
-    assert (one.life.restarts, one.life.cause, one.life.refusal) == (0, None, None)
+    assert (one.process.restarts, one.process.cause, one.process.refusal) == (0, None, None)
 
 
 REFUSED = [
@@ -80,20 +80,20 @@ def test_a_generation_that_fails_is_refused(
     one = reloading()
     assert one.take(*events, later_s=1) == actions
     assert one.refusal.startswith(reason)
-    assert (one.life.state, one.life.current, one.life.cause) == (AppState.READY, 1, None)
-    one.take(*([] if one.life.worker(2) is None else [Exited(2, CRASH)]), later_s=1)
-    assert one.numbers(Phase.READY) == [1]
+    assert (one.process.state, one.process.current, one.process.cause) == (AppState.READY, 1, None)
+    one.take(*([] if one.process.worker(2) is None else [Exited(2, CRASH)]), later_s=1)
+    assert one.numbers(WorkerPhase.READY) == [1]
     one.take(Elapsed(), later_s=500)
-    assert one.life.refusal is not None
+    assert one.process.refusal is not None
     assert one.take(ReloadAsked()) == [Spawn(3, 3)]
     one.ready()
-    assert one.life.refusal is None
+    assert one.process.refusal is None
 
 
 def test_a_generation_that_cannot_be_forked_is_refused() -> None:
     """A machine out of memory can't reload, and goes on."""
-    one = OneLife().up()
-    one.life, _ = step(one.life, ReloadAsked(), one.now, middle)
+    one = ProcessCase().up()
+    one.process, _ = step(one.process, ReloadAsked(), one.now, middle)
     assert one.take(SpawnFailed(2, NO_FORK)) == []
     assert one.refusal == NO_FORK.reason
     assert one.numbers() == [1]
@@ -106,7 +106,7 @@ def test_a_generation_whose_import_hangs_is_refused() -> None:
     assert one.take(Elapsed()) == [Kill(2)]
     assert one.refusal.startswith("the import took longer than 10 s")
     assert one.take(Exited(2, Exit(signal=9))) == []
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
 
 
 def test_a_crash_on_probation_is_rolled_back() -> None:
@@ -114,7 +114,7 @@ def test_a_crash_on_probation_is_rolled_back() -> None:
     one = reloading()
     one.ready()
     assert one.take(Exited(2, CRASH), later_s=0.5) == [Resume(1)]
-    assert (one.life.state, one.life.current, one.life.pid) == (AppState.READY, 1, 4711)
+    assert (one.process.state, one.process.current, one.process.pid) == (AppState.READY, 1, 4711)
     assert one.refusal == "the new worker ended 0.5 s after it was ready: killed by SIGSEGV"
     one.beat(later_s=100)
     assert one.take(Elapsed()) == []
@@ -127,8 +127,8 @@ def test_a_crash_after_probation_is_a_crash() -> None:
     one.ready()
     one.take(Elapsed(), later_s=STABLE_S)
     assert one.take(Exited(2, CRASH), later_s=4) == [Spawn(3, 3)]
-    assert one.life.refusal is None
-    assert one.life.restarts == 1
+    assert one.process.refusal is None
+    assert one.process.restarts == 1
 
 
 def test_a_reload_on_probation_ends_it() -> None:
@@ -136,7 +136,7 @@ def test_a_reload_on_probation_ends_it() -> None:
     one = reloading()
     one.ready()
     assert one.take(ReloadAsked(), later_s=0.2) == [Drain(1, True), Spawn(3, 3)]
-    assert one.life.probation_until is None
+    assert one.process.probation_until is None
 
 
 def test_a_paused_worker_that_ends_is_not_missed() -> None:
@@ -144,7 +144,7 @@ def test_a_paused_worker_that_ends_is_not_missed() -> None:
     one = reloading()
     one.ready()
     assert one.take(Exited(1, ENDED), later_s=0.2) == []
-    assert one.life.probation_until is None
+    assert one.process.probation_until is None
     assert one.take(Exited(2, CRASH), later_s=0.2) == [Spawn(3, 3)]
 
 
@@ -152,9 +152,13 @@ def test_a_candidate_is_promoted_when_the_old_worker_dies() -> None:
     """What is being imported is what is going to serve; nothing else is started."""
     one = reloading()
     assert one.take(Exited(1, CRASH), later_s=0.5) == []
-    assert (one.life.state, one.life.current, one.life.candidate) == (AppState.STARTING, 2, None)
+    assert (one.process.state, one.process.current, one.process.candidate) == (
+        AppState.STARTING,
+        2,
+        None,
+    )
     assert one.ready() == []
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
 
 
 def test_a_reload_during_a_reload_begins_anew() -> None:
@@ -163,19 +167,19 @@ def test_a_reload_during_a_reload_begins_anew() -> None:
     assert one.take(ReloadAsked(), later_s=0.1) == [Kill(2)]
     assert one.take(ReloadAsked(), later_s=0.1) == []
     assert one.take(Exited(2, Exit(signal=9)), later_s=0.1) == [Spawn(3, 3)]
-    assert one.life.refusal is None
+    assert one.process.refusal is None
     one.ready()
-    assert one.life.current == 3
+    assert one.process.current == 3
 
 
 def test_few_generations_drain_at_a_time() -> None:
     """A further reload waits until one of them has ended: each costs memory."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     for _ in range(DRAINING_MAX):
         one.take(ReloadAsked(), later_s=0.1)
         one.ready()
         one.take(Elapsed(), later_s=STABLE_S)
-    assert one.numbers(Phase.DRAINING) == [1, 2]
+    assert one.numbers(WorkerPhase.DRAINING) == [1, 2]
     assert one.take(ReloadAsked()) == []
     assert one.take(ReloadAsked()) == []
     assert one.take(Exited(1, ENDED)) == [Spawn(4, 4)]
@@ -183,14 +187,14 @@ def test_few_generations_drain_at_a_time() -> None:
 
 def test_a_reload_that_waits_is_not_lost_with_the_worker() -> None:
     """The worker that serves dies meanwhile: what is started then is the new code."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     for _ in range(DRAINING_MAX):
         one.take(ReloadAsked(), later_s=0.1)
         one.ready()
         one.take(Elapsed(), later_s=STABLE_S)
     one.take(ReloadAsked())
     assert one.take(Exited(3, CRASH), later_s=0.1) == [Spawn(4, 4)]
-    assert one.life.pending is None
+    assert one.process.pending is None
 
 
 def test_a_drain_that_does_not_end_is_killed() -> None:
@@ -198,30 +202,30 @@ def test_a_drain_that_does_not_end_is_killed() -> None:
     one = reloading()
     one.ready()
     one.take(Elapsed(), later_s=STABLE_S)
-    assert one.take(Elapsed(), Beat(2), later_s=STOP_S) == []
+    assert one.take(Elapsed(), UsageReported(2), later_s=STOP_S) == []
     assert one.take(Elapsed(), later_s=DRAIN_MARGIN_S) == [Kill(1)]
     assert one.take(Elapsed()) == []
 
 
 def test_an_app_that_cannot_run_twice_is_replaced() -> None:
     """The old worker ends before the new one is started; the port is kept meanwhile."""
-    one = OneLife(replace=True).up()
+    one = ProcessCase(replace=True).up()
     assert one.take(ReloadAsked()) == [Drain(1, False)]
-    assert one.life.state is AppState.STARTING
+    assert one.process.state is AppState.STARTING
     assert one.take(ReloadAsked(), Elapsed(), later_s=1) == []
     assert one.take(Exited(1, ENDED)) == [Spawn(2, 2)]
     assert one.ready() == []
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
 
 
 def test_files_that_change_for_ever_do_not_reload_for_ever() -> None:
     """An app whose import rewrites its sources is reloaded at a bounded rate."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     reloads = 0
     for _ in range(100):
         reloads += len([a for a in one.take(FilesChanged(), later_s=0.1) if isinstance(a, Spawn)])
         one.ready()
-        one.take(*(Exited(number, ENDED) for number in one.numbers(Phase.DRAINING)))
+        one.take(*(Exited(number, ENDED) for number in one.numbers(WorkerPhase.DRAINING)))
     assert reloads == CHANGES_MAX
 
 
@@ -230,18 +234,18 @@ def test_files_that_change_for_ever_do_not_reload_for_ever() -> None:
 
 def test_all_workers_of_a_generation_start_together() -> None:
     """The app is ready with the first of them."""
-    one = OneLife(workers=3)
+    one = ProcessCase(workers=3)
     assert one.take(Bound()) == [Spawn(1, 1), Spawn(2, 1), Spawn(3, 1)]
     one.take(Ready(2))
-    assert one.life.state is AppState.READY
-    assert one.life.pid == 4712
+    assert one.process.state is AppState.READY
+    assert one.process.pid == 4712
 
 
 def test_a_generation_takes_over_when_all_its_workers_are_ready() -> None:
     """One alone could not do what the old ones do."""
     one = reloading(workers=2)
     assert one.take(Ready(3)) == []
-    assert one.life.current == 1
+    assert one.process.current == 1
     assert one.take(Ready(4)) == [Pause(1), Pause(2)]
     assert one.take(Elapsed(), later_s=STABLE_S) == [Drain(1, True), Drain(2, True)]
 
@@ -253,7 +257,7 @@ def test_one_failed_import_refuses_the_whole_generation() -> None:
     assert one.take(ImportFailed(4, REPORT)) == [Kill(3)]
     assert one.refusal == REPORT.cause.reason
     assert one.take(Exited(3, Exit(signal=9)), Exited(4, Exit(code=1))) == []
-    assert one.numbers(Phase.READY) == [1, 2]
+    assert one.numbers(WorkerPhase.READY) == [1, 2]
 
 
 def test_one_crash_on_probation_rolls_all_back() -> None:
@@ -261,28 +265,28 @@ def test_one_crash_on_probation_rolls_all_back() -> None:
     one = reloading(workers=2)
     one.ready()
     assert one.take(Exited(4, CRASH), later_s=0.3) == [Resume(1), Resume(2), Kill(3)]
-    assert one.life.current == 1
+    assert one.process.current == 1
 
 
 def test_one_of_two_that_dies_is_replaced_alone() -> None:
     """The app is ready all the time, with a reason while one worker is missing."""
-    one = OneLife(workers=2).up()
+    one = ProcessCase(workers=2).up()
     assert one.take(Exited(1, Exit(signal=9)), later_s=5) == [Spawn(3, 1)]
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
     assert one.reason.startswith("the worker ended: killed by SIGKILL")
     one.ready(later_s=0.1)
-    assert one.life.cause is None
-    assert one.life.restarts == 1
+    assert one.process.cause is None
+    assert one.process.restarts == 1
 
 
 def test_one_of_two_that_always_fails_waits_longer_and_longer() -> None:
     """The other serves on; the app stays ready, and says why a worker is missing."""
-    one = OneLife(workers=2).up()
+    one = ProcessCase(workers=2).up()
     one.take(Exited(2, CRASH), later_s=0.1)
     one.take(Exited(3, CRASH), later_s=0.1)
-    assert one.life.retry_at == one.now + DELAYS_S[1]
-    assert one.life.state is AppState.READY
-    assert one.life.cause is not None
+    assert one.process.retry_at == one.now + DELAYS_S[1]
+    assert one.process.state is AppState.READY
+    assert one.process.cause is not None
     assert one.take(Elapsed(), later_s=DELAYS_S[1]) == [Spawn(4, 1)]
 
 
@@ -294,7 +298,7 @@ def test_a_worker_that_is_missing_when_a_reload_is_refused_comes_back() -> None:
     spawned = one.take(Exited(3, Exit(code=1)), Exited(4, Exit(signal=9)))
     one.take(*([] if spawned else [Elapsed()]), later_s=FAILED_DELAY_S)
     assert [a.generation for a in one.done if isinstance(a, Spawn)][-1] == 1
-    assert len(one.life.of(Phase.READY, Phase.IMPORTING, generation=1)) == 2
+    assert len(one.process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=1)) == 2
 
 
 # ---- hangs
@@ -302,12 +306,12 @@ def test_a_worker_that_is_missing_when_a_reload_is_refused_comes_back() -> None:
 
 def test_a_worker_without_a_sign_of_life_is_stuck_then_replaced() -> None:
     """After three beats the stand-in joins, after hang_timeout_s the worker is killed."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     assert one.take(Elapsed(), later_s=STUCK_AFTER_S) == []
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
     one.take(Elapsed(), later_s=0.1)
-    assert one.life.state is AppState.FAILED
-    assert wants_stand_in(one.life, one.now)
+    assert one.process.state is AppState.FAILED
+    assert wants_stand_in(one.process, one.now)
     assert "no sign of life" in one.reason
     assert one.take(Elapsed(), later_s=HANG_S - STUCK_AFTER_S - 0.2) == []
     assert one.take(Elapsed(), later_s=0.2) == [Kill(1)]
@@ -318,41 +322,41 @@ def test_a_worker_without_a_sign_of_life_is_stuck_then_replaced() -> None:
 
 def test_a_sign_of_life_ends_it() -> None:
     """The worker serves again, and the stand-in leaves."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
-    one.take(SignOfLife(1, at=one.now - 0.5))
-    assert (one.life.state, one.life.cause) == (AppState.READY, None)
-    assert not wants_stand_in(one.life, one.now)
+    one.take(HeartbeatSeen(1, at=one.now - 0.5))
+    assert (one.process.state, one.process.cause) == (AppState.READY, None)
+    assert not wants_stand_in(one.process, one.now)
 
 
 def test_an_old_sign_of_life_is_none() -> None:
     """What was read late says when it was written."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     ready_at = one.now
     for _ in range(4):
-        one.take(SignOfLife(1, at=ready_at), Beat(1), Elapsed(), later_s=2)
-    assert one.life.state is AppState.FAILED
+        one.take(HeartbeatSeen(1, at=ready_at), UsageReported(1), Elapsed(), later_s=2)
+    assert one.process.state is AppState.FAILED
 
 
 def test_one_of_two_that_is_stuck_leaves_the_app_ready() -> None:
     """The other one serves: no stand-in, but a warning; the stuck one is replaced in time."""
-    one = OneLife(workers=2).up()
+    one = ProcessCase(workers=2).up()
     for _ in range(4):
-        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
+        one.take(HeartbeatSeen(1, at=one.now + 2), Elapsed(), later_s=2)
     assert one.worker(2).stuck
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
     assert "no sign of life" in one.reason
     for _ in range(12):
-        one.take(SignOfLife(1, at=one.now + 2), Elapsed(), later_s=2)
+        one.take(HeartbeatSeen(1, at=one.now + 2), Elapsed(), later_s=2)
     assert [a for a in one.done if isinstance(a, Kill)] == [Kill(2)]
     one.take(Exited(2, Exit(signal=9)))
-    assert one.numbers(Phase.IMPORTING) == [3]
+    assert one.numbers(WorkerPhase.IMPORTING) == [3]
 
 
 @pytest.mark.parametrize("wish", [StopAsked(), RestartAsked(), ReloadAsked()])
 def test_a_stuck_worker_is_not_asked_to_drain(wish: StopAsked | RestartAsked) -> None:
     """It could not: it is killed."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
     assert one.take(wish) == [Kill(1)]
 
@@ -372,28 +376,28 @@ def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
     limits: dict[str, float], metrics: dict[str, float], reason: str
 ) -> None:
     """Nobody is killed: a new generation takes over, and people are told why."""
-    one = OneLife(**limits).up()
-    assert one.take(Beat(1, **metrics)) == []  # type: ignore[arg-type]  # too soon
+    one = ProcessCase(**limits).up()
+    assert one.take(UsageReported(1, **metrics)) == []  # type: ignore[arg-type]  # too soon
     one.now += RECYCLE_MIN_S
-    assert one.take(Beat(1, **WELL)) == []  # type: ignore[arg-type]
-    noted, spawned = one.take(Beat(1, **{**WELL, **metrics}))  # type: ignore[arg-type]
+    assert one.take(UsageReported(1, **WELL)) == []  # type: ignore[arg-type]
+    noted, spawned = one.take(UsageReported(1, **{**WELL, **metrics}))  # type: ignore[arg-type]
     assert isinstance(noted, Note)
     assert noted.text.startswith(reason)
     assert spawned == Spawn(2, 2)
-    assert one.take(Beat(1, **metrics)) == []  # type: ignore[arg-type]
+    assert one.take(UsageReported(1, **metrics)) == []  # type: ignore[arg-type]
 
 
 def test_without_limits_nothing_is_too_much() -> None:
     """Slow is not dead, and large is the app's own business."""
-    one = OneLife().up()
-    beat = Beat(1, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
+    one = ProcessCase().up()
+    beat = UsageReported(1, memory_mb=9e9, requests=9**9, oldest_request_s=9e9)
     assert one.take(beat, later_s=RECYCLE_MIN_S) == []
 
 
 def test_a_refused_replacement_is_tried_again_after_a_while() -> None:
     """The files may be broken for long: not every beat starts an import."""
-    one = OneLife(max_memory_mb=100).up()
-    large = Beat(1, memory_mb=200)
+    one = ProcessCase(max_memory_mb=100).up()
+    large = UsageReported(1, memory_mb=200)
     one.take(large, later_s=RECYCLE_MIN_S)
     one.take(ImportFailed(2, REPORT), Exited(2, Exit(code=1)))
     assert one.take(large, later_s=RECYCLE_AGAIN_S - 1) == []
@@ -402,9 +406,9 @@ def test_a_refused_replacement_is_tried_again_after_a_while() -> None:
 
 def test_workers_do_not_all_end_together() -> None:
     """max_requests is spread by a tenth up and down."""
-    low, high = OneLife(max_requests=1000), OneLife(max_requests=1000)
+    low, high = ProcessCase(max_requests=1000), ProcessCase(max_requests=1000)
     for one, rng in ((low, lambda: 0.0), (high, lambda: 0.999)):
-        one.life, _ = step(one.life, Bound(), one.now, rng)
+        one.process, _ = step(one.process, Bound(), one.now, rng)
     assert low.worker(1).max_requests == 900
     assert high.worker(1).max_requests == pytest.approx(1100, abs=1)
 
@@ -414,7 +418,7 @@ def test_workers_do_not_all_end_together() -> None:
 
 def test_no_delay_after_a_stable_life() -> None:
     """A worker that served for a second or more is replaced at once, however often it failed."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     for _ in range(RESTARTS_MAX):
         number = one.numbers()[0]
         assert len(one.take(Exited(number, CRASH), later_s=STABLE_S)) == 1
@@ -424,23 +428,23 @@ def test_no_delay_after_a_stable_life() -> None:
 
 def test_restarts_without_end_count_as_failing() -> None:
     """More than ten in a minute are waited for as failures are."""
-    one = OneLife().up()
-    while one.life.retry_at is None:
+    one = ProcessCase().up()
+    while one.process.retry_at is None:
         one.take(Exited(one.numbers()[0], CRASH), later_s=STABLE_S)
         one.ready()
-        assert one.life.restarts <= RESTARTS_MAX + 2
-    assert one.life.state is AppState.BACKOFF
+        assert one.process.restarts <= RESTARTS_MAX + 2
+    assert one.process.state is AppState.BACKOFF
 
 
 def test_failures_wait_longer_and_longer_but_never_more_than_a_minute() -> None:
     """Each attempt comes when it is due; the app is tried for ever."""
-    one = OneLife()
+    one = ProcessCase()
     one.take(Bound())
     waits = []
     for _ in range(60):
-        number = one.numbers(Phase.IMPORTING)[0]
+        number = one.numbers(WorkerPhase.IMPORTING)[0]
         one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
-        waits.append(0.0 if one.life.retry_at is None else one.life.retry_at - one.now)
+        waits.append(0.0 if one.process.retry_at is None else one.process.retry_at - one.now)
         if waits[-1]:
             assert one.take(Elapsed(), later_s=waits[-1] - 0.01) == []
             one.take(Elapsed(), later_s=0.011)
@@ -452,9 +456,9 @@ def test_failures_wait_longer_and_longer_but_never_more_than_a_minute() -> None:
 
 def test_a_pause_of_everybody_is_forgiven() -> None:
     """What nobody could hear, or do, in that time doesn't count against a worker."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(ReloadAsked())
-    one.life = forgiven(one.life, 100)
+    one.process = forgiven(one.process, 100)
     assert one.take(Elapsed(), later_s=100) == []
-    assert one.life.state is AppState.READY
+    assert one.process.state is AppState.READY
     assert one.take(Elapsed(), later_s=HANG_S + 1) == [Kill(1), Kill(2)]

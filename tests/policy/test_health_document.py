@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from supervisor.policy import health_document
 from supervisor.policy.backoff import History
 from supervisor.policy.health_document import AppFacts, CheckFacts, SupervisorFacts
-from supervisor.policy.process_state import Life, Limits, Phase, Refusal, WorkerLife
+from supervisor.policy.process_state import Limits, ProcessState, Refusal, WorkerPhase, WorkerState
 from supervisor.values.events import Event, EventKind
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import Cause
@@ -24,21 +24,23 @@ SUPERVISOR = SupervisorFacts(version="1.2.3", pid=42, started_wall=WALL, started
 CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
 
 
-def make_life(state: AppState, **fields: Any) -> Life:
+def make_life(state: AppState, **fields: Any) -> ProcessState:
     """Give a life in ``state`` since 5 seconds."""
-    life = Life(
+    life = ProcessState(
         since=NOW - 5, limits=Limits(import_timeout_s=10), state=state, generation=3, current=3
     )
-    phase = {AppState.STARTING: Phase.IMPORTING, AppState.READY: Phase.READY}.get(state)
+    phase = {AppState.STARTING: WorkerPhase.IMPORTING, AppState.READY: WorkerPhase.READY}.get(state)
     if phase is not None:
         life = replace(life, workers=(make_worker(1, phase=phase),))
     return replace(life, **fields)
 
 
-def make_worker(number: int, *, phase: Phase = Phase.READY, **fields: Any) -> WorkerLife:
+def make_worker(
+    number: int, *, phase: WorkerPhase = WorkerPhase.READY, **fields: Any
+) -> WorkerState:
     """Give a worker of generation 3, whose pid is 4710 and its number."""
     known = {"generation": 3, "since": NOW - 5, "pid": 4710 + number, "phase": phase}
-    return WorkerLife(number=number, **{**known, **fields})
+    return WorkerState(number=number, **{**known, **fields})
 
 
 def make_facts(
@@ -286,10 +288,10 @@ def test_a_refusal_has_its_age() -> None:
 def test_the_workers_are_listed_with_what_they_do() -> None:
     """Each forked worker has its pid, generation and state; a stuck one is called so."""
     workers = (
-        make_worker(1, phase=Phase.DRAINING, generation=2),
+        make_worker(1, phase=WorkerPhase.DRAINING, generation=2),
         make_worker(2, stuck=True),
         make_worker(3),
-        make_worker(4, pid=None, phase=Phase.IMPORTING),
+        make_worker(4, pid=None, phase=WorkerPhase.IMPORTING),
     )
     app = whole(make_facts(AppState.READY, workers=workers))["apps"]["coach"]
     assert app["workers"] == [

@@ -1,22 +1,22 @@
-"""Whatever workers, ports, files and operators do: what always holds in the life of an app."""
+"""Whatever workers, ports, files and operators do: what always holds in the process of an app."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lifeworld import IN_USE, Behaviour, World
+from process_world import IN_USE, Behaviour, World
 
 from supervisor.policy.process_state import (
     BindFailed,
     Bound,
+    FallbackKnown,
     FilesChanged,
-    KnownGood,
     Limits,
-    Phase,
     ReloadAsked,
     RestartAsked,
     StartAsked,
     StopAsked,
+    WorkerPhase,
 )
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
 KINDS = ["ok", "ok", "ok", "import_failure", "crash", "endless", "no_fork", "freeze", "greedy"]
@@ -37,7 +37,11 @@ LIMITS = st.builds(
 WISH = st.sampled_from(
     [
         *(StartAsked(), StopAsked(), RestartAsked(), ReloadAsked(), ReloadAsked(), FilesChanged()),
-        *(KnownGood(available=True), KnownGood(available=True), KnownGood(available=False)),
+        *(
+            FallbackKnown(available=True),
+            FallbackKnown(available=True),
+            FallbackKnown(available=False),
+        ),
     ]
 )
 WELL = Behaviour("ok", first_s=0.2, then_s=10_000.0)
@@ -56,7 +60,7 @@ def test_what_always_holds(
     binds: list[float],
     wishes: list[tuple[float, StartAsked]],
 ) -> None:
-    """No step breaks what every life has to keep to; when all is well again, so is the life."""
+    """No step breaks an invariant; when everything is well again, the process is ready."""
     world = World(script, limits)
     for at_s in binds:
         world.plan(min(at_s, 20.0), BindFailed(IN_USE))
@@ -67,9 +71,16 @@ def test_what_always_holds(
     world.script = iter(lambda: WELL, None)
     world.plan(0.0, RestartAsked())
     world.run(200)
-    life = world.life
-    assert life.state is AppState.READY
-    assert len(life.of(Phase.READY, generation=life.current)) == limits.workers
-    assert len(life.workers) == limits.workers, "nobody is left of those before"
-    assert life.candidate is life.pending is life.cause is life.retry_at is life.broken is None
-    assert life.source is Source.LIVE
+    process = world.process
+    assert process.state is AppState.READY
+    assert len(process.of(WorkerPhase.READY, generation=process.current)) == limits.workers
+    assert len(process.workers) == limits.workers, "nobody is left of those before"
+    assert (
+        process.candidate
+        is process.pending
+        is process.cause
+        is process.retry_at
+        is process.broken
+        is None
+    )
+    assert process.source is CodeSource.LIVE

@@ -1,47 +1,47 @@
-"""Both tables of an app's life: every pair, what it leads to, and that any other raises."""
+"""Both tables of an app's process: every pair, what it leads to, and that any other raises."""
 
 from collections.abc import Callable
 
 import pytest
-from lifeworld import IN_USE, NO_FORK, REPORT
-from onelife import CRASH, ENDED, IMPORT_S, STOP_S, OneLife
+from process_case import CRASH, ENDED, IMPORT_S, STOP_S, ProcessCase
+from process_world import IN_USE, NO_FORK, REPORT
 
 from supervisor.policy import process_transitions, worker_transitions
 from supervisor.policy.backoff import FAILED_DELAY_S, STABLE_S
 from supervisor.policy.generations import DRAIN_MARGIN_S, EXIT_GRACE_S, IMPORT_KILL_AFTER_S
 from supervisor.policy.process_state import (
     Action,
-    AppEvent,
-    Beat,
     BindFailed,
     Bound,
     Drain,
     Elapsed,
     Exited,
+    FallbackKnown,
     FilesChanged,
     GaveUp,
+    HeartbeatSeen,
     ImportFailed,
     Kill,
-    KnownGood,
+    LifecycleEvent,
     Pause,
-    Phase,
     Ready,
     Refusal,
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
-    SignOfLife,
     Spawn,
     Spawned,
     SpawnFailed,
     StartAsked,
     StopAsked,
+    UsageReported,
     WorkerEvent,
+    WorkerPhase,
     next_wakeup,
     wants_stand_in,
 )
 from supervisor.policy.process_transitions import IllegalTransition, step
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 B, S, R, W, F, X = (
     AppState.BLOCKED,
@@ -53,32 +53,32 @@ B, S, R, W, F, X = (
 )
 
 
-def bound() -> OneLife:
-    """Give a life whose first worker imports."""
-    one = OneLife()
+def bound() -> ProcessCase:
+    """Give a process whose first worker imports."""
+    one = ProcessCase()
     one.take(Bound())
     return one
 
 
-def stopped() -> OneLife:
-    """Give a life that an operator stopped, and whose worker has ended."""
-    one = OneLife().up()
+def stopped() -> ProcessCase:
+    """Give a process that an operator stopped, and whose worker has ended."""
+    one = ProcessCase().up()
     one.take(StopAsked(), Exited(1, ENDED))
     return one
 
 
-STATES: dict[AppState, Callable[[], OneLife]] = {
-    B: OneLife,
+STATES: dict[AppState, Callable[[], ProcessCase]] = {
+    B: ProcessCase,
     S: bound,
-    R: lambda: OneLife().up(),
-    W: lambda: OneLife().wait_in_backoff(),
-    F: lambda: OneLife().fail_for_good(),
+    R: lambda: ProcessCase().up(),
+    W: lambda: ProcessCase().wait_in_backoff(),
+    F: lambda: ProcessCase().fail_for_good(),
     X: stopped,
 }
 NEXT = {S: Spawn(2, 2), R: Spawn(2, 2), W: Spawn(3, 3), F: Spawn(7, 7), X: Spawn(2, 2)}
 LATE_S = IMPORT_S + IMPORT_KILL_AFTER_S
 # state, event, seconds since then: the state afterwards, the actions
-APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
+APP_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] = [
     (B, Bound(), 0, S, [Spawn(1, 1)]),
     (B, BindFailed(IN_USE), 0, B, []),
     (B, FilesChanged(), 0, B, []),
@@ -87,7 +87,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (B, RestartAsked(), 0, B, []),
     (B, ReloadAsked(), 0, B, []),
     (B, ReloadRefused(IN_USE), 0, B, []),
-    (B, KnownGood(available=True), 0, B, []),
+    (B, FallbackKnown(available=True), 0, B, []),
     (B, Elapsed(), 999, B, []),
     (S, FilesChanged(), 1, S, [Kill(1)]),
     (S, StartAsked(), 1, S, []),
@@ -95,7 +95,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (S, RestartAsked(), 1, S, [Kill(1)]),
     (S, ReloadAsked(), 1, S, [Kill(1)]),
     (S, ReloadRefused(IN_USE), 0, S, []),
-    (S, KnownGood(available=True), 0, S, []),
+    (S, FallbackKnown(available=True), 0, S, []),
     (S, Elapsed(), LATE_S - 0.1, S, []),
     (S, Elapsed(), LATE_S, S, [Kill(1)]),
     (R, FilesChanged(), 1, R, [NEXT[R]]),
@@ -104,7 +104,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (R, RestartAsked(), 1, S, [Drain(1, False)]),
     (R, ReloadAsked(), 1, R, [NEXT[R]]),
     (R, ReloadRefused(IN_USE), 1, R, []),
-    (R, KnownGood(available=True), 0, R, []),
+    (R, FallbackKnown(available=True), 0, R, []),
     (R, Elapsed(), 6, R, []),
     (W, FilesChanged(), 0, S, [NEXT[W]]),
     (W, StartAsked(), 0, S, [NEXT[W]]),
@@ -112,7 +112,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (W, RestartAsked(), 0, S, [NEXT[W]]),
     (W, ReloadAsked(), 0, S, [NEXT[W]]),
     (W, ReloadRefused(IN_USE), 0, W, []),
-    (W, KnownGood(available=True), 0, S, [Spawn(3, 3, Source.KNOWN_GOOD)]),
+    (W, FallbackKnown(available=True), 0, S, [Spawn(3, 3, CodeSource.KNOWN_GOOD)]),
     (W, Elapsed(), 0.4, W, []),
     (W, Elapsed(), 0.5, S, [NEXT[W]]),
     (W, Elapsed(), 999, S, [NEXT[W]]),
@@ -122,8 +122,8 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (F, RestartAsked(), 0, S, [NEXT[F]]),
     (F, ReloadAsked(), 0, S, [NEXT[F]]),
     (F, ReloadRefused(IN_USE), 0, F, []),
-    (F, KnownGood(available=False), 0, F, []),
-    (F, KnownGood(available=True), 0, S, [Spawn(7, 7, Source.KNOWN_GOOD)]),
+    (F, FallbackKnown(available=False), 0, F, []),
+    (F, FallbackKnown(available=True), 0, S, [Spawn(7, 7, CodeSource.KNOWN_GOOD)]),
     (F, Elapsed(), FAILED_DELAY_S - 0.1, F, []),
     (F, Elapsed(), FAILED_DELAY_S, S, [NEXT[F]]),
     (X, FilesChanged(), 0, X, []),
@@ -132,7 +132,7 @@ APP_TABLE: list[tuple[AppState, AppEvent, float, AppState, list[Action]]] = [
     (X, RestartAsked(), 0, S, [NEXT[X]]),
     (X, ReloadAsked(), 0, X, []),
     (X, ReloadRefused(IN_USE), 0, X, []),
-    (X, KnownGood(available=True), 0, X, []),
+    (X, FallbackKnown(available=True), 0, X, []),
     (X, Elapsed(), 999, X, []),
 ]
 APP_EVENTS = [
@@ -144,7 +144,7 @@ APP_EVENTS = [
     RestartAsked(),
     ReloadAsked(),
     ReloadRefused(IN_USE),
-    KnownGood(available=True),
+    FallbackKnown(available=True),
     Elapsed(),
 ]
 
@@ -152,35 +152,35 @@ APP_EVENTS = [
 @pytest.mark.parametrize(("state", "event", "later_s", "expected", "actions"), APP_TABLE)
 def test_the_table_of_an_app(
     state: AppState,
-    event: AppEvent,
+    event: LifecycleEvent,
     later_s: float,
     expected: AppState,
     actions: list[Action],
 ) -> None:
     """Each event leads from each state to the next one, and asks for exactly these actions."""
     one = STATES[state]()
-    assert one.life.state is state
+    assert one.process.state is state
     assert one.take(event, later_s=later_s) == actions
-    assert one.life.state is expected
+    assert one.process.state is expected
 
 
 def test_a_reload_that_was_tried_beforehand_is_refused_visibly() -> None:
     """What runs goes on, and the refusal stands until the next success."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(ReloadRefused(IN_USE))
-    assert one.life.refusal == Refusal(cause=IN_USE, at=one.now)
-    assert one.life.state is R
+    assert one.process.refusal == Refusal(cause=IN_USE, at=one.now)
+    assert one.process.state is R
 
 
 def test_a_stopped_app_may_still_wait_for_its_port() -> None:
-    """The two pairs that a life which is stopped and bound doesn't meet: it stays stopped."""
-    one = OneLife()
+    """The two pairs that a process which is stopped and bound doesn't meet: it stays stopped."""
+    one = ProcessCase()
     one.take(StopAsked(), BindFailed(IN_USE))
     assert one.reason == "stopped by an operator"
-    assert not wants_stand_in(one.life, one.now + 5)
+    assert not wants_stand_in(one.process, one.now + 5)
     assert one.take(Bound(), Elapsed(), later_s=5) == []
-    assert one.life.state is X
-    assert wants_stand_in(one.life, one.now)
+    assert one.process.state is X
+    assert wants_stand_in(one.process, one.now)
     assert one.take(StartAsked()) == [Spawn(1, 1)]
 
 
@@ -199,7 +199,7 @@ def test_the_tests_know_the_whole_table_of_an_app() -> None:
         if (s, type(e)) not in process_transitions._TABLE
     ],
 )
-def test_any_other_event_of_an_app_raises(state: AppState, event: AppEvent) -> None:
+def test_any_other_event_of_an_app_raises(state: AppState, event: LifecycleEvent) -> None:
     """An event that can't come in a state is a defect, and says which pair it was."""
     one = STATES[state]()
     with pytest.raises(IllegalTransition, match=f"{type(event).__name__} in state {state}"):
@@ -209,102 +209,102 @@ def test_any_other_event_of_an_app_raises(state: AppState, event: AppEvent) -> N
 @pytest.mark.parametrize("state", AppState)
 @pytest.mark.parametrize("event", APP_EVENTS[2:])
 def test_what_may_come_at_any_time_is_known_in_every_state(
-    state: AppState, event: AppEvent
+    state: AppState, event: LifecycleEvent
 ) -> None:
     """Operators, clocks and files don't ask for the state before they act; no loop spins."""
     one = STATES[state]()
     one.take(event)
-    wakeup = next_wakeup(one.life, one.now)
+    wakeup = next_wakeup(one.process, one.now)
     assert wakeup is None or wakeup > one.now
 
 
 # ---- the workers' table
 
 
-def forking() -> OneLife:
-    """Give a life whose first worker has been asked for, but not forked."""
-    one = OneLife()
-    one.life, _ = step(one.life, Bound(), one.now, lambda: 0.5)
+def forking() -> ProcessCase:
+    """Give a process whose first worker has been asked for, but not forked."""
+    one = ProcessCase()
+    one.process, _ = step(one.process, Bound(), one.now, lambda: 0.5)
     return one
 
 
-def paused() -> OneLife:
-    """Give a life whose worker 1 is paused, because worker 2 serves."""
-    one = OneLife().up()
+def paused() -> ProcessCase:
+    """Give a process whose worker 1 is paused, because worker 2 serves."""
+    one = ProcessCase().up()
     one.take(ReloadAsked())
     one.ready()
     return one
 
 
-def draining() -> OneLife:
-    """Give a life whose worker 1 drains, and worker 2 serves."""
+def draining() -> ProcessCase:
+    """Give a process whose worker 1 drains, and worker 2 serves."""
     one = paused()
     one.take(Elapsed(), later_s=STABLE_S)
     return one
 
 
-def ending() -> OneLife:
-    """Give a life whose worker 1 could not import the app and has not ended."""
+def ending() -> ProcessCase:
+    """Give a process whose worker 1 could not import the app and has not ended."""
     one = bound()
     one.take(ImportFailed(1, REPORT))
     return one
 
 
-PHASES: dict[Phase, Callable[[], OneLife]] = {
-    Phase.IMPORTING: bound,
-    Phase.READY: lambda: OneLife().up(),
-    Phase.PAUSED: paused,
-    Phase.DRAINING: draining,
-    Phase.ENDING: ending,
+PHASES: dict[WorkerPhase, Callable[[], ProcessCase]] = {
+    WorkerPhase.IMPORTING: bound,
+    WorkerPhase.READY: lambda: ProcessCase().up(),
+    WorkerPhase.PAUSED: paused,
+    WorkerPhase.DRAINING: draining,
+    WorkerPhase.ENDING: ending,
 }
 WORKER_EVENTS: list[WorkerEvent] = [
     Spawned(1, 4711),
     SpawnFailed(1, NO_FORK),
     ImportFailed(1, REPORT),
     Ready(1),
-    SignOfLife(1, at=0.1),
-    Beat(1),
+    HeartbeatSeen(1, at=0.1),
+    UsageReported(1),
     Exited(1, CRASH),
 ]
 # the phase of worker 1, its event: its phase afterwards (None: it is gone), the actions
-WORKER_TABLE: list[tuple[Phase, WorkerEvent, Phase | None, list[Action]]] = [
-    (Phase.IMPORTING, Spawned(1, 4711), Phase.IMPORTING, []),
-    (Phase.IMPORTING, SpawnFailed(1, NO_FORK), None, [Spawn(2, 2)]),
-    (Phase.IMPORTING, ImportFailed(1, REPORT), Phase.ENDING, []),
-    (Phase.IMPORTING, Ready(1), Phase.READY, []),
-    (Phase.IMPORTING, SignOfLife(1, at=0.1), Phase.IMPORTING, []),
-    (Phase.IMPORTING, GaveUp(1, REPORT.cause), Phase.IMPORTING, []),
-    (Phase.IMPORTING, Exited(1, CRASH), None, [Spawn(2, 2)]),
-    (Phase.READY, SignOfLife(1, at=0.1), Phase.READY, []),
-    (Phase.READY, Beat(1), Phase.READY, []),
-    (Phase.READY, GaveUp(1, REPORT.cause), Phase.READY, []),
-    (Phase.READY, Exited(1, CRASH), None, [Spawn(2, 2)]),
-    (Phase.PAUSED, SignOfLife(1, at=0.1), Phase.PAUSED, []),
-    (Phase.PAUSED, Beat(1), Phase.PAUSED, []),
-    (Phase.PAUSED, GaveUp(1, REPORT.cause), Phase.PAUSED, []),
-    (Phase.PAUSED, Exited(1, CRASH), None, []),
-    (Phase.DRAINING, SignOfLife(1, at=0.1), Phase.DRAINING, []),
-    (Phase.DRAINING, Beat(1), Phase.DRAINING, []),
-    (Phase.DRAINING, GaveUp(1, REPORT.cause), Phase.DRAINING, []),
-    (Phase.DRAINING, Exited(1, CRASH), None, []),
-    (Phase.ENDING, ImportFailed(1, REPORT), Phase.ENDING, []),
-    (Phase.ENDING, Ready(1), Phase.ENDING, []),
-    (Phase.ENDING, SignOfLife(1, at=0.1), Phase.ENDING, []),
-    (Phase.ENDING, Beat(1), Phase.ENDING, []),
-    (Phase.ENDING, GaveUp(1, REPORT.cause), Phase.ENDING, []),
-    (Phase.ENDING, Exited(1, CRASH), None, [Spawn(2, 2)]),
+WORKER_TABLE: list[tuple[WorkerPhase, WorkerEvent, WorkerPhase | None, list[Action]]] = [
+    (WorkerPhase.IMPORTING, Spawned(1, 4711), WorkerPhase.IMPORTING, []),
+    (WorkerPhase.IMPORTING, SpawnFailed(1, NO_FORK), None, [Spawn(2, 2)]),
+    (WorkerPhase.IMPORTING, ImportFailed(1, REPORT), WorkerPhase.ENDING, []),
+    (WorkerPhase.IMPORTING, Ready(1), WorkerPhase.READY, []),
+    (WorkerPhase.IMPORTING, HeartbeatSeen(1, at=0.1), WorkerPhase.IMPORTING, []),
+    (WorkerPhase.IMPORTING, GaveUp(1, REPORT.cause), WorkerPhase.IMPORTING, []),
+    (WorkerPhase.IMPORTING, Exited(1, CRASH), None, [Spawn(2, 2)]),
+    (WorkerPhase.READY, HeartbeatSeen(1, at=0.1), WorkerPhase.READY, []),
+    (WorkerPhase.READY, UsageReported(1), WorkerPhase.READY, []),
+    (WorkerPhase.READY, GaveUp(1, REPORT.cause), WorkerPhase.READY, []),
+    (WorkerPhase.READY, Exited(1, CRASH), None, [Spawn(2, 2)]),
+    (WorkerPhase.PAUSED, HeartbeatSeen(1, at=0.1), WorkerPhase.PAUSED, []),
+    (WorkerPhase.PAUSED, UsageReported(1), WorkerPhase.PAUSED, []),
+    (WorkerPhase.PAUSED, GaveUp(1, REPORT.cause), WorkerPhase.PAUSED, []),
+    (WorkerPhase.PAUSED, Exited(1, CRASH), None, []),
+    (WorkerPhase.DRAINING, HeartbeatSeen(1, at=0.1), WorkerPhase.DRAINING, []),
+    (WorkerPhase.DRAINING, UsageReported(1), WorkerPhase.DRAINING, []),
+    (WorkerPhase.DRAINING, GaveUp(1, REPORT.cause), WorkerPhase.DRAINING, []),
+    (WorkerPhase.DRAINING, Exited(1, CRASH), None, []),
+    (WorkerPhase.ENDING, ImportFailed(1, REPORT), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, Ready(1), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, HeartbeatSeen(1, at=0.1), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, UsageReported(1), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, GaveUp(1, REPORT.cause), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, Exited(1, CRASH), None, [Spawn(2, 2)]),
 ]
 
 
 @pytest.mark.parametrize(("phase", "event", "expected", "actions"), WORKER_TABLE)
 def test_the_table_of_a_worker(
-    phase: Phase, event: WorkerEvent, expected: Phase | None, actions: list[Action]
+    phase: WorkerPhase, event: WorkerEvent, expected: WorkerPhase | None, actions: list[Action]
 ) -> None:
     """Each event leads from each phase to the next one, and asks for exactly these actions."""
     one = forking() if isinstance(event, Spawned | SpawnFailed) else PHASES[phase]()
     assert one.worker(1).phase is phase
     assert one.take(event) == actions
-    found = one.life.worker(1)
+    found = one.process.worker(1)
     assert (found.phase if found else None) is expected
 
 
@@ -317,9 +317,14 @@ def test_the_tests_know_the_whole_table_of_a_worker() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "event"),
-    [(p, e) for p in Phase for e in WORKER_EVENTS if (p, type(e)) not in worker_transitions.TABLE],
+    [
+        (p, e)
+        for p in WorkerPhase
+        for e in WORKER_EVENTS
+        if (p, type(e)) not in worker_transitions.TABLE
+    ],
 )
-def test_any_other_event_of_a_worker_raises(phase: Phase, event: WorkerEvent) -> None:
+def test_any_other_event_of_a_worker_raises(phase: WorkerPhase, event: WorkerEvent) -> None:
     """An event that can't come in a phase is a defect, and says which pair it was."""
     one = PHASES[phase]()
     name = type(event).__name__
@@ -332,10 +337,15 @@ def test_any_other_event_of_a_worker_raises(phase: Phase, event: WorkerEvent) ->
 def test_what_a_worker_says_that_has_been_reaped(state: AppState, number: int) -> None:
     """It changes nothing, in any state."""
     one = STATES[state]()
-    before = one.life
+    before = one.process
     events = [Spawned(number, 1), ImportFailed(number, REPORT), Ready(number)]
-    assert one.take(*events, SignOfLife(number, at=99), Beat(number), Exited(number, CRASH)) == []
-    assert one.life is before
+    assert (
+        one.take(
+            *events, HeartbeatSeen(number, at=99), UsageReported(number), Exited(number, CRASH)
+        )
+        == []
+    )
+    assert one.process is before
 
 
 def test_a_worker_that_gives_up_is_the_cause_of_its_exit() -> None:
@@ -343,9 +353,9 @@ def test_a_worker_that_gives_up_is_the_cause_of_its_exit() -> None:
     one = bound()
     one.ready(later_s=2)
     one.take(GaveUp(1, REPORT.cause), later_s=9)
-    assert one.life.cause is None
+    assert one.process.cause is None
     one.take(Exited(1, CRASH))
-    assert one.life.cause == REPORT.cause
+    assert one.process.cause == REPORT.cause
 
 
 # ---- the first start
@@ -353,41 +363,41 @@ def test_a_worker_that_gives_up_is_the_cause_of_its_exit() -> None:
 
 def test_a_bound_port_waits_for_its_worker() -> None:
     """The first worker has generation 1, and from then on the port counts as not served."""
-    one = OneLife()
+    one = ProcessCase()
     one.take(BindFailed(IN_USE))
-    assert one.life.cause == IN_USE
+    assert one.process.cause == IN_USE
     one.take(Bound(), later_s=5)
-    assert (one.life.generation, one.life.current, one.life.pid) == (1, 1, 4711)
-    assert one.life.cause is None
-    assert one.life.unserved_since == one.life.since == one.now
+    assert (one.process.generation, one.process.current, one.process.pid) == (1, 1, 4711)
+    assert one.process.cause is None
+    assert one.process.unserved_since == one.process.since == one.now
 
 
 def test_ready_clears_what_was() -> None:
     """A worker that serves has no cause and no deadline, and its port is served."""
-    one = OneLife()
+    one = ProcessCase()
     one.take(Bound())
     one.fail()
-    assert one.life.cause == REPORT.cause
+    assert one.process.cause == REPORT.cause
     one.ready(later_s=2)
-    assert (one.life.cause, one.life.unserved_since) == (None, None)
-    assert one.life.since == one.now
-    assert next_wakeup(one.life, one.now) is None
+    assert (one.process.cause, one.process.unserved_since) == (None, None)
+    assert one.process.since == one.now
+    assert next_wakeup(one.process, one.now) is None
 
 
 def test_a_failed_import_is_the_cause_of_the_exit() -> None:
     """The report is shown at once, and its worker's exit code doesn't hide it."""
     one = bound()
     one.take(ImportFailed(1, REPORT))
-    assert one.life.cause == REPORT.cause
+    assert one.process.cause == REPORT.cause
     one.take(Exited(1, CRASH))
-    assert one.life.cause == REPORT.cause
+    assert one.process.cause == REPORT.cause
 
 
 def test_a_worker_that_does_not_end_after_its_report_is_killed_once() -> None:
     """It gets a few seconds for its threads and atexit handlers, then SIGKILL, once."""
     one = bound()
     one.take(ImportFailed(1, REPORT))
-    assert next_wakeup(one.life, one.now + 2) == one.now + EXIT_GRACE_S
+    assert next_wakeup(one.process, one.now + 2) == one.now + EXIT_GRACE_S
     assert one.take(Elapsed(), later_s=EXIT_GRACE_S) == [Kill(1)]
     assert one.take(Elapsed(), later_s=999) == []
 
@@ -403,9 +413,9 @@ def test_an_import_that_hangs_names_its_limit() -> None:
 def test_the_stand_in_answers_a_port_after_a_second() -> None:
     """A port without a worker that serves is left to the kernel's queue for a second only."""
     one = bound()
-    assert not wants_stand_in(one.life, one.now + 0.99)
-    assert wants_stand_in(one.life, one.now + 1.0)
-    assert next_wakeup(one.life, one.now) == one.now + 1.0
+    assert not wants_stand_in(one.process, one.now + 0.99)
+    assert wants_stand_in(one.process, one.now + 1.0)
+    assert next_wakeup(one.process, one.now) == one.now + 1.0
 
 
 # ---- operators
@@ -416,7 +426,7 @@ def test_a_stopped_app_is_answered_by_the_stand_in_at_once(state: AppState) -> N
     """The second that a port may stay without an answer is not waited for."""
     one = STATES[state]()
     one.take(StopAsked())
-    assert wants_stand_in(one.life, one.now)
+    assert wants_stand_in(one.process, one.now)
     assert one.reason == "stopped by an operator"
 
 
@@ -428,35 +438,35 @@ def test_what_a_killed_worker_still_says_changes_nothing(
     """A worker that was killed in its import may have become ready just before."""
     one = bound()
     one.take(wish)
-    before = one.life
+    before = one.process
     assert one.take(late) == []
-    assert one.life == before
+    assert one.process == before
 
 
 @pytest.mark.parametrize("wish", [StartAsked(), RestartAsked()])
 def test_start_while_the_stopped_worker_still_drains(wish: StartAsked | RestartAsked) -> None:
     """The worker is not told twice; the next one is forked when it has ended."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     assert one.take(StopAsked(), wish) == [Drain(1, False)]
     assert one.take(RestartAsked(), StartAsked(), later_s=1) == []
     assert one.take(Exited(1, CRASH), later_s=1) == [Spawn(2, 2)]
-    assert not one.life.history.failures
+    assert not one.process.history.failures
 
 
 def test_stop_during_a_restart() -> None:
     """The worker has been told to end already, and nothing is started after it."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     assert one.take(RestartAsked(), StopAsked()) == [Drain(1, False)]
     assert one.take(Exited(1, ENDED), later_s=1) == []
-    assert one.life.state is X
-    assert next_wakeup(one.life, one.now) is None
+    assert one.process.state is X
+    assert next_wakeup(one.process, one.now) is None
     assert one.take(FilesChanged(), Elapsed(), FilesChanged(), later_s=4000) == []
 
 
 @pytest.mark.parametrize("first", [StopAsked(), RestartAsked()])
 def test_asking_again_does_not_prolong_a_workers_time(first: StopAsked | RestartAsked) -> None:
     """Its time counts from when it was told to end; then it is killed, once."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(first)
     for event in (StartAsked(), StopAsked(), RestartAsked()):
         one.take(event, later_s=2)
@@ -468,25 +478,25 @@ def test_asking_again_does_not_prolong_a_workers_time(first: StopAsked | Restart
 
 def test_a_restart_is_no_failure() -> None:
     """It counts as a restart, however the worker ended."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(RestartAsked())
     assert one.take(Exited(1, CRASH), later_s=0.1) == [Spawn(2, 2)]
-    assert one.life.restarts == 1
-    assert not one.life.history.failures
+    assert one.process.restarts == 1
+    assert not one.process.history.failures
 
 
 def test_stop_ends_a_reload_too() -> None:
     """Both generations are told to end, each in its way; what it was refused for is forgotten."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(ReloadAsked())
     assert one.take(StopAsked()) == [Drain(1, False), Kill(2)]
-    assert (one.life.candidate, one.life.refusal) == (None, None)
+    assert (one.process.candidate, one.process.refusal) == (None, None)
     one = paused()
     assert one.take(StopAsked()) == [Drain(1, False), Drain(2, False)]
 
 
 def test_pause_is_asked_for_before_anybody_drains() -> None:
     """The old worker accepts nothing from the moment at which the new one is ready."""
-    one = OneLife().up()
+    one = ProcessCase().up()
     one.take(ReloadAsked())
     assert one.ready() == [Pause(1)]

@@ -13,10 +13,10 @@ from supervisor.policy.rollout import (
     Failed,
     IllegalTransition,
     Interrupted,
-    Phase,
     Probed,
     Rollout,
     RolloutEvent,
+    RolloutPhase,
     Succeeded,
     begin,
     next_wakeup,
@@ -33,21 +33,21 @@ BAD = Cause(reason="it broke", hint="repair it")
 
 # The way of a deploy in which all goes well, with the action that each phase begins with.
 WAY = [
-    (Phase.STAGING, Action.STAGE),
-    (Phase.CHECKING, Action.CHECK),
-    (Phase.KEEPING, Action.KEEP),
-    (Phase.SWAPPING, Action.SWAP),
-    (Phase.RELOADING, Action.RELOAD),
-    (Phase.WATCHING, None),
-    (Phase.FINISHING, Action.COMMIT),
+    (RolloutPhase.STAGING, Action.STAGE),
+    (RolloutPhase.CHECKING, Action.CHECK),
+    (RolloutPhase.KEEPING, Action.KEEP),
+    (RolloutPhase.SWAPPING, Action.SWAP),
+    (RolloutPhase.RELOADING, Action.RELOAD),
+    (RolloutPhase.WATCHING, None),
+    (RolloutPhase.FINISHING, Action.COMMIT),
 ]
 
 
-def at(phase: Phase, *, probes: bool = False) -> Rollout:
+def at(phase: RolloutPhase, *, probes: bool = False) -> Rollout:
     """Give a rollout that has got to ``phase`` at `NOW`, without any trouble."""
     rollout, _ = begin(WHAT, NOW, watch_s=WATCH_S, probes=probes)
     while rollout.phase is not phase:
-        if rollout.phase is Phase.WATCHING:
+        if rollout.phase is RolloutPhase.WATCHING:
             rollout, _ = step(rollout, Elapsed(), NOW + WATCH_S)
         else:
             rollout, _ = step(rollout, Succeeded(), NOW)
@@ -61,18 +61,20 @@ def test_all_goes_well() -> None:
         assert rollout.phase is phase
         assert actions == ((action,) if action else ())
         assert progress(rollout)
-        event: RolloutEvent = Elapsed() if phase is Phase.WATCHING else Succeeded()
-        rollout, actions = step(rollout, event, NOW + WATCH_S * (phase is Phase.WATCHING))
-    assert (rollout.phase, actions) == (Phase.DONE, ())
+        event: RolloutEvent = Elapsed() if phase is RolloutPhase.WATCHING else Succeeded()
+        rollout, actions = step(rollout, event, NOW + WATCH_S * (phase is RolloutPhase.WATCHING))
+    assert (rollout.phase, actions) == (RolloutPhase.DONE, ())
     assert verdict(rollout) == Cause(reason="the deploy of app.tar.gz is done")
 
 
-@pytest.mark.parametrize("phase", [Phase.STAGING, Phase.CHECKING, Phase.KEEPING])
+@pytest.mark.parametrize(
+    "phase", [RolloutPhase.STAGING, RolloutPhase.CHECKING, RolloutPhase.KEEPING]
+)
 @pytest.mark.parametrize("event", [Failed(BAD), Interrupted()])
-def test_before_the_swap_nothing_has_changed(phase: Phase, event: RolloutEvent) -> None:
+def test_before_the_swap_nothing_has_changed(phase: RolloutPhase, event: RolloutEvent) -> None:
     """What goes wrong before is a refusal: what was staged is thrown away."""
     rollout, actions = step(at(phase), event, NOW)
-    assert (rollout.phase, actions) == (Phase.REFUSED, (Action.DISCARD,))
+    assert (rollout.phase, actions) == (RolloutPhase.REFUSED, (Action.DISCARD,))
     said = verdict(rollout)
     why = BAD.reason if isinstance(event, Failed) else "interrupted by the operator"
     assert said.reason == f"{WHAT} was refused, nothing has changed: {why}"
@@ -80,64 +82,67 @@ def test_before_the_swap_nothing_has_changed(phase: Phase, event: RolloutEvent) 
 
 
 AFTER_THE_SWAP = [
-    (Phase.RELOADING, Failed(BAD)),
-    (Phase.RELOADING, Interrupted("it broke")),
-    (Phase.WATCHING, Probed(BAD)),
-    (Phase.WATCHING, Died(BAD)),
-    (Phase.WATCHING, Interrupted("it broke")),
-    (Phase.FINISHING, Failed(BAD)),
+    (RolloutPhase.RELOADING, Failed(BAD)),
+    (RolloutPhase.RELOADING, Interrupted("it broke")),
+    (RolloutPhase.WATCHING, Probed(BAD)),
+    (RolloutPhase.WATCHING, Died(BAD)),
+    (RolloutPhase.WATCHING, Interrupted("it broke")),
+    (RolloutPhase.FINISHING, Failed(BAD)),
 ]
 
 
 @pytest.mark.parametrize(("phase", "event"), AFTER_THE_SWAP)
-def test_after_the_swap_the_old_version_comes_back(phase: Phase, event: RolloutEvent) -> None:
+def test_after_the_swap_the_old_version_comes_back(
+    phase: RolloutPhase, event: RolloutEvent
+) -> None:
     """The files are put back, then the app starts with them."""
     rollout, actions = step(at(phase), event, NOW)
-    assert (rollout.phase, actions) == (Phase.UNDOING, (Action.UNDO,))
+    assert (rollout.phase, actions) == (RolloutPhase.UNDOING, (Action.UNDO,))
     rollout, actions = step(rollout, Succeeded(), NOW)
-    assert (rollout.phase, actions) == (Phase.RELOADING_OLD, (Action.RELOAD,))
+    assert (rollout.phase, actions) == (RolloutPhase.RELOADING_OLD, (Action.RELOAD,))
     back, actions = step(rollout, Succeeded(), NOW)
-    assert (back.phase, actions) == (Phase.UNDONE, ())
+    assert (back.phase, actions) == (RolloutPhase.UNDONE, ())
     assert verdict(back).reason == f"{WHAT} was undone, the old version is back: it broke"
     worse, actions = step(rollout, Failed(Cause(reason="no memory")), NOW)
-    assert (worse.phase, actions) == (Phase.UNDONE, ())
+    assert (worse.phase, actions) == (RolloutPhase.UNDONE, ())
     assert verdict(worse).reason.endswith("but the old version didn't start either: no memory")
 
 
 def test_a_swap_that_fails_is_made_sure_of() -> None:
     """It is undone once more, in case it ended half way; the app was never told, so it goes on."""
-    rollout, actions = step(at(Phase.SWAPPING), Failed(BAD), NOW)
-    assert (rollout.phase, actions) == (Phase.UNDOING, (Action.UNDO,))
+    rollout, actions = step(at(RolloutPhase.SWAPPING), Failed(BAD), NOW)
+    assert (rollout.phase, actions) == (RolloutPhase.UNDOING, (Action.UNDO,))
     rollout, actions = step(rollout, Succeeded(), NOW)
-    assert (rollout.phase, actions) == (Phase.REFUSED, ())
+    assert (rollout.phase, actions) == (RolloutPhase.REFUSED, ())
 
 
 def test_a_swap_is_not_interrupted_half_way() -> None:
     """The interrupt waits for the end of the swap, and then undoes it."""
-    rollout, actions = step(at(Phase.SWAPPING), Interrupted(), NOW)
-    assert (rollout.phase, actions) == (Phase.SWAPPING, ())
+    rollout, actions = step(at(RolloutPhase.SWAPPING), Interrupted(), NOW)
+    assert (rollout.phase, actions) == (RolloutPhase.SWAPPING, ())
     rollout, actions = step(rollout, Succeeded(), NOW)
-    assert (rollout.phase, actions) == (Phase.UNDOING, (Action.UNDO,))
+    assert (rollout.phase, actions) == (RolloutPhase.UNDOING, (Action.UNDO,))
     rollout, actions = step(rollout, Succeeded(), NOW)
-    assert rollout.phase is Phase.REFUSED
+    assert rollout.phase is RolloutPhase.REFUSED
     assert "interrupted by the operator" in verdict(rollout).reason
 
 
-@pytest.mark.parametrize("phase", [Phase.SWAPPING, Phase.RELOADING])
-def test_an_undo_that_fails_needs_a_person(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [RolloutPhase.SWAPPING, RolloutPhase.RELOADING])
+def test_an_undo_that_fails_needs_a_person(phase: RolloutPhase) -> None:
     """Both reasons are said, and what to do."""
     rollout, _ = step(at(phase), Failed(BAD), NOW)
     rollout, actions = step(rollout, Failed(Cause(reason="the disk is gone")), NOW)
-    assert (rollout.phase, actions) == (Phase.BROKEN, ())
+    assert (rollout.phase, actions) == (RolloutPhase.BROKEN, ())
     said = verdict(rollout)
     assert said.reason == f"{WHAT} failed (it broke), and could not be undone: the disk is gone"
     assert "restart it" in str(said.hint)
 
 
 @pytest.mark.parametrize(
-    "phase", [Phase.FINISHING, Phase.UNDOING, Phase.RELOADING_OLD, *sorted(ENDED)]
+    "phase",
+    [RolloutPhase.FINISHING, RolloutPhase.UNDOING, RolloutPhase.RELOADING_OLD, *sorted(ENDED)],
 )
-def test_an_interrupt_that_comes_too_late(phase: Phase) -> None:
+def test_an_interrupt_that_comes_too_late(phase: RolloutPhase) -> None:
     """What is final, or goes back already, goes on."""
     rollout = Rollout(what=WHAT, watch_s=WATCH_S, probes=False, phase=phase, cause=BAD)
     assert step(rollout, Interrupted(), NOW) == (rollout, ())
@@ -148,7 +153,7 @@ def test_an_interrupt_that_comes_too_late(phase: Phase) -> None:
 
 def test_the_paths_are_asked_at_once_and_again() -> None:
     """The first probe comes with ready; the next ones half a second after the one before began."""
-    rollout, actions = step(at(Phase.RELOADING, probes=True), Succeeded(), NOW)
+    rollout, actions = step(at(RolloutPhase.RELOADING, probes=True), Succeeded(), NOW)
     assert actions == (Action.PROBE,)
     assert next_wakeup(rollout) is None
     rollout, actions = step(rollout, Probed(), NOW + 0.1)
@@ -162,22 +167,22 @@ def test_the_paths_are_asked_at_once_and_again() -> None:
 
 def test_the_last_probe_is_waited_for() -> None:
     """A slow answer at the end of the watch still counts."""
-    rollout, _ = step(at(Phase.RELOADING, probes=True), Succeeded(), NOW)
+    rollout, _ = step(at(RolloutPhase.RELOADING, probes=True), Succeeded(), NOW)
     late = NOW + WATCH_S + 1
     assert step(rollout, Elapsed(), late) == (rollout, ())
     done, actions = step(rollout, Probed(), late)
-    assert (done.phase, actions) == (Phase.FINISHING, (Action.COMMIT,))
+    assert (done.phase, actions) == (RolloutPhase.FINISHING, (Action.COMMIT,))
     undone, actions = step(rollout, Probed(BAD), late)
-    assert (undone.phase, actions) == (Phase.UNDOING, (Action.UNDO,))
+    assert (undone.phase, actions) == (RolloutPhase.UNDOING, (Action.UNDO,))
 
 
 def test_it_is_watched_for_the_whole_time() -> None:
     """Not a moment less; the clock may come late."""
-    rollout = at(Phase.WATCHING)
+    rollout = at(RolloutPhase.WATCHING)
     assert next_wakeup(rollout) == NOW + WATCH_S
     assert step(rollout, Elapsed(), NOW + WATCH_S - 0.01) == (rollout, ())
     done, _ = step(rollout, Elapsed(), NOW + WATCH_S + 60)
-    assert done.phase is Phase.FINISHING
+    assert done.phase is RolloutPhase.FINISHING
 
 
 # ---- whatever happens
@@ -186,12 +191,12 @@ EVENTS = st.sampled_from(
     [Succeeded(), Failed(BAD), Probed(), Probed(BAD), Died(BAD), Interrupted(), Elapsed()]
 )
 PENDING = {
-    Action.STAGE: Phase.STAGING,
-    Action.CHECK: Phase.CHECKING,
-    Action.KEEP: Phase.KEEPING,
-    Action.SWAP: Phase.SWAPPING,
-    Action.COMMIT: Phase.FINISHING,
-    Action.UNDO: Phase.UNDOING,
+    Action.STAGE: RolloutPhase.STAGING,
+    Action.CHECK: RolloutPhase.CHECKING,
+    Action.KEEP: RolloutPhase.KEEPING,
+    Action.SWAP: RolloutPhase.SWAPPING,
+    Action.COMMIT: RolloutPhase.FINISHING,
+    Action.UNDO: RolloutPhase.UNDOING,
 }
 
 
@@ -214,13 +219,13 @@ def test_files_are_never_left_between_two_versions(
         assert len(actions) <= 1
         for action in actions:
             assert PENDING.get(action, rollout.phase) is rollout.phase
-    if rollout.phase is Phase.DONE:
+    if rollout.phase is RolloutPhase.DONE:
         assert done[-1] is Action.COMMIT
         assert Action.UNDO not in done
-    if rollout.phase in (Phase.UNDONE, Phase.BROKEN):
+    if rollout.phase in (RolloutPhase.UNDONE, RolloutPhase.BROKEN):
         assert Action.UNDO in done
         assert rollout.cause is not None
-    if rollout.phase is Phase.REFUSED:
+    if rollout.phase is RolloutPhase.REFUSED:
         assert Action.COMMIT not in done
         assert Action.SWAP not in done or Action.UNDO in done
     assert progress(rollout)
@@ -248,13 +253,13 @@ def test_it_always_ends(outcomes: list[bool], probes: bool) -> None:
         rollout, actions = step(rollout, event, now)
     assert rollout.phase in ENDED
     assert verdict(rollout).reason.startswith(WHAT)
-    assert (rollout.phase is Phase.DONE) == (rollout.cause is None)
+    assert (rollout.phase is RolloutPhase.DONE) == (rollout.cause is None)
 
 
 def test_what_cannot_come() -> None:
     """An outcome without an action is a defect, and said at once."""
     with pytest.raises(IllegalTransition):
-        step(at(Phase.WATCHING), Succeeded(), NOW)
+        step(at(RolloutPhase.WATCHING), Succeeded(), NOW)
     for phase in ENDED:
         with pytest.raises(IllegalTransition):
             step(Rollout(what=WHAT, watch_s=1, probes=False, phase=phase), Succeeded(), NOW)

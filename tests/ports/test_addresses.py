@@ -1,4 +1,4 @@
-"""Addresses other than IPv4's loopback: IPv6, Unix sockets, absent ones, forbidden ones."""
+"""Addresses other than IPv4's loopback: IPv6, Unix sockets, missing and forbidden ones."""
 
 import http.client
 import os
@@ -40,7 +40,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def ask_unix(path: Path) -> tuple[int, str]:
-    """Give the status and the body that the socket at ``path`` answers."""
+    """Return status and body of an answer of the socket at ``path``."""
     connection = UnixConnection(path)
     try:
         connection.request("GET", "/")
@@ -51,7 +51,7 @@ def ask_unix(path: Path) -> tuple[int, str]:
 
 
 def state_of(running: Running, name: str, state: str) -> Callable[[], Any]:
-    """Make a probe for `eventually` that gives the app's document once it is in ``state``."""
+    """Return a function for `eventually`: the app's document once it is in ``state``."""
 
     def probe() -> Any:
         app = snapshot(running)["apps"][name]
@@ -63,7 +63,7 @@ def state_of(running: Running, name: str, state: str) -> Callable[[], Any]:
 
 @pytest.mark.ipv6
 def test_ipv6_alone(project: Project) -> None:
-    """An app on ::1 serves there and not on IPv4; a stand-in does too."""
+    """An app on ::1 answers there and not on IPv4; so does the stand-in."""
     port = project.app("coach", host="::1")
     broken = project.app("broken", "1 / 0\n", host="::1")
     running = project.start()
@@ -86,7 +86,7 @@ def test_both_families(project: Project) -> None:
 
 @pytest.mark.ipv6
 def test_a_holder_of_either_family_is_named(project: Project) -> None:
-    """A port on :: is blocked by a listener on IPv4 too, and that one is named."""
+    """A listener on IPv4 blocks a port on :: too, and is named."""
     project.bind = dict(QUICK)
     port = project.app("coach", host="::")
     code = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
@@ -119,7 +119,7 @@ def test_a_unix_socket(project: Project) -> None:
 
 
 def test_the_folder_of_a_unix_socket_is_not_given_away(project: Project) -> None:
-    """Monitors see the path as the operator wrote it, also when it can't be bound."""
+    """Monitors see a Unix socket without its folder, also when it can't be bound."""
     project.app("coach", host="unix:coach.sock")
     project.app("blocked", host="unix:taken.sock")
     project.app("nowhere", host="unix:missing/app.sock")
@@ -134,7 +134,7 @@ def test_the_folder_of_a_unix_socket_is_not_given_away(project: Project) -> None
 
 
 def test_a_stale_unix_socket_is_replaced(project: Project) -> None:
-    """The file that a killed supervisor leaves behind is in nobody's way."""
+    """The socket file of a killed supervisor doesn't block the next one."""
     project.app("coach", host="unix:coach.sock")
     path = project.folder / "coach.sock"
     first = project.start()
@@ -147,8 +147,8 @@ def test_a_stale_unix_socket_is_replaced(project: Project) -> None:
     assert ask_unix(path) == (200, "coach\n")
 
 
-def test_a_living_foreign_unix_socket_is_a_conflict(project: Project) -> None:
-    """Its app is blocked until the other process is gone; the others serve."""
+def test_a_unix_socket_of_another_process_is_a_conflict(project: Project) -> None:
+    """The app is blocked until the other process has ended; the others serve."""
     project.bind = dict(QUICK)
     project.app("neighbour")
     project.app("coach", host="unix:coach.sock")
@@ -164,7 +164,7 @@ def test_a_living_foreign_unix_socket_is_a_conflict(project: Project) -> None:
 
 
 def test_a_file_in_the_place_of_a_unix_socket_is_kept(project: Project) -> None:
-    """A regular file is never deleted: the app is blocked until somebody removes it."""
+    """A regular file is never deleted: the app is blocked until the operator removes it."""
     project.bind = dict(QUICK)
     project.app("coach", host="unix:coach.sock")
     path = project.folder / "coach.sock"
@@ -178,7 +178,7 @@ def test_a_file_in_the_place_of_a_unix_socket_is_kept(project: Project) -> None:
 
 
 def test_an_address_that_is_not_there(project: Project) -> None:
-    """Its app is blocked with the reason, the others serve."""
+    """The app is blocked with the reason, the others serve."""
     project.bind = dict(QUICK)
     project.app("neighbour")
     project.app("coach", host=ABSENT)
@@ -195,7 +195,7 @@ def test_an_address_that_is_not_there(project: Project) -> None:
 
 @pytest.mark.root
 def test_an_address_that_comes_later(project: Project) -> None:
-    """As when Wi-Fi comes up after the start: the app is bound as soon as its address is there."""
+    """An app is bound as soon as its address exists, as when Wi-Fi comes up after the start."""
     project.bind = dict(QUICK)
     port = project.app("coach", host=ABSENT)
     enter = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -217,7 +217,7 @@ def test_an_address_that_comes_later(project: Project) -> None:
 
 
 def test_a_port_that_needs_root(project: Project) -> None:
-    """Without the right to it, a low port is blocked with what to do; the others serve."""
+    """Without the capability a port below 1024 is blocked with a hint; the others serve."""
     port = 1023
     if port >= int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()):
         pytest.skip("this kernel lets everybody bind low ports (ip_unprivileged_port_start)")

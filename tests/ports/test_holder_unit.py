@@ -79,10 +79,7 @@ print(json.dumps(found))
 @pytest.mark.root
 @pytest.mark.debian("systemd", program="systemd-run")
 def test_the_unit_is_named_to_an_ordinary_user() -> None:
-    """By ``doctor`` and by a supervisor, with the command that frees the port, which works.
-
-    Connections in TIME_WAIT are told apart from the holder, and don't keep the port.
-    """
+    """`doctor` and a supervisor name the unit and the command that frees the port, which works."""
     port, status_port = free_ports(2)
     with open_folder() as folder:
         (folder / "coach.py").write_text("from flask import Flask\napp = Flask(__name__)\n")

@@ -1,4 +1,4 @@
-"""Ports that are taken, or only look taken: who holds them is said, all others serve."""
+"""Ports that are in use, or only seem to be: the holder is named, and all other apps serve."""
 
 import contextlib
 import json
@@ -41,14 +41,14 @@ QUICK = {"first_delay_s": 0.3, "max_delay_s": 0.5}
 def held(
     project: Project, port: int, *, host: str = "127.0.0.1", option: str = ""
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Hold ``port`` in another process, for the block."""
+    """Let another process listen on ``port`` for the block."""
     with process_in_test(project, HOLDER, host, str(port), option) as holder:
         assert holder.stdout.readline() == "held\n"
         yield holder
 
 
 def ask_until_closed(port: int) -> None:
-    """Make a request and let the server close first: the TIME_WAIT is on its side."""
+    """Make a request and let the server close first: TIME_WAIT stays on its side."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         while client.recv(4096):
@@ -56,13 +56,13 @@ def ask_until_closed(port: int) -> None:
 
 
 def states_of(running: Running) -> dict[str, str]:
-    """Give the state of each app."""
+    """Return the state of each app."""
     return {name: app["state"] for name, app in snapshot(running)["apps"].items()}
 
 
 @pytest.mark.parametrize("option", ["", "SO_REUSEADDR", "SO_REUSEPORT"])
 def test_a_port_that_another_process_holds(project: Project, option: str) -> None:
-    """Its app is blocked and names the holder, the rest serves; it binds when the port is free."""
+    """Its app is blocked and names the holder, others serve; it is bound when the port is free."""
     project.bind = dict(QUICK)
     project.app("admin", GOOD_APP.format(text="admin") + ASKS, control=True)
     port = project.app("coach")
@@ -86,7 +86,7 @@ def test_a_port_that_another_process_holds(project: Project, option: str) -> Non
 
 
 def test_the_page_of_a_broken_control_app_names_the_holder(project: Project) -> None:
-    """When the admin app is broken too, its stand-in still says who holds another's port."""
+    """The stand-in of a broken admin app names the holder of another app's port."""
     project.app("admin", "1 / 0\n", control=True)
     port = project.app("coach")
     with held(project, port) as holder:
@@ -122,7 +122,7 @@ def test_other_waits(settings: dict[str, Any], expected: list[float]) -> None:
 
 
 def test_the_waits_are_kept(project: Project) -> None:
-    """A port that stays taken is tried by the configured waits; a constant pace is said once."""
+    """A port in use is retried at the configured waits; a constant pace is logged once."""
     project.bind = {"first_delay_s": 0.1, "factor": 2, "attempts": 3, "max_delay_s": 0.5}
     port = project.app("coach")
     with held(project, port):
@@ -142,7 +142,7 @@ def test_the_waits_are_kept(project: Project) -> None:
 
 
 def test_the_status_port_is_held(project: Project) -> None:
-    """The apps serve, the command says who holds the status port, it is bound when it is free."""
+    """The apps serve, `status` names the holder; the status port is bound when it is free."""
     project.bind = dict(QUICK)
     project.app("coach")
     with held(project, project.status_port) as holder:
@@ -159,7 +159,7 @@ def test_the_status_port_is_held(project: Project) -> None:
 
 
 def test_a_repair_is_seen_without_a_status_port(project: Project) -> None:
-    """A broken app that is repaired comes back soon, though the status port is somebody else's."""
+    """A repaired app starts soon, although another process holds the status port."""
     project.app("coach", "1 / 0\n")
     with held(project, project.status_port):
         running = project.start(wait=False)
@@ -187,7 +187,7 @@ def test_connections_in_time_wait_do_not_block(project: Project) -> None:
 
 
 def test_a_second_run_names_the_first(project: Project) -> None:
-    """It exits with 1 and changes nothing for the first."""
+    """It exits with 1 and doesn't affect the first one."""
     project.app("coach")
     first = project.start()
     worker = first.worker("coach")
@@ -199,7 +199,7 @@ def test_a_second_run_names_the_first(project: Project) -> None:
 
 
 def test_after_a_kill_the_next_run_starts_at_once(project: Project) -> None:
-    """Neither the lock nor the control socket of a killed supervisor is in the way."""
+    """The lock and the control socket of a killed supervisor don't block the next one."""
     project.bind = dict(QUICK)
     project.app("coach")
     first = project.start()
@@ -211,7 +211,7 @@ def test_after_a_kill_the_next_run_starts_at_once(project: Project) -> None:
 
 
 def test_two_that_start_together_never_share_a_port(project: Project, tmp_path: Path) -> None:
-    """Of two supervisors that bind one port at the same moment exactly one gets it, every time."""
+    """Of two supervisors that bind a port at the same moment exactly one gets it."""
     folder = tmp_path / "other"
     folder.mkdir()
     other = Project(folder, bind=dict(QUICK))
@@ -240,7 +240,7 @@ def test_two_that_start_together_never_share_a_port(project: Project, tmp_path: 
 
 
 def test_a_port_is_closed_only_at_the_end(project: Project) -> None:
-    """A port of an app that can't be imported takes connections from the first moment on."""
+    """The port of an app that can't be imported accepts connections from the start on."""
     port = project.app("coach", "import time\ntime.sleep(60)\n")
     running = project.start()
     with socket.create_connection(("127.0.0.1", port), timeout=5) as waiting:

@@ -1,4 +1,4 @@
-"""Who holds a port: asked of the real kernel, about real sockets and real processes."""
+"""Who holds a port: the real kernel, real sockets and real processes."""
 
 import contextlib
 import ctypes
@@ -75,7 +75,7 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def start(started: subprocess.Popen[str]) -> list[int]:
-    """Let the process listen; give the numbers it prints: port, forked pid."""
+    """Let the process listen; return the numbers that it prints: port, forked pid."""
     assert started.stdin is not None
     assert started.stdout is not None
     started.stdin.write("go\n")
@@ -86,13 +86,13 @@ def start(started: subprocess.Popen[str]) -> list[int]:
 
 @contextlib.contextmanager
 def listening(address: str = "127.0.0.1", *options: str, port: int = 0) -> Iterator[list[int]]:
-    """Give the pid and the port of another process that listens."""
+    """Return the pid and the port of another process that listens."""
     with process(address, str(port), *options) as started:
         yield [started.pid, *start(started)]
 
 
 def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
-    """Run ``function`` in a forked child, as user ``uid``; give its result by way of JSON."""
+    """Run ``function`` in a forked child, as user ``uid``; return its result, by way of JSON."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -120,13 +120,13 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
 
 
 def holders_as_json(port: int) -> list[dict[str, object]]:
-    """Give `find_holders` in the form in which a child process hands it over."""
+    """Return what `find_holders` returns as JSON, for a child."""
     return [dataclasses.asdict(holder) for holder in sock_diag.find_holders(port)]
 
 
 @contextlib.contextmanager
 def cgroup(name: str) -> Iterator[Path]:
-    """Make a cgroup ``name`` at the top, or skip the test where that is not allowed."""
+    """Create a cgroup ``name`` at the top, or skip the test where that is not allowed."""
     for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
         if (root / "cgroup.controllers").exists():
             break
@@ -145,7 +145,7 @@ def cgroup(name: str) -> Iterator[Path]:
 
 
 def open_fds() -> set[str]:
-    """Give this process's descriptors."""
+    """Return this process's descriptors."""
     return set(os.listdir("/proc/self/fd"))
 
 
@@ -168,8 +168,8 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("reuseport", [False, True])
 @pytest.mark.parametrize(("address", "family"), ADDRESSES)
-def test_listeners_tells_all_about_a_listener(address: str, family: int, reuseport: bool) -> None:
-    """A listener is found by its port, with the inode by which its owner knows it."""
+def test_listeners_describes_a_listener(address: str, family: int, reuseport: bool) -> None:
+    """A listener is found by its port, with the inode that its owner sees."""
     with socket.create_server((address, 0), family=family, reuse_port=reuseport) as listener:
         port = listener.getsockname()[1]
         (found,) = sock_diag.listeners(port)
@@ -189,7 +189,7 @@ def test_listeners_finds_both_families_at_one_port() -> None:
 
 
 def test_only_sockets_that_listen_count() -> None:
-    """Bound sockets, connections and other ports' listeners are no listeners of a port."""
+    """Bound sockets, connections and listeners of other ports are not returned."""
     with socket.socket() as bound, socket.create_server(("127.0.0.1", 0)) as listener:
         bound.bind(("127.0.0.1", 0))
         assert sock_diag.listeners(bound.getsockname()[1]) == []
@@ -199,7 +199,7 @@ def test_only_sockets_that_listen_count() -> None:
 
 
 def test_questions_leave_neither_thread_nor_descriptor() -> None:
-    """Fit for an event loop: no thread, no descriptor left."""
+    """A query leaves no thread and no descriptor, so an event loop may make it."""
     fds, threads = open_fds(), set(os.listdir("/proc/self/task"))
     sock_diag.listeners(1)
     sock_diag.time_wait_count(1)
@@ -227,7 +227,7 @@ def test_time_wait_sockets_are_counted() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_the_holder_is_named(address: str) -> None:
-    """Another process that listens is named by pid, command, command line and user."""
+    """Another process that listens is named with pid, command, command line and user."""
     with listening(address, "marker") as (pid, port):
         (holder,) = sock_diag.find_holders(port)
         assert (holder.pid, holder.user, holder.hidden) == (pid, ME, False)
@@ -249,7 +249,7 @@ def test_processes_that_share_a_port_are_all_named() -> None:
 
 
 def test_forked_processes_are_one_holder() -> None:
-    """Of a forked pair that shares a listener the parent is named; after its end the other."""
+    """Of a forked pair that shares a listener the parent is named; after its end the child."""
     with process("127.0.0.1", "0", "fork") as parent:
         port, forked = start(parent)
         assert [holder.pid for holder in sock_diag.find_holders(port)] == [parent.pid]
@@ -268,8 +268,8 @@ def test_a_process_on_both_families_is_one_holder() -> None:
             assert [holder.pid for holder in sock_diag.find_holders(port)] == [os.getpid()]
 
 
-def test_a_strangers_words_are_made_harmless() -> None:
-    """A command line is cut, and its control characters never reach our log."""
+def test_a_command_line_is_sanitised() -> None:
+    """A command line is cut, and its control characters are replaced."""
     with listening("127.0.0.1", "\x1b[31m\nevil", "x" * 500) as (_, port):
         (holder,) = sock_diag.find_holders(port)
         assert holder.command_line is not None
@@ -279,7 +279,7 @@ def test_a_strangers_words_are_made_harmless() -> None:
 
 @needs_root
 def test_a_hidden_pid_still_has_its_user() -> None:
-    """Asked by an unprivileged user, root's listener is named by its user alone."""
+    """For an unprivileged user root's listener is named by its user alone."""
     with listening() as (_, port):
         (holder,) = in_child(lambda: holders_as_json(port), uid=NOBODY)
         assert holder["pid"] is None
@@ -288,7 +288,7 @@ def test_a_hidden_pid_still_has_its_user() -> None:
 
 @needs_root
 def test_the_unit_is_named_even_if_the_pid_is_hidden() -> None:
-    """The unit comes from the process's cgroup, or, for a hidden pid, from the socket's."""
+    """The unit is that of the process's cgroup or, for a hidden pid, of the socket's."""
     unit = f"sockdiag-test-{os.getpid()}.service"
     with cgroup(unit) as folder, process("127.0.0.1", "0") as started:
         (folder / "cgroup.procs").write_text(str(started.pid))
@@ -328,8 +328,8 @@ needs_seccomp = pytest.mark.skipif(
 
 
 @needs_seccomp
-def test_a_sandbox_without_netlink_is_told_apart() -> None:
-    """Where sock_diag may not be asked, the error says so and keeps its errno."""
+def test_a_sandbox_without_netlink_has_its_own_error() -> None:
+    """Where sock_diag is forbidden, the error says so and keeps its errno."""
 
     def ask() -> int | None:
         forbid_netlink()
@@ -345,7 +345,7 @@ def test_a_sandbox_without_netlink_is_told_apart() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("uid", [None, pytest.param(NOBODY, marks=needs_root)])
 def test_without_sock_diag_the_holder_is_still_named(address: str, uid: int | None) -> None:
-    """Without sock_diag /proc/net/tcp gives the same holder, hidden pids' users included."""
+    """Without sock_diag /proc/net/tcp leads to the same holder, also for hidden pids."""
 
     def ask() -> list[dict[str, object]]:
         forbid_netlink()
@@ -359,7 +359,7 @@ def test_without_sock_diag_the_holder_is_still_named(address: str, uid: int | No
 
 @needs_seccomp
 def test_without_sock_diag_time_wait_is_still_counted() -> None:
-    """The kernel's table of connections tells them too."""
+    """Without sock_diag the table of connections is counted."""
 
     def ask() -> list[int]:
         forbid_netlink()
@@ -403,7 +403,7 @@ def test_without_sock_diag_time_wait_is_still_counted() -> None:
     ],
 )
 def test_describe(holder: Holder, words: str) -> None:
-    """A holder is described by what is known of it, and nothing else."""
+    """A holder is described by what is known of it."""
     assert sock_diag.describe(holder) == words
 
 
@@ -432,12 +432,12 @@ SHOW = "sudo ss -ltnp 'sport = :7001'"
     ],
 )
 def test_next_command(holders: list[Holder], command: str) -> None:
-    """The command ends the holder where that is safe, and else shows it."""
+    """The command ends the holder where that is safe, and shows it elsewhere."""
     assert sock_diag.next_command(holders, 7001) == command
 
 
 def test_next_command_asks_for_sudo_only_where_needed() -> None:
-    """A user ends an own process without sudo; whatever root holds may need it."""
+    """Users end their own processes without sudo; those of root may need it."""
 
     def command() -> str:
         return sock_diag.next_command([Holder(pid=830, user=ME)], 7001)
@@ -533,7 +533,7 @@ def test_a_datagram_is_split(datagram: bytes, payloads: int, done: bool) -> None
     ],
 )
 def test_a_malformed_datagram_is_refused(datagram: bytes) -> None:
-    """Lengths that can't be right are an error, never an endless loop."""
+    """Impossible lengths raise an error and never cause an endless loop."""
     with pytest.raises(struct.error):
         sock_diag._split(datagram, [])
 
@@ -548,7 +548,7 @@ def test_the_kernels_error_is_raised(kind: int) -> None:
 
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_no_bytes_break_the_parser(datagram: bytes, attributes: bytes) -> None:
-    """Whatever comes is parsed or refused; attributes that make no sense count as absent."""
+    """Any bytes are parsed or refused; malformed attributes count as absent."""
     found: list[bytes] = []
     with contextlib.suppress(struct.error, OSError):
         sock_diag._split(datagram + SOCKET + attributes, found)

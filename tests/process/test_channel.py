@@ -1,4 +1,4 @@
-"""The channel between two processes: whole messages, or `ChannelClosed`; nobody waits."""
+"""The channel between two processes: whole messages, or `ChannelClosed`; it never blocks."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 @contextlib.contextmanager
 def channel_and_peer() -> Iterator[tuple[Channel, socket.socket]]:
-    """Give a channel and the raw socket at its other end."""
+    """Yield a channel and the raw socket at its other end."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(TIMEOUT_S)
     channel = Channel(ours)
@@ -35,13 +35,13 @@ def channel_and_peer() -> Iterator[tuple[Channel, socket.socket]]:
 
 @contextlib.contextmanager
 def channels() -> Iterator[tuple[Channel, Channel]]:
-    """Give both ends of a channel."""
+    """Yield both ends of a channel."""
     with channel_and_peer() as (ours, raw):
         yield ours, Channel(raw)
 
 
 def read_line(peer: socket.socket) -> Any:
-    """Give one message as the peer reads it."""
+    """Return one message as the peer reads it."""
     received = b""
     while not received.endswith(b"\n"):
         part = peer.recv(65536)
@@ -51,7 +51,7 @@ def read_line(peer: socket.socket) -> Any:
 
 
 def receive_all(channel: Channel, count: int) -> list[Any]:
-    """Give ``count`` messages, however many reads they take."""
+    """Return ``count`` messages, however many reads they take."""
     messages: list[Any] = []
     while len(messages) < count:
         assert select.select([channel], [], [], TIMEOUT_S)[0]
@@ -69,7 +69,7 @@ def send_as_far_as_taken(peer: socket.socket, data: bytes) -> None:
 
 
 def test_messages_arrive_in_order() -> None:
-    """What is sent at one end comes out at the other, in both directions."""
+    """Each end receives what the other one sent, in order."""
     with channels() as (a, b):
         for number in range(3):
             a.send({"number": number})
@@ -79,7 +79,7 @@ def test_messages_arrive_in_order() -> None:
 
 
 def test_nothing_to_receive_is_no_message() -> None:
-    """Looking when nothing has come doesn't wait."""
+    """Receiving doesn't block when no message has arrived."""
     with channels() as (a, _):
         assert a.receive() == []
 
@@ -95,7 +95,7 @@ MESSAGES = st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=4), max_
 @PROPERTY
 @given(MESSAGES, st.integers(1, 40))
 def test_the_cuts_of_the_stream_do_not_matter(messages: list[Any], part: int) -> None:
-    """Messages come out whole and once, in whatever pieces their bytes arrive."""
+    """Each message is received once and whole, in whatever pieces its bytes arrive."""
     stream = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
     received: list[Any] = []
     with channel_and_peer() as (channel, peer):
@@ -106,7 +106,7 @@ def test_the_cuts_of_the_stream_do_not_matter(messages: list[Any], part: int) ->
 
 
 def test_a_long_message_arrives_whole() -> None:
-    """A message that takes many reads is given once it is complete."""
+    """A message that takes many reads is returned once it is complete."""
     message = {"text": "x" * 900_000}
     with channels() as (a, b):
         a.send(message)
@@ -123,19 +123,19 @@ def test_a_long_message_arrives_whole() -> None:
 # ---- the end
 
 
-@pytest.mark.parametrize("said", [b"", b'{"half": '])
-def test_the_end_of_the_other_side_is_told(said: bytes) -> None:
-    """When the other end is closed nothing will come any more, whatever it began to say."""
+@pytest.mark.parametrize("sent", [b"", b'{"half": '])
+def test_receiving_from_a_closed_end_raises(sent: bytes) -> None:
+    """`receive` raises when the other end is closed, also in the middle of a message."""
     with channel_and_peer() as (channel, peer):
-        peer.sendall(said)
+        peer.sendall(sent)
         channel.receive()
         peer.close()
         with pytest.raises(ChannelClosed):
             channel.receive()
 
 
-def test_what_was_said_before_the_end_is_heard() -> None:
-    """Messages sent just before the other end closed are not lost."""
+def test_the_last_messages_are_received() -> None:
+    """Messages that were sent just before the other end closed are not lost."""
     with channel_and_peer() as (channel, peer):
         peer.sendall(b'{"last": 1}\n')
         peer.close()
@@ -144,8 +144,8 @@ def test_what_was_said_before_the_end_is_heard() -> None:
             channel.receive()
 
 
-def test_nothing_can_be_sent_to_nobody() -> None:
-    """Sending to a closed end is told, and is no BrokenPipeError."""
+def test_sending_to_a_closed_end_raises() -> None:
+    """`send` raises `ChannelClosed`, not BrokenPipeError."""
     with channel_and_peer() as (channel, peer):
         peer.close()
         with pytest.raises(ChannelClosed):
@@ -168,8 +168,8 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: repr(garbage[:12]))
-def test_what_is_no_message_closes(garbage: bytes) -> None:
-    """Anything that isn't a JSON object on a line means that the other end is none of ours."""
+def test_garbage_closes(garbage: bytes) -> None:
+    """A line that is no JSON object counts as the end of the channel."""
     with (
         channel_and_peer() as (channel, peer),
         beside(lambda: send_as_far_as_taken(peer, garbage)),
@@ -180,7 +180,7 @@ def test_what_is_no_message_closes(garbage: bytes) -> None:
 
 
 def test_an_endless_message_closes() -> None:
-    """A line that doesn't end is given up, and not kept for ever."""
+    """A line that doesn't end is refused, and doesn't fill the memory."""
     with channel_and_peer() as (channel, peer):
         peer.setblocking(False)
         with pytest.raises(ChannelClosed, match="too long"):
@@ -194,13 +194,13 @@ def test_an_endless_message_closes() -> None:
 
 
 def fill(channel: Channel) -> None:
-    """Send until a part has to wait."""
+    """Send until a part is buffered."""
     while not channel.unsent:
         channel.send({"text": "x" * 10_000})
 
 
-def test_sending_never_waits() -> None:
-    """What the other end doesn't take is kept, up to a limit; then it counts as gone."""
+def test_sending_never_blocks() -> None:
+    """What the other end doesn't read is buffered, up to a limit; then the channel is closed."""
     with channel_and_peer() as (channel, _):
         started = time.monotonic()
         with pytest.raises(ChannelClosed, match="does not read"):
@@ -209,7 +209,7 @@ def test_sending_never_waits() -> None:
         assert time.monotonic() - started < TIMEOUT_S
 
 
-def test_what_was_kept_is_sent_later() -> None:
+def test_flush_sends_what_was_buffered() -> None:
     """After `flush` the other end has every message, whole and in order."""
     with channels() as (a, b):
         fill(a)
@@ -223,8 +223,8 @@ def test_what_was_kept_is_sent_later() -> None:
         assert all(set(message) == {"text"} for message in received[:-1])
 
 
-def test_flush_tells_of_the_end() -> None:
-    """What waits for a peer that has gone can't be sent any more."""
+def test_flush_to_a_closed_end_raises() -> None:
+    """What is buffered for a peer that is gone can't be sent."""
     with channel_and_peer() as (channel, peer):
         fill(channel)
         peer.close()
@@ -233,7 +233,7 @@ def test_flush_tells_of_the_end() -> None:
 
 
 def test_send_all_waits_for_a_slow_reader() -> None:
-    """A worker's message is sent completely, as soon as it's read."""
+    """`send_all` returns when the reader has taken the whole message."""
     message = {"text": "x" * 900_000}
     received: list[Any] = []
     with channel_and_peer() as (channel, peer):
@@ -243,8 +243,8 @@ def test_send_all_waits_for_a_slow_reader() -> None:
     assert received == [message]
 
 
-def test_send_all_gives_up() -> None:
-    """A reader that doesn't read is told after the limit, not never."""
+def test_send_all_has_a_time_out() -> None:
+    """`send_all` raises after the limit when the other end doesn't read."""
     with channel_and_peer() as (channel, _):
         started = time.monotonic()
         with pytest.raises(ChannelClosed, match="does not read"):
@@ -253,7 +253,7 @@ def test_send_all_gives_up() -> None:
 
 
 def test_a_closed_channel_has_no_descriptor() -> None:
-    """Whoever watches a channel sees that it's closed."""
+    """A closed channel has the descriptor -1."""
     with channels() as (channel, _):
         assert channel.fileno() >= 0
         channel.close()

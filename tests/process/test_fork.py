@@ -1,4 +1,4 @@
-"""What a forked child is: its own process, with nothing of its parent's but what it was given."""
+"""A forked child is a process of its own: it has nothing of its parent's but what it was given."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ from children import (
     exit_code_of,
     lives,
     output_of,
+    report,
+    reported,
     run_python,
-    tell,
-    told,
     wait_for_ever,
 )
 from harness import Project, eventually, process_in_test
@@ -30,7 +30,7 @@ STANDARD_SIGNALS = range(1, 32)
 
 
 def facts(connection: socket.socket | None = None) -> dict[str, Any]:
-    """Give what a child can see of itself, in the child."""
+    """Return what a process sees of itself: called in the child."""
     links = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the descriptor that listed the folder
@@ -56,21 +56,21 @@ def facts(connection: socket.socket | None = None) -> dict[str, Any]:
 
 
 def signals_in(mask: str) -> list[int]:
-    """Give the numbers of the standard signals in a mask of proc_pid_status(5)."""
+    """Return the numbers of the standard signals in a mask of proc_pid_status(5)."""
     return [number for number in STANDARD_SIGNALS if int(mask, 16) & (1 << (number - 1))]
 
 
-def tell_facts(connection: socket.socket) -> int:
-    """Be a child that tells what it sees."""
-    tell(connection, facts(connection))
+def report_facts(connection: socket.socket) -> int:
+    """Send `facts` to the parent, in the child."""
+    report(connection, facts(connection))
     return 0
 
 
 @pytest.fixture
 def busy_parent() -> Iterator[list[int]]:
-    """Make this process one with handlers, a wakeup descriptor, a blocked signal and a timer.
+    """Give this process handlers, a wakeup descriptor, and a blocked and an ignored signal.
 
-    Gives the list of the signals its handler got.
+    Yields the list of the signals that its handler received.
     """
     got: list[int] = []
     numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -94,14 +94,14 @@ def busy_parent() -> Iterator[list[int]]:
 
 
 def test_a_child_has_only_its_own_descriptors(tmp_path: Path) -> None:
-    """A child has 0, 1, 2, its channel and what it was to keep; all others are closed."""
+    """A child has 0, 1, 2, its channel and the descriptors to keep; all others are closed."""
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(socket.socket())
         stack.enter_context(socket.socket())
         file = stack.enter_context((tmp_path / "data").open("w"))
         os.set_inheritable(file.fileno(), True)
-        forked = stack.enter_context(child(tell_facts, keep=(kept.fileno(),)))
-        seen = told(forked)
+        forked = stack.enter_context(child(report_facts, keep=(kept.fileno(),)))
+        seen = reported(forked)
         expected = {0, 1, 2, seen["channel"], kept.fileno()}
         assert {int(fd) for fd in seen["descriptors"]} == expected
         assert seen["descriptors"]["0"] == "/dev/null"
@@ -119,16 +119,16 @@ def test_a_task_has_only_its_pipe(tmp_path: Path) -> None:
 
 
 def test_the_parents_ends_do_not_block() -> None:
-    """Neither reading what a child says nor what it prints can make the parent wait."""
+    """Neither the channel nor the output of a child can block the parent."""
     with child(wait_for_ever) as forked:
         assert forked.channel.gettimeout() == 0
         assert not os.get_blocking(forked.output)
 
 
 def test_a_child_leads_its_own_session() -> None:
-    """A child is the leader of a session and a group, so that the whole group can be ended."""
-    with child(tell_facts) as forked:
-        seen = told(forked)
+    """A child leads a session and a group, so that the whole group can be killed."""
+    with child(report_facts) as forked:
+        seen = reported(forked)
         assert seen["pid"] == seen["session"] == seen["group"] == forked.pid
         assert seen["parent"] == os.getpid()
 
@@ -140,8 +140,8 @@ def test_a_child_handles_signals_as_any_new_process(kind: str, busy_parent: list
     if kind == "task":
         seen = call_in_child(facts, timeout_s=TIMEOUT_S)
     else:
-        with child(tell_facts) as forked:
-            seen = told(forked)
+        with child(report_facts) as forked:
+            seen = reported(forked)
     assert seen["blocked"] == []
     assert seen["ignored"] == [signal.SIGPIPE, signal.SIGXFSZ]
     assert seen["caught"] == [signal.SIGINT]
@@ -150,7 +150,7 @@ def test_a_child_handles_signals_as_any_new_process(kind: str, busy_parent: list
 
 
 def test_a_signal_to_a_fresh_child_is_not_the_parents(busy_parent: list[int]) -> None:
-    """A child that gets SIGTERM at any time after the fork ends by it; its parent hears nothing."""
+    """SIGTERM at any time after the fork ends the child, and never reaches the parent's handler."""
     for _ in range(25):
         with child(wait_for_ever) as forked:
             os.kill(forked.pid, signal.SIGTERM)
@@ -163,8 +163,8 @@ def test_a_signal_to_a_fresh_child_is_not_the_parents(busy_parent: list[int]) ->
 )
 def test_a_child_has_its_own_name(name: str, comm: str) -> None:
     """``ps`` and ``sys.argv`` show the child's name; the kernel cuts it at 15 bytes."""
-    with child(tell_facts, name=name) as forked:
-        seen = told(forked)
+    with child(report_facts, name=name) as forked:
+        seen = reported(forked)
         assert seen["argv"] == [name]
         assert seen["comm"] == comm
 
@@ -189,7 +189,7 @@ sys.stdout.buffer.write(os.read(child.output, 65536))
 
 
 def test_output_is_utf_8_whatever_the_locale() -> None:
-    """A child prints UTF-8 in a C locale too, and never fails for want of a character."""
+    """A child prints UTF-8 in a C locale too, and any character can be printed."""
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
     done = run_python(PRINT_UNICODE, **locale)
     assert done.stderr == ""
@@ -198,7 +198,7 @@ def test_output_is_utf_8_whatever_the_locale() -> None:
 
 
 def test_an_exception_is_printed_and_ends_the_child() -> None:
-    """A child whose function raises prints the traceback and ends with code 70."""
+    """A child whose function raises prints the traceback and exits with code 70."""
 
     def fail(_connection: socket.socket) -> int:
         raise ValueError("broken")
@@ -210,7 +210,7 @@ def test_an_exception_is_printed_and_ends_the_child() -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 3, 255])
 def test_the_result_is_the_exit_code(code: int) -> None:
-    """What the function gives is the child's exit code."""
+    """What the function returns is the child's exit code."""
     with child(lambda _: code) as forked:
         assert exit_code_of(forked) == code
 
@@ -238,7 +238,7 @@ def run_a_loop() -> list[str]:
 
 
 def test_a_child_of_a_running_loop_has_a_loop_of_its_own() -> None:
-    """asyncio works in a child forked inside of a running loop, which isn't disturbed by it."""
+    """asyncio works in a child that is forked from a running loop, and the loop keeps working."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -266,25 +266,32 @@ def test_a_child_of_a_running_loop_has_a_loop_of_its_own() -> None:
 # ---- when not to fork, and when the parent dies
 
 WITH_A_THREAD = """
-import sys, threading
+import os, sys, threading
 from supervisor.process.throwaway import call_in_child
-from supervisor.process.fork import fork_child
+from supervisor.process.fork import UnsafeForkError, fork_child
 done = threading.Event()
-threading.Thread(target=done.wait).start()
+threading.Thread(target=done.wait, name="poller").start()
+before = len(os.listdir("/proc/self/fd"))
 for fork in (lambda: call_in_child(int, timeout_s=5), lambda: fork_child(int, name="x")):
     try:
         fork()
-    except AssertionError as error:
-        print("refused:", error)
+    except UnsafeForkError as error:
+        print(error)
+print(len(os.listdir("/proc/self/fd")) - before, "left open")
 done.set()
 """
 
 
-def test_a_process_with_threads_does_not_fork() -> None:
-    """A second thread makes every fork fail: its locks would stay taken in the child."""
-    done = run_python(WITH_A_THREAD)
-    text = "refused: fork is only safe from a single thread, there are 2"
-    assert done.stdout.splitlines() == [text, text]
+@pytest.mark.parametrize("option", [[], ["-O"]], ids=["plain", "-O"])
+def test_a_process_with_threads_does_not_fork(option: list[str]) -> None:
+    """A fork beside a second thread is refused, also by ``python -O``, and the thread is named."""
+    done = run_python(WITH_A_THREAD, options=option)
+    assert done.stderr == ""
+    *refused, left = done.stdout.splitlines()
+    assert len(refused) == 2
+    for text in refused:
+        assert "cannot fork: this process has 2 threads (MainThread, poller)" in text
+    assert left == "0 left open"
 
 
 WITHOUT_DESCRIPTORS = """
@@ -304,7 +311,7 @@ print(len(os.listdir("/proc/self/fd")) - 1 - used, "left open")
 
 
 def test_a_fork_without_descriptors_leaves_none_open() -> None:
-    """When no descriptor is to be had it's an OSError, and nothing stays open."""
+    """Without a free descriptor a fork raises OSError and leaves no descriptor open."""
     done = run_python(WITHOUT_DESCRIPTORS)
     failures = [f"{free} Too many open files" for free in range(5)]
     assert done.stdout.splitlines() == [*failures, "0 left open"], done.stderr
@@ -321,7 +328,7 @@ time.sleep(600)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_child_dies_with_its_parent(project: Project, number: int) -> None:
-    """However the parent ends, no child outlives it."""
+    """No child outlives its parent, however that ends."""
     with process_in_test(project, FORK_AND_WAIT) as parent:
         pid = int(parent.stdout.readline())
         assert lives(pid)
@@ -340,6 +347,6 @@ print(os.waitpid(pid, 0)[0] == pid)
 """
 
 
-def test_a_subreaper_gets_the_orphans() -> None:
-    """The grandchildren whose parent has ended are ours to reap."""
+def test_a_subreaper_adopts_orphans() -> None:
+    """A subreaper can reap grandchildren whose parent has ended."""
     assert run_python(SUBREAPER).stdout == "True\n"

@@ -1,15 +1,16 @@
-"""How forked children end, and what throw-away children give: a result, or how they failed."""
+"""How forked children end, and the result or the failure of throw-away children."""
 
 import asyncio
 import atexit
 import contextlib
 import os
+import signal
 import socket
 import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from children import child, exit_code_of, lives, output_of, run_python
 from harness import eventually
 
-from supervisor.process.fork import CLEANUP_S, kill_group
+from supervisor.process.child_exit import CLEANUP_S
+from supervisor.process.fork import kill_group
 from supervisor.process.throwaway import TaskFailed, call_in_child, run_in_child
 
 TIMEOUT_S = 30.0
@@ -27,7 +29,7 @@ TIMEOUT_S = 30.0
 
 
 def test_threads_are_waited_for() -> None:
-    """A thread that still works when the function is done can finish."""
+    """A thread that still works when the function has returned can finish."""
 
     def run(_connection: socket.socket) -> int:
         def work() -> None:
@@ -43,7 +45,7 @@ def test_threads_are_waited_for() -> None:
 
 
 def test_daemon_threads_are_not_waited_for() -> None:
-    """A daemon thread keeps no child alive."""
+    """A daemon thread doesn't keep a child alive."""
 
     def run(_connection: socket.socket) -> int:
         threading.Thread(target=time.sleep, args=[600], daemon=True).start()
@@ -54,18 +56,18 @@ def test_daemon_threads_are_not_waited_for() -> None:
 
 
 def endless_thread() -> None:
-    """Leave a thread that never ends."""
+    """Start a thread that never ends."""
     threading.Thread(target=threading.Event().wait).start()
 
 
 def endless_handler() -> None:
-    """Leave an exit handler that never ends."""
+    """Register an exit handler that never ends."""
     atexit.register(time.sleep, 600)
 
 
 @pytest.mark.parametrize("leave", [endless_thread, endless_handler])
 def test_what_does_not_end_is_cut_off(leave: Callable[[], None]) -> None:
-    """Threads and handlers get `CLEANUP_S`; then the child ends, with its exit code."""
+    """After `CLEANUP_S` of threads and handlers the child ends anyway, with its exit code."""
 
     def run(_connection: socket.socket) -> int:
         leave()
@@ -96,7 +98,7 @@ print(os.read(child.output, 65536).decode())
 
 
 def test_a_handler_that_fails_is_reported() -> None:
-    """An exit handler that raises is printed, the others run, and the exit code stays."""
+    """The traceback of an exit handler is printed, the others run, and the exit code stays."""
     lines = run_python(FAILING_HANDLER).stdout.splitlines()
     assert lines[:2] == ["3", "first"]
     assert "ZeroDivisionError: division by zero" in lines
@@ -173,7 +175,7 @@ os.write(1, os.read(child.output, 65536))
     [("unprintable", 70), ("bad_stdout", 3), ("bad_stderr", 70), ("no_stderr", 70)],
 )
 def test_a_child_never_returns_into_its_parents_code(kind: str, code: int) -> None:
-    """Even when nothing can be reported any more, the child cleans up and ends."""
+    """Even when its output is broken, the child runs its exit handlers and ends."""
     done = run_python(UNREPORTABLE, kind, PYTHONUNBUFFERED="1")
     assert done.stdout.splitlines()[0] == str(code)
     assert done.stdout.count("the parent's stack") == 1, done.stdout
@@ -184,7 +186,7 @@ def test_a_child_never_returns_into_its_parents_code(kind: str, code: int) -> No
 
 
 def run_task(function: Callable[..., Any], *arguments: Any, timeout_s: float = TIMEOUT_S) -> Any:
-    """Run a task from a loop, and reap its child as the main process would."""
+    """Run a task from a loop, and then reap its child as the main process does."""
     try:
         return asyncio.run(run_in_child(function, *arguments, timeout_s=timeout_s))
     finally:
@@ -192,7 +194,7 @@ def run_task(function: Callable[..., Any], *arguments: Any, timeout_s: float = T
 
 
 def reap_children() -> None:
-    """Reap all children; fail if one doesn't end by itself."""
+    """Reap all children; fail if one doesn't end."""
 
     def gone() -> bool:
         try:
@@ -221,13 +223,13 @@ both = pytest.mark.parametrize("run", [call, run_task])
 @both
 @pytest.mark.parametrize("value", [None, 0, "é", [1, {"a": None}], "x" * 1_000_000], ids=repr)
 def test_a_task_gives_its_result(run: Callable[..., Any], value: object) -> None:
-    """Any JSON value comes back, however long."""
+    """Any JSON value is returned, however long."""
     assert run(lambda given: given, value) == value
 
 
 @both
 def test_a_task_that_raises_fails(run: Callable[..., Any], capfd: Any) -> None:
-    """The traceback goes to standard error; the caller hears of it."""
+    """The traceback goes to standard error; the caller gets `TaskFailed`."""
     with pytest.raises(TaskFailed):
         run(lambda: 1 / 0)
     assert "ZeroDivisionError" in capfd.readouterr().err
@@ -242,14 +244,14 @@ def test_what_a_task_prints_goes_to_standard_error(run: Callable[..., Any], capf
 
 
 def write_half() -> None:
-    """Write half of a result, and end."""
+    """Write half of a result and exit."""
     pipes = [int(fd) for fd in os.listdir("/proc/self/fd") if is_pipe(int(fd))]
     os.write(max(pipes), b'{"half": ')
     os._exit(0)
 
 
 def is_pipe(fd: int) -> bool:
-    """Tell whether a descriptor beyond 2 is a pipe."""
+    """Return whether a descriptor beyond 2 is a pipe."""
     try:
         return fd > 2 and stat.S_ISFIFO(os.fstat(fd).st_mode)
     except OSError:
@@ -257,34 +259,32 @@ def is_pipe(fd: int) -> bool:
 
 
 @both
-def test_half_a_result_is_none(run: Callable[..., Any]) -> None:
-    """A result that is cut short is a failure, not a wrong value."""
+def test_half_a_result_is_a_failure(run: Callable[..., Any]) -> None:
+    """A result that is cut short fails and returns no wrong value."""
     with pytest.raises(TaskFailed, match="in the middle of its result"):
         run(write_half)
 
 
-def hang_with_company(file: Path) -> None:
-    """Start a process and hang, deaf to every polite signal."""
-    company = subprocess.Popen(["sleep", "600"])
-    file.write_text(f"{os.getpid()} {company.pid}\n")
+def hang_with_a_process(file: Path) -> None:
+    """Start a process and hang."""
+    started = subprocess.Popen(["sleep", "600"])
+    file.write_text(f"{os.getpid()} {started.pid}\n")
     time.sleep(600)
 
 
 @both
-def test_a_task_that_hangs_is_ended_with_its_company(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
-    """After its time the child and every process it started are killed."""
+def test_a_task_that_hangs_is_killed(run: Callable[..., Any], tmp_path: Path) -> None:
+    """After its time the child and the process that it started are killed."""
     started = time.monotonic()
     with pytest.raises(TaskFailed, match="no result within 3 s"):
-        run(hang_with_company, tmp_path / "pids", timeout_s=3)
+        run(hang_with_a_process, tmp_path / "pids", timeout_s=3)
     assert time.monotonic() - started < 15
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     eventually(lambda: not any(map(lives, pids)), what="both have ended")
 
 
-def leave_company(file: Path) -> str:
-    """Leave a forked process behind, as multiprocessing does, and give a result."""
+def leave_a_process(file: Path) -> str:
+    """Leave a forked process behind, as multiprocessing does, and return a result."""
     pid = os.fork()
     if pid == 0:
         time.sleep(600)
@@ -297,16 +297,16 @@ def leave_company(file: Path) -> str:
 def test_a_process_left_behind_does_not_hide_the_result(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A forked process that holds the pipe open keeps nobody from the result."""
+    """The result arrives although a forked process keeps the pipe open."""
     try:
-        assert run(leave_company, tmp_path / "pid", timeout_s=5) == "result"
+        assert run(leave_a_process, tmp_path / "pid", timeout_s=5) == "result"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
 def test_a_call_leaves_no_process() -> None:
-    """The child of a call is reaped, and so is what it started."""
+    """The child of a call has been reaped when the call returns."""
     pid = call(os.getpid)
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
@@ -321,27 +321,104 @@ def test_a_call_leaves_no_process() -> None:
         ("import sys; sys.exit(4)", "exit code 70"),
     ],
 )
-def test_a_call_says_how_its_child_ended(code: str, how: str) -> None:
-    """Without a result the caller hears the exit code or the signal."""
+def test_a_failed_call_names_the_exit(code: str, how: str) -> None:
+    """Without a result the error names the exit code or the signal."""
     with pytest.raises(TaskFailed, match=how):
         call(exec, code)
 
 
-def test_a_task_that_is_cancelled_is_ended(tmp_path: Path) -> None:
-    """When nobody waits for a task any more its child is killed."""
+# ---- the end of a killed task
+
+
+def pids_in(file: Path) -> list[int]:
+    """Return the pids that a task has written, all of them or none."""
+    text = file.read_text() if file.exists() else ""
+    return [int(pid) for pid in text.split()] if text.endswith("\n") else []
+
+
+async def pids_soon_in(file: Path) -> list[int]:
+    """Wait until a task has written its pids, and return them."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not pids_in(file):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    return pids_in(file)
+
+
+def start_slow_to_die(file: Path) -> None:
+    """Start a chain of processes and hang; the last one takes its time to die.
+
+    It holds 200 MiB, which the kernel has to free before the process counts as ended.
+    """
+    chain = [os.getpid()]
+    for _ in range(3):
+        pid = os.fork()
+        if pid:
+            time.sleep(600)
+        chain.append(os.getpid())
+    memory = bytearray(os.urandom(1024) * (200 * 1024))
+    file.write_text(" ".join(map(str, chain)) + "\n")
+    time.sleep(600)
+    memory.clear()
+
+
+@contextlib.contextmanager
+def reaping() -> Iterator[None]:
+    """Reap children by SIGCHLD in the running loop, as the main process does."""
+    loop = asyncio.get_running_loop()
+
+    def reap() -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    loop.add_signal_handler(signal.SIGCHLD, reap)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGCHLD)
+
+
+@pytest.mark.parametrize("reaps", [True, False], ids=["reaped", "zombie"])
+@pytest.mark.parametrize("how", ["cancel", "cancel twice", "time out"])
+def test_a_killed_task_has_ended_when_its_caller_goes_on(
+    tmp_path: Path, how: str, reaps: bool
+) -> None:
+    """A cancelled or timed-out task and all that it started have ended before the caller goes on.
+
+    Whether the owner of the loop has reaped the child by then makes no difference.
+    """
     file = tmp_path / "pids"
 
-    async def main() -> None:
-        task = asyncio.create_task(run_in_child(hang_with_company, file, timeout_s=TIMEOUT_S))
-        deadline = time.monotonic() + TIMEOUT_S
-        while not file.exists() or not file.read_text().endswith("\n"):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async def main() -> list[int]:
+        with reaping() if reaps else contextlib.nullcontext():
+            timeout_s = 3.0 if how == "time out" else TIMEOUT_S
+            task = asyncio.create_task(run_in_child(start_slow_to_die, file, timeout_s=timeout_s))
+            pids = await pids_soon_in(file)
+            if how != "time out":
+                task.cancel()
+            if how == "cancel twice":
+                await asyncio.sleep(0)
+                task.cancel()
+            with pytest.raises(TaskFailed if how == "time out" else asyncio.CancelledError):
+                await task
+            return [pid for pid in pids if lives(pid)]
 
-    asyncio.run(main())
-    reap_children()
-    pids = [int(pid) for pid in file.read_text().split()]
-    eventually(lambda: not any(map(lives, pids)), what="both have ended")
+    try:
+        assert asyncio.run(main()) == []
+    finally:
+        reap_children()
+        assert len(pids_in(file)) == 4
+
+
+def test_a_task_that_has_ended_is_not_waited_for() -> None:
+    """A child that has been reaped already costs its caller no time."""
+
+    async def main() -> float:
+        with reaping():
+            began = time.monotonic()
+            for _ in range(20):
+                assert await run_in_child(int, timeout_s=TIMEOUT_S) == 0
+            return time.monotonic() - began
+
+    assert asyncio.run(main()) < 10

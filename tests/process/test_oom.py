@@ -1,4 +1,4 @@
-"""Whether a SIGKILL was for lack of memory: counters as kernels wrote them."""
+"""Whether a SIGKILL was for lack of memory: recorded counters of kernels."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ class Machine:
         (self.proc / "vmstat").write_text(VMSTAT.format(count=count))
 
     def counter(self) -> KillCounter:
-        """Begin to count."""
+        """Start counting."""
         return KillCounter(self.proc, self.cgroups)
 
 
 def test_a_kill_of_the_service_is_claimed_once(tmp_path: Path) -> None:
-    """What had been counted before doesn't count; the machine's counter isn't looked at."""
+    """Earlier kills, and the counter of the machine, explain no SIGKILL of a worker."""
     machine = Machine(tmp_path, own=IN_A_SERVICE)
     machine.vmstat(1)
     machine.events(4)
@@ -52,7 +52,7 @@ def test_a_kill_of_the_service_is_claimed_once(tmp_path: Path) -> None:
 
 
 def test_two_kills_at_once_are_two(tmp_path: Path) -> None:
-    """Two workers may be reaped after both have been killed."""
+    """Two kills that happened before the first worker was reaped explain two SIGKILLs."""
     machine = Machine(tmp_path, own=IN_A_SERVICE)
     machine.events(0)
     counter = machine.counter()
@@ -62,7 +62,7 @@ def test_two_kills_at_once_are_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("own", [None, VERSION_1, "0::/system.slice/other.service\n", ""])
 def test_without_a_controller_the_machine_counts(tmp_path: Path, own: str | None) -> None:
-    """Raspberry Pi OS starts without the memory controller."""
+    """Where the memory controller is off, as on Raspberry Pi OS, the machine's counter is read."""
     machine = Machine(tmp_path, own=own)
     machine.vmstat(7)
     counter = machine.counter()
@@ -72,15 +72,15 @@ def test_without_a_controller_the_machine_counts(tmp_path: Path, own: str | None
 
 
 def test_where_nothing_counts_it_is_unknown(tmp_path: Path) -> None:
-    """Old kernels, and containers that hide it."""
+    """Old kernels have no counter, and some containers hide it: then the answer is None."""
     machine = Machine(tmp_path, own=None)
     assert machine.counter().claim() is None
     (machine.proc / "vmstat").write_text("nr_free_pages 1\n")
     assert machine.counter().claim() is None
 
 
-def test_a_counter_that_goes_away_or_starts_anew(tmp_path: Path) -> None:
-    """A control group that is made anew counts from 0: nothing is claimed for that."""
+def test_a_counter_that_disappears_or_restarts(tmp_path: Path) -> None:
+    """A control group that is created again counts from 0, which is no kill."""
     machine = Machine(tmp_path, own=IN_A_SERVICE)
     machine.events(5)
     counter = machine.counter()
@@ -93,7 +93,7 @@ def test_a_counter_that_goes_away_or_starts_anew(tmp_path: Path) -> None:
 
 
 def test_this_machine_counts() -> None:
-    """The real files can be read: nobody has been killed here just now."""
+    """The real files of this machine can be read."""
     assert KillCounter().claim() is False
 
 
@@ -109,6 +109,6 @@ def test_this_machine_counts() -> None:
         (-9, None, "killed by SIGKILL (by a person, or perhaps out of memory)"),
     ],
 )
-def test_how_an_exit_is_said(code: int, out_of_memory: bool | None, text: str) -> None:
-    """The words of the log and of the health page."""
+def test_how_an_exit_is_described(code: int, out_of_memory: bool | None, text: str) -> None:
+    """The log and the health page name the exit code or signal, and lack of memory."""
     assert str(Exit.from_exitcode(code, out_of_memory=out_of_memory)) == text

@@ -4,129 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from importing_case import write
+from swap_case import DATA, SHAPES, Case, folders, manifest, snapshot
 
 from supervisor.releases import swap
-from supervisor.releases.swap import Recovered, SwapError
-from supervisor.source.file_tree import manifest_of, scan
-from supervisor.source.manifest import Manifest
-
-INCLUDE = ["app", "run.py", "gone.py", "fresh.py", "lib/inner"]
-
-OLD = {
-    "app/__init__.py": "old",
-    "app/views.py": "old views",
-    "app/removed/x.py": "old",
-    "app/becomes_folder": "a file",
-    "app/becomes_file/x.txt": "a folder",
-    "run.py": "old run",
-    "gone.py": "only in the old version",
-    "lib/inner/a.py": "old",
-}
-NEW = {
-    "app/__init__.py": "new",
-    "app/views.py": "new views",
-    "app/added/y.py": "new",
-    "app/becomes_folder/x.txt": "a folder",
-    "app/becomes_file": "a file",
-    "run.py": "new run",
-    "fresh.py": "only in the new version",
-    "lib/inner/a.py": "new",
-    "lib/inner/deep/b.py": "new",
-}
-# None of the app's files: whatever happens, they are as they were.
-OTHERS = {
-    "other.py": "another app's",
-    "lib/common.py": "another app's",
-    "data/teams.db": "data",
-    ".env": "SECRET=1",
-}
-# Data in the middle of the app, so that its folders can't be moved as a whole.
-DATA = {"app/teams.db": "data", "app/removed/log.log": "a log", "lib/inner/env/pyvenv.cfg": ""}
-
-SHAPES = {"whole folders": {}, "with data inside": DATA}
-
-
-def snapshot(folder: Path) -> dict[str, str]:
-    """Give all files below a folder with what is in them, and links with where they lead."""
-    return {
-        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or not path.is_dir()
-    }
-
-
-def folders(folder: Path) -> set[str]:
-    """Give all folders below a folder."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_dir()}
-
-
-def manifest(folder: Path) -> Manifest:
-    """Give what the app consists of."""
-    return manifest_of(scan(folder, INCLUDE))
-
-
-def paths(folder: Path) -> list[str]:
-    """Give the paths of what the app consists of."""
-    return [file.path for file in scan(folder, INCLUDE).files]
-
-
-class Case:
-    """A live tree, and the two versions that it may have."""
-
-    def __init__(self, folder: Path, data: dict[str, str]) -> None:
-        self.template, self.root = folder / "template", folder / "live"
-        write(self.template, {**OLD, **OTHERS, **data})
-        self.new_source = folder / "source"
-        write(self.new_source, NEW)
-        self.old = {**OLD, **OTHERS, **data}
-        self.new = {**NEW, **OTHERS, **data}
-        self.reset()
-
-    def reset(self) -> None:
-        """Let the live tree be as before the swap."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        shutil.copytree(self.template, self.root)
-
-    def begin(self, hook: Callable[[str], None]) -> None:
-        """Stage the new version, and put it in place."""
-        staged = swap.prepare(self.root)
-        shutil.copytree(self.new_source, staged, dirs_exist_ok=True)
-        swap.begin(
-            self.root,
-            staged,
-            include=INCLUDE,
-            old_paths=paths(self.root),
-            new_paths=paths(staged),
-            hook=hook,
-        )
-
-    def deploy(self, hook: Callable[[str], None]) -> None:
-        """Swap and keep the new version."""
-        self.begin(hook)
-        hook("watched")
-        swap.commit(self.root, hook=hook)
-
-    def deploy_and_undo(self, hook: Callable[[str], None]) -> None:
-        """Swap and go back."""
-        self.begin(hook)
-        hook("watched")
-        swap.undo(self.root, hook=hook)
+from supervisor.releases.swap import Recovered
 
 
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    """Give a live tree whose folders can, or can't, be moved as a whole."""
+    """Return a live tree whose folders can, or can't, be moved as a whole."""
     return Case(tmp_path, request.param)
 
 
 def steps_of(run: Callable[[Callable[[str], None]], None]) -> list[str]:
-    """Give the names of all steps of a run."""
+    """Return the names of all steps of a run."""
     seen: list[str] = []
     run(seen.append)
     return seen
@@ -194,7 +91,7 @@ def test_killed_at_any_step_of_an_undo(case: Case) -> None:
 
 
 def test_killed_at_any_step_of_a_recovery(case: Case) -> None:
-    """A recovery that is interrupted, as often as it may be, is gone on with."""
+    """A recovery that is interrupted, however often, is continued by the next one."""
 
     def recover(hook: Callable[[str], None]) -> None:
         swap.recover(case.root, hook=hook)
@@ -223,7 +120,7 @@ def test_killed_at_any_step_of_a_recovery(case: Case) -> None:
 
 
 def test_folders_go_as_a_whole_or_by_file(tmp_path: Path) -> None:
-    """A folder of the app alone is one move; data in it makes it more, and stays."""
+    """A folder of the app alone is one move; with data in it each file is one, and data stays."""
     whole, mixed = Case(tmp_path / "a", {}), Case(tmp_path / "b", DATA)
     assert "out app" in steps_of(whole.deploy)
     steps = steps_of(mixed.deploy)
@@ -251,16 +148,16 @@ def test_what_the_app_writes_meanwhile_is_not_lost(tmp_path: Path) -> None:
         assert snapshot(case.root) == {**case.old, "app/late.db": "late"}
 
 
-def test_what_comes_into_the_way(tmp_path: Path) -> None:
-    """An app that makes its folder anew in the moment between two renames stops nothing."""
+def test_a_folder_that_appears_between_two_renames(tmp_path: Path) -> None:
+    """An app that creates its folder again between two renames stops nothing."""
     for run in (Case.deploy, Case.deploy_and_undo):
         case = Case(tmp_path / run.__name__, {})
 
-        def get_into_the_way(step: str, root: Path = case.root) -> None:
+        def create_again(step: str, root: Path = case.root) -> None:
             if step in ("out app", "back out app"):
                 write(root, {"app/static/x.css": "in the way"})
 
-        run(case, get_into_the_way)
+        run(case, create_again)
         assert snapshot(case.root) == (case.new if run is Case.deploy else case.old)
 
 
@@ -295,125 +192,6 @@ def test_what_is_not_to_be_staged_is_dropped(tmp_path: Path) -> None:
     write(case.new_source, {"app/teams.db": "theirs", "app/.git/HEAD": "x", "README": "x"})
     case.deploy(lambda _step: None)
     assert snapshot(case.root) == case.new
-
-
-# ---- what can't be
-
-
-def refused(root: Path, new: dict[str, str], include: list[str]) -> str:
-    """Give the message of a swap that is refused; nothing has changed, nothing is left."""
-    before = snapshot(root)
-    staged = swap.prepare(root)
-    write(staged, new)
-    with pytest.raises(SwapError) as raised:
-        swap.begin(
-            root,
-            staged,
-            include=include,
-            old_paths=[file.path for file in scan(root, include).files],
-            new_paths=list(new),
-        )
-    assert snapshot(root) == before
-    assert swap.recover(root) is Recovered.NOTHING
-    return raised.value.message
-
-
-def test_data_is_never_replaced_by_a_file(tmp_path: Path) -> None:
-    """A file in the place of a folder with data in it is refused."""
-    write(tmp_path, {"app/x.py": "", "app/teams.db": "data"})
-    message = refused(tmp_path, {"app": "a file"}, ["app"])
-    assert "holds app/teams.db" in message
-
-
-def test_a_link_on_the_way_is_refused(tmp_path: Path) -> None:
-    """Files elsewhere, reached by a link, are none of the app's."""
-    write(tmp_path, {"elsewhere/app/x.py": "", "live/y.py": ""})
-    (tmp_path / "live/web").symlink_to("../elsewhere")
-    root = tmp_path / "live"
-    staged = swap.prepare(root)
-    write(staged, {"web/app/x.py": "new"})
-    with pytest.raises(SwapError, match="a folder on the way to it is a link"):
-        swap.begin(root, staged, include=["web/app"], old_paths=[], new_paths=["web/app/x.py"])
-    assert snapshot(tmp_path / "elsewhere") == {"app/x.py": ""}
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """Give a live tree whose ``app`` is a file system of its own."""
-    (tmp_path / "live/app").mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]
-    subprocess.run([*mount, str(tmp_path / "live/app")], check=True)
-    yield tmp_path / "live"
-    subprocess.run(["umount", str(tmp_path / "live/app")], check=True)
-
-
-@pytest.mark.root
-def test_a_mounted_folder_is_refused(mounted: Path) -> None:
-    """Renames don't reach another file system."""
-    write(mounted, {"app/x.py": "old"})
-    message = refused(mounted, {"app/x.py": "new"}, ["app"])
-    assert message == "cannot replace app: another file system is mounted there"
-
-
-@pytest.mark.root
-def test_a_read_only_tree(tmp_path: Path) -> None:
-    """The message says so, before anything has changed."""
-    root = tmp_path / "live"
-    root.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], check=True)
-    try:
-        write(root, {"run.py": "old"})
-        subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
-        with pytest.raises(SwapError, match="cannot prepare the deploy: Read-only file system"):
-            swap.prepare(root)
-    finally:
-        subprocess.run(["umount", str(root)], check=True)
-
-
-def test_one_at_a_time(tmp_path: Path) -> None:
-    """While a swap is under way, another one is refused."""
-    case = Case(tmp_path, {})
-    case.begin(lambda _step: None)
-    with pytest.raises(SwapError, match="another deploy is under way"):
-        swap.prepare(case.root)
-    swap.undo(case.root)
-    assert snapshot(case.root) == case.old
-
-
-def test_a_failing_disk_undoes(tmp_path: Path) -> None:
-    """An error in the middle puts the old version back."""
-    case = Case(tmp_path, {})
-
-    def fail(step: str) -> None:
-        if step == "in run.py":
-            raise OSError(5, "Input/output error")
-
-    with pytest.raises(SwapError, match="Input/output error"):
-        case.begin(fail)
-    assert snapshot(case.root) == case.old
-    assert swap.recover(case.root) is Recovered.NOTHING
-
-
-JOURNALS = [
-    "",
-    "[]",
-    "{}",
-    '{"staged": "../x", "moves": [], "made": [], "old_paths": []}',
-    "[" * 9999,
-]
-
-
-@pytest.mark.parametrize("text", JOURNALS)
-def test_a_damaged_journal_is_said(tmp_path: Path, text: str) -> None:
-    """Nothing is touched then, and the message says where the old files are."""
-    case = Case(tmp_path, {})
-    case.begin(lambda _step: None)
-    before = snapshot(case.root / "app")
-    (case.root / swap.WORK / "journal.json").write_text(text)
-    with pytest.raises(SwapError, match="journal of a deploy is damaged") as raised:
-        swap.recover(case.root)
-    assert str(case.root / swap.WORK / "old") in str(raised.value.hint)
-    assert snapshot(case.root / "app") == before
 
 
 @pytest.mark.root

@@ -1,4 +1,4 @@
-"""A full house answers fast, and says why; what waits already is served."""
+"""An overloaded server answers new requests at once, with the reason; waiting ones are served."""
 
 import contextlib
 import time
@@ -8,16 +8,16 @@ from harness import ask, eventually
 from server_process import serving
 from wire import Wire
 
-from supervisor.server.overload import QUEUE_WAIT_MAX_S, RETRY_AFTER_S, FullHouse
+from supervisor.server.overload import QUEUE_WAIT_MAX_S, RETRY_AFTER_S, Overloaded
 from supervisor.server.server import CONNECTIONS_MAX
 
 
-def test_a_full_house_answers_at_once_with_the_reason() -> None:
-    """With all threads busy and a queue that stands, a new request gets 503; the queue doesn't."""
+def test_an_overloaded_server_answers_503_at_once() -> None:
+    """With all threads busy and a stuck queue, new requests get 503; those in the queue wait."""
     with serving(threads=1, max_threads=2) as server, contextlib.ExitStack() as stack:
         early = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(4)]
-        server.wait_for_figures(busy=2, queue=2)
-        server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
+        server.wait_for_metrics(busy=2, queue=2)
+        server.command(f"wait {QUEUE_WAIT_MAX_S + 1}")
         answer = ask(server.port, "/new")
         assert answer.status == 503
         assert answer.seconds < 3
@@ -30,70 +30,70 @@ def test_a_full_house_answers_at_once_with_the_reason() -> None:
         assert problem["threads"] == 2
         assert problem["oldest_s"] >= QUEUE_WAIT_MAX_S
         assert "all 2 threads are busy, the oldest request for " in problem["detail"]
-        metrics = server.wait_for_figures(rejected=1, total=1, busy=2, queue=2)
+        metrics = server.wait_for_metrics(rejected=1, total=1, busy=2, queue=2)
         assert metrics.by_class["5xx"] == 1
         assert sum(metrics.latency) == 0
-        server.tell("release")
+        server.command("release")
         assert [wire.answer().text for wire in early] == ["/hold\n"] * 4
         assert ask(server.port, "/after").text == "/after\n"
-        server.wait_for_figures(rejected=1, total=6, queue=0)
+        server.wait_for_metrics(rejected=1, total=6, queue=0)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST"])
-def test_every_method_is_turned_away_properly(method: str) -> None:
+def test_every_method_gets_a_proper_503(method: str) -> None:
     """An upload is answered, and HEAD gets no body; both connections are closed."""
     with serving(threads=1) as server, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(Wire(server.port)).get("/hold")
-        server.wait_for_figures(busy=1, queue=1)
-        server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
+        server.wait_for_metrics(busy=1, queue=1)
+        server.command(f"wait {QUEUE_WAIT_MAX_S + 1}")
         with Wire(server.port) as wire:
             wire.send(f"{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")
             answer = wire.answer(method)
             assert answer.status == 503
             assert (answer.body == b"") == (method == "HEAD")
             assert wire.rest() == b""
-        server.wait_for_figures(rejected=1)
+        server.wait_for_metrics(rejected=1)
 
 
-def test_a_full_house_does_not_concern_its_neighbour() -> None:
-    """Another app of the process is served while one turns requests away."""
+def test_an_overloaded_app_does_not_affect_another() -> None:
+    """Another app of the process is served while one answers 503."""
     with serving(threads=1) as server, contextlib.ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(Wire(server.port)).get("/hold")
-        server.wait_for_figures(busy=1, queue=1)
-        server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
+        server.wait_for_metrics(busy=1, queue=1)
+        server.command(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 503
         assert ask(server.other_port).status == 200
 
 
-def test_a_pool_that_can_grow_is_no_full_house() -> None:
-    """A request that waited long, while the loop was stuck, makes the pool grow instead."""
+def test_a_pool_that_can_grow_is_not_overloaded() -> None:
+    """A request that waited long, because the loop was stuck, makes the pool grow instead."""
     with serving(threads=1, max_threads=4) as server, contextlib.ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(Wire(server.port)).get("/hold")
-            server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
+            server.command(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 200
-        assert server.wait_for_figures(busy=3).rejected == 0
+        assert server.wait_for_metrics(busy=3).rejected == 0
 
 
-def test_a_request_behind_another_of_its_connection_is_not_turned_away() -> None:
-    """What was received together with a request that is served is served too."""
+def test_a_pipelined_request_gets_no_503() -> None:
+    """A request that arrived together with one that is being served is served too."""
     with serving(threads=1) as server, Wire(server.port) as wire, Wire(server.port) as other:
         wire.send("GET /hold HTTP/1.1\r\nHost: test\r\n\r\nGET /2 HTTP/1.1\r\nHost: test\r\n\r\n")
         server.wait_for(held=1)
         other.get("/other")
-        server.wait_for_figures(queue=1)
-        server.tell(f"wait {QUEUE_WAIT_MAX_S + 1}")
+        server.wait_for_metrics(queue=1)
+        server.command(f"wait {QUEUE_WAIT_MAX_S + 1}")
         assert ask(server.port).status == 503
-        server.tell("release")
+        server.command("release")
         assert [wire.answer().text for _ in range(2)] == ["/hold\n", "/2\n"]
         assert other.answer().text == "/other\n"
 
 
-def test_one_thread_is_told_as_one() -> None:
-    """The reason reads well for a pool of one, and an app without a name."""
-    full = FullHouse(name="", threads=1, oldest_s=61.4, queue_wait_s=5.2)
+def test_the_reason_names_the_only_thread() -> None:
+    """The reason says "the only thread" for a pool of one, also for an app without a name."""
+    full = Overloaded(name="", threads=1, oldest_s=61.4, queue_wait_s=5.2)
     status, headers, body = full.to_response("ident")
     assert status.startswith("503 ")
     assert ("Server", "ident") in headers
@@ -103,33 +103,33 @@ def test_one_thread_is_told_as_one() -> None:
 # ---- more connections than places
 
 
-def test_when_all_connections_are_busy_the_kernel_keeps_the_rest(
+def test_when_all_connections_are_busy_new_ones_wait(
     wires: contextlib.ExitStack,
 ) -> None:
-    """Above the limit nobody is accepted and nobody refused; all are answered in the end."""
+    """Above the limit no connection is accepted or refused; all are answered in the end."""
     with serving(threads=2) as server:
         busy = [wires.enter_context(Wire(server.port)) for _ in range(CONNECTIONS_MAX)]
         for wire in busy:
             wire.get("/hold")
-        server.wait_for_figures(in_flight=CONNECTIONS_MAX)
+        server.wait_for_metrics(in_flight=CONNECTIONS_MAX)
         waiting = [wires.enter_context(Wire(server.port)).get("/late") for _ in range(20)]
         assert ask(server.other_port).status == 200  # it has its share
-        assert server.tell("count")["connections"] <= CONNECTIONS_MAX
-        server.tell("release")
+        assert server.command("count")["connections"] <= CONNECTIONS_MAX
+        server.command("release")
         assert {wire.answer().text for wire in busy} == {"/hold\n"}
         assert [wire.answer().text for wire in waiting] == ["/late\n"] * 20
 
 
 def test_an_app_without_files_left_accepts_again_later() -> None:
-    """While the app has every file open nobody is accepted, or refused, and the loop rests."""
+    """While every descriptor is in use connections wait, and the loop is idle."""
     with serving() as server, Wire(server.port) as known:
         assert known.get("/eat").answer().status == 200
         with Wire(server.port) as late:
             late.get("/late")
-            before = server.tell("cpu")["cpu_s"]
+            before = server.command("cpu")["cpu_s"]
             began = time.monotonic()
             eventually(lambda: time.monotonic() - began > 1.5)
-            assert server.tell("cpu")["cpu_s"] - before < 0.2
+            assert server.command("cpu")["cpu_s"] - before < 0.2
             assert known.get("/free").answer().status == 200
             assert late.answer().text == "/late\n"
 
@@ -137,7 +137,7 @@ def test_an_app_without_files_left_accepts_again_later() -> None:
 def test_clients_that_trickle_a_header_do_not_block_the_port(
     wires: contextlib.ExitStack,
 ) -> None:
-    """Bytes that come now and then don't keep a place from a client that asks properly."""
+    """Clients that send a byte of a header now and then don't keep others from being served."""
     with serving() as server:
         slow = [wires.enter_context(Wire(server.port)) for _ in range(CONNECTIONS_MAX)]
         with Wire(server.port) as keeps_alive:
@@ -149,12 +149,12 @@ def test_clients_that_trickle_a_header_do_not_block_the_port(
                     with contextlib.suppress(OSError):  # it may have been closed
                         wire.send("x")
                 assert ask(server.port, "/new").text == "/new\n"
-            eventually(lambda: server.tell("count")["connections"] <= CONNECTIONS_MAX)
+            eventually(lambda: server.command("count")["connections"] <= CONNECTIONS_MAX)
             assert keeps_alive.get("/still").answer().text == "/still\n"
 
 
 def test_a_header_that_does_not_end_is_cut_off() -> None:
-    """A header gets two minutes, however often a byte of it comes; an upload is not limited."""
+    """A header has two minutes, however often a byte of it arrives; an upload is not limited."""
     with serving() as server, Wire(server.port) as slow, Wire(server.port) as upload:
         slow.send("GET / HTTP/1.1\r\nX-Slow: ")
         upload.send("POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n")
@@ -163,7 +163,7 @@ def test_a_header_that_does_not_end_is_cut_off() -> None:
             for wire, byte in ((slow, "x"), (upload, "y")):
                 wire.send(byte)
             assert ask(server.port).status == 200
-            server.tell("wait 50")
+            server.command("wait 50")
             assert ask(server.port).status == 200
         assert slow.rest() == b""
         assert upload.send("zzzzz").answer().text.startswith("9 ")

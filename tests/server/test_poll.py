@@ -1,4 +1,4 @@
-"""The loop never forgets a connection: a missed change would leave a client waiting for 5 s."""
+"""The loop misses no change of a connection: a miss would leave a client waiting for 5 s."""
 
 import os
 import random
@@ -16,7 +16,7 @@ STALL_S = 4.0  # the loop looks at everything after 5 s by itself
 
 
 class Client(threading.Thread):
-    """Makes requests of all sorts on connections that it keeps, or not."""
+    """Sends requests of all sizes, on persistent and on new connections."""
 
     def __init__(self, port: int, seed: int) -> None:
         super().__init__(daemon=True)
@@ -27,7 +27,7 @@ class Client(threading.Thread):
         self.done = 0
 
     def run(self) -> None:
-        """Make all exchanges, as far as they work."""
+        """Run all exchanges until one fails."""
         try:
             while self.done < EXCHANGES:
                 with Wire(self._port) as wire:
@@ -55,7 +55,7 @@ class Client(threading.Thread):
 
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_no_exchange_stalls(lookahead: int) -> None:
-    """Hundreds of exchanges at once, in all sizes and pieces, are all answered without a pause."""
+    """Hundreds of concurrent exchanges, in all sizes and pieces, are answered without a stall."""
     options = {"channel_request_lookahead": lookahead}
     with serving(threads=2, max_threads=6, options=options) as server:
         clients = [Client(server.port, seed) for seed in range(CLIENTS)]
@@ -66,12 +66,12 @@ def test_no_exchange_stalls(lookahead: int) -> None:
         assert [client.wrong for client in clients] == [[]] * CLIENTS
         assert [client.done for client in clients] == [EXCHANGES] * CLIENTS
         assert max(client.worst_s for client in clients) < STALL_S
-        metrics = server.wait_for_figures(in_flight=0, total=CLIENTS * EXCHANGES)
+        metrics = server.wait_for_metrics(in_flight=0, total=CLIENTS * EXCHANGES)
         assert metrics.by_class["2xx"] == metrics.total
 
 
 def test_a_wake_before_the_wait_is_not_lost() -> None:
-    """A thread that wakes the loop between its look around and its wait ends the wait at once."""
+    """A thread that wakes the loop between its checks and its wait ends the wait at once."""
     sockets = SocketMap()
     waker = Waker(sockets)
     waker.going_to_wait()

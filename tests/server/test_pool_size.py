@@ -1,4 +1,4 @@
-"""The decision how many threads a pool has, with a clock that is passed in."""
+"""How many threads a pool should have: a decision that gets the time as an argument."""
 
 from dataclasses import replace
 
@@ -10,15 +10,15 @@ from supervisor.server.pool_size import (
     CPU_SHARE_MAX,
     GROW_AFTER_S,
     SHRINK_AFTER_S,
-    Elastic,
     Load,
+    PoolState,
     resized,
 )
 
 NOW = 1000.0
 STUCK = Load(threads=4, busy=4, queue=3, head_wait_s=GROW_AFTER_S, answered=0, cpu_share=None)
 IDLE = Load(threads=16, busy=0, queue=0, head_wait_s=0.0, answered=0, cpu_share=None)
-POOL = Elastic(minimum=4, maximum=32)
+POOL = PoolState(minimum=4, maximum=32)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ POOL = Elastic(minimum=4, maximum=32)
     ],
 )
 def test_a_pool_grows_when_its_queue_stands_still(load: Load, expected: int, why: str) -> None:
-    """Threads are added for a queue that waits, unless the interpreter is the limit."""
+    """Threads are added while requests wait, unless the interpreter is the limit."""
     assert resized(POOL, load, NOW)[1] == expected, why
 
 
 def test_a_pool_grows_step_by_step() -> None:
-    """The next step waits until the last one has had its effect."""
+    """The next step waits until the last one had time to take effect."""
     pool, threads = resized(POOL, replace(STUCK, queue=100), NOW)
     grown = replace(STUCK, threads=threads, busy=threads, queue=96)
     assert resized(pool, grown, NOW + GROW_AFTER_S / 2)[1] == 8
@@ -54,8 +54,8 @@ def test_a_pool_grows_step_by_step() -> None:
 
 
 def test_a_pool_shrinks_to_what_it_needed() -> None:
-    """After a while without need, it has as many threads as were busy at once."""
-    pool = Elastic(minimum=4, maximum=32, peak_since=NOW)
+    """After a while it has as many threads as were busy at the same time."""
+    pool = PoolState(minimum=4, maximum=32, peak_since=NOW)
     pool, threads = resized(pool, replace(IDLE, busy=9), NOW + 1)
     assert threads == 16
     pool, threads = resized(pool, IDLE, NOW + SHRINK_AFTER_S - 1)
@@ -68,9 +68,9 @@ def test_a_pool_shrinks_to_what_it_needed() -> None:
     assert threads == 4
 
 
-def test_a_pool_that_is_used_fully_now_and_then_stays() -> None:
+def test_bursts_keep_the_threads_that_they_need() -> None:
     """A burst every 20 s keeps the threads that it needs."""
-    pool, now = Elastic(minimum=4, maximum=32, peak_since=NOW), NOW
+    pool, now = PoolState(minimum=4, maximum=32, peak_since=NOW), NOW
     for _ in range(20):
         pool, threads = resized(pool, replace(IDLE, busy=16), now)
         assert threads == 16
@@ -97,8 +97,8 @@ LOADS = st.builds(
 def test_a_pool_keeps_its_limits(
     minimum: int, more: int, history: list[tuple[Load, float]]
 ) -> None:
-    """Whatever happens, threads stay within the limits, and needed ones are not ended."""
-    pool, threads, now = Elastic(minimum=minimum, maximum=minimum + more), minimum, NOW
+    """The number of threads stays within the limits, and busy threads are not ended."""
+    pool, threads, now = PoolState(minimum=minimum, maximum=minimum + more), minimum, NOW
     for load, passed_s in history:
         now += passed_s
         busy = min(load.busy, threads)
@@ -112,8 +112,8 @@ def test_a_pool_keeps_its_limits(
 
 @given(st.integers(1, 8), st.integers(1, 200))
 def test_streams_never_take_all_threads_of_a_pool(minimum: int, streams: int) -> None:
-    """Requests that never end get a thread each within half a second, and one more is served."""
-    pool, threads, now = Elastic(minimum=minimum, maximum=256), minimum, NOW
+    """Endless requests get a thread each within half a second, and one more request is served."""
+    pool, threads, now = PoolState(minimum=minimum, maximum=256), minimum, NOW
     while threads <= streams:
         now += GROW_AFTER_S
         queue = streams + 1 - threads

@@ -1,4 +1,4 @@
-"""The server of a worker: it drains without losing anybody, and no client can block its port."""
+"""The server of a worker: a drain loses no request, and no client can block the port."""
 
 import contextlib
 import hashlib
@@ -53,12 +53,12 @@ def endless():
 
 
 def test_a_request_in_flight_is_answered_and_its_connection_closed(server: Serving) -> None:
-    """A drain waits for the request that is being answered, which says it was the last one."""
+    """A drain waits for the request in flight; its answer says ``Connection: close``."""
     with Wire(server.port) as wire:
         wire.get("/hold")
         server.wait_for(held=1)
         server.drain()
-        server.tell("release")
+        server.command("release")
         answer = wire.answer()
         assert (answer.status, answer.text) == (200, "/hold\n")
         assert answer.headers["connection"] == "close"
@@ -72,7 +72,7 @@ def test_requests_waiting_for_a_thread_are_answered_too() -> None:
         wires = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(5)]
         server.wait_for(held=1, connections=5)
         server.drain()
-        server.tell("release")
+        server.command("release")
         answers = [wire.answer() for wire in wires]
         assert [answer.status for answer in answers] == [200] * 5
         assert {answer.headers["connection"] for answer in answers} == {"close"}
@@ -80,7 +80,7 @@ def test_requests_waiting_for_a_thread_are_answered_too() -> None:
 
 
 def test_a_connection_that_has_sent_nothing_yet_gets_its_first_answer(server: Serving) -> None:
-    """A client that was accepted before the drain, and asks during it, is answered."""
+    """A client that was accepted before the drain and sends its request during it is answered."""
     with Wire(server.port) as wire:
         server.wait_for(connections=1)
         server.drain()
@@ -92,7 +92,7 @@ def test_a_connection_that_has_sent_nothing_yet_gets_its_first_answer(server: Se
 
 
 def test_a_keep_alive_client_gets_one_more_answer(server: Serving) -> None:
-    """A connection that idles when the drain begins is told to close by its next answer."""
+    """The next answer on an idle connection says ``Connection: close`` during a drain."""
     with Wire(server.port) as wire:
         assert "connection" not in wire.get("/first").answer().headers
         server.drain()
@@ -102,7 +102,7 @@ def test_a_keep_alive_client_gets_one_more_answer(server: Serving) -> None:
 
 
 def test_idle_connections_are_closed_after_a_while(server: Serving) -> None:
-    """Connections that stay silent, used before or not, end a drain by being closed."""
+    """A drain closes silent connections, used before or not, after its idle time."""
     with Wire(server.port) as fresh, Wire(server.port) as used:
         used.get().answer()
         server.wait_for(connections=2)
@@ -114,8 +114,8 @@ def test_idle_connections_are_closed_after_a_while(server: Serving) -> None:
     assert server.drained() == 0
 
 
-def test_an_upload_in_progress_is_taken_and_answered(server: Serving) -> None:
-    """A request of which only a part has come is not idle: the rest may come late."""
+def test_an_upload_in_progress_is_answered(server: Serving) -> None:
+    """A connection with half a request is not idle: the drain waits for the rest."""
     with Wire(server.port) as wire, Wire(server.port) as idle:
         wire.send(UPLOAD_HEAD + "\r\n").send(UPLOAD[:100_000])
         server.wait_for(connections=2)
@@ -127,8 +127,8 @@ def test_an_upload_in_progress_is_taken_and_answered(server: Serving) -> None:
     assert server.drained() == 0
 
 
-def test_an_upload_that_waits_for_100_continue_is_taken(server: Serving) -> None:
-    """A client that was told to continue sends its body, drain or not."""
+def test_an_upload_after_100_continue_is_answered(server: Serving) -> None:
+    """A client that received 100 Continue can send its body during a drain."""
     with Wire(server.port) as wire, Wire(server.port) as idle:
         wire.send(UPLOAD_HEAD + "Expect: 100-continue\r\n\r\n")
         assert wire.answer().status == 100
@@ -140,13 +140,13 @@ def test_an_upload_that_waits_for_100_continue_is_taken(server: Serving) -> None
 
 
 def test_pipelined_requests_are_all_answered(server: Serving) -> None:
-    """Of several requests sent at once only the answer to the last one closes."""
+    """Of several requests that arrived together only the last answer closes the connection."""
     with Wire(server.port) as wire:
         request = "GET {} HTTP/1.1\r\nHost: test\r\n\r\n"
         wire.send("".join(request.format(path) for path in ("/hold", "/2", "/3")))
         server.wait_for(held=1)
         server.drain()
-        server.tell("release")
+        server.command("release")
         answers = [wire.answer() for _ in range(3)]
         assert [answer.text for answer in answers] == ["/hold\n", "/2\n", "/3\n"]
         assert [a.headers.get("connection") for a in answers] == [None, None, "close"]
@@ -155,7 +155,7 @@ def test_pipelined_requests_are_all_answered(server: Serving) -> None:
 
 
 def test_an_http_1_0_connection_is_closed_too(server: Serving) -> None:
-    """The keep-alive of HTTP/1.0 ends with a drain."""
+    """A drain ends a keep-alive connection of HTTP/1.0 too."""
     with Wire(server.port) as wire:
         ask_again = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
         assert wire.send(ask_again).answer().headers["connection"] == "Keep-Alive"
@@ -166,7 +166,7 @@ def test_an_http_1_0_connection_is_closed_too(server: Serving) -> None:
 
 
 def test_an_endless_answer_is_cut_at_the_limit(server: Serving) -> None:
-    """The drain is over in time, says what it cut off, and does not fake a proper end."""
+    """The drain ends in time, reports what it cut off, and doesn't terminate the chunked body."""
     with Wire(server.port) as wire:
         wire.get("/endless")
         assert wire.socket.recv(1)
@@ -177,8 +177,8 @@ def test_an_endless_answer_is_cut_at_the_limit(server: Serving) -> None:
         assert not _until_the_end(wire).endswith(b"0\r\n\r\n")
 
 
-def test_nobody_is_accepted_during_a_drain(server: Serving) -> None:
-    """A new connection waits in the listener's queue, for the next generation to accept."""
+def test_no_connection_is_accepted_during_a_drain(server: Serving) -> None:
+    """A new connection waits in the kernel's queue, for the next generation to accept."""
     with Wire(server.port) as held:
         held.get("/hold")
         server.wait_for(held=1)
@@ -187,8 +187,8 @@ def test_nobody_is_accepted_during_a_drain(server: Serving) -> None:
             late.get()
             with pytest.raises(TimeoutError):
                 late.answer()
-            assert server.tell("count")["connections"] == 1
-            server.tell("release")
+            assert server.command("count")["connections"] == 1
+            server.command("release")
             assert held.answer().status == 200
     assert server.drained() == 0
 
@@ -203,7 +203,7 @@ def _until_the_end(wire: Wire) -> bytes:
 # ---- a whole supervisor
 
 
-def test_a_stop_finishes_what_is_under_way(project: Project) -> None:
+def test_a_stop_finishes_requests_in_flight(project: Project) -> None:
     """SIGTERM lets a slow request and an upload finish, and the supervisor exits with 0."""
     port = project.app("slow", SLOW_APP)
     project.supervisor["shutdown_timeout_s"] = 15
@@ -222,7 +222,7 @@ def test_a_stop_finishes_what_is_under_way(project: Project) -> None:
 
 
 def test_an_endless_answer_does_not_keep_the_supervisor(project: Project) -> None:
-    """With an event stream open, a stop takes shutdown_timeout_s and at most a second more."""
+    """With an event stream open a stop takes shutdown_timeout_s and at most a second more."""
     port = project.app("slow", SLOW_APP)
     project.supervisor["shutdown_timeout_s"] = 1
     running = project.start()
@@ -238,7 +238,7 @@ def test_an_endless_answer_does_not_keep_the_supervisor(project: Project) -> Non
     eventually(lambda: not project.processes(), timeout_s=1)
 
 
-def test_a_worker_told_to_end_by_a_person_loses_nobody(project: Project) -> None:
+def test_sigterm_to_a_worker_drops_no_request(project: Project) -> None:
     """SIGTERM to a worker drains it, and the next generation serves at once."""
     port = project.app("slow", SLOW_APP)
     running = project.start()
@@ -253,7 +253,7 @@ def test_a_worker_told_to_end_by_a_person_loses_nobody(project: Project) -> None
 
 
 def test_an_app_on_a_unix_socket_is_drained_too(project: Project) -> None:
-    """What holds for a port holds for a Unix socket."""
+    """A drain of an app on a Unix socket loses no request either."""
     project.app("slow", SLOW_APP, host="unix:slow.sock")
     running = project.start()
     running.worker("slow")
@@ -283,30 +283,28 @@ def test_an_app_on_ipv6_is_served(project: Project) -> None:
 def test_silent_connections_do_not_block_the_port(
     server: Serving, wires: contextlib.ExitStack
 ) -> None:
-    """Above the limit the longest idle connection goes, so that the newest client is served."""
+    """Above the limit the longest idle connection is closed, and the newest client is served."""
     silent = [wires.enter_context(Wire(server.port)) for _ in range(CONNECTIONS_MAX + 50)]
     assert ask(server.port, "/new").text == "/new\n"
-    eventually(lambda: server.tell("count")["connections"] <= CONNECTIONS_MAX)
+    eventually(lambda: server.command("count")["connections"] <= CONNECTIONS_MAX)
     assert silent[0].rest() == b""
     assert silent[-1].get("/last").answer().text == "/last\n"
 
 
-def test_busy_connections_are_not_the_ones_that_go(
-    server: Serving, wires: contextlib.ExitStack
-) -> None:
-    """The limit spares a request that is being answered, however old its connection is."""
+def test_busy_connections_are_not_closed(server: Serving, wires: contextlib.ExitStack) -> None:
+    """The limit never closes a connection whose request is being answered, however old it is."""
     with Wire(server.port) as busy:
         busy.get("/hold")
         server.wait_for(held=1)
         for _ in range(CONNECTIONS_MAX + 50):
             wires.enter_context(Wire(server.port))
         assert ask(server.port).status == 200
-        server.tell("release")
+        server.command("release")
         assert busy.answer().text == "/hold\n"
 
 
 def test_slow_senders_do_not_hurt_others(server: Serving, wires: contextlib.ExitStack) -> None:
-    """Clients that send their requests byte by byte take no thread and no place."""
+    """Clients that send their requests byte by byte take no thread and no place from others."""
     slow = [wires.enter_context(Wire(server.port)) for _ in range(100)]
     request = "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n"
     for letter in request[:-1]:
@@ -327,17 +325,17 @@ def test_hundreds_of_keep_alive_clients_are_served(
         for client in clients:
             client.get(f"/{turn}")
         assert {client.answer().text for client in clients} == {f"/{turn}\n"}
-    assert server.tell("count")["connections"] == 350
+    assert server.command("count")["connections"] == 350
 
 
 @pytest.mark.parametrize("seconds", [86_400, -86_400])
-def test_steps_of_the_wall_clock_cut_nobody_off(server: Serving, seconds: int) -> None:
-    """An idle connection and an upload survive when the clock is set, forwards or back."""
+def test_steps_of_the_wall_clock_close_no_connection(server: Serving, seconds: int) -> None:
+    """An idle connection and an upload survive a step of the wall clock in both directions."""
     with Wire(server.port) as idle, Wire(server.port) as sending:
         idle.get().answer()
         sending.send(UPLOAD_HEAD + "\r\n").send(UPLOAD[:1000])
         server.wait_for(connections=2)
-        server.tell(f"step {seconds}")
+        server.command(f"step {seconds}")
         for _ in range(3):  # each makes the loop look at its connections
             assert ask(server.port).status == 200
         assert idle.get("/after").answer().text == "/after\n"
@@ -345,22 +343,22 @@ def test_steps_of_the_wall_clock_cut_nobody_off(server: Serving, seconds: int) -
 
 
 def test_a_connection_that_is_silent_for_long_is_closed(server: Serving) -> None:
-    """After two minutes an idle connection goes, not one whose request is being answered."""
+    """After two minutes an idle connection is closed, but not one that waits for its answer."""
     with Wire(server.port) as idle, Wire(server.port) as busy:
         idle.get().answer()
         busy.get("/hold")
         server.wait_for(held=1)
-        server.tell("wait 100")
+        server.command("wait 100")
         assert ask(server.port).status == 200
         idle.get().answer()
-        server.tell("wait 100")
+        server.command("wait 100")
         assert ask(server.port).status == 200
         idle.get().answer()
         for _ in range(2):  # once may be too soon after the answer: its thread isn't done yet
-            server.tell("wait 200")
+            server.command("wait 200")
             assert ask(server.port).status == 200
         assert idle.rest() == b""
-        server.tell("release")
+        server.command("release")
         assert busy.answer().text == "/hold\n"
 
 
@@ -368,13 +366,13 @@ def test_a_connection_that_is_silent_for_long_is_closed(server: Serving) -> None
     resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 3000, reason="needs 3000 open files"
 )
 def test_an_app_may_have_a_thousand_files_open() -> None:
-    """Connections whose descriptor is above 1024, where select() ends, are served."""
+    """Connections whose descriptor is above 1024, the limit of select(), are served."""
     with serving(files=1500) as server:
         assert ask(server.port, "/high").text == "/high\n"
 
 
 def test_clients_that_vanish_do_no_harm(server: Serving) -> None:
-    """Connections that are reset before, in and after a request leave no trace."""
+    """Connections that are reset before, during and after a request leave nothing behind."""
     for begin in ("", "GET /", "GET /x HTTP/1.1\r\n\r\n", UPLOAD_HEAD + "\r\n12345"):
         for _ in range(20):
             Wire(server.port).send(begin).reset()
@@ -388,8 +386,8 @@ def test_clients_that_vanish_do_no_harm(server: Serving) -> None:
 # ---- what an app and its clients see
 
 
-def test_an_exception_is_an_answer(server: Serving) -> None:
-    """An app that raises gives 500, without a traceback, and the next request is served."""
+def test_an_exception_is_answered_with_500(server: Serving) -> None:
+    """An app that raises is answered with 500, without a traceback, and serves the next request."""
     answer = ask(server.port, "/broken")
     assert answer.status == 500
     assert "Traceback" not in answer.text
@@ -398,7 +396,7 @@ def test_an_exception_is_an_answer(server: Serving) -> None:
 
 
 def test_an_app_sees_what_plain_waitress_shows_it(server: Serving) -> None:
-    """The WSGI environment has the same keys and values as under waitress alone."""
+    """The WSGI environ has the same keys and values as under waitress alone."""
     mine = ask(server.port, "/environ", headers={"Host": "test"}).json
     with plain_waitress("serving_child:app") as port:
         theirs = ask(port, "/environ", headers={"Host": "test"}).json

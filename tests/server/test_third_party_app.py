@@ -1,4 +1,4 @@
-"""An app of somebody else, httpbin from PyPI, unmodified: served as by plain waitress."""
+"""A third-party app, httpbin from PyPI, unmodified: it is served as by plain waitress."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Run httpbin beside two small apps in a supervisor, and in plain waitress."""
+    """Run httpbin beside two small apps in a supervisor, and under plain waitress."""
     project = Project(tmp_path_factory.mktemp("third"))
     neighbours = [project.app("left"), project.app("right")]
     ours = project.app("third", target="httpbin:app")
@@ -187,7 +187,7 @@ REQUESTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_answer_is_the_same_to_the_byte(servers: Servers, name: str) -> None:
-    """Status line, headers, body and chunks are those of plain waitress."""
+    """Status line, headers, body and chunks equal those of plain waitress."""
     ours, plain = (_whole_answer(port, REQUESTS[name]) for port in (servers.ours, servers.plain))
     assert ours.startswith(b"HTTP/1.")
     assert ours == plain
@@ -202,15 +202,15 @@ def _whole_answer(port: int, request: bytes) -> bytes:
     return _ALLOW.sub(lambda found: b", ".join(sorted(found[0].split(b", "))), answer)
 
 
-def test_the_table_reaches_the_app() -> None:
-    """The requests of the table are what they claim: at most the limit, and no two the same."""
+def test_the_table_of_requests_is_valid() -> None:
+    """All requests of the table differ, and none exceeds the limit."""
     assert len(set(REQUESTS.values())) == len(REQUESTS)
     assert len(REQUESTS["header as large as can be"]) < HEADER_MAX
     assert len(REQUESTS["header too large"]) == HEADER_MAX
 
 
 def _upload(port: int) -> str:
-    """Upload 10 MiB, and give the digest of what the app says it has received."""
+    """Upload 10 MiB; return the digest of what the app received."""
     headers = {"Host": "example.test", "Content-Type": "application/octet-stream"}
     answer = ask(port, "/post", method="POST", body=BIG, headers=headers, timeout_s=60)
     assert answer.status == 200
@@ -218,7 +218,7 @@ def _upload(port: int) -> str:
 
 
 def _upload_text(port: int) -> str:
-    """Upload 10 MiB of text, which the app repeats, and give its digest."""
+    """Upload 10 MiB of text, which the app echoes; return its digest."""
     text = BIG.hex()[: len(BIG)].encode()
     answer = ask(port, "/anything", method="POST", body=text, timeout_s=60)
     assert answer.json["data"].encode() == text
@@ -247,7 +247,7 @@ def _byte_by_byte(port: int) -> bytes:
 
 
 def _keep_alive(port: int) -> list[tuple[int, bytes]]:
-    """Ask twenty times on one connection, with and without bodies."""
+    """Send twenty requests on one connection, with and without bodies."""
     answers = []
     with Wire(port) as wire:
         for number in range(20):
@@ -262,12 +262,14 @@ def _keep_alive(port: int) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("exchange", [_upload, _upload_text, _continue, _byte_by_byte, _keep_alive])
-def test_an_exchange_gives_the_same(servers: Servers, exchange: Callable[[int], object]) -> None:
+def test_an_exchange_has_the_same_result(
+    servers: Servers, exchange: Callable[[int], object]
+) -> None:
     """Exchanges of several steps, and large ones, end as with plain waitress."""
     assert exchange(servers.ours) == exchange(servers.plain)
 
 
-def test_the_apps_beside_it_notice_nothing(servers: Servers) -> None:
+def test_the_other_apps_are_not_affected(servers: Servers) -> None:
     """After a client that misbehaves all apps are ready, and none was restarted."""
     Wire(servers.ours).send(_get("/stream-bytes/1000000")).reset()
     Wire(servers.ours).send(_get("/get")[:20]).reset()

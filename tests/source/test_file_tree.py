@@ -1,38 +1,17 @@
-"""What belongs to an app's release: which files, their fingerprint, their hashes."""
+"""The files of a release: which they are, their fingerprint, their hashes."""
 
-import importlib
 import os
 import socket
 import stat
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from harness import REPOSITORY
-from hypothesis import given
-from hypothesis import strategies as st
 
 from supervisor.process.throwaway import call_in_child
-from supervisor.source.file_tree import (
-    Tree,
-    TreeError,
-    candidates,
-    fingerprints,
-    imported,
-    loaded_files,
-    manifest_of,
-    newest_module,
-    scan,
-)
-from supervisor.source.manifest import (
-    BadManifest,
-    Entry,
-    Manifest,
-    compare,
-    is_safe_path,
-    link_stays_inside,
-)
+from supervisor.source.app_entries import imported
+from supervisor.source.file_tree import Tree, TreeError, fingerprints, manifest_of, scan
+from supervisor.source.manifest import Manifest
 
 
 def write(root: Path, *paths: str) -> None:
@@ -47,7 +26,7 @@ def write(root: Path, *paths: str) -> None:
 
 
 def paths(tree: Tree) -> list[str]:
-    """Give the paths in a tree, in order."""
+    """Return the paths in a tree, in order."""
     return sorted(file.path for file in tree.files)
 
 
@@ -86,14 +65,14 @@ def test_all_that_lies_in_the_included_folders(tmp_path: Path) -> None:
     assert links == {"app/link": "__init__.py", "app/uploads": "/var/uploads"}
 
 
-def test_what_is_named_is_wanted(tmp_path: Path) -> None:
+def test_an_entry_is_never_left_out_for_its_name(tmp_path: Path) -> None:
     """A database that `include` names by itself belongs to the release."""
     write(tmp_path, "app.py", "lookup.db", "other.db")
     assert paths(scan(tmp_path, ["app.py", "lookup.db"])) == ["app.py", "lookup.db"]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    """Sockets and pipes are left out, and nobody waits for one."""
+    """Sockets and pipes are left out, and none is opened."""
     write(tmp_path, "app/__init__.py")
     os.mkfifo(tmp_path / "app/pipe")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -116,7 +95,7 @@ def test_entries_in_one_another_count_once(tmp_path: Path) -> None:
     assert paths(tree) == ["app/a.py", "app/b/c.py"]
 
 
-def test_a_link_at_the_top_brings_what_it_leads_to(tmp_path: Path) -> None:
+def test_a_link_at_the_top_brings_its_target(tmp_path: Path) -> None:
     """``config.py`` that is a link to ``config_prod.py`` needs both."""
     write(tmp_path, "config_prod.py", "lib/app/x.py")
     (tmp_path / "config.py").symlink_to("config_prod.py")
@@ -126,7 +105,7 @@ def test_a_link_at_the_top_brings_what_it_leads_to(tmp_path: Path) -> None:
 
 
 def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
-    """A release of a link alone would bring nothing back."""
+    """A release of the link alone could not restore the app."""
     write(tmp_path, "elsewhere/app/x.py", "project/y.py")
     (tmp_path / "project/app").symlink_to("../elsewhere/app")
     with pytest.raises(TreeError, match="app is, or lies in, a link that leads out") as raised:
@@ -135,7 +114,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
-    """``current`` that is a link to a version is looked at where it leads to."""
+    """``current`` that is a link to a version is scanned where it leads to."""
     write(tmp_path, "v1/app.py")
     (tmp_path / "current").symlink_to("v1")
     assert paths(scan(tmp_path / "current", ["app.py"])) == ["app.py"]
@@ -145,15 +124,15 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files_max", "size_max"), [(10, 10**6), (1000, 100)], ids=["too many", "too large"]
 )
-def test_too_much_is_said_with_where_it_lies(tmp_path: Path, files_max: int, size_max: int) -> None:
-    """A folder full of uploads is named, so that a person knows what to move."""
+def test_a_tree_that_is_too_large(tmp_path: Path, files_max: int, size_max: int) -> None:
+    """The message names the folder that is full of uploads, so that an operator can move it."""
     write(tmp_path, "app/__init__.py", *[f"app/uploads/{n}.jpg" for n in range(20)])
     with pytest.raises(TreeError, match="most of it is app/uploads"):
         scan(tmp_path, ["app"], files_max=files_max, size_max=size_max)
 
 
 def scan_as_nobody(root: str) -> str:
-    """Give the message of a scan by another user."""
+    """Return the message of a scan by another user."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(65534)
@@ -198,14 +177,14 @@ def copy_over(file: Path) -> None:
 
 
 def relink(link: Path) -> None:
-    """Let a link lead elsewhere."""
+    """Replace a link by one to another target."""
     link.unlink()
     link.symlink_to("elsewhere")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_every_change_changes_the_fingerprint(tmp_path: Path, change: object) -> None:
-    """Whatever happens to a file that belongs to it, the tree has another fingerprint."""
+    """Whatever happens to one of its files, the tree has another fingerprint."""
     write(tmp_path, "app/a.py", "other.py")
     (tmp_path / "app/link").symlink_to("a.py")
     os.utime(tmp_path / "app/a.py", (1, 1))
@@ -225,37 +204,10 @@ def test_data_and_caches_change_nothing(tmp_path: Path) -> None:
     assert fingerprints(tmp_path, ["app"]) == before
 
 
-def test_what_an_import_may_need(tmp_path: Path) -> None:
-    """Modules and folders that can be packages; nothing hidden, and no plain files."""
-    write(tmp_path, "app.py", "fast.cpython-311-x.so", "pkg/x.py", "templates/a")
-    write(tmp_path, "not-a-name/x.py", "space/inner/deep/x.py", "uploads/a.jpg", "far/a/b/c/x.py")
-    write(tmp_path, ".git/x", "data.csv", "README.md", "node_modules/x", "my-script.py")
-    assert candidates(tmp_path) == [
-        "app.py",
-        "fast.cpython-311-x.so",
-        "pkg",
-        "space",
-        "templates",
-    ]
-    assert candidates(tmp_path / "missing") == []
-
-
-def test_what_was_imported(tmp_path: Path) -> None:
-    """The top-level names of the modules' files, with templates and static beside them."""
-    write(tmp_path, "app.py", "pkg/sub/x.py", "static/a.css", "lib/templates/x", "unused.py")
-    write(tmp_path, "venv/pyvenv.cfg", "venv/lib/flask/app.py")
-    files = ["app.py", "pkg/sub/x.py", "venv/lib/flask/app.py"]
-    found = imported(tmp_path, [*(str(tmp_path / file) for file in files), "/usr/lib/os.py"])
-    assert found == ["app.py", "pkg", "static"]
-    assert imported(tmp_path, ["/usr/lib/os.py"]) == []
-    own = [str(REPOSITORY / "supervisor/client.py"), str(REPOSITORY / "apps/coach/__init__.py")]
-    assert imported(REPOSITORY, own) == ["apps"]  # the supervisor itself is nobody's release
-
-
 # ---- manifests
 
 
-def test_a_manifest_tells_what_lies_there(tmp_path: Path) -> None:
+def test_a_manifest_describes_every_entry(tmp_path: Path) -> None:
     """Path, size, mode and hash of every file; reading it again gives the same."""
     write(tmp_path, "app/a.py", "app/empty/", "run.sh")
     (tmp_path / "run.sh").chmod(0o750)
@@ -272,119 +224,8 @@ def test_a_manifest_tells_what_lies_there(tmp_path: Path) -> None:
     assert again.digest == manifest.digest
 
 
-def entry(path: str, **fields: object) -> Entry:
-    """Make an entry of a file."""
-    values = {"mode": 0o644, "size": 1, "sha256": "a" * 64, **fields}
-    return Entry(path=path, **values)  # type: ignore[arg-type]
-
-
-def test_two_manifests_compared() -> None:
-    """Added, removed, changed; a file that became executable has changed, one writable not."""
-    old = Manifest.of([entry("a"), entry("b"), entry("c"), entry("d"), entry("e")])
-    new = Manifest.of(
-        [
-            entry("a", sha256="b" * 64),
-            entry("b", mode=0o755),
-            entry("c", mode=0o664),
-            entry("e", sha256=None, link="a"),
-            entry("f"),
-        ]
-    )
-    found = compare(old, new)
-    assert (found.added, found.removed, found.changed) == (("f",), ("d",), ("a", "b", "e"))
-    assert not compare(old, old)
-    assert compare(old, new)
-
-
-ENTRIES = st.builds(
-    entry,
-    st.from_regex(r"[a-c](/[a-c]){0,2}", fullmatch=True),
-    mode=st.sampled_from([0o644, 0o755, 0o600]),
-    sha256=st.sampled_from(["a" * 64, "b" * 64]),
-)
-MANIFESTS = st.lists(ENTRIES, max_size=6, unique_by=lambda e: e.path).map(Manifest.of)
-
-
-@given(MANIFESTS, MANIFESTS)
-def test_the_digest_is_the_same_for_the_same_files_only(one: Manifest, two: Manifest) -> None:
-    """Two manifests have one digest exactly when nothing differs between them."""
-    assert (one.digest == two.digest) == (not compare(one, two))
-
-
-BAD = [
-    None,
-    {},
-    [1],
-    [{}],
-    [{"path": "a"}],
-    [{"path": "a", "mode": "x"}],
-    [{"path": "../a", "mode": 1}],
-    [{"path": "/a", "mode": 1}],
-    [{"path": "a", "mode": 1, "sha256": "short"}],
-    [{"path": "a", "mode": 1, "link": 1}],
-    [{"path": "a", "mode": 1, "more": 1}],
-    [{"path": "a", "mode": True}],
-    [{"path": "a", "mode": 1}, {"path": "a", "mode": 1}],
-]
-
-
-@pytest.mark.parametrize("document", BAD, ids=map(str, BAD))
-def test_what_is_no_manifest(document: object) -> None:
-    """Garbage, and paths that lead out, are refused."""
-    with pytest.raises(BadManifest):
-        Manifest.from_json(document)
-
-
-@pytest.mark.parametrize(
-    ("path", "safe"),
-    [
-        ("a", True),
-        ("a/b", True),
-        ("..a", True),
-        ("", False),
-        ("/a", False),
-        ("a//b", False),
-        ("a/../b", False),
-        ("./a", False),
-        ("a/", False),
-        ("a\0b", False),
-    ],
-)
-def test_safe_paths(path: str, safe: bool) -> None:
-    """A safe path can't lead anywhere but below its root."""
-    assert is_safe_path(path) is safe
-
-
-@given(st.lists(st.sampled_from(["a", "b", "..", ".", ""]), max_size=6).map("/".join))
-def test_links_that_stay_inside(target: str) -> None:
-    """The judgement by words agrees with where the words lead to."""
-    leads_to = os.path.normpath(os.path.join("/root/x/y", target))
-    inside = (leads_to + "/").startswith("/root/")
-    if link_stays_inside("x/y/link", target):
-        assert inside
-        assert not target.startswith("/")
-
-
 def test_modes_are_of_files(tmp_path: Path) -> None:
     """A manifest's mode has no type bits."""
     write(tmp_path, "a.py")
     [found] = manifest_of(scan(tmp_path, ["a.py"])).entries
     assert found.mode == stat.S_IMODE((tmp_path / "a.py").stat().st_mode)
-
-
-def test_files_loaded_since_a_module(tmp_path: Path) -> None:
-    """Those loaded later, in a child that imports two modules; all, where that one is gone."""
-    for name in ("one_of_mine.py", "two_of_mine.py"):
-        (tmp_path / name).touch()
-
-    def load() -> list[list[str]]:
-        newest = newest_module()
-        sys.path.insert(0, str(tmp_path))
-        importlib.import_module("one_of_mine")
-        importlib.import_module("two_of_mine")
-        later = loaded_files(after=newest)
-        return [sorted(os.path.basename(file) for file in later), sorted(later - loaded_files())]
-
-    assert call_in_child(load, timeout_s=30) == [["one_of_mine.py", "two_of_mine.py"], []]
-    assert os.__file__ in loaded_files()
-    assert os.__file__ in loaded_files(after=object())

@@ -23,11 +23,11 @@ def tree(tmp_path: Path) -> Path:
 
 
 def of(tree: Path) -> str:
-    """Give the fingerprint of a tree."""
+    """Return the fingerprint of a tree."""
     return fingerprint(Watch(trees=(str(tree),)))
 
 
-def replace_unseen(tree: Path) -> None:
+def replace_alike(tree: Path) -> None:
     """Replace a file by another one of the same size and times."""
     file = tree / "coach.py"
     before = file.stat()
@@ -56,14 +56,16 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "rename": lambda tree: (tree / "coach.py").rename(tree / "trainer.py"),
     "rename folder": lambda tree: (tree / "field").rename(tree / "fields"),
     "move": lambda tree: (tree / "coach.py").rename(tree / "field" / "coach.py"),
-    "replace": replace_unseen,
+    "replace": replace_alike,
     "strange name": lambda tree: (tree / os.fsdecode(b"caf\xe9.py")).write_text(""),
     "remove tree": lambda tree: tree.rename(tree.parent / "gone"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_of_a_source_is_seen(tree: Path, change: Callable[[Path], object]) -> None:
+def test_a_change_of_a_source_changes_the_fingerprint(
+    tree: Path, change: Callable[[Path], object]
+) -> None:
     """Writing, adding, removing and moving sources changes the fingerprint."""
     before = of(tree)
     change(tree)
@@ -71,7 +73,7 @@ def test_a_change_of_a_source_is_seen(tree: Path, change: Callable[[Path], objec
 
 
 def add(name: str) -> Callable[[Path], None]:
-    """Make the change that adds a file in existing or new folders."""
+    """Return a change that adds a file, in existing or new folders."""
 
     def change(tree: Path) -> None:
         file = tree / name
@@ -98,9 +100,7 @@ NO_CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", NO_CHANGES.values(), ids=NO_CHANGES)
-def test_a_change_of_anything_else_is_not_seen(
-    tree: Path, change: Callable[[Path], object]
-) -> None:
+def test_a_change_of_anything_else_does_not(tree: Path, change: Callable[[Path], object]) -> None:
     """Data, bytecode, version control and installed packages don't matter."""
     before = of(tree)
     change(tree)
@@ -139,7 +139,7 @@ def test_a_tree_that_is_a_virtual_environment_is_watched(tree: Path) -> None:
 
 
 def test_a_link_to_the_tree_is_followed(tree: Path) -> None:
-    """A `path` that is a symbolic link is watched where it leads to, also when it's turned."""
+    """A `path` that is a symbolic link is watched where it leads to, and so is a new target."""
     link = tree.parent / "current"
     link.symlink_to(tree)
     before = of(link)
@@ -166,7 +166,7 @@ def test_a_missing_tree_has_a_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_folder_counts_by_its_names(tmp_path: Path) -> None:
-    """Of folders on the search path only the names count: an installation is seen, a write not."""
+    """In folders of the search path only names count: an installation is a change, a write none."""
     watch = Watch(trees=(), folders=(str(tmp_path), str(tmp_path / "missing")))
     (tmp_path / "flask").mkdir()
     before = fingerprint(watch)
@@ -179,7 +179,7 @@ def test_a_folder_counts_by_its_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_single_file_counts_by_its_state(tmp_path: Path, exists: bool) -> None:
-    """A file named by itself is seen when it's written, and when it appears."""
+    """A single file changes the fingerprint when it is written, and when it appears."""
     file = tmp_path / "settings.ini"
     if exists:
         file.write_text("a")
@@ -199,8 +199,8 @@ def test_a_watch_survives_json(tree: Path) -> None:
 # ---- what an import depends on outside of its tree
 
 
-def test_beyond_the_tree_are_search_path_and_foreign_modules(tmp_path: Path) -> None:
-    """Folders of the search path and files of modules from elsewhere are watched."""
+def test_beyond_the_tree_are_search_path_and_other_modules(tmp_path: Path) -> None:
+    """Folders of the search path, and files of modules outside of the tree, are watched."""
     tree, library, other = tmp_path / "app", tmp_path / "lib", tmp_path / "other"
     watch = beyond_tree(
         tree,

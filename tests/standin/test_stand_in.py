@@ -1,4 +1,4 @@
-"""The stand-in: what every kind of client gets from the port of an app that can't serve."""
+"""The stand-in: what each kind of client gets from the port of an app that can't be served."""
 
 import contextlib
 import http.client
@@ -94,7 +94,7 @@ def _check(answer: Answer) -> None:
     ],
 )
 def test_the_accept_header_decides(port: int, accept: str | None, content_type: str) -> None:
-    """Who names text/html, and prefers nothing else, gets a page; all others a problem document."""
+    """Clients that accept text/html, and prefer nothing else, get a page; others problem+json."""
     with Wire(port) as wire:
         headers = [] if accept is None else [f"Accept: {accept}"]
         answer = wire.get("/any/path", *headers).answer()
@@ -108,7 +108,7 @@ def test_the_accept_header_decides(port: int, accept: str | None, content_type: 
 
 
 def test_the_problem_document_has_the_standard_members(port: int) -> None:
-    """Programs find what RFC 9457 promises, and what the app is called and does."""
+    """The document has the members of RFC 9457, and the name and state of the app."""
     problem = ask(port, "/teams/7?sort=name").json
     assert problem["type"] == "about:blank"
     assert problem["status"] == 503
@@ -123,14 +123,14 @@ def test_the_problem_document_has_the_standard_members(port: int) -> None:
 
 @pytest.mark.parametrize("path", ["/caf%C3%A9/%20", "/%FF%00%22%3Cscript%3E", "//a//b"])
 def test_the_instance_is_the_path_as_it_was_sent(port: int, path: str) -> None:
-    """The problem's instance is a URI reference, so bytes outside of ASCII stay escaped."""
+    """The problem's instance is a URI reference, in which bytes outside of ASCII stay escaped."""
     instance = ask(port, path).json["instance"]
     assert instance.isascii()
     assert instance.replace("//", "/") == path.replace("//", "/")
 
 
 def test_the_page_shows_the_reason_escaped(port: int) -> None:
-    """What an exception says is text in the page, never markup."""
+    """The message of an exception is text in the page, never markup."""
     page = ask(port, accept="text/html").text
     assert "&lt;script&gt;alert(&#x27;it broke&#x27;)&lt;/script&gt; &amp; &quot;more&quot;" in page
     assert "– tschüß" in page
@@ -138,8 +138,8 @@ def test_the_page_shows_the_reason_escaped(port: int) -> None:
     assert "Traceback" not in page
 
 
-def test_the_page_needs_nothing_else_and_looks_again(port: int) -> None:
-    """A phone without internet shows the page, and shows the app when it is back."""
+def test_the_page_is_complete_and_reloads_itself(port: int) -> None:
+    """A phone without internet can show the page, which shows the app as soon as it is back."""
     page = ask(port, accept="text/html").text
     assert '<meta http-equiv="refresh"' in page
     links = re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]*)""", page)
@@ -149,7 +149,7 @@ def test_the_page_needs_nothing_else_and_looks_again(port: int) -> None:
 
 
 def test_the_app_with_control_shows_them_all(broken: Project) -> None:
-    """On the port of the admin app a person finds every app with its state and reason."""
+    """On the port of the admin app the page lists every app with its state and reason."""
     steering = broken.port("steering")
     page = ask(steering, accept=CHROMIUM).text
     for text in ("<th>broken</th>", "<th>fine</th>", "<th>steering</th>", "it broke", "ready"):
@@ -166,12 +166,12 @@ def test_the_app_with_control_shows_them_all(broken: Project) -> None:
 
 
 def test_the_other_apps_show_only_themselves(port: int) -> None:
-    """Whoever uses one app does not learn of the others."""
+    """The stand-in of another app doesn't list the other apps."""
     assert "steering" not in ask(port, accept="text/html").text
     assert "nonexistent_module" not in ask(port).text
 
 
-def test_an_operator_reads_no_folder_of_the_machine(broken: Project, port: int) -> None:
+def test_no_answer_shows_a_folder(broken: Project, port: int) -> None:
     """Neither kind of answer shows where the app is installed."""
     for accept in ("text/html", "application/json"):
         for where in (port, broken.port("steering")):
@@ -182,7 +182,7 @@ def test_an_operator_reads_no_folder_of_the_machine(broken: Project, port: int) 
 
 
 def test_head_has_the_headers_and_no_body(port: int) -> None:
-    """HEAD tells the length of the answer to GET, and sends none of it."""
+    """HEAD gets the length of the answer to GET, and no body."""
     with Wire(port) as wire:
         answer = wire.send("HEAD / HTTP/1.1\r\nHost: test\r\n\r\n").answer("HEAD")
         assert wire.rest() == b""
@@ -192,14 +192,14 @@ def test_head_has_the_headers_and_no_body(port: int) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
 def test_every_method_gets_the_reason(port: int, method: str) -> None:
-    """There is no method that the stand-in does not answer."""
+    """The stand-in answers every method."""
     answer = ask(port, method=method)
     _check(answer)
     assert answer.json["detail"] == DETAIL
 
 
 def test_http_1_0_is_answered(port: int) -> None:
-    """An old client gets the same, also when it asks to keep the connection."""
+    """An HTTP/1.0 client gets the same answer, also when it asks for keep-alive."""
     for extra in ("", "Connection: keep-alive\r\n"):
         with Wire(port) as wire:
             answer = wire.send(f"GET / HTTP/1.0\r\n{extra}\r\n").answer()
@@ -209,7 +209,7 @@ def test_http_1_0_is_answered(port: int) -> None:
 
 
 def test_a_large_upload_gets_the_whole_answer(port: int) -> None:
-    """A client that sends 10 MiB before it reads is not reset: it learns the reason."""
+    """A client that sends 10 MiB before it reads is not reset: it receives the reason."""
     for _ in range(5):
         answer = ask(port, method="POST", body=BODY)
         _check(answer)
@@ -217,7 +217,7 @@ def test_a_large_upload_gets_the_whole_answer(port: int) -> None:
 
 
 def test_a_slow_upload_gets_the_answer_at_once(port: int) -> None:
-    """The answer does not wait for the body, and the rest of the body does not destroy it."""
+    """The answer doesn't wait for the body, and the rest of the body causes no reset."""
     with Wire(port) as wire:
         wire.send(f"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {len(BODY)}\r\n\r\n")
         wire.send(BODY[:1000])
@@ -229,7 +229,7 @@ def test_a_slow_upload_gets_the_answer_at_once(port: int) -> None:
 
 
 def test_the_announced_length_does_not_matter(port: int) -> None:
-    """An upload beyond every limit of the app gets the reason, not a complaint about its size."""
+    """An upload beyond every limit of the app is answered with the reason, not with 413."""
     with Wire(port) as wire:
         wire.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5000000000\r\n\r\n")
         _check(wire.answer())
@@ -237,7 +237,7 @@ def test_the_announced_length_does_not_matter(port: int) -> None:
 
 
 def test_an_upload_over_a_slow_network_is_not_reset(port: int) -> None:
-    """A client that needs seconds to send, and reads only then, gets the answer all the same."""
+    """A client that sends for seconds before it reads receives the answer."""
     with Wire(port) as wire:
         wire.send(f"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {len(BODY)}\r\n\r\n")
         _send_slowly(wire, 4.0)
@@ -248,15 +248,15 @@ def test_an_upload_over_a_slow_network_is_not_reset(port: int) -> None:
 
 
 def _send_slowly(wire: Wire, seconds: float) -> None:
-    """Send parts of a body for so long; raises ConnectionError when it is no longer taken."""
+    """Send parts of a body for so long; raises ConnectionError when the server stops reading."""
     until, pace = time.monotonic() + seconds, threading.Event()
     while time.monotonic() < until:
         wire.send(BODY[:10_000])
         pace.wait(0.1)
 
 
-def test_a_body_that_looks_like_a_request_is_none(port: int) -> None:
-    """What follows the header is never taken for another request."""
+def test_a_body_is_never_parsed_as_a_request(port: int) -> None:
+    """What follows the header is never parsed as another request."""
     for body in (GET, "\r\n\r\n", "x" * 20_000 + GET):
         with Wire(port) as wire:
             wire.send(f"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n{body}")
@@ -265,7 +265,7 @@ def test_a_body_that_looks_like_a_request_is_none(port: int) -> None:
 
 
 def test_a_chunked_upload_gets_the_answer(port: int) -> None:
-    """A body of unknown length is treated like any other."""
+    """A chunked body is answered like any other."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.closing(connection):
         parts = (BODY[:50_000] for _ in range(100))
@@ -275,7 +275,7 @@ def test_a_chunked_upload_gets_the_answer(port: int) -> None:
 
 
 def test_a_client_that_waits_for_100_continue_need_not_send(port: int) -> None:
-    """Expect: 100-continue is answered with 503 straight away."""
+    """Expect: 100-continue is answered with 503 at once."""
     with Wire(port) as wire:
         wire.send(f"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {len(BODY)}\r\n")
         _check(wire.send("Expect: 100-continue\r\n\r\n").answer())
@@ -300,7 +300,7 @@ def test_pipelined_requests_get_one_answer(port: int) -> None:
         ("GET / HTTP/1.1\r\nx: " + "y" * 300_000 + "\r\n\r\n", 431),
     ],
 )
-def test_what_is_no_request_is_refused(port: int, request_: str, status: int) -> None:
+def test_garbage_is_answered_with_400(port: int, request_: str, status: int) -> None:
     """Garbage gets the answer of any web server, whole and without a reset."""
     with Wire(port) as wire:
         assert wire.send(request_).answer().status == status
@@ -324,7 +324,7 @@ def test_what_is_no_request_is_refused(port: int, request_: str, status: int) ->
     ids=" ".join,
 )
 def test_curl_sees_no_error(port: int, options: list[str], tmp_path: Path) -> None:
-    """The tool of every Unix person ends well and shows the whole answer."""
+    """curl exits with 0 and shows the whole answer."""
     (tmp_path / "body").write_bytes(BODY)
     command = ["curl", "--silent", "--show-error", "--max-time", "30", "--noproxy", "*"]
     run = subprocess.run(
@@ -344,20 +344,20 @@ def test_curl_sees_no_error(port: int, options: list[str], tmp_path: Path) -> No
 
 
 def test_many_clients_at_once_are_answered(port: int) -> None:
-    """Fifty clients at the same time all learn the reason."""
+    """Fifty concurrent clients all receive the reason."""
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: ask(port), range(200)))
     assert {(answer.status, answer.json["detail"]) for answer in answers} == {(503, DETAIL)}
 
 
 def test_many_uploads_at_once_are_answered(port: int) -> None:
-    """Ten clients that send at the same time all learn the reason."""
+    """Ten concurrent uploads all receive the reason."""
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: ask(port, method="POST", body=BODY), range(20)))
     assert {(answer.status, answer.json["detail"]) for answer in answers} == {(503, DETAIL)}
 
 
-def test_silent_and_slow_clients_hurt_nobody(broken: Project, port: int) -> None:
+def test_silent_and_slow_clients_block_no_other(broken: Project, port: int) -> None:
     """Clients that send nothing, or half a request, keep no other client waiting."""
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(Wire(port)) for _ in range(50)]
@@ -371,7 +371,7 @@ def test_silent_and_slow_clients_hurt_nobody(broken: Project, port: int) -> None
 
 
 def test_clients_that_vanish_do_no_harm(broken: Project, port: int) -> None:
-    """Connections that are reset before, in and after a request leave the stand-in alone."""
+    """Connections that are reset before, during and after a request don't affect the stand-in."""
     for begin in ("", GET[:20], GET, "POST / HTTP/1.1\r\nContent-Length: 99999\r\n\r\nabc"):
         for _ in range(20):
             Wire(port).send(begin).reset()
@@ -383,7 +383,7 @@ def test_clients_that_vanish_do_no_harm(broken: Project, port: int) -> None:
 
 
 def test_an_app_on_a_unix_socket_has_a_stand_in_too(project: Project) -> None:
-    """The reverse proxy in front of a broken app learns the reason as well."""
+    """The stand-in answers on a Unix socket too."""
     project.app("broken", BROKEN, host="unix:broken.sock")
     project.start()
 
@@ -397,7 +397,7 @@ def test_an_app_on_a_unix_socket_has_a_stand_in_too(project: Project) -> None:
 
 
 def test_a_repaired_app_takes_its_port_back(project: Project) -> None:
-    """After a repair, and a moment of both, the app answers; the others keep their stand-in."""
+    """After a repair the app answers; the other apps keep their stand-in."""
     port = project.app("broken", BROKEN)
     project.app("other", BROKEN)
     running = project.start()
@@ -409,7 +409,7 @@ def test_a_repaired_app_takes_its_port_back(project: Project) -> None:
 
 
 def test_a_repair_does_not_reset_an_upload_to_the_stand_in(project: Project) -> None:
-    """The stand-in ends only when its clients have had the time to read their answers."""
+    """The stand-in ends only when its clients have had time to read their answers."""
     port = project.app("broken", BROKEN)
     project.supervisor["shutdown_timeout_s"] = 15
     running = project.start()

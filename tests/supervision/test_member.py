@@ -6,12 +6,12 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeworld import NOW, middle
-from onelife import OneLife
+from process_case import ProcessCase
+from process_world import NOW, middle
 
 from supervisor.policy.backoff import CHANGES_MAX, CLEAR_S, FAILED_DELAY_S, FAILURES_MAX
-from supervisor.policy.process_state import STAND_IN_AFTER_S, Life, StopAsked
-from supervisor.supervision.managed_port import Port
+from supervisor.policy.process_state import STAND_IN_AFTER_S, ProcessState, StopAsked
+from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.member import STOPPED, Member
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
@@ -33,12 +33,12 @@ class FakePort:
 
 def member(**port: Any) -> Member:
     """Make an app whose process is about to serve."""
-    return Member(cast("Port", FakePort(**port)), NOW)
+    return Member(cast("ManagedPort", FakePort(**port)), NOW)
 
 
-def ready() -> Life:
+def ready() -> ProcessState:
     """Give the life of a process that serves."""
-    return OneLife().up().life
+    return ProcessCase().up().process
 
 
 def test_all_is_well() -> None:
@@ -84,12 +84,12 @@ def test_a_process_that_is_stopped_hides_everything() -> None:
     """Then no app of it is failing or blocked: it is stopped."""
     one, other = member(), member(bound=False, cause=IN_USE, listener=None)
     one.fail(BROKEN, None, NOW, middle)
-    process = OneLife().up()
+    process = ProcessCase().up()
     process.take(StopAsked())
     for app in (one, other):
-        shown = app.view(process.life)
+        shown = app.view(process.process)
         assert shown.state is AppState.STOPPED
-        assert shown.cause == process.life.cause
+        assert shown.cause == process.process.cause
 
 
 def test_a_port_that_is_not_bound_blocks_it_alone() -> None:

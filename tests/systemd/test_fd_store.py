@@ -212,7 +212,7 @@ def test_a_removed_address_is_forgotten(runs: Runs, tmp_path: Path) -> None:
 
 def test_what_systemd_could_not_take_is_said_again(runs: Runs) -> None:
     """A full queue at the start loses no listener: it is stored later."""
-    while runs.notify.alive():
+    while runs.notify.feed_watchdog():
         pass
     address = Address("127.0.0.1", free_ports(1)[0])
     runs.bind(address)
@@ -224,7 +224,7 @@ def test_what_systemd_could_not_take_is_said_again(runs: Runs) -> None:
 def test_a_listener_closed_before_it_was_stored_needs_no_storing(runs: Runs) -> None:
     """Statements that came too late hold up no later ones."""
     early, late = (Address("127.0.0.1", port) for port in free_ports(2))
-    while runs.notify.alive():
+    while runs.notify.feed_watchdog():
         pass
     runs.store.release(runs.bind(early))
     runs.bind(late)
@@ -236,7 +236,7 @@ def test_a_listener_closed_before_it_was_stored_needs_no_storing(runs: Runs) -> 
 def test_without_systemd_it_binds_and_closes(tmp_path: Path) -> None:
     """In the foreground nothing outlives the process: a Unix socket's file is gone at the end."""
     store = SocketStore([], NotifySocket(None), lambda text: None)
-    assert not store.keeps
+    assert not store.keeps_listeners
     unix = address_of("unix", tmp_path)
     store.release(store.bind(unix))
     assert not (tmp_path / "app.sock").exists()

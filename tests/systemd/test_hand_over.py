@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import child, exit_code_of, tell, told
+from children import child, exit_code_of, report, reported
 from harness import MARK, REPOSITORY, Answer, ask, eventually
 
 from supervisor.systemd import hand_over
-from supervisor.systemd.hand_over import LINGER_S, Handover, KillTimer, Terms
+from supervisor.systemd.hand_over import LINGER_S, HandOver, HandOverLimits, KillTimer
 
 # Binds, forks one worker that may outlive it, says both pids, and waits to be killed.
 MAIN = """
 import os, socket, sys, time
 from supervisor.systemd import hand_over
 from supervisor.process.channel import Channel
-from supervisor.systemd.hand_over import Terms
+from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.process.fork import fork_child
 from supervisor.server.server import Server
 from supervisor.worker.entry import serve
@@ -47,7 +47,7 @@ def app(environ, start_response):
 
 def run(connection):
     if allowed:
-        hand_over.allow(Terms(drain_s=drain_s, stuck_s=stuck_s, log_fd=log))
+        hand_over.allow(HandOverLimits(drain_s=drain_s, stuck_s=stuck_s, log_fd=log))
     server = Server()
     server.add(listener, app)
     serve(server, Channel(connection), shutdown_timeout_s=1)
@@ -175,7 +175,7 @@ def test_in_the_foreground_it_dies_with_its_main(start: type[Main]) -> None:
 def test_a_stuck_one_is_killed_by_the_kernel(start: type[Main], path: str) -> None:
     """Stopped, or busy outside of Python code: the timer ends a worker that can't end itself."""
     main = start(drain_s=0.5, stuck_s=0.5)
-    grace_s = Terms(drain_s=0.5, stuck_s=0.5, log_fd=2).grace_s
+    grace_s = HandOverLimits(drain_s=0.5, stuck_s=0.5, log_fd=2).grace_s
     with contextlib.suppress(OSError):
         ask(main.port, path, timeout_s=0.5)
     killed = main.kill()
@@ -185,7 +185,7 @@ def test_a_stuck_one_is_killed_by_the_kernel(start: type[Main], path: str) -> No
 def test_a_stuck_one_has_time_while_there_is_a_main(start: type[Main]) -> None:
     """As long as the main process decides, the timer is fed, and a pause does no harm."""
     main = start(drain_s=0.5, stuck_s=1.0)
-    fed_until = time.monotonic() + Terms(drain_s=0.5, stuck_s=1.0, log_fd=2).grace_s + 2.0
+    fed_until = time.monotonic() + HandOverLimits(drain_s=0.5, stuck_s=1.0, log_fd=2).grace_s + 2.0
     while time.monotonic() < fed_until:
         assert ask(main.port).status == 200
         time.sleep(0.2)
@@ -202,12 +202,12 @@ def test_the_timer_kills_a_process_that_does_not_set_it(tmp_path: Path) -> None:
         timer = KillTimer()
         timer.set(0.3)
         timer.set(0.8)
-        tell(connection, time.monotonic())
+        report(connection, time.monotonic())
         time.sleep(600)
         return 0
 
     with child(run) as forked:
-        began = told(forked)
+        began = reported(forked)
         assert exit_code_of(forked) == -signal.SIGKILL
         assert time.monotonic() - began >= 0.8 - 0.05
 
@@ -216,11 +216,11 @@ def test_a_worker_that_may_not_linger_makes_no_promise() -> None:
     """Without terms there is no handover, and the worker dies with its main process."""
 
     def run(connection: socket.socket) -> int:
-        tell(connection, hand_over.begin() is None)
+        report(connection, hand_over.begin() is None)
         return 0
 
     with child(run) as forked:
-        assert told(forked) is True
+        assert reported(forked) is True
 
 
 def test_the_grace_begins_once(tmp_path: Path) -> None:
@@ -228,16 +228,16 @@ def test_the_grace_begins_once(tmp_path: Path) -> None:
 
     def run(connection: socket.socket) -> int:
         drains: list[tuple[float, float]] = []
-        heir = Handover(Terms(drain_s=0.5, stuck_s=60.0, log_fd=2))
-        firsts = [heir.orphaned(), heir.orphaned()]
+        heir = HandOver(HandOverLimits(drain_s=0.5, stuck_s=60.0, log_fd=2))
+        firsts = [heir.start_grace(), heir.start_grace()]
         for _ in range(2):
-            heir.main_is_gone(lambda timeout_s, idle_s: drains.append((timeout_s, idle_s)))
-        heir.alive()
+            heir.on_main_process_gone(lambda timeout_s, idle_s: drains.append((timeout_s, idle_s)))
+        heir.feed_timer()
         eventually(lambda: drains)
-        tell(connection, [firsts, drains])
+        report(connection, [firsts, drains])
         time.sleep(600)  # the timer of the grace goes on all the same
         return 0
 
     with child(run) as forked:
-        assert told(forked) == [[True, False], [[0.5, hand_over.IDLE_S]]]
+        assert reported(forked) == [[True, False], [[0.5, hand_over.IDLE_S]]]
         assert exit_code_of(forked) == -signal.SIGKILL

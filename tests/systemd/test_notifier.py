@@ -8,7 +8,7 @@ import pytest
 from notified import Listener
 
 from supervisor.systemd import notifier
-from supervisor.systemd.notifier import Notifier, all_settled, status_text, told
+from supervisor.systemd.notifier import Notifier, all_settled, report_start_failure, status_text
 from supervisor.systemd.protocol import NotifySocket
 from supervisor.values.errors import SupervisorError
 
@@ -108,7 +108,7 @@ def test_ready_is_said_once_and_words_on_every_change(
 def test_what_was_not_heard_is_said_again(systemd: Listener, notify: NotifySocket) -> None:
     """When systemd's queue is full, ready comes with a later update: never is it lost."""
     says = Notifier(notify, None)
-    while notify.alive():
+    while notify.feed_watchdog():
         pass
     says.update({"a": READY})
     assert "READY=1" not in systemd.hear_all()
@@ -144,7 +144,7 @@ def test_reloading_and_stopping(systemd: Listener, notify: NotifySocket) -> None
         "RELOADING=1",
         "MONOTONIC_USEC=2000000",
         "READY=1",
-        "STATUS=stopping: requests in flight are finished",
+        "STATUS=stopping: finishing the requests in flight",
         "STOPPING=1",
     ]
 
@@ -155,12 +155,12 @@ def test_systemd_is_told_why_it_cannot_start(
     """An error before the loop runs is shown by `systemctl status`, and goes on."""
     monkeypatch.setattr(notifier, "_HOLD_S", 0.0)
     error = SupervisorError("supervisor.toml: is not valid TOML")
-    with pytest.raises(SupervisorError), told({"NOTIFY_SOCKET": systemd.address}):
+    with pytest.raises(SupervisorError), report_start_failure({"NOTIFY_SOCKET": systemd.address}):
         raise error
     assert systemd.hear_all() == ["STATUS=cannot start: supervisor.toml: is not valid TOML"]
 
 
 def test_in_the_foreground_an_error_is_just_an_error() -> None:
     """Without systemd nobody has to wait."""
-    with pytest.raises(SupervisorError), told({}):
+    with pytest.raises(SupervisorError), report_start_failure({}):
         raise SupervisorError("x")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness import eventually
 
-from supervisor.systemd.orphan_cleanup import Predecessor, own_cgroup
+from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
 
 SLEEP = "import time; time.sleep(600)"
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
@@ -37,7 +37,7 @@ class Cgroup:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, code: str, *, session: bool = True) -> "subprocess.Popen[bytes]":
-        """Start a process that isn't ours: its parent is gone, as a predecessor is."""
+        """Start a process that isn't ours: its parent is gone, as a orphans is."""
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -97,10 +97,10 @@ def alive(pid: int) -> bool:
 def test_what_was_left_is_ended(cgroup: Cgroup, orphan: int) -> None:
     """A process that was there before is killed when its grace is over, and not before."""
     cgroup.write(orphan)
-    predecessor = Predecessor(cgroup.folder)
-    assert predecessor.pids == [orphan]
+    orphans = Orphans(cgroup.folder)
+    assert orphans.pids == [orphan]
     assert alive(orphan)
-    assert predecessor.end_rest() == [orphan]
+    assert orphans.kill_remaining() == [orphan]
     eventually(lambda: not alive(orphan))
 
 
@@ -109,19 +109,19 @@ def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
     for pid in _orphans(STOPPED):
         eventually(lambda pid=pid: ") T " in Path(f"/proc/{pid}/stat").read_text())
         cgroup.write(pid)
-        assert Predecessor(cgroup.folder).end_rest() == [pid]
+        assert Orphans(cgroup.folder).kill_remaining() == [pid]
         eventually(lambda pid=pid: not alive(pid))
 
 
 def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
     """Own children and grandchildren, and this process, are never ended with the predecessor's."""
     cgroup.write(orphan)
-    predecessor = Predecessor(cgroup.folder)
+    orphans = Orphans(cgroup.folder)
     own = cgroup.start(PARENT)
     assert own.stdout is not None
     grandchild = int(own.stdout.readline())
     cgroup.write(orphan, own.pid, grandchild)
-    assert predecessor.end_rest() == [orphan]
+    assert orphans.kill_remaining() == [orphan]
     assert alive(own.pid)
     assert alive(grandchild)
     with contextlib.suppress(ProcessLookupError):
@@ -136,12 +136,12 @@ def test_what_a_left_process_started_later_goes_with_it(cgroup: Cgroup) -> None:
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     ):
         cgroup.write(pid)
-        predecessor = Predecessor(cgroup.folder)
+        orphans = Orphans(cgroup.folder)
         found = eventually(lambda pid=pid: of_session(pid) - {pid} and not alive(pid))
         assert found
         [late] = of_session(pid)
         cgroup.write(late)
-        assert predecessor.end_rest() == [late]
+        assert orphans.kill_remaining() == [late]
         eventually(lambda late=late: not alive(late))
 
 
@@ -159,18 +159,18 @@ def of_session(session: int) -> set[int]:
 
 def test_a_stranger_that_came_later_is_spared(cgroup: Cgroup, orphan: int) -> None:
     """A process that systemd itself starts in the unit, such as ExecReload, is not touched."""
-    predecessor = Predecessor(cgroup.folder)
+    orphans = Orphans(cgroup.folder)
     cgroup.write(orphan)
-    assert predecessor.end_rest() == []
+    assert orphans.kill_remaining() == []
     assert alive(orphan)
 
 
 def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
-    """`end_all` ends whoever is in the cgroup, but this process."""
-    predecessor = Predecessor(cgroup.folder)
+    """`kill_everything` ends whoever is in the cgroup, but this process."""
+    orphans = Orphans(cgroup.folder)
     own = cgroup.start(SLEEP)
     cgroup.write(orphan, own.pid)
-    assert sorted(predecessor.end_all()) == sorted([orphan, own.pid])
+    assert sorted(orphans.kill_everything()) == sorted([orphan, own.pid])
     assert own.wait(10) == -signal.SIGKILL
     eventually(lambda: not alive(orphan))
 
@@ -179,21 +179,21 @@ def test_pids_that_are_gone_or_were_given_away_are_no_targets(cgroup: Cgroup) ->
     """A pid is a target only as long as it is the very process that was seen."""
     process = cgroup.start(SLEEP)
     cgroup.write(process.pid)
-    predecessor = Predecessor(cgroup.folder)
+    orphans = Orphans(cgroup.folder)
     process.kill()
     process.wait()
-    assert predecessor.end_rest() == []
+    assert orphans.kill_remaining() == []
 
 
 def test_outside_of_a_unit_nothing_is_ever_done(orphan: int) -> None:
     """In the foreground, in a terminal's scope, there is no cgroup to look at."""
-    predecessor = Predecessor(None)
-    assert predecessor.pids == predecessor.end_rest() == predecessor.end_all() == []
+    orphans = Orphans(None)
+    assert orphans.pids == orphans.kill_remaining() == orphans.kill_everything() == []
     assert own_cgroup() is None or own_cgroup().name.endswith(".service")  # type: ignore[union-attr]
 
 
 def test_a_cgroup_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
     """Without cgroup.procs nothing is done, and nothing fails."""
     started = time.monotonic()
-    assert Predecessor(tmp_path).end_all() == []
+    assert Orphans(tmp_path).kill_everything() == []
     assert time.monotonic() - started < 1

@@ -14,7 +14,7 @@ import pytest
 from harness import REPOSITORY
 from notified import Listener
 
-from supervisor.systemd.protocol import STATUS_MAX, Handed, NotifySocket, fd_name, take
+from supervisor.systemd.protocol import STATUS_MAX, Inherited, NotifySocket, fd_name, take_inherited
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -40,7 +40,7 @@ def test_what_is_said_arrives(listener: Listener, notify: NotifySocket) -> None:
     said = [
         (notify.ready, ["READY=1"]),
         (notify.stopping, ["STOPPING=1"]),
-        (notify.alive, ["WATCHDOG=1"]),
+        (notify.feed_watchdog, ["WATCHDOG=1"]),
         (lambda: notify.reloading(1.5), ["RELOADING=1", "MONOTONIC_USEC=1500000"]),
         (lambda: notify.status("2 of 3 apps ready"), ["STATUS=2 of 3 apps ready"]),
         (lambda: notify.remove("port-1"), ["FDSTOREREMOVE=1", "FDNAME=port-1"]),
@@ -82,7 +82,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 def test_a_full_queue_is_not_waited_for(listener: Listener, notify: NotifySocket) -> None:
     """When systemd doesn't read, statements are lost, and the caller knows."""
-    heard = [notify.alive() for _ in range(5000)]
+    heard = [notify.feed_watchdog() for _ in range(5000)]
     assert heard[0]
     assert not heard[-1]
     listener.hear()
@@ -107,10 +107,10 @@ def test_names_fit_the_store(text: str, name: str) -> None:
 
 TAKE = """
 import json, os, sys
-from supervisor.systemd.protocol import take
+from supervisor.systemd.protocol import take_inherited
 os.environ["LISTEN_PID"] = sys.argv[1] or str(os.getpid())
 os.environ["SYSTEMD_EXEC_PID"] = sys.argv[1] or str(os.getpid())
-handed = take(os.environ, os.getpid())
+handed = take_inherited(os.environ, os.getpid())
 left = [n for n in os.environ if n.startswith(("LISTEN", "NOTIFY", "WATCHDOG", "SYSTEMD_EXEC"))]
 print(json.dumps({
     "names": [name for name, _ in handed.sockets],
@@ -189,23 +189,23 @@ def test_sockets_of_another_process_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("variables", "handed"),
     [
-        ({}, Handed()),
-        ({"NOTIFY_SOCKET": ""}, Handed()),
-        ({"NOTIFY_SOCKET": "/run/n"}, Handed(notify_address="/run/n")),
-        ({"WATCHDOG_USEC": "2500000"}, Handed(watchdog_s=2.5)),
-        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "7"}, Handed(watchdog_s=2.5)),
-        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "8"}, Handed()),
-        ({"WATCHDOG_USEC": "0"}, Handed()),
-        ({"WATCHDOG_USEC": "-1"}, Handed()),
-        ({"WATCHDOG_USEC": "soon"}, Handed()),
-        ({"LISTEN_FDS": "many", "LISTEN_PID": "7"}, Handed()),
-        ({"LISTEN_FDS": "1"}, Handed()),
-        ({"SYSTEMD_EXEC_PID": "7"}, Handed(is_main=True)),
-        ({"SYSTEMD_EXEC_PID": "8"}, Handed()),
+        ({}, Inherited()),
+        ({"NOTIFY_SOCKET": ""}, Inherited()),
+        ({"NOTIFY_SOCKET": "/run/n"}, Inherited(notify_address="/run/n")),
+        ({"WATCHDOG_USEC": "2500000"}, Inherited(watchdog_s=2.5)),
+        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "7"}, Inherited(watchdog_s=2.5)),
+        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "8"}, Inherited()),
+        ({"WATCHDOG_USEC": "0"}, Inherited()),
+        ({"WATCHDOG_USEC": "-1"}, Inherited()),
+        ({"WATCHDOG_USEC": "soon"}, Inherited()),
+        ({"LISTEN_FDS": "many", "LISTEN_PID": "7"}, Inherited()),
+        ({"LISTEN_FDS": "1"}, Inherited()),
+        ({"SYSTEMD_EXEC_PID": "7"}, Inherited(is_main=True)),
+        ({"SYSTEMD_EXEC_PID": "8"}, Inherited()),
     ],
 )
-def test_variables(variables: dict[str, str], handed: Handed) -> None:
+def test_variables(variables: dict[str, str], handed: Inherited) -> None:
     """What the variables say is read, garbage means nothing, and all of them are gone after."""
     environ = {**variables, "HOME": "/"}
-    assert take(environ, 7) == handed
+    assert take_inherited(environ, 7) == handed
     assert environ == {"HOME": "/"}

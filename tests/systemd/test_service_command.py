@@ -63,16 +63,16 @@ def test_only_root_may(command: str) -> None:
 @pytest.mark.root
 def test_without_systemd_there_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container, or on another init, the way in the foreground is named."""
-    monkeypatch.setattr(preflight, "is_there", lambda: False)
+    monkeypatch.setattr(preflight, "is_available", lambda: False)
     with pytest.raises(SupervisorError) as caught:
-        preflight.require("install the service")
+        preflight.require_root_and_systemd("install the service")
     assert "systemd does not run this machine" in caught.value.message
     assert "flask-supervisor run" in str(caught.value.hint)
 
 
 def look(folder: Path, machine: Machine = MACHINE) -> list[str]:
     """Look at the project in ``folder`` as the service's user would."""
-    return preflight.look(configuration.load(folder / "supervisor.toml"), machine)
+    return preflight.check_folders(configuration.load(folder / "supervisor.toml"), machine)
 
 
 @pytest.fixture

@@ -292,7 +292,7 @@ def test_what_differs_from_what_would_be_installed(
     same.write_text("text")
     changed.write_text("text, and more")
     wanted = dict.fromkeys((same, changed, missing), "text")
-    assert installation.differing(wanted) == [changed, missing]
+    assert installation.outdated_files(wanted) == [changed, missing]
 
 
 def test_the_user_of_an_installation_is_known(

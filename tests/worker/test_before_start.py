@@ -1,4 +1,4 @@
-"""The commands before an import: in order, in the app's folder, within the time; else a report."""
+"""The commands of before_start: in order, in the app's folder, within the time; else a report."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ PYTHON = sys.executable
 
 
 def run(folder: Path, *commands: list[str], timeout_s: float = 30) -> str | None:
-    """Run commands and give what the report says, or None; its other fields are checked here."""
+    """Run commands and return the message of the report, or None; check its other fields."""
     report = run_before_start(list(commands), folder, timeout_s=timeout_s)
     if report is None:
         return None
@@ -26,7 +26,7 @@ def run(folder: Path, *commands: list[str], timeout_s: float = 30) -> str | None
 
 
 def test_commands_run_in_order_in_the_folder_of_the_app(tmp_path: Path) -> None:
-    """Each sees what the one before did; no shell takes part."""
+    """Each command sees the results of those before; no shell is involved."""
     assert run(tmp_path) is None
     assert (
         run(tmp_path, ["sh", "-c", "echo $HOME > a"], ["cp", "a", "b"], ["test", "-s", "b"]) is None
@@ -48,14 +48,16 @@ def test_commands_run_in_order_in_the_folder_of_the_app(tmp_path: Path) -> None:
         (["/usr/bin/env", "no-such"], "env ended with exit code 127"),
     ],
 )
-def test_the_first_that_fails_ends_it(tmp_path: Path, command: list[str], message: str) -> None:
-    """It is named without its folder, those after it don't run."""
+def test_the_first_failing_command_is_the_last(
+    tmp_path: Path, command: list[str], message: str
+) -> None:
+    """The report names it without its folder; the commands after it don't run."""
     assert run(tmp_path, ["true"], command, ["touch", "after"]) == message
     assert not (tmp_path / "after").exists()
 
 
-def test_all_of_them_share_the_time(tmp_path: Path) -> None:
-    """The limit is that of the import; a command that waits for input gets none."""
+def test_the_commands_share_the_time_limit(tmp_path: Path) -> None:
+    """The limit is that of the import; standard input of a command is empty."""
     slow = [PYTHON, "-c", "import time; time.sleep(60)"]
     found = run(tmp_path, ["sleep", "0.2"], slow, timeout_s=0.6)
     assert found == f"{Path(PYTHON).name} took longer than 0.6 s (import_timeout_s)"
@@ -63,15 +65,15 @@ def test_all_of_them_share_the_time(tmp_path: Path) -> None:
 
 
 def test_the_report_has_the_whole_command_for_the_log_alone(tmp_path: Path) -> None:
-    """Arguments may hold secrets: they are not in the message, which anybody may read."""
+    """Arguments may hold secrets: only the traceback, which the log shows, has them."""
     report = run_before_start([["sh", "-c", "exit 1", "hunter2"]], tmp_path, timeout_s=9)
     assert report is not None
     assert "hunter2" not in report.message
     assert "hunter2" in report.traceback
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    """It is not the command that is missing then."""
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """When the app's folder is missing the report names it, not the command."""
     assert run(tmp_path / "gone", ["true"]) == (
         "true could not be started: the app's `path` doesn't exist"
     )
@@ -83,7 +85,7 @@ MIGRATED = GOOD_APP.format(text="coach") + "\nversion = open('version').read()\n
 
 
 def test_commands_run_before_each_import(project: Project) -> None:
-    """With the app's environment; what they print is the app's output."""
+    """They get the app's environment, and their output is the app's output."""
     say = ["sh", "-c", "echo migrating $WHAT; echo $WHAT >> version"]
     project.app("coach", MIGRATED, before_start=[say], env={"WHAT": "teams"})
     running = project.start()
@@ -104,7 +106,7 @@ def test_commands_run_before_each_import(project: Project) -> None:
 def test_a_command_that_fails_is_a_failed_start(
     project: Project, command: list[str], reason: str
 ) -> None:
-    """The port says why; with a reload it is refused, and what runs goes on."""
+    """The port shows the reason; a reload is refused, and the running worker serves on."""
     project.app("coach", before_start=[command], import_timeout_s=1)
     project.app("other")
     running = project.start()

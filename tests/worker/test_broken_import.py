@@ -1,4 +1,4 @@
-"""An app that can't be imported: its port says why, the others serve, a repair is enough."""
+"""An app that can't be imported: its port shows the reason, others serve, a repair starts it."""
 
 import time
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ REPAIRED = GOOD_APP.format(text="repaired")
 
 @dataclass(frozen=True)
 class Broken:
-    """A source that can't be served, and the reason to be shown."""
+    """A source that can't be served, and the reason that is shown."""
 
     source: str
     reason: str
@@ -98,7 +98,7 @@ BROKEN = {
 
 
 def assert_says(running: Running, broken: Broken) -> None:
-    """Wait until the port and the status port give the reason."""
+    """Wait until the port and the status port show the reason."""
     project = running.project
     problem = refused_with(project.port("coach"), broken.reason)
     if broken.hint:
@@ -110,8 +110,8 @@ def assert_says(running: Running, broken: Broken) -> None:
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_the_reason_is_told_and_a_repair_is_enough(project: Project, broken: Broken) -> None:
-    """The port and monitors get the reason, the neighbour serves on, a new file ends it."""
+def test_the_reason_is_shown_until_the_repair(project: Project, broken: Broken) -> None:
+    """The port and monitors show the reason, the other app serves; a repair starts the app."""
     project.app("neighbour")
     port = project.app("coach", broken.source, **broken.keys)
     running = project.start()
@@ -128,7 +128,7 @@ def test_the_reason_is_told_and_a_repair_is_enough(project: Project, broken: Bro
     assert_all_answered(poller)
 
 
-def test_the_port_says_why_and_the_others_serve(project: Project) -> None:
+def test_the_port_shows_the_exception_soon(project: Project) -> None:
     """The port of the broken app answers 503 with the exception within 1.5 s of the start."""
     project.app("admin", control=True)
     project.app("coach", "import sys\n" + MISSING)
@@ -156,7 +156,7 @@ def test_the_port_says_why_and_the_others_serve(project: Project) -> None:
 
 
 def test_the_page_of_a_broken_control_app_lists_every_app(project: Project) -> None:
-    """Whoever opens the broken admin page still sees the state and reason of all apps."""
+    """The page of the broken admin app shows the state and reason of all apps."""
     project.app("neighbour")
     project.app("coach", "1 / 0\n")
     project.app("admin", "import nowhere\n", control=True)
@@ -173,10 +173,8 @@ def test_the_page_of_a_broken_control_app_lists_every_app(project: Project) -> N
 
 
 @pytest.mark.parametrize("source", ["while True:\n    pass\n", "sum(range(10**18))\n"])
-def test_a_repair_during_an_endless_import_does_not_wait_for_it(
-    project: Project, source: str
-) -> None:
-    """A file that changes while it is imported ends that import long before the time limit."""
+def test_a_repair_interrupts_an_endless_import(project: Project, source: str) -> None:
+    """A file that changes during an import ends that import long before the time limit."""
     project.app("coach", source, import_timeout_s=100)
     running = project.start()
     hanging = running.wait_for("coach", state="starting", serving="stand-in")["pid"]
@@ -188,7 +186,7 @@ def test_a_repair_during_an_endless_import_does_not_wait_for_it(
 
 
 def test_a_missing_folder_that_appears_is_enough(project: Project) -> None:
-    """An app whose folder isn't there says so, and starts when the folder comes."""
+    """The reason names a missing app folder; the app starts when the folder appears."""
     project.app("neighbour")
     project.app("coach", REPAIRED, path="later")
     (project.folder / "coach").rename(project.folder / "elsewhere")
@@ -200,8 +198,8 @@ def test_a_missing_folder_that_appears_is_enough(project: Project) -> None:
     assert ask(project.port("coach")).text == "repaired\n"
 
 
-def test_files_that_come_are_seen_however_long_it_failed(project: Project) -> None:
-    """New modules and packages, in the app's folder or installed, end a slow retry within 3 s."""
+def test_new_files_end_a_long_back_off(project: Project) -> None:
+    """New modules, in the app's folder or installed, start the app within 3 s."""
     site = project.folder / "site"
     (site / "sensors").mkdir(parents=True)
     (site / "sensors" / "__init__.py").write_text("")

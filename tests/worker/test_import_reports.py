@@ -1,4 +1,4 @@
-"""What a report of a failed import may hold: one line, no absolute path, and never nothing."""
+"""What a report of a failed import holds: one line, no absolute path, never an empty reason."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from importing_case import run_import, write
 
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.reports import ImportReport
-from supervisor.worker.importing import explain
+from supervisor.worker.import_failure import failure_report
 
 FOLDER = Path("/srv/field/coach app")  # with a space, as folders of people are
 MESSAGE_MAX = 300
@@ -19,11 +19,11 @@ PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def report_of(error: BaseException) -> ImportReport:
-    """Give the report of an exception that an import has raised."""
+    """Return the report of an exception that an import has raised."""
     try:
         raise error
     except BaseException as raised:
-        return explain(raised, target="coaching:app", path=FOLDER, seconds=0.1)
+        return failure_report(raised, target="coaching:app", path=FOLDER, seconds=0.1)
 
 
 # ---- code that can't be read
@@ -41,7 +41,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("source", "reason"), UNREADABLE)
 def test_a_syntax_error_is_named_with_its_place(tmp_path: Path, source: str, reason: str) -> None:
-    """The file and the line stand in the reason, once."""
+    """The reason has the file and the line, once."""
     assert run_import(tmp_path, source)["reason"] == reason
 
 
@@ -70,7 +70,7 @@ def test_a_syntax_error_shows_its_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_source_text_is_named(tmp_path: Path, source: bytes) -> None:
-    """Whatever bytes a file holds, the reason says which file, once."""
+    """Whatever bytes a file holds, the reason names the file, once."""
     report = run_import(tmp_path, "import kit.deep\n", {"kit/deep.py": source})
     assert report["reason"].count("kit/deep.py") == 1, report["reason"]
     assert report["hint"]
@@ -80,13 +80,13 @@ def test_a_file_that_is_no_source_text_is_named(tmp_path: Path, source: bytes) -
 
 
 def test_the_place_is_in_the_apps_own_code(tmp_path: Path) -> None:
-    """An exception raised inside of a library is shown at the app's line that led to it."""
+    """For an exception in a library the report names the app's line that led to it."""
     report = run_import(tmp_path, "import json\n\n\nx = json.loads('{')\n")
     assert (report["file"], report["line"]) == ("coaching.py", 4)
 
 
 def test_a_library_beside_the_app_is_not_the_apps_own_code(tmp_path: Path) -> None:
-    """What lies in a virtual environment in the app's folder doesn't count as the app's."""
+    """Files of a virtual environment in the app's folder don't count as the app's."""
     library = {"venv/lib/site-packages/thing.py": "raise OSError('no bus')\n"}
     source = "import sys\nsys.path.append('venv/lib/site-packages')\nimport thing\n"
     report = run_import(tmp_path, source, library)
@@ -94,7 +94,7 @@ def test_a_library_beside_the_app_is_not_the_apps_own_code(tmp_path: Path) -> No
 
 
 def test_a_failure_with_no_line_of_the_app(tmp_path: Path) -> None:
-    """When only a library is to blame its file is named without its folder."""
+    """A failure in a library alone is reported with its file, without the folder."""
     library = tmp_path / "elsewhere"
     write(library, {"broken.py": "\n1 / 0\n"})
     report = call_in_child(import_from_elsewhere, tmp_path / "app", library, timeout_s=30)
@@ -102,7 +102,7 @@ def test_a_failure_with_no_line_of_the_app(tmp_path: Path) -> None:
 
 
 def import_from_elsewhere(folder: Path, library: Path) -> dict[str, str | int | None]:
-    """Import a module of ``library`` as the target."""
+    """Import a module of the folder ``library`` as the target."""
     import sys
 
     from supervisor.worker.importing import import_app
@@ -128,7 +128,7 @@ PLACES = [
 
 @pytest.mark.parametrize("path", PLACES)
 def test_an_error_about_a_file_hides_its_folder(path: str) -> None:
-    """The message of an OSError keeps the file's name and loses where it lies."""
+    """The message of an OSError keeps the file's name and loses its folder."""
     for error in (FileNotFoundError(2, "No", path), OSError(18, "No", path, None, path)):
         report = report_of(error)
         shown = f"{report.message} {report.hint}"
@@ -153,7 +153,7 @@ def test_an_error_about_a_file_hides_its_folder(path: str) -> None:
     ],
 )
 def test_a_message_hides_folders(message: str) -> None:
-    """However a path is written into a message, its folders are not shown to strangers."""
+    """Paths lose their folders, however they are written into a message."""
     shown = report_of(RuntimeError(message)).message
     assert "home" not in shown, shown
     assert "secret" not in shown, shown
@@ -170,12 +170,12 @@ def test_a_message_hides_folders(message: str) -> None:
     ],
 )
 def test_what_is_no_path_stays(message: str) -> None:
-    """Addresses of the web and relative paths are not touched."""
+    """URLs and relative paths are not changed."""
     assert report_of(RuntimeError(message)).message == message
 
 
 def test_the_apps_own_files_are_relative(tmp_path: Path) -> None:
-    """A path below the app's folder is shown from there."""
+    """A path below the app's folder is shown relative to it."""
     source = (
         "import pathlib\nraise ValueError(str(pathlib.Path(__file__).parent / 'data' / 'x.db'))"
     )
@@ -188,7 +188,7 @@ NAME = st.text("abcxyz0189_- .", min_size=1, max_size=8).map(lambda name: f"n{na
 @PROPERTY
 @given(st.lists(NAME, min_size=1, max_size=6))
 def test_no_absolute_path_of_an_oserror_is_shown(names: list[str]) -> None:
-    """Whatever the path of a missing file is, it isn't in the reason."""
+    """The reason never has the path of a missing file."""
     path = "/" + "/".join(names)
     reason = report_of(FileNotFoundError(2, "No such file or directory", path)).cause.reason
     assert f"'{path}'" not in reason
@@ -200,7 +200,7 @@ def test_no_absolute_path_of_an_oserror_is_shown(names: list[str]) -> None:
 @PROPERTY
 @given(st.text(st.characters(codec=None), max_size=1000))
 def test_a_message_is_one_line_fit_for_a_page(text: str) -> None:
-    """Whatever an app puts into an exception: the message is one short line of printable text."""
+    """Whatever an app raises, the message is one short line of printable text."""
     report = report_of(RuntimeError(text))
     assert report.message.isprintable(), ascii(report.message)
     assert len(report.message) <= MESSAGE_MAX
@@ -218,14 +218,14 @@ def test_a_message_is_one_line_fit_for_a_page(text: str) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_a_hint_is_one_line_fit_for_a_page(error: Exception) -> None:
-    """Names and lines that are quoted in a hint can't spoil the page that shows it."""
+    """Names and lines that a hint quotes can't add lines or markup to the page."""
     hint = report_of(error).hint
     assert hint
     assert hint.isprintable(), ascii(hint)
 
 
 def test_a_long_message_is_cut() -> None:
-    """A message of megabytes is cut, and says so; its traceback is cut at the beginning."""
+    """A message of megabytes is cut visibly; its traceback is cut at the beginning."""
     report = report_of(RuntimeError("x" * 5_000_000))
     assert len(report.message) == MESSAGE_MAX
     assert report.message.endswith("…")
@@ -233,7 +233,7 @@ def test_a_long_message_is_cut() -> None:
 
 
 def test_the_traceback_has_the_apps_lines_and_not_ours(tmp_path: Path) -> None:
-    """The traceback begins in the app's code."""
+    """The traceback starts in the app's code."""
     report = run_import(tmp_path, "import helper\n", {"helper.py": "x = 1\nx.y = 2\n"})
     lines = report["traceback"].splitlines()
     assert lines[0] == "Traceback (most recent call last):"
@@ -245,14 +245,14 @@ def test_the_traceback_has_the_apps_lines_and_not_ours(tmp_path: Path) -> None:
 
 
 def test_the_traceback_of_a_limit_is_the_apps(tmp_path: Path) -> None:
-    """The traceback of an interrupted import ends in the app's line, and not in our handler."""
+    """The traceback of an interrupted import ends in the app's line, not in our handler."""
     report = run_import(tmp_path, "while True:\n    x = 1\n", timeout_s=0.3)
     assert 'coaching.py", line' in report["traceback"]
     assert not re.search(r"supervisor.\w+\.py", report["traceback"])
 
 
 def test_the_traceback_has_the_first_cause(tmp_path: Path) -> None:
-    """What an app's own exception came from is in the traceback."""
+    """The traceback includes the cause of the app's exception."""
     source = "try:\n    {}['key']\nexcept KeyError as error:\n    raise OSError('x') from error\n"
     report = run_import(tmp_path, source)
     assert "KeyError: 'key'" in report["traceback"]
@@ -280,7 +280,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("source", "type_name"), HOSTILE)
 def test_a_difficult_exception_is_reported_too(tmp_path: Path, source: str, type_name: str) -> None:
-    """However an exception is made, there is a report with its type, and it fits JSON."""
+    """An exception whose methods raise is reported with its type, in valid JSON."""
     report = run_import(tmp_path, source)
     assert report["type"] == type_name
     assert report["file"] is None or isinstance(report["file"], str)

@@ -1,4 +1,4 @@
-"""Importing apps: whatever goes wrong is caught, named, and explained."""
+"""Importing apps: whatever their code raises is caught and explained."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from harness import Project, free_ports
 from importing_case import run_import, write
 
 from supervisor.process.throwaway import TaskFailed, call_in_child
-from supervisor.worker.importing import import_app, purge
+from supervisor.worker.importing import import_app, purge_modules
 
 APP = "def app(environ, start_response):\n    return []\n"
 GUARD = 'guard it with if __name__ == "__main__":'
@@ -34,7 +34,7 @@ WRONG_TARGET = "let the target name the Flask object, or the function that makes
     ],
 )  # fmt: skip
 def test_a_good_app(tmp_path: Path, source: str, target: str) -> None:
-    """An object, a factory, and dotted attributes of either kind are found."""
+    """Objects, factories and dotted attributes of either kind can be the target."""
     assert run_import(tmp_path, source, target=target) == {"ok": True}
 
 
@@ -44,8 +44,8 @@ def test_a_module_in_a_package(tmp_path: Path) -> None:
     assert run_import(tmp_path, "", files, target="kit.web:app") == {"ok": True}
 
 
-def test_an_import_may_move_around(tmp_path: Path) -> None:
-    """An app that changes the working folder and the search path is still itself afterwards."""
+def test_an_import_may_change_folder_and_path(tmp_path: Path) -> None:
+    """An app that changes the working folder and the search path is imported all the same."""
     source = "import os, sys\nos.chdir('/')\nsys.path.clear()\n" + APP
     assert run_import(tmp_path, source) == {"ok": True}
     report = run_import(tmp_path, source + "\nraise ValueError('late')\n")
@@ -53,8 +53,8 @@ def test_an_import_may_move_around(tmp_path: Path) -> None:
     assert report["reason"] == "ValueError: late (coaching.py, line 7)"
 
 
-def look_around(folder: Path) -> list[str]:
-    """Import an app that looks at its working folder and search path."""
+def report_folders(folder: Path) -> list[str]:
+    """Import an app that reports its working folder and search path."""
     app, _ = import_app("looking:app", folder, timeout_s=20)
     return list(app({}, lambda *_: None)) if app else []
 
@@ -63,11 +63,11 @@ def test_the_folder_is_the_working_folder_and_comes_first(tmp_path: Path) -> Non
     """An app finds its own files first, and relative paths start in its folder."""
     source = "import os, sys\nseen = [os.getcwd(), sys.path[0]]\ndef app(*_): return seen\n"
     write(tmp_path, {"looking.py": source})
-    assert call_in_child(look_around, tmp_path, timeout_s=30) == [str(tmp_path)] * 2
+    assert call_in_child(report_folders, tmp_path, timeout_s=30) == [str(tmp_path)] * 2
 
 
 def test_only_the_apps_own_folder_is_searched(project: Project) -> None:
-    """The folder from which the supervisor was started lends no modules to an app."""
+    """An app can't import modules from the folder where the supervisor was started."""
     write(project.folder, {"lonely.py": APP})
     project.app("coach", "from lonely import app\n")
     done = project.command("check", "--json")
@@ -75,13 +75,13 @@ def test_only_the_apps_own_folder_is_searched(project: Project) -> None:
 
 
 def alarm_after_import(folder: Path) -> bool:
-    """Tell whether a handler that an app installed is still there after its import."""
+    """Return whether a handler that an app installed is still installed after its import."""
     app, _ = import_app("alarming:app", folder, timeout_s=20)
     return callable(signal.getsignal(signal.SIGALRM)) and app is not None
 
 
 def test_an_app_keeps_its_alarm(tmp_path: Path) -> None:
-    """An app that handles SIGALRM isn't killed by its next alarm."""
+    """The import limit leaves an app's own SIGALRM handler installed."""
     source = "import signal\nsignal.signal(signal.SIGALRM, lambda *_: None)\n" + APP
     write(tmp_path, {"alarming.py": source})
     assert call_in_child(alarm_after_import, tmp_path, timeout_s=30)
@@ -148,7 +148,7 @@ MISSING = [
 def test_a_missing_module(
     tmp_path: Path, source: str, files: dict[str, str], missing: str, hint: str
 ) -> None:
-    """A file that wasn't copied, a package that isn't installed, and a slip are told apart."""
+    """The hint distinguishes a file that wasn't copied, a missing package, and a typing error."""
     report = run_import(tmp_path, source, files)
     assert report["type"] == "ModuleNotFoundError"
     assert report["missing_module"] == missing
@@ -157,14 +157,14 @@ def test_a_missing_module(
 
 
 def test_a_missing_module_deep_inside(tmp_path: Path) -> None:
-    """The place is the app's own line that failed, and not the one it began with."""
+    """The report names the app's own line that failed, not the first one."""
     files = {"field/__init__.py": "import os\n\nimport zzmissing\n"}
     report = run_import(tmp_path, "import field\n", files)
     assert (report["file"], report["line"]) == ("field/__init__.py", 3)
 
 
 def test_the_module_of_the_target_is_missing(tmp_path: Path) -> None:
-    """A target whose module doesn't exist gets the hint that a slip gets."""
+    """A target whose module doesn't exist gets the hint of a typing error."""
     report = run_import(tmp_path, APP, target="coachin:app")
     assert report["reason"] == "ModuleNotFoundError: No module named 'coachin'"
     assert report["hint"] == "did you mean coaching?"
@@ -213,7 +213,7 @@ FAILURES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
 def test_a_failing_import(
     tmp_path: Path, source: str, files: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    """Every way to leave an import is caught, and says what and where it was."""
+    """Whatever ends an import is caught, and the report has its message and place."""
     report = run_import(tmp_path, source, files)
     assert {key: report[key] for key in expected} == expected
 
@@ -245,22 +245,20 @@ TARGETS = [
 
 
 @pytest.mark.parametrize(("source", "target", "message", "hint"), TARGETS)
-def test_a_target_that_is_none(
-    tmp_path: Path, source: str, target: str, message: str, hint: str
-) -> None:
-    """A target that is missing, or that can't be an app, says what there is instead."""
+def test_a_wrong_target(tmp_path: Path, source: str, target: str, message: str, hint: str) -> None:
+    """For a target that is missing, or no app, the report lists what there is."""
     report = run_import(tmp_path, source, target=target)
     assert (report["type"], report["message"], report["hint"]) == ("TargetError", message, hint)
 
 
 def test_a_factory_that_wants_arguments(tmp_path: Path) -> None:
-    """A factory with parameters fails with Python's own words."""
+    """The report of a factory with parameters has Python's own message."""
     report = run_import(tmp_path, "def make(config): pass\n", target="coaching:make()")
     assert report["reason"] == "TypeError: make() missing 1 required positional argument: 'config'"
 
 
 def test_a_factory_that_raises(tmp_path: Path) -> None:
-    """An exception inside of the factory has its place there."""
+    """The report of an exception in a factory names the line in the factory."""
     report = run_import(tmp_path, "def make():\n    return 1 + 'x'\n", target="coaching:make()")
     assert report["type"] == "TypeError"
     assert (report["file"], report["line"]) == ("coaching.py", 2)
@@ -268,7 +266,7 @@ def test_a_factory_that_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "file", "locked"])
 def test_the_folder_can_not_be_entered(tmp_path: Path, kind: str) -> None:
-    """A `path` that isn't there, is a file or may not be entered is a matter of configuration."""
+    """A `path` that is missing, a file, or not accessible is reported as a configuration error."""
     folder = tmp_path / "code"
     reasons = {"missing": "No such file or directory", "file": "Not a directory"}
     if kind == "file":
@@ -282,7 +280,7 @@ def test_the_folder_can_not_be_entered(tmp_path: Path, kind: str) -> None:
 
 
 def enter(folder: Path, not_as_root: bool) -> dict[str, Any]:
-    """Import from a folder that can't be entered, and give the report."""
+    """Import from a folder that can't be entered; return the report."""
     if not_as_root and os.geteuid() == 0:
         os.setuid(65534)
     _, report = import_app("coaching:app", folder, timeout_s=20)
@@ -294,7 +292,7 @@ def enter(folder: Path, not_as_root: bool) -> dict[str, Any]:
 
 
 def test_an_endless_import_is_interrupted(tmp_path: Path) -> None:
-    """An import that runs on ends at its limit, with the line it was at."""
+    """An import that computes for ever is interrupted at its limit, and its line is reported."""
     report = run_import(tmp_path, "x = 1\nwhile True:\n    pass\n", timeout_s=0.5)
     assert report["type"] == "ImportTimeout"
     assert report["message"] == "the import took longer than 0.5 s"
@@ -304,13 +302,13 @@ def test_an_endless_import_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_an_import_that_waits_is_interrupted(tmp_path: Path) -> None:
-    """A wait for something that never comes ends at the limit too."""
+    """An import that waits for ever is interrupted at its limit too."""
     source = "import socket\na, b = socket.socketpair()\n\na.recv(1)\n"
     report = run_import(tmp_path, source, timeout_s=0.5)
     assert (report["type"], report["line"]) == ("ImportTimeout", 4)
 
 
-def test_an_import_that_swallows_its_end(tmp_path: Path) -> None:
+def test_an_import_that_catches_the_time_out(tmp_path: Path) -> None:
     """An app that catches everything, once, is interrupted a second time."""
     swallow = "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
     source = swallow + "while True:\n    pass\n"
@@ -321,7 +319,7 @@ def test_an_import_that_swallows_its_end(tmp_path: Path) -> None:
 
 
 def test_an_app_that_serves_by_itself(tmp_path: Path) -> None:
-    """``app.run()`` without a guard is recognised, at its line."""
+    """``app.run()`` without a guard is recognised, and its line is reported."""
     [port] = free_ports(1)
     source = f"import flask\napp = flask.Flask('x')\n\napp.run(port={port})\n"
     report = run_import(tmp_path, source, timeout_s=1.5)
@@ -341,7 +339,7 @@ def test_an_app_that_serves_by_itself(tmp_path: Path) -> None:
     ],
 )
 def test_an_import_that_ends_the_process(tmp_path: Path, source: str, how: str) -> None:
-    """What no `except` can catch ends the child alone, and how it ended is told."""
+    """An import that ends its process ends the child alone, and the error says how it ended."""
     with pytest.raises(TaskFailed, match=how):
         run_import(tmp_path, source)
 
@@ -350,13 +348,13 @@ def test_an_import_that_ends_the_process(tmp_path: Path, source: str, how: str) 
 
 
 def import_two(folder: Path) -> dict[str, Any]:
-    """Import a good app, then one that fails, forget what that has left, and repair it."""
+    """Import a good app, then one that fails; purge its modules, and import it repaired."""
     _first, good = import_app("first:app", folder, timeout_s=20)
     registry = sys.modules["registry"]
     before = set(sys.modules)
     _second, broken = import_app("second:app", folder, timeout_s=20, prepared=True)
     left = sorted(set(sys.modules) - before)
-    purge(before, folder)
+    purge_modules(before, folder)
     kept = sorted(set(sys.modules) - before)
     (folder / "second.py").write_text(APP + "import helper\nVALUE = 2\n", encoding="utf-8")
     (folder / "helper.py").write_text("VALUE = 'repaired'\n", encoding="utf-8")
@@ -372,8 +370,8 @@ def import_two(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_a_failed_import_is_forgotten_and_its_mates_are_not(tmp_path: Path) -> None:
-    """Own modules that only the failed one has imported go; libraries and the mates' stay."""
+def test_only_the_modules_of_a_failed_import_are_purged(tmp_path: Path) -> None:
+    """Modules that only the failed app imported are removed; libraries and those of others stay."""
     write(
         tmp_path,
         {
@@ -396,7 +394,7 @@ def test_a_failed_import_is_forgotten_and_its_mates_are_not(tmp_path: Path) -> N
 
 
 def import_with(folder: Path, functions: list[str]) -> str | None:
-    """Import an app and call functions of it; gives the reason of a failure."""
+    """Import an app and call functions of it; returns the reason of a failure."""
     _app, report = import_app("coaching:app", folder, timeout_s=20, after_import=functions)
     return None if report is None else report.cause.reason
 
@@ -416,7 +414,7 @@ def import_with(folder: Path, functions: list[str]) -> str | None:
 def test_functions_after_the_import(
     tmp_path: Path, functions: list[str], reason: str | None
 ) -> None:
-    """They are called in order; one that isn't there, can't be called, or raises, is reported."""
+    """They are called in order; one that is missing, not callable, or raises is reported."""
     source = APP + (
         "def good():\n    pass\ndef bad():\n    raise RuntimeError('no handler')\n"
         "NUMBER = 3\ndef leave():\n    import sys\n    sys.exit(3)\n"

@@ -1,4 +1,4 @@
-"""Apps with a virtual environment of their own, on real ones that pin Flask 2.3 and Flask 3.1."""
+"""Apps with a virtual environment of their own: real ones that pin Flask 2.3 and Flask 3.1."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import Poller, Project, ask, eventually
 
-from supervisor.worker.interpreter import InterpreterError, examine
+from supervisor.worker.interpreter import InterpreterError, check_interpreter
 
 PINS = {"old": ["flask==2.3.3", "werkzeug<3"], "new": ["flask==3.1.0"]}
 INSTALL_TIMEOUT_S = 300
@@ -29,7 +29,7 @@ def index():
         "prefix": sys.prefix,
         "executable": sys.executable,
         "pid": os.getpid(),
-        "found": [n for n in ("structlog", "cattrs", "psutil") if importlib.util.find_spec(n)],
+        "found": [n for n in ("structlog", "psutil") if importlib.util.find_spec(n)],
         "secret": os.environ.get("APP_SECRET"),
     }
 
@@ -43,7 +43,7 @@ def slow():
 
 @pytest.fixture(scope="module")
 def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Make the two virtual environments, once for all tests; gives their interpreters."""
+    """Create the two virtual environments, once for all tests; yield their interpreters."""
     made = {}
     for name, pins in PINS.items():
         folder = tmp_path_factory.mktemp("environments") / name
@@ -61,7 +61,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
 
 
 def make_script(folder: Path, text: str) -> Path:
-    """Make a program that says it is a Python, and isn't a good one."""
+    """Write a program that claims to be a Python interpreter, and is none that works."""
     script = folder / "python"
     script.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     script.chmod(0o755)
@@ -69,7 +69,7 @@ def make_script(folder: Path, text: str) -> Path:
 
 
 def test_two_versions_side_by_side(project: Project, environments: dict[str, Path]) -> None:
-    """Each app has the Flask of its own environment, and nothing of the supervisor's packages."""
+    """Each app has the Flask of its own environment, and no package of the supervisor's."""
     for name, python in environments.items():
         project.app(name, APP, python=str(python))
     project.app("plain", APP)
@@ -88,8 +88,8 @@ def test_two_versions_side_by_side(project: Project, environments: dict[str, Pat
     assert "structlog" in seen["plain"]["found"]
 
 
-def test_a_reload_refuses_nobody(project: Project, environments: dict[str, Path]) -> None:
-    """Its listener is kept, and what is in flight is answered, though another program runs."""
+def test_a_reload_refuses_no_connection(project: Project, environments: dict[str, Path]) -> None:
+    """The listener is kept, and requests in flight are answered, though a new program runs."""
     port = project.app("old", APP, python=str(environments["old"]))
     running = project.start()
     pid = running.worker("old")
@@ -109,7 +109,7 @@ def test_a_reload_refuses_nobody(project: Project, environments: dict[str, Path]
 def test_a_broken_import_names_file_and_line(
     project: Project, environments: dict[str, Path]
 ) -> None:
-    """A reload of it is refused; at a start the port says why, until it is repaired."""
+    """A reload of it is refused; at a start the port shows the reason until the repair."""
     port = project.app("old", APP, python=str(environments["old"]))
     running = project.start()
     pid = running.worker("old")
@@ -126,7 +126,7 @@ def test_a_broken_import_names_file_and_line(
 
 
 def test_what_it_prints_is_captured(project: Project, environments: dict[str, Path]) -> None:
-    """Both streams, line by line, under the name of the app."""
+    """Both streams are captured line by line, under the name of the app."""
     source = APP + "\nprint('to out ü')\nprint('to err', file=sys.stderr)\n"
     project.app("old", source, python=str(environments["old"]))
     running = project.start(env={"LC_ALL": "C"})
@@ -136,7 +136,7 @@ def test_what_it_prints_is_captured(project: Project, environments: dict[str, Pa
 
 
 def test_its_end_is_like_any_other(project: Project, environments: dict[str, Path]) -> None:
-    """Killed, it is replaced at once; stopped and shut down, it drains and leaves nothing."""
+    """A killed worker is replaced; a stop and a shutdown drain it and leave no process."""
     port = project.app("old", APP, python=str(environments["old"]))
     running = project.start()
     pid = running.worker("old")
@@ -151,7 +151,7 @@ def test_its_end_is_like_any_other(project: Project, environments: dict[str, Pat
 
 
 def test_it_dies_with_the_main_process(project: Project, environments: dict[str, Path]) -> None:
-    """`SIGKILL` of the main process ends it, though it has become another program."""
+    """`SIGKILL` of the main process ends it, although it executed another program."""
     project.app("old", APP, python=str(environments["old"]))
     running = project.start()
     running.worker("old")
@@ -160,7 +160,7 @@ def test_it_dies_with_the_main_process(project: Project, environments: dict[str,
 
 
 def test_its_secrets_are_not_in_proc(project: Project, environments: dict[str, Path]) -> None:
-    """Neither arguments nor environment of its process show what its app gets."""
+    """Neither arguments nor environment of its process show the app's secrets."""
     port = project.app(
         "old", APP, python=str(environments["old"]), env={"APP_SECRET": "swordfish-99"}
     )
@@ -173,7 +173,7 @@ def test_its_secrets_are_not_in_proc(project: Project, environments: dict[str, P
 
 
 def test_it_inherits_nothing_but_its_own(project: Project, environments: dict[str, Path]) -> None:
-    """Of the supervisor's descriptors it has its listener and its channel only."""
+    """Of the supervisor's descriptors it has only its listener and its channel."""
     project.app("plain")
     project.app("old", APP, python=str(environments["old"]))
     running = project.start()
@@ -192,7 +192,7 @@ def test_it_inherits_nothing_but_its_own(project: Project, environments: dict[st
 def test_apps_of_one_process_share_an_interpreter(
     project: Project, environments: dict[str, Path]
 ) -> None:
-    """Mates live in one process of that interpreter; another one for each is refused."""
+    """Apps of a group run on one interpreter; different ones are a configuration error."""
     for name in ("one", "two"):
         project.app(name, APP, python=str(environments["old"]), path="both", process="both")
         (project.folder / "both").mkdir(exist_ok=True)
@@ -211,7 +211,7 @@ def test_apps_of_one_process_share_an_interpreter(
 def test_a_missing_package_is_not_taken_from_the_supervisor(
     project: Project, environments: dict[str, Path], tmp_path: Path
 ) -> None:
-    """An environment without Flask has none, though the supervisor has it; installed, it starts."""
+    """An environment without Flask has no Flask; once it is installed, the app starts."""
     folder = tmp_path / "empty"
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(folder)],
@@ -235,7 +235,7 @@ def test_a_missing_package_is_not_taken_from_the_supervisor(
 
 
 def test_check_uses_its_interpreter(project: Project, environments: dict[str, Path]) -> None:
-    """It finds what only that environment has, and names all that is missing there."""
+    """`check` finds what only that environment has, and names all that is missing there."""
     packages = next(environments["old"].parent.parent.glob("lib/python3*/site-packages"))
     (packages / "only_here.py").write_text("X = 1\n")
     project.app("old", "import only_here\n" + APP, python=str(environments["old"]))
@@ -257,22 +257,22 @@ def test_check_uses_its_interpreter(project: Project, environments: dict[str, Pa
         ("echo False 3.9.2 '(default)'", "is 3.9.2: 3.11 or newer is needed"),
     ],
 )
-def test_what_is_no_good_python_is_said(tmp_path: Path, text: str, reason: str) -> None:
-    """An old one, one that fails, and one that is something else have different reasons."""
+def test_a_wrong_interpreter_has_its_own_reason(tmp_path: Path, text: str, reason: str) -> None:
+    """An old one, one that fails, and one that is another program have different reasons."""
     with pytest.raises(InterpreterError) as caught:
-        examine(make_script(tmp_path, text))
+        check_interpreter(make_script(tmp_path, text))
     assert reason in caught.value.reason
     assert "virtual environment again" in caught.value.hint
 
 
 def test_a_good_python_is_accepted() -> None:
-    """The one that runs the tests is new enough."""
-    examine(Path(sys.executable))
+    """The interpreter that runs the tests is accepted."""
+    check_interpreter(Path(sys.executable))
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "not executable", "damaged"])
 def test_a_wrong_interpreter_is_reported(project: Project, tmp_path: Path, kind: str) -> None:
-    """The port says so, the others serve; when it is there after all, the app starts."""
+    """The port shows the reason, others serve; once the interpreter works the app starts."""
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     if kind == "folder":

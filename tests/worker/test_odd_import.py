@@ -1,4 +1,4 @@
-"""Imports that do more than import: they print, start threads, move about, write files."""
+"""Imports that do more than import: they print, start threads, change folder, write files."""
 
 import itertools
 import json
@@ -9,9 +9,9 @@ import time
 
 import pytest
 from harness import GOOD_APP, Poller, Project, ask, eventually
-from lifeworld import NOW, REPORT
 from observing import assert_all_answered, events, is_alive, refused_with, rss_mib
-from onelife import OneLife
+from process_case import ProcessCase
+from process_world import NOW, REPORT
 
 from supervisor.policy.process_state import (
     Bound,
@@ -19,8 +19,8 @@ from supervisor.policy.process_state import (
     Exited,
     FilesChanged,
     ImportFailed,
-    Phase,
     Spawn,
+    WorkerPhase,
 )
 from supervisor.supervision.output_lines import LINES_PER_S_MAX
 from supervisor.values.reports import Exit
@@ -38,7 +38,7 @@ threading.Thread(target=for_ever).start()
 
 
 def test_an_emoji_is_printed_in_an_ascii_locale(project: Project) -> None:
-    """An app that prints what the locale can't is ready, and the log has it intact."""
+    """An app that prints characters outside of the locale is ready, and the log has them."""
     printed = f"import sys\nprint({EMOJI!r})\nprint({EMOJI!r} * 2, file=sys.stderr)\n"
     project.app("coach", printed + GOOD_APP.format(text=EMOJI))
     running = project.start(env=ASCII_LOCALE)
@@ -49,8 +49,8 @@ def test_an_emoji_is_printed_in_an_ascii_locale(project: Project) -> None:
     assert output == [EMOJI, EMOJI * 2]
 
 
-def test_an_exception_with_an_emoji_is_told_in_an_ascii_locale(project: Project) -> None:
-    """The reason arrives intact at the port, at the status port, in the log and on the terminal."""
+def test_an_exception_with_an_emoji_in_an_ascii_locale(project: Project) -> None:
+    """Both ports, the log and the terminal show the reason unchanged."""
     project.app("coach", f"raise RuntimeError({EMOJI!r})\n")
     running = project.start(env=ASCII_LOCALE)
     reason = f"RuntimeError: {EMOJI} (coach.py, line 1)"
@@ -65,8 +65,8 @@ def test_an_exception_with_an_emoji_is_told_in_an_ascii_locale(project: Project)
         assert "RuntimeError" in shown.stdout, shown.stderr
 
 
-def test_ten_megabytes_of_output_hurt_nobody(project: Project) -> None:
-    """The app is ready, the main process keeps its size, the neighbour answers all the while."""
+def test_ten_megabytes_of_output(project: Project) -> None:
+    """The app is ready, the main process keeps its size, and the other app serves meanwhile."""
     project.app("neighbour")
     project.app("coach", "import later\n" + GOOD_APP.format(text="coach"))
     running = project.start()
@@ -94,7 +94,7 @@ def test_ten_megabytes_of_output_hurt_nobody(project: Project) -> None:
 
 
 def test_output_that_nobody_reads_is_dropped(project: Project) -> None:
-    """A reader of the log that stands still stops neither the apps nor the main process."""
+    """A stopped reader of the log stops neither the apps nor the main process."""
     project.app("neighbour")
     project.app("coach", "import later\n" + GOOD_APP.format(text="coach"))
     log = project.folder / "log.pipe"
@@ -116,7 +116,7 @@ def test_output_that_nobody_reads_is_dropped(project: Project) -> None:
 
 
 def test_threads_and_another_working_folder(project: Project) -> None:
-    """An import that starts threads and changes the folder is ready; a neighbour isn't moved."""
+    """An import that starts threads and changes folder is ready; other apps keep their folder."""
     reads = """
 @app.get("/file")
 def file():
@@ -142,7 +142,7 @@ os.chdir("/")
 
 
 def test_a_failed_import_that_leaves_a_thread_is_tried_again(project: Project) -> None:
-    """A thread that never ends doesn't keep the failed worker: the next one starts."""
+    """A failed worker with an endless thread is ended, and the next one starts."""
     project.app("neighbour")
     project.app("coach", FOR_EVER + "1 / 0\n")
     running = project.start()
@@ -156,7 +156,7 @@ def test_a_failed_import_that_leaves_a_thread_is_tried_again(project: Project) -
 
 
 def test_a_long_report_is_not_lost_at_the_worker_s_end(project: Project) -> None:
-    """The reason is told, though the worker ended before the main process came to read it."""
+    """The report arrives although the worker ended before the main process read it."""
     waits = """
 import os, time
 while not os.path.exists("go"):
@@ -180,20 +180,20 @@ raise RuntimeError("\N{CYRILLIC SMALL LETTER DE}" * 25_000)
 
 @pytest.mark.parametrize("failures", [5, 9])
 def test_a_repair_is_not_lost_while_the_failed_worker_ends(failures: int) -> None:
-    """Files that change between the report of a failed import and the worker's end count."""
-    one = OneLife()
+    """A file that changes between the report of a failed import and the worker's end counts."""
+    one = ProcessCase()
     one.take(Bound())
     one.fail(times=failures)
-    number = one.numbers(Phase.IMPORTING)[0]
+    number = one.numbers(WorkerPhase.IMPORTING)[0]
     one.take(ImportFailed(number, REPORT))
     one.take(FilesChanged(), later_s=1)
     actions = one.take(Exited(number, Exit(code=1)), later_s=1)
-    assert one.life.state is AppState.STARTING
-    assert actions == [Spawn(number + 1, one.life.current)]
+    assert one.process.state is AppState.STARTING
+    assert actions == [Spawn(number + 1, one.process.current)]
 
 
-def test_an_import_that_writes_sources_does_not_run_wild(project: Project) -> None:
-    """An app that fails and writes a .py file each time is tried at a bounded rate."""
+def test_an_import_that_writes_sources_is_rate_limited(project: Project) -> None:
+    """An app that fails and writes a .py file each time is imported at a bounded rate."""
     writes = """
 import os, pathlib, time
 with open("../attempts.txt", "a") as attempts:
@@ -214,12 +214,12 @@ raise RuntimeError("never ready")
 
 
 def test_changes_without_end_count_as_failing() -> None:
-    """A life whose files change with every attempt ends up being tried slowly, and for ever."""
-    one = OneLife()
+    """An app whose files change with every attempt is backed off, and imported again for ever."""
+    one = ProcessCase()
     actions = one.take(Bound())
     starts = [one.now]
     while one.now < NOW + 600:
-        number = one.numbers(Phase.IMPORTING)[0]
+        number = one.numbers(WorkerPhase.IMPORTING)[0]
         actions = one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
         told = False
         while not actions:  # the files are looked at as often, and told once for each worker

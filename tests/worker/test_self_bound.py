@@ -1,4 +1,4 @@
-"""Apps that bind their port themselves: `bind = "app"`, alone and beside others."""
+"""Self-bound apps, `bind = "app"`: alone in a process and beside others."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from grouping import DEVICES, REGISTRY, Field, held
 from harness import Project, Running, eventually, free_ports
 
 from supervisor.values.reports import ImportReport
-from supervisor.worker.self_bound import OwnPort, listens
+from supervisor.worker.self_bound import SelfBoundApp, listens
 
 
 def alone(project: Project, source: str, **keys: Any) -> Field:
-    """Configure one TCP server, in a process of its own."""
+    """Configure one TCP server that binds its port itself, in a process of its own."""
     field = Field(project, free_ports(1)[0])
     field.write("registry", REGISTRY)
     field.write("devices", source.replace("PORT_HERE", str(field.devices_port)))
@@ -42,8 +42,8 @@ def another(running: Running, pid: int) -> int:
     return eventually(other, timeout_s=30)
 
 
-def test_alone_it_lives_like_any_app(project: Project) -> None:
-    """It starts, comes back after a crash, a restart and a reload, stops, and starts again."""
+def test_alone_it_is_supervised_like_any_app(project: Project) -> None:
+    """It starts, survives a crash, a restart and a reload, stops, and starts again."""
     field = alone(project, SERVER)
     running = project.start()
     pid = running.worker("devices")
@@ -67,7 +67,7 @@ def test_alone_it_lives_like_any_app(project: Project) -> None:
 
 
 def test_what_it_raises_at_once_is_reported(project: Project) -> None:
-    """The report names its file and line; repaired, it starts."""
+    """The report names its file and line; once repaired, it starts."""
     field = alone(project, "def serve():\n    raise RuntimeError('no antenna')\n")
     running = project.start()
     found = running.wait_for("devices", reason="RuntimeError: no antenna (devices.py, line 2)")
@@ -78,7 +78,7 @@ def test_what_it_raises_at_once_is_reported(project: Project) -> None:
 
 
 def test_what_it_raises_later_ends_its_process(project: Project) -> None:
-    """Alone, the process is replaced, and the event says what was raised."""
+    """The process of a lone app is replaced, and the event has the exception."""
     later = SERVER.replace(
         "        server.serve_forever()\n",
         "        server.handle_request()\n        raise RuntimeError('antenna lost')\n",
@@ -93,8 +93,8 @@ def test_what_it_raises_later_ends_its_process(project: Project) -> None:
     assert any("RuntimeError: antenna lost" in text for text in texts), texts
 
 
-def test_one_that_ends_quietly_is_started_again(project: Project) -> None:
-    """A server that returns, and listens no more, is no server: its process is replaced."""
+def test_one_that_stops_listening_is_replaced(project: Project) -> None:
+    """A server that returns and closes its port has ended: its process is replaced."""
     field = alone(project, SERVER.replace("serve_forever", "handle_request"))
     running = project.start()
     pid = running.worker("devices")
@@ -105,7 +105,7 @@ def test_one_that_ends_quietly_is_started_again(project: Project) -> None:
 
 
 def test_one_that_never_listens_is_reported(project: Project) -> None:
-    """It has as long as an import has; the reason says what was waited for."""
+    """It has the time of an import; the reason names the port."""
     alone(project, "import time\ndef serve():\n    time.sleep(600)\n", import_timeout_s=1)
     running = project.start()
     found = running.wait_for("devices", state="backoff")
@@ -125,8 +125,8 @@ def test_one_that_returns_and_serves_in_the_background_is_ready(project: Project
     assert field.say("pid") == str(pid)
 
 
-def test_who_holds_its_port_is_named(project: Project) -> None:
-    """The reason is the app's own error; the hint names the holder. Freed, it starts."""
+def test_the_holder_of_its_port_is_named(project: Project) -> None:
+    """The reason is the app's own error; the hint names the holder. Once free, the app starts."""
     field = alone(project, SERVER)
     with held(field.devices_port):
         running = project.start()
@@ -138,8 +138,8 @@ def test_who_holds_its_port_is_named(project: Project) -> None:
     assert field.say("get x") == "nothing"
 
 
-def test_beside_others_a_failure_is_its_own(project: Project) -> None:
-    """What it raises later fails it alone; it is called again, and finds the registry as it was."""
+def test_beside_others_only_it_fails(project: Project) -> None:
+    """An exception fails it alone; it is imported again and finds the shared registry unchanged."""
     field = Field.make(project)
     source = DEVICES.format(port=field.devices_port)
     broken = source.replace(
@@ -162,7 +162,7 @@ def test_beside_others_a_failure_is_its_own(project: Project) -> None:
 
 
 def test_beside_others_a_port_that_is_held_is_tried_again(project: Project) -> None:
-    """The others serve meanwhile; when it is free the server joins them, in their process."""
+    """The others serve meanwhile; once the port is free the server joins them in their process."""
     field = Field.make(project)
     with held(field.devices_port):
         running = project.start()
@@ -174,7 +174,7 @@ def test_beside_others_a_port_that_is_held_is_tried_again(project: Project) -> N
     assert field.say("pid") == str(pid)
 
 
-def test_listens_tells_own_sockets_from_others() -> None:
+def test_listens_finds_own_sockets_only() -> None:
     """Only a listening socket of this process counts, of either family."""
     with socket.socket() as one, socket.socket(socket.AF_INET6) as two:
         one.bind(("127.0.0.1", 0))
@@ -188,8 +188,8 @@ def test_listens_tells_own_sockets_from_others() -> None:
     assert not listens(port)
 
 
-def test_listens_is_not_fooled_by_another_process(project: Project) -> None:
-    """A port that somebody else listens on isn't ours."""
+def test_listens_ignores_other_processes(project: Project) -> None:
+    """A port that another process listens on doesn't count."""
     project.app("other")
     running = project.start()
     running.worker("other")
@@ -197,7 +197,7 @@ def test_listens_is_not_fooled_by_another_process(project: Project) -> None:
 
 
 def test_a_call_that_has_not_returned_is_not_repeated() -> None:
-    """A slow server is waited for at the next attempt, instead of being started twice."""
+    """The next attempt waits for a slow server instead of starting it twice."""
     port = free_ports(1)[0]
     calls: list[int] = []
     ended: list[ImportReport] = []
@@ -215,7 +215,7 @@ def test_a_call_that_has_not_returned_is_not_repeated() -> None:
         def explain(error: BaseException) -> ImportReport:
             raise AssertionError from error
 
-        own = OwnPort(target="devices:serve", port=port, explain=explain, ended=ended.append)
+        own = SelfBoundApp(target="devices:serve", port=port, explain=explain, ended=ended.append)
         report = own.start(serve, timeout_s=0.2)
         assert report is not None
         assert "does not listen" in report.message and "has not returned" in report.message

@@ -1,4 +1,4 @@
-// Fetches the page every two seconds and shows what it says now, or that it can't be fetched.
+// Fetches the page every two seconds and replaces its content, or shows that the fetch failed.
 "use strict";
 (() => {
   const PERIOD_MS = 2000;
@@ -13,8 +13,8 @@
     return !selection.isCollapsed && main.contains(selection.anchorNode);
   }
 
-  // The note is read out when it changes; the running seconds beside it are not.
-  function tell() {
+  // Screen readers announce the note when it changes, but not the seconds beside it.
+  function showConnection() {
     const words = lost ? "No connection" : selecting() ? "Paused while text is selected" : "";
     if (note.textContent !== words) note.textContent = words;
     detail.textContent = lost ? `, last seen ${Math.round((Date.now() - seen) / 1000)} s ago` : "";
@@ -52,7 +52,7 @@
     } finally {
       clearTimeout(timer);
     }
-    tell();
+    showConnection();
   }
 
   async function run() {
@@ -60,7 +60,7 @@
     setTimeout(run, PERIOD_MS);
   }
 
-  document.addEventListener("selectionchange", tell);
-  setInterval(tell, 1000);
+  document.addEventListener("selectionchange", showConnection);
+  setInterval(showConnection, 1000);
   setTimeout(run, PERIOD_MS);
 })();

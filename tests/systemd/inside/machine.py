@@ -270,7 +270,7 @@ def kill_main() -> int:
     return eventually(next_one, timeout_s=30, what="the next main process is ready")
 
 
-def make_user(name: str) -> Path:
+def create_user(name: str) -> Path:
     """Make a person's account, as Raspberry Pi OS does; gives its home."""
     run("useradd", "--create-home", "--shell", "/bin/bash", name)
     home = Path("/home") / name

@@ -131,4 +131,4 @@ def test_stuck_orphans_are_ended(machine: Machine) -> None:
     for port in (5000, 5001):
         eventually(lambda port=port: ask(port, timeout_s=2).text == "well\n")
     eventually(lambda: not set(stuck) & set(unit_pids()), timeout_s=20, what="orphans are gone")
-    assert "killed what was still left of it" in journal()
+    assert "killed the workers that did not exit" in journal()

@@ -16,11 +16,11 @@ from machine import (
     SYSTEM,
     UNIT,
     Machine,
+    create_user,
     give,
     health,
     journal,
     main_pid,
-    make_user,
     properties,
     run,
     systemctl,
@@ -109,7 +109,7 @@ def test_what_is_needed_is_said(machine: Machine) -> None:
 
 def test_apps_in_a_persons_folder(machine: Machine) -> None:
     """The system user can't read pi's folder, which is said before; as pi it works."""
-    home = make_user("pi")
+    home = create_user("pi")
     write_app("field", folder=home)
     config = home / "supervisor.toml"
     app = {"port": 5002, "path": str(home / "field")}
@@ -130,7 +130,7 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     assert health(6001)["status"] == "pass"
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
     drop_in = (DROP_INS / "10-installation.conf").read_text()
-    assert "# Relaxed: /home/pi lies in a home folder." in drop_in
+    assert "# Relaxed: /home/pi is in a home folder." in drop_in
     again = machine.command("service", "install", config=config)
     assert again.returncode == 0, again.stderr  # it goes on as pi
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
@@ -161,7 +161,7 @@ def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
     done = machine.command("service", "install")
     pid = properties("by-hand.service")["MainPID"]
     assert done.returncode == 1
-    assert f"a copy runs by hand as pid {pid}" in done.stderr
+    assert f"another supervisor runs as pid {pid}" in done.stderr
     systemctl("stop", "by-hand.service")
     for path in STATE.rglob("*"):  # that copy was root's
         os.chown(path, STATE.stat().st_uid, STATE.stat().st_gid, follow_symlinks=False)

@@ -159,8 +159,8 @@ def test_doctor_sees_what_is_wrong_with_the_service(machine: Machine) -> None:
         found = json.loads(machine.command("doctor", "--json").stdout)
         return "\n".join(one["text"] for one in found if one["topic"] == "service")
 
-    assert f"runs as pid {main_pid()}: 2 of 2 apps ready" in texts()
-    assert "the unit is as an installation would write it" in texts()
+    assert f"running as pid {main_pid()}: 2 of 2 apps ready" in texts()
+    assert "the unit is up to date" in texts()
     assert "its log can be read" in texts()
 
     unit = SYSTEM / UNIT
@@ -177,10 +177,10 @@ def test_doctor_sees_what_is_wrong_with_the_service(machine: Machine) -> None:
         eventually(lambda: ask(6001, "/livez").status == 200)
         said = texts()
         assert "not enabled (disabled)" in said
-        assert f"not as an installation would write it now: {unit}" in said
-        assert f"a copy runs by hand beside it, as pid {by_hand.pid} (" in said
+        assert f"differs from what `service install` would write: {unit}" in said
+        assert f"another supervisor runs beside the service, as pid {by_hand.pid} (" in said
         systemctl("stop", UNIT)
-        assert "does not run: inactive (dead)" in texts()
+        assert "not running: inactive (dead)" in texts()
     finally:
         by_hand.terminate()
         by_hand.wait(20)

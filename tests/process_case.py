@@ -1,8 +1,8 @@
-"""One life of an app, taken step by step, for the tests of the tables."""
+"""One process of an app, taken step by step, for the tests of the tables."""
 
 from typing import Any
 
-from lifeworld import NOW, REPORT, middle
+from process_world import NOW, REPORT, middle
 
 from supervisor.policy.backoff import FAILURES_MAX
 from supervisor.policy.process_state import (
@@ -10,16 +10,16 @@ from supervisor.policy.process_state import (
     Bound,
     Elapsed,
     Exited,
+    HeartbeatSeen,
     ImportFailed,
-    Life,
-    LifeEvent,
     Limits,
-    Phase,
+    ProcessEvent,
+    ProcessState,
     Ready,
-    SignOfLife,
     Spawn,
     Spawned,
-    WorkerLife,
+    WorkerPhase,
+    WorkerState,
 )
 from supervisor.policy.process_transitions import step
 from supervisor.values.constants import HEARTBEAT_S
@@ -33,31 +33,31 @@ CRASH = Exit(signal=11)
 ENDED = Exit(code=0)
 
 
-class OneLife:
-    """A life and its time; forks succeed at once, and ``done`` has all that was to be done."""
+class ProcessCase:
+    """A process and its time; forks succeed at once, and ``done`` has all that was to be done."""
 
     def __init__(self, **limits: Any) -> None:
         known = {"import_timeout_s": IMPORT_S, "stop_timeout_s": STOP_S, "hang_timeout_s": HANG_S}
-        self.life = Life(since=NOW, limits=Limits(**{**known, **limits}))
+        self.process = ProcessState(since=NOW, limits=Limits(**{**known, **limits}))
         self.now = NOW
         self.done: list[Action] = []
 
-    def take(self, *events: LifeEvent, later_s: float = 0.0) -> list[Action]:
+    def take(self, *events: ProcessEvent, later_s: float = 0.0) -> list[Action]:
         """Let ``events`` happen, after ``later_s``; gives what is to be done."""
         self.now += later_s
         asked: list[Action] = []
         for event in events:
-            self.life, actions = step(self.life, event, self.now, middle)
+            self.process, actions = step(self.process, event, self.now, middle)
             asked += actions
             for action in actions:
-                if isinstance(action, Spawn) and self.life.worker(action.number) is not None:
+                if isinstance(action, Spawn) and self.process.worker(action.number) is not None:
                     forked = Spawned(action.number, FIRST_PID + action.number)
-                    self.life, more = step(self.life, forked, self.now, middle)
+                    self.process, more = step(self.process, forked, self.now, middle)
                     assert more == ()
         self.done += asked
         return asked
 
-    def up(self) -> "OneLife":
+    def up(self) -> "ProcessCase":
         """Bind the port, and let every worker be ready; ``done`` is forgotten."""
         self.take(Bound())
         self.ready()
@@ -67,59 +67,59 @@ class OneLife:
     def ready(self, *, later_s: float = 0.0) -> list[Action]:
         """Let all that import be ready."""
         self.now += later_s
-        return self.take(*(Ready(w.number) for w in self.life.of(Phase.IMPORTING)))
+        return self.take(*(Ready(w.number) for w in self.process.of(WorkerPhase.IMPORTING)))
 
     def beat(self, *, later_s: float = 0.0) -> None:
         """Let time go by, in which all that serve or wait show a sign of life."""
         end = self.now + later_s
         while self.now < end:
             self.now = min(self.now + HEARTBEAT_S, end)
-            for worker in self.life.of(Phase.READY, Phase.PAUSED):
-                assert self.take(SignOfLife(worker.number, at=self.now)) == []
+            for worker in self.process.of(WorkerPhase.READY, WorkerPhase.PAUSED):
+                assert self.take(HeartbeatSeen(worker.number, at=self.now)) == []
 
-    def fail(self, *, times: int = 1) -> "OneLife":
+    def fail(self, *, times: int = 1) -> "ProcessCase":
         """Let the import fail and its worker end, again and again, at the times that are due."""
         for _ in range(times):
-            number = self.life.of(Phase.IMPORTING)[0].number
+            number = self.process.of(WorkerPhase.IMPORTING)[0].number
             self.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
-            if self.life.retry_at is not None:
-                self.take(Elapsed(), later_s=self.life.retry_at - self.now)
+            if self.process.retry_at is not None:
+                self.take(Elapsed(), later_s=self.process.retry_at - self.now)
         return self
 
-    def wait_in_backoff(self) -> "OneLife":
+    def wait_in_backoff(self) -> "ProcessCase":
         """Come to wait for the next attempt."""
         self.take(Bound())
         self.fail()
-        number = self.life.of(Phase.IMPORTING)[0].number
+        number = self.process.of(WorkerPhase.IMPORTING)[0].number
         self.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
         return self
 
-    def fail_for_good(self) -> "OneLife":
+    def fail_for_good(self) -> "ProcessCase":
         """Fail until the app is tried slowly only, and wait for the next attempt."""
         self.take(Bound())
         self.fail(times=FAILURES_MAX)
-        number = self.life.of(Phase.IMPORTING)[0].number
+        number = self.process.of(WorkerPhase.IMPORTING)[0].number
         self.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
         return self
 
-    def numbers(self, *phases: Phase) -> list[int]:
+    def numbers(self, *phases: WorkerPhase) -> list[int]:
         """Give the numbers of the workers in these phases, or of all."""
-        return [w.number for w in self.life.workers if not phases or w.phase in phases]
+        return [w.number for w in self.process.workers if not phases or w.phase in phases]
 
-    def worker(self, number: int) -> WorkerLife:
+    def worker(self, number: int) -> WorkerState:
         """Give a worker that has not been reaped."""
-        found = self.life.worker(number)
+        found = self.process.worker(number)
         assert found is not None
         return found
 
     @property
     def reason(self) -> str:
         """Why it doesn't serve, or not as it should."""
-        assert self.life.cause is not None
-        return self.life.cause.reason
+        assert self.process.cause is not None
+        return self.process.cause.reason
 
     @property
     def refusal(self) -> str:
         """Why the last reload was refused."""
-        assert self.life.refusal is not None
-        return self.life.refusal.cause.reason
+        assert self.process.refusal is not None
+        return self.process.refusal.cause.reason

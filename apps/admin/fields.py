@@ -1,49 +1,49 @@
-"""Reads single values of a snapshot; what isn't of the expected kind is None."""
+"""Reads single fields of a snapshot; a value of an unexpected type becomes None."""
 
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-LEVELS = ("pass", "warn", "fail")  # the best first
+LEVELS = ("pass", "warn", "fail")  # best first
 
 
 def mappings(raw: object) -> list[tuple[str, Mapping[str, Any]]]:
-    """Give the members of an object of objects; a member that isn't one is empty."""
+    """Return the members of an object of objects; a member that isn't an object is empty."""
     if not isinstance(raw, dict):
         return []
     return [(name, value if isinstance(value, dict) else {}) for name, value in raw.items()]
 
 
 def level(raw: object) -> str | None:
-    """Give one of `LEVELS`."""
+    """Return one of `LEVELS`."""
     return raw if isinstance(raw, str) and raw in LEVELS else None
 
 
 def text(raw: object) -> str | None:
-    """Give a text that isn't blank."""
+    """Return a text that isn't blank."""
     return raw if isinstance(raw, str) and raw.strip() else None
 
 
 def count(raw: object) -> int | None:
-    """Give a whole number."""
+    """Return a whole number."""
     return raw if isinstance(raw, int) and not isinstance(raw, bool) else None
 
 
 def seconds(raw: object) -> float | None:
-    """Give a finite number of seconds."""
+    """Return a finite number of seconds."""
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not isfinite(raw):
         return None
     return float(raw)
 
 
 def age(raw: Mapping[str, Any]) -> str | None:
-    """Say the ``age_s`` of something in words."""
+    """Return the ``age_s`` of an object as a duration in words."""
     known_s = seconds(raw.get("age_s"))
     return None if known_s is None else duration(known_s)
 
 
 def duration(length_s: float) -> str:
-    """Say a duration in its largest whole unit: "12 s", "3 min", "5 h", "2 days".
+    """Return a duration in its largest whole unit: "12 s", "3 min", "5 h", "2 days".
 
     >>> duration(200)
     '3 min'

@@ -1,193 +1,27 @@
-"""Unpacking what is to be deployed: archives are hostile until shown otherwise."""
+"""Archives are hostile until shown otherwise: names, links, bombs, damage."""
 
 import gzip
 import io
 import os
 import random
-import shutil
-import socket
 import stat
 import subprocess
 import tarfile
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from archive_case import PROPERTY, Member, make_tar, make_zip, refusal, unpack_bytes
+from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.releases.archives import ArchiveError, Limits, find_root, unpack
-
-PROPERTY = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
-FILES = {"app/__init__.py": "new", "app/static/ä.css": "css", "run.sh": "#!/bin/sh"}
-
-Member = tuple[str, dict[str, object]]
-
-
-def make_source(folder: Path) -> Path:
-    """Write a folder that is to be deployed."""
-    for path, text in FILES.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    (folder / "run.sh").chmod(0o755)
-    (folder / "app/empty").mkdir()
-    (folder / "app/link").symlink_to("static/ä.css")
-    return folder
-
-
-def make_tar(*members: tuple[str, dict[str, object]], compress: bool = True) -> bytes:
-    """Make a tar archive of members; ``data`` is their content, the rest fields of `TarInfo`."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz" if compress else "w") as archive:
-        for name, fields in members:
-            info = tarfile.TarInfo(name)
-            data = fields.get("data", b"x")
-            assert isinstance(data, bytes)
-            for key, value in fields.items():
-                if key != "data":
-                    setattr(info, key, value)
-            info.size = len(data) if info.isreg() else 0
-            archive.addfile(info, io.BytesIO(data) if info.isreg() else None)
-    return stream.getvalue()
-
-
-def make_zip(*members: tuple[str, dict[str, object]]) -> bytes:
-    """Make a zip archive of members; ``mode`` is the whole Unix mode."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, fields in members:
-            info = zipfile.ZipInfo(name)
-            info.external_attr = int(str(fields.get("mode", 0o100644))) << 16
-            data = fields.get("data", b"x")
-            assert isinstance(data, bytes)
-            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
-    return stream.getvalue()
-
-
-def outside(folder: Path, target: Path) -> dict[str, object]:
-    """Give all that lies in a folder, but not in the target."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        if path != target and not path.is_relative_to(target):
-            status = path.lstat()
-            found[str(path)] = (status.st_mode, status.st_size, status.st_nlink)
-    return found
-
-
-def unpack_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> Path:
-    """Unpack an archive in a folder, check that nothing outside of the target has changed."""
-    source, target = folder / "source", folder / "a" / "b" / "target"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    source.write_bytes(data)
-    before = outside(folder, target)
-    try:
-        unpack(source, target, limits=limits)
-    finally:
-        assert outside(folder, target) == before
-    return target
-
-
-def refusal(folder: Path, data: bytes, limits: Limits | None = None) -> str:
-    """Give why an archive is refused."""
-    with pytest.raises(ArchiveError) as raised:
-        unpack_bytes(folder, data, limits)
-    assert raised.value.message.startswith("cannot unpack source: ")
-    return raised.value.message.removeprefix("cannot unpack source: ")
-
-
-# ---- good ones
-
-
-def packed_by_tar(source: Path, file: Path, *options: str) -> Path:
-    """Pack with the tar of the system."""
-    subprocess.run(["tar", *options, "-cf", str(file), "-C", str(source), "."], check=True)
-    return file
-
-
-PACKERS: dict[str, Callable[[Path, Path], Path]] = {
-    "folder": lambda source, file: source,
-    "tar.gz": lambda source, file: packed_by_tar(source, file, "-z"),
-    "tar": lambda source, file: packed_by_tar(source, file),
-    "posix": lambda source, file: packed_by_tar(source, file, "-z", "--format=posix"),
-    "python": lambda source, file: packed_by_python(source, file),
-    "zip": lambda source, file: Path(shutil.make_archive(str(file), "zip", source)),
-}
-
-
-def packed_by_python(source: Path, file: Path) -> Path:
-    """Pack with Python's tarfile, as `shutil` does."""
-    with tarfile.open(file, "w:gz") as archive:
-        archive.add(source, ".")
-    return file
-
-
-@pytest.mark.parametrize("packer", PACKERS)
-def test_what_was_packed_comes_out(tmp_path: Path, packer: str) -> None:
-    """Files, names beyond ASCII, executables, links, empty folders, of every kind of source."""
-    source = make_source(tmp_path / "source")
-    if packer == "zip":  # Python's writes no links
-        (source / "app/link").unlink()
-    target = tmp_path / "target"
-    target.mkdir()
-    unpack(PACKERS[packer](source, tmp_path / "archive"), target)
-    found = {
-        str(path.relative_to(target)): path.read_text()
-        for path in target.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    }
-    assert found == FILES
-    assert (target / "app/empty").is_dir()
-    assert (target / "run.sh").stat().st_mode & 0o777 == 0o755
-    assert (target / "app/__init__.py").stat().st_mode & 0o777 == 0o644
-    if packer != "zip":
-        assert os.readlink(target / "app/link") == "static/ä.css"
-
-
-def test_a_link_in_a_zip(tmp_path: Path) -> None:
-    """The zip program writes links as the target's name with the mode of a link."""
-    data = make_zip(("a", {}), ("b", {"mode": stat.S_IFLNK | 0o777, "data": b"a"}))
-    assert os.readlink(unpack_bytes(tmp_path, data) / "b") == "a"
-
-
-def test_special_bits_are_dropped(tmp_path: Path) -> None:
-    """Nothing comes out set-uid or writable for all."""
-    target = unpack_bytes(tmp_path, make_tar(("a", {"mode": 0o6777}), ("b", {"mode": 0o666})))
-    assert (target / "a").stat().st_mode & 0o7777 == 0o755
-    assert (target / "b").stat().st_mode & 0o7777 == 0o644
-
-
-def test_a_working_folder(tmp_path: Path) -> None:
-    """Its repository, environment, caches and sockets are no part of what is deployed."""
-    source = make_source(tmp_path / "source")
-    for path in (".git/HEAD", "env/pyvenv.cfg", "app/__pycache__/x.pyc", "node_modules/x/y.js"):
-        (source / path).parent.mkdir(parents=True, exist_ok=True)
-        (source / path).write_text("")
-    os.mkfifo(source / "app/pipe")
-    target = tmp_path / "target"
-    target.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(source / "app/door"))
-        unpack(source, target)
-    assert {path.name for path in target.iterdir()} - {"env"} == {"app", "run.sh"}
-    assert {path.name for path in (target / "app").iterdir()} == {
-        "__init__.py",
-        "static",
-        "empty",
-        "link",
-    }
-
-
-# ---- hostile ones
+from supervisor.releases.unpack_writer import Limits, UnpackError
+from supervisor.releases.unpacking import unpack
 
 DIRECTORY = {"type": tarfile.DIRTYPE}
 
 
 def link(leads_to: str) -> dict[str, object]:
-    """Make the fields of a symbolic link."""
+    """Return the fields of a symbolic link."""
     return {"type": tarfile.SYMTYPE, "linkname": leads_to}
 
 
@@ -261,7 +95,7 @@ def test_a_zip_with_a_name_twice(tmp_path: Path) -> None:
 
 
 def test_a_zip_with_a_zero_byte_in_a_name(tmp_path: Path) -> None:
-    """What zipfile would cut off is seen."""
+    """zipfile would cut the name off there; the archive is refused."""
     data = make_zip(("good.py_evil", {})).replace(b"good.py_evil", b"good.py\0evil")
     assert "can't be used" in refusal(tmp_path, data)
 
@@ -273,14 +107,11 @@ def test_a_zip_with_a_name_in_an_old_encoding(tmp_path: Path) -> None:
 
 
 def test_an_encrypted_zip(tmp_path: Path) -> None:
-    """Its content can't be known: what to do is said."""
+    """The message says that it is encrypted."""
     data = bytearray(make_zip(("a", {})))
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + offset] |= 1
     assert refusal(tmp_path, bytes(data)) == "it is encrypted"
-
-
-# ---- bombs
 
 
 def test_a_bomb_of_zeros(tmp_path: Path) -> None:
@@ -306,7 +137,7 @@ def test_too_much(tmp_path: Path) -> None:
     (source / "b").write_bytes(noise)
     target = tmp_path / "target"
     target.mkdir()
-    with pytest.raises(ArchiveError, match="more than 1 MiB"):
+    with pytest.raises(UnpackError, match="more than 1 MiB"):
         unpack(source, target, limits=limits)
 
 
@@ -346,9 +177,9 @@ def test_a_sparse_file(tmp_path: Path) -> None:
     assert "neither a file" in refusal(tmp_path, archive.read_bytes())
 
 
-# ---- damaged ones
-
 GOOD: list[Member] = [(name, {"data": (name * 999).encode()}) for name in ("a", "d/b", "d/c")]
+
+
 WHOLE = {
     "tar": make_tar(*GOOD, compress=False),
     "tar.gz": make_tar(*GOOD),
@@ -373,15 +204,21 @@ def test_an_archive_with_a_wrong_byte(tmp_path: Path, kind: str, data: st.DataOb
     archive[data.draw(st.integers(0, len(archive) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         target = unpack_bytes(tmp_path, bytes(archive))
-    except ArchiveError:
+    except UnpackError:
         return
     contents = {file.read_bytes() for file in target.rglob("*") if file.is_file()}
     assert contents <= {fields["data"] for _name, fields in GOOD}
 
 
 PARTS = st.sampled_from(["a", "b", "..", ".", "", "c\\d", "ü"])
+
+
 NAMES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
 KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
+
+
 MEMBERS = st.lists(st.tuples(NAMES, KINDS, NAMES), max_size=5)
 
 
@@ -396,7 +233,7 @@ def test_whatever_the_names_nothing_leaves_the_target(
     )
     try:
         target = unpack_bytes(tmp_path, data)
-    except ArchiveError:
+    except UnpackError:
         return
     for path in target.rglob("*"):
         assert Path(os.path.realpath(path)).is_relative_to(target)
@@ -407,66 +244,12 @@ def test_whatever_the_names_nothing_leaves_the_target(
 @given(st.binary(max_size=2000), st.sampled_from([b"", b"PK\x03\x04", b"\x1f\x8b\x08\0"]))
 @PROPERTY
 def test_garbage(tmp_path: Path, garbage: bytes, begin: bytes) -> None:
-    """Any bytes at all end in an error in words."""
+    """Whatever the bytes, the error is one that an operator can read."""
     refusal(tmp_path, begin + garbage)
 
 
 @given(st.binary(min_size=512, max_size=4000))
 @PROPERTY
 def test_garbage_that_looks_like_tar(tmp_path: Path, garbage: bytes) -> None:
-    """The same, past the first look."""
+    """The same with the magic number of tar."""
     refusal(tmp_path, garbage[:257] + b"ustar" + garbage[257:])
-
-
-def test_a_source_that_is_not_there(tmp_path: Path) -> None:
-    """The message names it."""
-    with pytest.raises(ArchiveError, match=r"cannot unpack nosuch: .*No such file"):
-        unpack(tmp_path / "nosuch", tmp_path)
-
-
-@pytest.mark.root
-def test_a_full_disk(tmp_path: Path) -> None:
-    """The message says so."""
-    source = tmp_path / "source.tar"
-    source.write_bytes(make_tar(("a", {"data": random.Random(1).randbytes(400_000)})))
-    target = tmp_path / "target"
-    target.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(target)], check=True)
-    try:
-        with pytest.raises(ArchiveError, match="No space left on device"):
-            unpack(source, target)
-    finally:
-        subprocess.run(["umount", str(target)], check=True)
-
-
-# ---- where the app is in it
-
-
-@pytest.mark.parametrize(
-    ("names", "root"),
-    [
-        (["app/x.py"], "."),
-        (["run.py"], "."),
-        (["app/x.py", "README"], "."),
-        (["coach-main/app/x.py", "coach-main/README"], "coach-main"),
-        (["coach-main/run.py", "pax_global_header", "__MACOSX/x"], "coach-main"),
-        (["app/app/x.py"], "."),
-    ],
-)
-def test_where_the_app_lies(tmp_path: Path, names: list[str], root: str) -> None:
-    """At the top, or in the one folder that the archive of a project has there."""
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    assert find_root(tmp_path, ["app", "run.py", "static/css"]) == tmp_path / root
-
-
-@pytest.mark.parametrize("names", [["x.py"], ["a/x.py"], ["a/app/x.py", "b/x.py"], ["a/b/app/x"]])
-def test_an_app_that_is_not_in_it(tmp_path: Path, names: list[str]) -> None:
-    """What was looked for is said, and what is there."""
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    with pytest.raises(ArchiveError, match=r"none of the app's files is in it: app, run\.py") as e:
-        find_root(tmp_path, ["app", "run.py"])
-    assert names[0].split("/")[0] in str(e.value.hint)

@@ -1,7 +1,7 @@
 """A world for lives without processes: scripted workers, operators, files, and a clock.
 
 Each worker that is spawned takes the next behaviour of a script; everything that must hold in
-every life is checked at every step.
+every process is checked at every step.
 """
 
 import heapq
@@ -13,32 +13,32 @@ from supervisor.policy.generations import DRAINING_MAX
 from supervisor.policy.process_state import (
     STAND_IN_AFTER_S,
     Action,
-    Beat,
     BindFailed,
     Bound,
     Drain,
     Elapsed,
     Exited,
+    HeartbeatSeen,
     ImportFailed,
     Kill,
-    Life,
-    LifeEvent,
     Limits,
     Pause,
-    Phase,
+    ProcessEvent,
+    ProcessState,
     Ready,
     Resume,
-    SignOfLife,
     Spawn,
     Spawned,
     SpawnFailed,
+    UsageReported,
     WorkerEvent,
+    WorkerPhase,
     next_wakeup,
     wants_stand_in,
 )
 from supervisor.policy.process_transitions import step
 from supervisor.values.reports import Cause, Exit, ImportReport
-from supervisor.values.states import AppState, Source
+from supervisor.values.states import AppState, CodeSource
 
 NOW = 1000.0
 TICK_S = 1.0  # the loop looks for hangs this often
@@ -55,7 +55,7 @@ REPORT = ImportReport(
     traceback="",
     seconds=0.1,
 )
-AT_WORK = (Phase.IMPORTING, Phase.READY, Phase.PAUSED)
+AT_WORK = (WorkerPhase.IMPORTING, WorkerPhase.READY, WorkerPhase.PAUSED)
 
 
 def middle() -> float:
@@ -78,18 +78,18 @@ class Behaviour:
 
 
 class World:
-    """A life, its workers, and the time; `run` lets everything happen that is planned."""
+    """A process, its workers, and the time; `run` lets everything happen that is planned."""
 
     def __init__(self, script: list[Behaviour], limits: Limits) -> None:
         self.now = NOW
-        self.life = Life(since=NOW, limits=limits)
+        self.process = ProcessState(since=NOW, limits=limits)
         self.actions: list[Action] = []
         self.script = itertools.cycle(script)
         self._order = itertools.count(4711)
-        self._due: list[tuple[float, int, LifeEvent]] = []
+        self._due: list[tuple[float, int, ProcessEvent]] = []
         self._living: dict[int, Behaviour] = {}
 
-    def plan(self, later_s: float, event: LifeEvent) -> None:
+    def plan(self, later_s: float, event: ProcessEvent) -> None:
         """Let ``event`` come in ``later_s`` seconds."""
         heapq.heappush(self._due, (self.now + later_s, next(self._order), event))
 
@@ -97,7 +97,7 @@ class World:
         """Let ``seconds`` go by."""
         end = self.now + seconds
         while self.now < end:
-            wakeup = next_wakeup(self.life, self.now)
+            wakeup = next_wakeup(self.process, self.now)
             assert wakeup is None or wakeup > self.now, "the loop would spin"
             tick = min(self.now + TICK_S, wakeup or end, end)
             if self._due and self._due[0][0] <= tick:
@@ -111,30 +111,34 @@ class World:
 
     def _beat(self) -> None:
         for number, behaviour in list(self._living.items()):
-            worker = self.life.worker(number)
-            if worker is None or worker.phase not in (Phase.READY, Phase.PAUSED, Phase.DRAINING):
+            worker = self.process.worker(number)
+            if worker is None or worker.phase not in (
+                WorkerPhase.READY,
+                WorkerPhase.PAUSED,
+                WorkerPhase.DRAINING,
+            ):
                 continue
             if behaviour.kind != "freeze" or self.now - worker.since < behaviour.then_s:
                 memory_mb = 1000.0 if behaviour.kind == "greedy" else 10.0
-                self.step(SignOfLife(number, at=self.now))
-                self.step(Beat(number, memory_mb=memory_mb))
+                self.step(HeartbeatSeen(number, at=self.now))
+                self.step(UsageReported(number, memory_mb=memory_mb))
 
-    def step(self, event: LifeEvent) -> None:
+    def step(self, event: ProcessEvent) -> None:
         """Take one step, check it, and carry out its actions."""
-        before = self.life
+        before = self.process
         if isinstance(event, Exited):
             self._living.pop(event.number, None)
-        self.life, actions = step(before, event, self.now, middle)
+        self.process, actions = step(before, event, self.now, middle)
         self.actions += actions
-        check_step(before, self.life, actions)
+        check_step(before, self.process, actions)
         for action in actions:
             self._act(action)
-        check_life(self.life, self.now)
+        check_process(self.process, self.now)
 
     def _act(self, action: Action) -> None:
         match action:
             case Spawn(number):
-                if self.life.worker(number) is not None:
+                if self.process.worker(number) is not None:
                     self._spawn(number)
             case Kill(number) if number in self._living:
                 self.plan(0.01, Exited(number, Exit(signal=9)))
@@ -161,91 +165,93 @@ class World:
             case "crash":
                 self.plan(behaviour.first_s, Exited(number, Exit(signal=11)))
 
-    def _may_come(self, event: LifeEvent) -> bool:
+    def _may_come(self, event: ProcessEvent) -> bool:
         """Say whether the world can produce ``event`` now: the dead say nothing."""
         if isinstance(event, Bound | BindFailed):
-            return not self.life.bound
+            return not self.process.bound
         return not isinstance(event, WorkerEvent) or event.number in self._living
 
 
-def check_step(before: Life, life: Life, actions: tuple[Action, ...]) -> None:
+def check_step(before: ProcessState, process: ProcessState, actions: tuple[Action, ...]) -> None:
     """Check what holds for every step."""
     spawned = [action for action in actions if isinstance(action, Spawn)]
-    assert not (spawned and life.stopped), "an operator's stop lasts"
-    assert len(spawned) <= life.limits.workers, "never more than the configured workers"
+    assert not (spawned and process.stopped), "an operator's stop lasts"
+    assert len(spawned) <= process.limits.workers, "never more than the configured workers"
     assert len({spawn.generation for spawn in spawned}) <= 1
     assert all(spawn.number > before.last_number for spawn in spawned)
-    assert life.generation - before.generation in (0, 1)
-    assert life.restarts - before.restarts in (0, 1)
-    if spawned and life.limits.replace:
-        others = {w.generation for w in life.workers} - {spawned[0].generation}
+    assert process.generation - before.generation in (0, 1)
+    assert process.restarts - before.restarts in (0, 1)
+    if spawned and process.limits.replace:
+        others = {w.generation for w in process.workers} - {spawned[0].generation}
         assert not others, "an app that can't run twice would"
     for action in actions:
         if isinstance(action, Kill | Drain | Pause | Resume):
             assert before.worker(action.number) is not None
     drained = {a.number for a in actions if isinstance(a, Drain)}
-    assert all(w.phase is not Phase.DRAINING for w in before.workers if w.number in drained)
+    assert all(w.phase is not WorkerPhase.DRAINING for w in before.workers if w.number in drained)
 
 
-def check_life(life: Life, now: float) -> None:
-    """Check what holds for every life, between two steps."""
-    serving = [w for w in life.of(Phase.READY, generation=life.current) if not w.stuck]
-    assert (life.state is AppState.READY) == bool(serving and not life.stopped)
-    assert (life.state is AppState.STOPPED) == life.stopped
-    assert len({w.number for w in life.workers}) == len(life.workers)
-    assert life.since <= now
-    _check_generations(life)
-    _check_deadlines(life)
-    if life.stopped:
-        assert not life.of(*AT_WORK)
-        assert life.cause is not None
-        assert life.retry_at is life.candidate is life.pending is None
-    elif life.bound:
-        assert _goes_on(life), "nothing would ever happen again"
-    if life.state is AppState.READY:
-        assert life.unserved_since is None
-    elif life.bound:
-        assert life.unserved_since is not None
-        unserved_s = now - life.unserved_since
-        assert wants_stand_in(life, now) or unserved_s < STAND_IN_AFTER_S + ROUNDING_S
-        assert not wants_stand_in(life, now) or life.stopped or unserved_s > 1 - ROUNDING_S
-    assert life.retry_live_at is None or life.source is Source.KNOWN_GOOD
-    serving_sources = {w.source for w in life.of(Phase.READY, generation=life.current)}
-    assert serving_sources <= {life.source}
-    if life.state in (AppState.BACKOFF, AppState.FAILED):
-        assert life.cause is not None, "a port that isn't served has a reason"
-        if life.retry_at is not None:
-            stuck = any(worker.stuck for worker in life.workers)
-            assert stuck or (life.state is AppState.FAILED) == life.history.failed
-            assert life.retry_at <= now + FAILED_DELAY_S
+def check_process(process: ProcessState, now: float) -> None:
+    """Check what holds for every process, between two steps."""
+    serving = [w for w in process.of(WorkerPhase.READY, generation=process.current) if not w.stuck]
+    assert (process.state is AppState.READY) == bool(serving and not process.stopped)
+    assert (process.state is AppState.STOPPED) == process.stopped
+    assert len({w.number for w in process.workers}) == len(process.workers)
+    assert process.since <= now
+    _check_generations(process)
+    _check_deadlines(process)
+    if process.stopped:
+        assert not process.of(*AT_WORK)
+        assert process.cause is not None
+        assert process.retry_at is process.candidate is process.pending is None
+    elif process.bound:
+        assert _goes_on(process), "nothing would ever happen again"
+    if process.state is AppState.READY:
+        assert process.unserved_since is None
+    elif process.bound:
+        assert process.unserved_since is not None
+        unserved_s = now - process.unserved_since
+        assert wants_stand_in(process, now) or unserved_s < STAND_IN_AFTER_S + ROUNDING_S
+        assert not wants_stand_in(process, now) or process.stopped or unserved_s > 1 - ROUNDING_S
+    assert process.retry_live_at is None or process.source is CodeSource.KNOWN_GOOD
+    serving_sources = {w.source for w in process.of(WorkerPhase.READY, generation=process.current)}
+    assert serving_sources <= {process.source}
+    if process.state in (AppState.BACKOFF, AppState.FAILED):
+        assert process.cause is not None, "a port that isn't served has a reason"
+        if process.retry_at is not None:
+            stuck = any(worker.stuck for worker in process.workers)
+            assert stuck or (process.state is AppState.FAILED) == process.history.failed
+            assert process.retry_at <= now + FAILED_DELAY_S
 
 
-def _check_generations(life: Life) -> None:
-    at_work = {w.generation for w in life.of(Phase.IMPORTING, Phase.READY)}
-    assert at_work <= {life.current, life.candidate}, "two generations at most"
-    paused = life.of(Phase.PAUSED)
-    assert (life.probation_until is None) or paused or life.state is AppState.READY
-    assert not paused or life.probation_until is not None
-    assert not paused or life.candidate is None
-    draining = {w.generation for w in life.of(Phase.DRAINING)}
+def _check_generations(process: ProcessState) -> None:
+    at_work = {w.generation for w in process.of(WorkerPhase.IMPORTING, WorkerPhase.READY)}
+    assert at_work <= {process.current, process.candidate}, "two generations at most"
+    paused = process.of(WorkerPhase.PAUSED)
+    assert (process.probation_until is None) or paused or process.state is AppState.READY
+    assert not paused or process.probation_until is not None
+    assert not paused or process.candidate is None
+    draining = {w.generation for w in process.of(WorkerPhase.DRAINING)}
     assert len(draining) <= DRAINING_MAX + 1
     for generation in at_work:
-        ours = life.of(Phase.IMPORTING, Phase.READY, generation=generation)
-        assert len(ours) <= life.limits.workers
+        ours = process.of(WorkerPhase.IMPORTING, WorkerPhase.READY, generation=generation)
+        assert len(ours) <= process.limits.workers
 
 
-def _check_deadlines(life: Life) -> None:
+def _check_deadlines(process: ProcessState) -> None:
     """Every wait has an end."""
-    for worker in life.workers:
-        if worker.phase is Phase.IMPORTING:
+    for worker in process.workers:
+        if worker.phase is WorkerPhase.IMPORTING:
             assert worker.kill_at is not None
 
 
-def _goes_on(life: Life) -> bool:
-    moving = life.of(Phase.IMPORTING, Phase.READY, Phase.ENDING, generation=life.current)
+def _goes_on(process: ProcessState) -> bool:
+    moving = process.of(
+        WorkerPhase.IMPORTING, WorkerPhase.READY, WorkerPhase.ENDING, generation=process.current
+    )
     return bool(
         moving
-        or life.candidate is not None
-        or life.retry_at is not None
-        or (life.pending is not None and life.workers)
+        or process.candidate is not None
+        or process.retry_at is not None
+        or (process.pending is not None and process.workers)
     )

@@ -1,34 +1,34 @@
-"""Turns the supervisor's snapshot into words.
+"""Turns the supervisor's snapshot into the words of the page.
 
-An older or newer supervisor may leave fields out, add some, or fill them otherwise: what can't
-be understood is left out of the picture, and never breaks it.
+An older or newer supervisor may leave fields out, add some, or fill them in another way: a field
+that is not understood is left out, and never breaks the page.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apps.admin.reading import LEVELS, age, count, duration, level, mappings, seconds, text
+from apps.admin.fields import LEVELS, age, count, duration, level, mappings, seconds, text
 
 _STATES = {
     "starting": "starting",
     "ready": "ready",
     "backoff": "waiting to start again",
-    "failed": "failing often, still tried",
+    "failed": "failing often, retried once a minute",
     "stopped": "stopped by an operator",
     "blocked": "has no port yet",
 }
 _SERVERS = {
     "app": "the app",
     "last-known-good": "its last known good release",
-    "stand-in": "a stand-in that gives the reason",
+    "stand-in": "the stand-in, with the reason",
     "nothing": "nothing",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppPicture:
-    """One app in words; None is what the supervisor didn't tell."""
+class AppOverview:
+    """One app in words; None stands for what the snapshot doesn't have."""
 
     name: str
     level: str
@@ -48,7 +48,7 @@ class AppPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, and how long ago."""
+    """An event, and how long ago it happened."""
 
     text: str
     app: str | None
@@ -57,7 +57,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class FailedCheck:
     """A check that doesn't pass, and what to do."""
 
     text: str
@@ -65,34 +65,34 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """The whole picture: ``headline`` is followed by the ``named`` apps, if any."""
+class Overview:
+    """The whole page: ``headline`` is followed by the ``named`` apps, if any."""
 
     level: str
     headline: str
     named: tuple[str, ...]
-    apps: tuple[AppPicture, ...]
-    troubles: tuple[Trouble, ...]
+    apps: tuple[AppOverview, ...]
+    failed_checks: tuple[FailedCheck, ...]
     events: tuple[Event, ...]
     version: str | None
     age: str | None
 
 
-def picture_of(snapshot: Mapping[str, Any], host: str) -> Picture:
-    """Describe ``snapshot`` to a browser that reached this machine as ``host``.
+def overview_of(snapshot: Mapping[str, Any], host: str) -> Overview:
+    """Return ``snapshot`` in words, with links for a browser that reached this machine as ``host``.
 
-    ``host`` comes without a port, an IPv6 address in brackets; empty gives no links.
+    ``host`` has no port, and an IPv6 address in it has brackets; without a host there are no links.
     """
     apps = tuple(_app(name, raw, host) for name, raw in mappings(snapshot.get("apps")))
     headline, named = _headline(apps)
     worst = max((app.level for app in apps), key=LEVELS.index, default="warn")
-    return Picture(
+    return Overview(
         level=level(snapshot.get("status")) or worst,
         headline=headline,
         named=named,
         apps=apps,
-        troubles=tuple(
-            _trouble(name, raw)
+        failed_checks=tuple(
+            _failed_check(name, raw)
             for name, raw in mappings(snapshot.get("checks"))
             if level(raw.get("status")) in ("warn", "fail")
         ),
@@ -102,7 +102,7 @@ def picture_of(snapshot: Mapping[str, Any], host: str) -> Picture:
     )
 
 
-def _headline(apps: tuple[AppPicture, ...]) -> tuple[str, tuple[str, ...]]:
+def _headline(apps: tuple[AppOverview, ...]) -> tuple[str, tuple[str, ...]]:
     if not apps:
         return "No apps are configured", ()
     not_ready = tuple(app.name for app in apps if app.level == "fail" and not app.stopped)
@@ -116,13 +116,13 @@ def _headline(apps: tuple[AppPicture, ...]) -> tuple[str, tuple[str, ...]]:
     return (f"{ready}, with a warning" if warned else ready), warned
 
 
-def _app(name: str, raw: Mapping[str, Any], host: str) -> AppPicture:
+def _app(name: str, raw: Mapping[str, Any], host: str) -> AppOverview:
     state = text(raw.get("state"))
     serving = text(raw.get("serving"))
     port = count(raw.get("port"))
     retry_in_s = seconds(raw.get("retry_in_s"))
     guess = {"ready": "pass", "stopped": "warn"}.get(state or "", "fail")
-    return AppPicture(
+    return AppOverview(
         name=name,
         level=level(raw.get("status")) or guess,
         stopped=state == "stopped",
@@ -140,13 +140,13 @@ def _app(name: str, raw: Mapping[str, Any], host: str) -> AppPicture:
     )
 
 
-def _trouble(name: str, raw: Mapping[str, Any]) -> Trouble:
+def _failed_check(name: str, raw: Mapping[str, Any]) -> FailedCheck:
     reason = text(raw.get("reason")) or "not as it should be"
-    return Trouble(text=f"{name.replace('_', ' ')}: {reason}", hint=text(raw.get("hint")))
+    return FailedCheck(text=f"{name.replace('_', ' ')}: {reason}", hint=text(raw.get("hint")))
 
 
 def _events(raw: object) -> tuple[Event, ...]:
-    """Give the events the newest first: the supervisor gives them as they happened."""
+    """Return the events, newest first: the snapshot has them oldest first."""
     known = [event for event in raw if isinstance(event, dict)] if isinstance(raw, list) else []
     return tuple(
         Event(

@@ -1,4 +1,4 @@
-"""The rule of CI: a test that did not run has not passed."""
+"""The rule of CI: a test that was skipped has not passed."""
 
 import os
 import subprocess

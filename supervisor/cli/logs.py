@@ -1,0 +1,127 @@
+"""``flask-supervisor logs`` and ``events``: what apps printed, and what happened."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from supervisor.cli.options import app_names, client, config_option, json_option
+from supervisor.cli.output import print_json
+from supervisor.values.errors import ControlError
+
+_FOLLOW_S = 0.3  # between two requests for new lines
+_DEFAULT_LINES = 50
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+Record = dict[str, Any]
+Fetch = Callable[[int], tuple[list[Record], int]]
+"""Returns the records with a number above the given one, and the number of the newest."""
+
+_follow_option = click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+
+
+def _age(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of ``30s``, ``10m``, ``2h`` or ``1d``; a number alone is seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not found:
+        raise click.BadParameter("must be an age such as 30s, 10m, 2h or 1d")
+    return float(found[1]) * _UNITS_S[found[2] or "s"]
+
+
+@click.command("logs", epilog="Example: flask-supervisor logs coach -f")
+@click.argument("app", required=False, shell_complete=app_names)
+@config_option
+@json_option
+@_follow_option
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=None,
+    metavar="N",
+    help=f"Only the newest N lines. Default: {_DEFAULT_LINES}, or all with --since.",
+)
+@click.option("--since", callback=_age, metavar="AGE", help="Not older than 30s, 10m, 2h or 1d.")
+def logs_command(
+    app: str | None,
+    config_file: str | None,
+    as_json: bool,
+    follow: bool,
+    lines: int | None,
+    since: float | None,
+) -> None:
+    """Show what apps printed and what the supervisor logged.
+
+    The supervisor keeps the newest 500 lines of each app; the journal keeps more.
+    """
+    supervisor = client(config_file)
+    if lines is None and since is None:
+        lines = _DEFAULT_LINES
+    wanted = {"newest": lines, "max_age_s": since}
+    first = {name: value for name, value in wanted.items() if value is not None}
+
+    def fetch(after: int) -> tuple[list[Record], int]:
+        answer = supervisor.call("logs", app=app, after=after, **(first if after == 0 else {}))
+        return answer["lines"], answer["last"]
+
+    _show(fetch, _print_line, as_json=as_json, follow=follow)
+
+
+@click.command("events", epilog="Example: flask-supervisor events -f")
+@config_option
+@json_option
+@_follow_option
+def events_command(config_file: str | None, as_json: bool, follow: bool) -> None:
+    """Show starts, failures, repairs and operators' commands."""
+    supervisor = client(config_file)
+
+    def fetch(after: int) -> tuple[list[Record], int]:
+        answer = supervisor.call("events", after=after)
+        return answer["events"], answer["last"]
+
+    _show(fetch, _print_event, as_json=as_json, follow=follow)
+
+
+def _show(
+    fetch: Fetch, print_one: Callable[[Record], None], *, as_json: bool, follow: bool
+) -> None:
+    """Print the records there are, and with ``follow`` those that come; JSON on one line each."""
+    seen = 0
+    try:
+        while True:
+            found, last = fetch(seen)
+            for record in found:
+                if as_json:
+                    print_json(record, one_line=True)
+                else:
+                    print_one(record)
+            seen = last
+            if not follow:
+                return
+            time.sleep(_FOLLOW_S)
+    except KeyboardInterrupt:
+        return
+    except ControlError as error:
+        if not (follow and seen):
+            raise
+        raise ControlError("the supervisor has ended", code=error.code) from error
+
+
+def _print_line(line: Record) -> None:
+    head = f"{_clock(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
+    click.secho(head, dim=True, nl=False)
+    click.secho(line["text"], fg=None if line["output"] else "cyan")
+
+
+def _print_event(event: Record) -> None:
+    click.secho(f"{_clock(event['time'])} {event['app'] or '-':<10} ", dim=True, nl=False)
+    click.echo(event["text"])
+
+
+def _clock(rfc3339: str) -> str:
+    """Return date and time without the letters between, in UTC."""
+    return rfc3339.replace("T", " ").removesuffix("Z")

@@ -1,0 +1,66 @@
+"""Options and arguments that commands share, and what they stand for."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from supervisor.cli.output import print_note
+from supervisor.client import Client
+from supervisor.config import reader as configuration
+from supervisor.config.locate import find
+from supervisor.config.settings import Config
+from supervisor.files.state_dir import StateDir
+from supervisor.values.errors import ConfigError
+
+config_option = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
+    "./supervisor.toml, ./config/supervisor.toml, /etc/flask-supervisor/supervisor.toml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def load(config_file: str | None) -> Config:
+    """Load the named configuration file, else the first that exists; raises `ConfigError`."""
+    return configuration.load(find(config_file))
+
+
+def load_or_none(config_file: str | None) -> Config | None:
+    """Return what `load` returns, None if the configuration is not valid."""
+    try:
+        return load(config_file)
+    except ConfigError:
+        return None
+
+
+def state_dir(config_file: str | None) -> Path:
+    """Return the state folder that the configuration names, even if the rest is not valid."""
+    file = find(config_file)
+    try:
+        return configuration.load_state_dir(file)
+    except ConfigError:
+        from supervisor.config import last_good
+
+        config = last_good.load(file)  # raises the same error if no configuration was kept
+        if config.fallback is not None:
+            print_note(config.fallback.reason)
+        return config.state_dir
+
+
+def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:
+    """Return a client of the supervisor that runs this configuration."""
+    return Client(StateDir(state_dir(config_file)).control_socket, timeout_s=timeout_s)
+
+
+def no_such_app(name: str, known: Iterable[str]) -> str:
+    """Return the message for an app that does not exist."""
+    return f"there is no app {name!r}; known: {', '.join(known)}"
+
+
+def app_names(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the apps whose names begin with ``begun``, for completion in a shell."""
+    config = load_or_none(context.params.get("config_file"))
+    return [name for name in config.apps if name.startswith(begun)] if config else []

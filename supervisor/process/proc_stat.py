@@ -1,0 +1,52 @@
+"""What ``/proc`` shows of one process: proc_pid_stat(5) and proc_pid_statm(5)."""
+
+import os
+
+from supervisor.values.records import dataclass
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+# Fields behind the name, which may hold anything: state is number 0.
+_PARENT, _SESSION, _USER_TICKS, _SYSTEM_TICKS, _STARTED = 1, 3, 11, 12, 19
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcStat:
+    """A process; ``started`` (clock ticks since boot) distinguishes it from a later one.
+
+    ``cpu_s`` is the processor time that it has used, in seconds.
+    """
+
+    pid: int
+    parent: int
+    session: int
+    started: int
+    cpu_s: float
+
+
+def read_stat(pid: int) -> ProcStat | None:
+    """Return what is known of process ``pid``, None if it has ended or is hidden from this user."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            fields = stream.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return ProcStat(
+        pid=pid,
+        parent=int(fields[_PARENT]),
+        session=int(fields[_SESSION]),
+        started=int(fields[_STARTED]),
+        cpu_s=(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S,
+    )
+
+
+def resident_mb(pid: int) -> float | None:
+    """Return the resident memory of process ``pid`` in MiB, shared pages included.
+
+    None if it has ended or is hidden from this user.
+    """
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
+            return int(stream.read().split()[1]) * _PAGE_MB
+    except OSError:
+        return None

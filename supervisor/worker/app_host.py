@@ -1,0 +1,254 @@
+"""Imports the apps of a worker, each in isolation, and serves those that could be imported.
+
+Usually a worker hosts one app. Where several share the process, a failed one leaves the others
+alone; once it is repaired, it is imported beside them. Needs the standard library and waitress
+alone.
+"""
+
+import errno
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from supervisor.ports.conflict import conflict
+from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.server.server import Listener, Server
+from supervisor.source import app_entries, file_tree
+from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.values.errors import ChannelClosed
+from supervisor.values.redaction import Redaction
+from supervisor.values.reports import ImportReport
+from supervisor.worker.before_start import run_before_start
+from supervisor.worker.hosted_apps import CodeLocation, HostedApp
+from supervisor.worker.import_failure import failure_report
+from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.self_bound import SelfBoundApp
+
+
+class AppHost:
+    """The apps of one worker, whose code lies in the same place; ``listeners`` are inherited."""
+
+    def __init__(
+        self,
+        apps: list[HostedApp],
+        code: CodeLocation,
+        listeners: dict[str, socket.socket],
+        channel: Channel,
+    ) -> None:
+        self.server = Server()
+        self._apps = {app.name: app for app in apps}
+        self._code = code
+        self._path = code.root
+        self._sources = Watch(trees=(str(code.root),), skip=code.skip)
+        self._before: dict[str, str] = {}  # fingerprints of the app's files before the import
+        self._inherited = app_entries.newest_module()  # later modules were loaded by the apps
+        self._sockets = listeners
+        self._channel = channel
+        self._served: dict[str, Listener] = {}
+        self._watch: list[dict[str, Any]] = []  # the files as they were before what runs
+        self._latest: list[dict[str, Any]] = []  # and before the latest attempt
+        self._stamps: frozenset[str] = frozenset()  # of the files that `_watch` describes
+        self._prepared = False  # the search path and the working folder are set
+        self._self_bound: dict[str, SelfBoundApp] = {}
+        self.has_ended = False  # the only app is self-bound and doesn't serve any more
+        self._calls: deque[Callable[[], None]] = deque()  # for the thread of the server's loop
+        self._wakes, self._woken = socket.socketpair()
+        self._woken.setblocking(False)
+        self.server.watch(self._woken.fileno(), self._run_calls)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several apps share this worker."""
+        return len(self._apps) > 1
+
+    def import_all(self) -> bool:
+        """Import every app and report those that fail; return whether any app can be served."""
+        fingerprint, is_recent = read_watch(self._sources)
+        if not self.shared and self._code.release is None:
+            include = self._code.include or app_entries.candidates(self._path)
+            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
+        if self._code.release is not None:
+            sys.dont_write_bytecode = True  # a release is never changed
+        if is_recent:
+            # Python compares the size and the whole second of a source with its cached code: after
+            # an edit of the same size in the same second it would run the old code.
+            sys.dont_write_bytecode = True
+        self._watch = [{"watch": self._sources.to_json(), "fingerprint": fingerprint}]
+        self._latest = self._watch
+        if self.shared:
+            self._stamps = stamps(self._sources)
+        self._send({"type": "importing", "watch": self._watch})
+        reports = {}
+        for app in self._apps.values():
+            report = self._bring_up(app)
+            if report is not None:
+                reports[app.name] = report
+                if self.shared:
+                    self._send(self._failure("member_failed", report, app=app.name))
+        if len(reports) < len(self._apps):
+            return True
+        self._send(self._failure("import_failed", next(iter(reports.values()))))
+        return False
+
+    def facts(self) -> Message:
+        """Return the fingerprints of the code before the import, and the files it imported."""
+        imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
+        return {"before": self._before, "imported": imported}
+
+    def on_message(self, message: Message) -> None:
+        """Handle a message of the main process about one app, in the thread of the loop."""
+        match message:
+            case {"type": "import", "app": name}:
+                thread = threading.Thread(
+                    target=self._import_beside, args=[self._apps[name]], daemon=True
+                )
+                thread.start()
+            case {"type": "request_imports"}:
+                self._send({"type": "imports", **self.facts()})
+            case {"type": "close", "app": name} if name in self._served:
+                self._served[name].accepting = False
+                self._served[name].draining = True
+            case {"type": "open", "app": name} if name in self._served:
+                self._served[name].accepting = True
+                self._served[name].draining = False
+
+    def _import_beside(self, app: HostedApp) -> None:
+        """Import an app beside those that serve, in a thread of its own."""
+        report = self._bring_up(app, beside=True)
+        if report is not None:
+            self._send_from_thread(self._failure("member_failed", report, app=app.name))
+
+    def _bring_up(self, app: HostedApp, *, beside: bool = False) -> ImportReport | None:
+        """Import an app and serve it; return a report when that fails.
+
+        ``beside``: in a thread, while other apps serve; there an import can't be interrupted.
+        """
+        if beside:
+            self._note_changes()
+        os.environ.update(app.environment)
+        time.tzset()  # the app's environment may set TZ
+        deadline = time.monotonic() + app.import_timeout_s
+        report = run_before_start(app.before_start, self._path, timeout_s=app.import_timeout_s)
+        if report is not None:
+            return report
+        left_s = max(0.1, round(deadline - time.monotonic(), 1))
+        before = set(sys.modules) if self.shared else set()
+        wsgi_app, report = import_app(
+            app.target,
+            self._path,
+            timeout_s=None if beside else left_s,
+            after_import=app.after_import,
+            prepared=self._prepared,
+            working_folder=self._code.path,
+            hide=Redaction(app.secrets),
+        )
+        self._prepared = True
+        if wsgi_app is not None and app.own_port is not None:
+            report = self._start_self_bound(app, app.own_port, wsgi_app)
+        if report is not None and self.shared:
+            purge_modules(before, self._path)
+        if report is None:
+            self._start_serving(app, wsgi_app, beside=beside)
+        return report
+
+    def _note_changes(self) -> None:
+        """Take the files as they are now for those that run, unless a loaded one has changed.
+
+        Otherwise a process would count as stale for ever once one of its apps has been repaired.
+        """
+        self._latest, now = [taken(self._sources)], stamps(self._sources)
+        loaded = app_entries.loaded_files(after=self._inherited)
+        changed = touched(self._stamps, now)
+        if any(not path.endswith(".py") or path in loaded for path in changed):
+            return
+        self._stamps, self._watch = now, self._latest
+
+    def _start_serving(self, app: HostedApp, wsgi_app: Any, *, beside: bool) -> None:
+        """Serve an app that has been imported; the loop reports one that joins others."""
+        if app.own_port is not None:
+            if beside:
+                self._send_from_thread(self._member_ready(app))
+        elif beside:
+            self._call_in_loop(lambda: self._serve(app, wsgi_app))
+            self._call_in_loop(lambda: self._send(self._member_ready(app)))
+        else:
+            self._serve(app, wsgi_app)
+
+    def _member_ready(self, app: HostedApp) -> Message:
+        return {"type": "member_ready", "app": app.name, "watch": self._watch}
+
+    def _serve(self, app: HostedApp, wsgi_app: Any) -> None:
+        if app.name in self._sockets:  # else its port isn't bound yet
+            self._served[app.name] = self.server.add(
+                self._sockets[app.name],
+                wsgi_app,
+                name=app.name,
+                threads=app.threads,
+                max_threads=app.max_threads,
+                options=app.options,
+            )
+
+    def _start_self_bound(self, app: HostedApp, port: int, run: Any) -> ImportReport | None:
+        if app.name not in self._self_bound:
+            self._self_bound[app.name] = SelfBoundApp(
+                target=app.target,
+                port=port,
+                explain=lambda error: self._explain(app, error),
+                ended=lambda report: self._self_bound_ended(app, report),
+            )
+        return self._self_bound[app.name].start(run, timeout_s=app.import_timeout_s)
+
+    def _explain(self, app: HostedApp, error: BaseException) -> ImportReport:
+        """Return a report of what a self-bound app raised, naming the port's holder; blocks."""
+        report = failure_report(
+            error, target=app.target, path=self._path, seconds=0.0, hide=Redaction(app.secrets)
+        )
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and app.own_port:
+            found = conflict(app.own_port, os.getpid())
+            report = replace(report, hint=f"{found['reason']}; {found['hint']}")
+        return report
+
+    def _self_bound_ended(self, app: HostedApp, report: ImportReport) -> None:
+        """Report a self-bound app that has stopped serving; in a thread."""
+        sys.modules.pop(app.target.partition(":")[0], None)  # so that a repaired one is imported
+        self._send_from_thread(self._failure("member_failed", report, app=app.name))
+        if not self.shared:
+            self.has_ended = True
+            self.server.drain(timeout_s=0, idle_s=0)
+
+    def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
+        beyond = _beyond(self._path, report.missing_module)
+        watch = [*self._latest, taken(beyond)]
+        return {"type": kind, "report": report.to_json(), "watch": watch, **more}
+
+    def _send(self, message: Message) -> None:
+        self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
+
+    def _send_from_thread(self, message: Message) -> None:
+        try:
+            self._send(message)
+        except ChannelClosed:
+            return  # the loop notices that too, and ends this worker
+
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+        self._wakes.send(b"1")
+
+    def _run_calls(self) -> None:
+        self._woken.recv(100)
+        while self._calls:
+            self._calls.popleft()()
+
+
+def _beyond(path: Path, missing: str | None) -> Watch:
+    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
+    parent = sys.modules.get((missing or "").rpartition(".")[0])
+    folders = [*sys.path, *getattr(parent, "__path__", [])]
+    return beyond_tree(path, folders, app_entries.loaded_files())

@@ -1,0 +1,254 @@
+"""Explains why the import of an app failed: the report, its place in the code, and a hint.
+
+Needs the standard library alone, because a worker may run on the interpreter of the app's own
+virtual environment.
+"""
+
+import difflib
+import importlib
+import itertools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from supervisor.systemd import sandbox
+from supervisor.values.reports import ImportReport
+
+Hide = Callable[[str], str]
+"""Removes secrets from a text."""
+
+_MESSAGE_MAX = 300
+_TRACEBACK_MAX = 32 * 1024
+_FRAMES_MAX = 40
+_FILES_SEARCHED_MAX = 2000
+_OWN_FOLDER = str(Path(__file__).parents[1])
+_PATH_OR_URL = re.compile(
+    r"(?P<url>\w[\w+.-]*://[^\s/]\S*)"
+    r"|(?P<quote>['\"])/[^'\"]*/(?P<quoted>[^'\"/]*)(?P=quote)"
+    r"|(?<![\w.~/])/+(?:[^\s/'\"():,;]+/)+(?P<name>[^\s/'\"():,;]*)"
+)
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_NULL_BYTES = "source code string cannot contain null bytes"
+_LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats file and line
+
+# Modules whose package on PyPI has another name; those that are common on Raspberry Pis.
+_PACKAGE_OF_MODULE = {
+    "RPi": "RPi.GPIO",
+    "PIL": "Pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "flask_sqlalchemy": "Flask-SQLAlchemy",
+    "serial": "pyserial",
+    "sklearn": "scikit-learn",
+    "smbus": "smbus2",
+    "socketio": "python-socketio",
+    "yaml": "PyYAML",
+    "zmq": "pyzmq",
+}
+
+
+class ImportTimeout(BaseException):
+    """The import took too long; no Exception, so that an app's ``except`` doesn't catch it."""
+
+
+class TargetError(Exception):
+    """The module could be imported, but the target in it is no WSGI app."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def is_own(file: str, path: Path) -> bool:
+    """Return whether ``file`` is the app's own: below ``path`` and not in site-packages."""
+    return file.startswith(f"{path}{os.sep}") and "site-packages" not in file
+
+
+def failure_report(
+    error: BaseException, *, target: str, path: Path, seconds: float, hide: Hide = str
+) -> ImportReport:
+    """Return the report of ``error``, which the import of ``target`` raised after ``seconds``.
+
+    ``hide`` removes secrets from its texts.
+    """
+    if type(error) is ValueError and str(error) == _NULL_BYTES:  # Python 3.11.2, of Debian 12
+        error = SyntaxError(_NULL_BYTES).with_traceback(error.__traceback__)
+    file, line = _place(error, path)
+    message = hide(_text(error))
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    missing = missing if isinstance(missing, str) else None
+    return ImportReport(
+        type="TargetError" if isinstance(error, TargetError) else type(error).__name__,
+        message=_one_line(message, path) if message else "",
+        file=file,
+        line=line,
+        missing_module=missing,
+        hint=_one_line(hide(_hint(error, path, missing) or ""), path) or None,
+        traceback=_short_traceback(error, hide),
+        seconds=round(seconds, 3),
+    )
+
+
+def _text(error: BaseException) -> str:
+    """Return the message of ``error``; empty when its ``__str__`` raises."""
+    try:
+        if isinstance(error, SystemExit):
+            code = "" if error.code is None else repr(error.code)
+            return f"sys.exit({code}) was called"
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - the app's code again; the report names the type
+        return ""
+    if isinstance(error, SyntaxError):
+        return _LINE_SUFFIX.sub("", text)
+    if isinstance(error, OSError):
+        for name in (error.filename, error.filename2):
+            if isinstance(name, str) and name.startswith("/"):
+                text = text.replace(repr(name), repr(f"…/{Path(name).name}"))
+    return text
+
+
+def _place(error: BaseException, path: Path) -> tuple[str | None, int | None]:
+    """Return the file, relative to ``path``, and the line where the app's code failed."""
+    if isinstance(error, SyntaxError):
+        line = error.lineno if isinstance(error.lineno, int) and error.lineno > 0 else 1
+        if isinstance(error.filename, str) and error.filename:
+            return _relative(error.filename, path), line
+        if damaged := _file_with_null_bytes(path):
+            return _relative(damaged, path), line
+    if isinstance(error, TargetError):
+        return None, None
+    frames = [frame for frame in _frames(error.__traceback__) if not _is_machinery(frame[0])]
+    own = [frame for frame in frames if is_own(frame[0], path)]
+    if not frames:
+        return None, None
+    file, line = (own or frames)[-1]
+    return _relative(file, path), line
+
+
+def _file_with_null_bytes(path: Path) -> str | None:
+    """Return the source that holds null bytes; Python 3.11 raises without naming it."""
+    for file in itertools.islice(path.rglob("*.py"), _FILES_SEARCHED_MAX):
+        if "site-packages" in file.parts:
+            continue
+        try:
+            if b"\0" in file.read_bytes():
+                return str(file)
+        except OSError:
+            continue
+    return None
+
+
+def _frames(tb: TracebackType | None) -> Iterator[tuple[str, int]]:
+    for frame, line in traceback.walk_tb(tb):
+        yield frame.f_code.co_filename, line
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith(("<frozen importlib", _OWN_FOLDER + os.sep, importlib.__file__))
+
+
+def _relative(file: str, path: Path) -> str:
+    prefix = f"{path}{os.sep}"
+    return file.removeprefix(prefix) if file.startswith(prefix) else Path(file).name
+
+
+def _one_line(message: str, path: Path) -> str:
+    """Return ``message`` as port 6000 may show it: one line, no absolute path, cut."""
+    message = message[: 8 * _MESSAGE_MAX].replace(f"{path}{os.sep}", "")
+    message = _PATH_OR_URL.sub(_shortened, message)
+    message = " ".join(message.split())
+    message = "".join(c if c.isprintable() else "·" for c in message[: 2 * _MESSAGE_MAX])
+    return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
+
+
+def _shortened(found: re.Match[str]) -> str:
+    """Return a path without its folders, or a URL without its credentials."""
+    if found["url"]:
+        return _CREDENTIALS.sub("//…@", found["url"])
+    if found["quote"]:
+        return f"{found['quote']}…/{found['quoted']}{found['quote']}"
+    return f"…/{found['name']}"
+
+
+def _short_traceback(error: BaseException, hide: Hide) -> str:
+    try:
+        summary = traceback.TracebackException.from_exception(error, limit=-_FRAMES_MAX)
+        _leave_out_machinery(summary)
+        text = "".join(summary.format())
+    except BaseException:  # noqa: BLE001 - the app's exception class breaks traceback's code
+        text = f"{type(error).__name__}: {_text(error)}"
+    text = hide(text)
+    text = text if len(text) <= _TRACEBACK_MAX else "...\n" + text[-_TRACEBACK_MAX:]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _leave_out_machinery(summary: traceback.TracebackException) -> None:
+    """Remove the frames of the import system and of ours, also from causes and contexts."""
+    frames = [frame for frame in summary.stack if not _is_machinery(frame.filename)]
+    summary.stack = traceback.StackSummary.from_list(frames)
+    for origin in (summary.__cause__, summary.__context__):
+        if origin is not None:
+            _leave_out_machinery(origin)
+
+
+def _hint(error: BaseException, path: Path, missing: str | None) -> str | None:
+    if isinstance(error, TargetError):
+        return error.hint
+    if missing:
+        return _missing_hint(missing, path)
+    if isinstance(error, OSError) and (sandboxed := sandbox.hint(error, os.environ)):
+        return sandboxed
+    if "partially initialized module" in _text(error):
+        return "two modules import each other: move one of the imports into a function"
+    if isinstance(error, SyntaxError):
+        text = error.text.strip() if isinstance(error.text, str) else ""
+        return f"correct this line: {text[:100]}" if text else "correct the file"
+    if isinstance(error, SystemExit):
+        return 'the app ends itself while it is imported: guard it with if __name__ == "__main__":'
+    if isinstance(error, ImportTimeout):
+        return _timeout_hint(error)
+    if isinstance(error, PermissionError | FileNotFoundError) and error.filename:
+        return f"the supervisor's user needs access to {Path(str(error.filename)).name}"
+    return None
+
+
+def _timeout_hint(error: BaseException) -> str:
+    if any(file.endswith("werkzeug/serving.py") for file, _ in _frames(error.__traceback__)):
+        return (
+            'it serves by itself (app.run) when imported: guard it with if __name__ == "__main__":'
+        )
+    return "raise import_timeout_s if the import is only slow"
+
+
+def _missing_hint(missing: str, path: Path) -> str:
+    """Return the hint for a missing module: a file that wasn't copied, or a missing package."""
+    top, *rest = missing.split(".")
+    folder = path
+    for part in missing.split(".")[:-1]:
+        folder /= part
+    if rest and (path / top).is_dir():
+        if close := difflib.get_close_matches(
+            missing.split(".")[-1], _modules_in(folder), n=1, cutoff=0.8
+        ):
+            return f"did you mean {'.'.join([*missing.split('.')[:-1], close[0]])}?"
+        return f"the file {missing.replace('.', '/')}.py is missing: was it copied?"
+    if rest and top in sys.modules:
+        return f"the installed {top} has no such module: is it the right version?"
+    if close := difflib.get_close_matches(top, _modules_in(path), n=1, cutoff=0.8):
+        return f"did you mean {close[0]}?"
+    package = _PACKAGE_OF_MODULE.get(top, top)
+    return f"copy {top}.py beside the app, or install the package: pip install {package}"
+
+
+def _modules_in(folder: Path) -> list[str]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return []
+    return [e.stem for e in entries if e.suffix == ".py" or (e / "__init__.py").exists()]

@@ -1,0 +1,83 @@
+"""A new version beside the app: unpacked, imported, refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from app_code_case import OTHERS, TARGET, WALL, deploy, files_of, make_source, snapshot
+from importing_case import write
+
+from supervisor.releases import operations, staging
+from supervisor.releases.app_code import AppCode
+from supervisor.releases.operations import answer
+
+
+def test_only_what_the_configuration_names(tmp_path: Path, code: AppCode) -> None:
+    """With `include` set, nothing else of a working folder is read."""
+    source = make_source(tmp_path, 2, "folder", **{"big/blob.py": "x" * 1000})
+    explicit = replace(code, include=("app.py", "helper.py", "pkg"))
+    assert deploy(explicit, source, explicit=True)["ok"]
+    found = snapshot(code.path)
+    assert found["app.py"] == files_of(2)["app.py"]
+    assert found["static/style.css"] == files_of(1)["static/style.css"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import nosuch", "No module named 'nosuch'"),
+        ("def app(:", "SyntaxError"),
+        ("import os; os._exit(3)", "exit code 3"),
+        ("import time; time.sleep(60)", "took longer than 0.5 s"),
+    ],
+)
+def test_a_version_that_cannot_be_imported(
+    tmp_path: Path, code: AppCode, source: str, reason: str
+) -> None:
+    """It is refused while it is still beside the app; the next deploy is possible."""
+    folder = make_source(tmp_path, 2)
+    write(folder, {"app.py": source})
+    staged = Path(staging.stage_source(code, folder, False)["staged"])
+    answered = answer(staging.try_staged, code, staged, TARGET, {}, 0.5)
+    assert not answered["ok"]
+    assert reason in answered["reason"]
+    assert snapshot(code.path / "pkg") == snapshot(tmp_path / "live/pkg")
+    assert operations.take_back(code) == {"found": "scrap"}
+    assert snapshot(code.path) == {**files_of(1), **OTHERS}
+
+
+def test_a_staged_version_finds_what_lies_beside(tmp_path: Path, code: AppCode) -> None:
+    """Files that are not part of the release are there for the import, as they will be."""
+    reads = "from pathlib import Path\nassert Path('notes.txt').read_text() == 'mine'\n"
+    source = make_source(tmp_path, 2)
+    write(source, {"app.py": reads + "import other_app\ndef app(*_): return []\n"})
+    (code.path / "__pycache__").mkdir(exist_ok=True)
+    assert deploy(code, source)["ok"]
+    assert snapshot(code.path)["other_app.py"] == ""
+    assert not (code.path / "other_app.py").is_symlink()
+
+
+def test_the_old_version_is_not_found_by_the_new_one(tmp_path: Path, code: AppCode) -> None:
+    """A module that the new version lacks is missing in the check, though the app has it."""
+    source = make_source(tmp_path, 2)
+    (source / "helper.py").unlink()
+    staged = Path(staging.stage_source(code, source, False)["staged"])
+    answered = answer(staging.try_staged, code, staged, TARGET, {}, 30.0)
+    assert "No module named 'helper'" in answered["reason"]
+    operations.take_back(code)
+
+
+def test_there_is_nothing_to_go_back_to(code: AppCode) -> None:
+    """Neither without releases, nor when the only one is in place."""
+    for _ in range(2):
+        answered = answer(staging.stage_release, code, None)
+        assert "there is no release of app 'coach' that differs" in answered["reason"]
+        operations.keep_good(code, None, WALL)
+
+
+def test_the_check_leaves_no_compiled_code(tmp_path: Path, code: AppCode) -> None:
+    """What was compiled in the staged folder would be compiled for another place."""
+    staged = Path(staging.stage_source(code, make_source(tmp_path, 2), False)["staged"])
+    staging.try_staged(code, staged, TARGET, {}, 30.0)
+    assert not list(staged.rglob("*.pyc"))
+    operations.take_back(code)
