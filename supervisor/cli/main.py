@@ -19,6 +19,8 @@ _MODULES = {
     "config": ("config",),
     "deploy": ("deploy", "rollback"),
     "doctor": ("doctor",),
+    "fleet": ("fleet",),
+    "health": ("health",),
     "logs": ("logs", "events"),
     "operate": ("start", "stop", "restart", "reload"),
     "releases": ("releases", "compare"),
