@@ -88,6 +88,16 @@ def imported(root: Path, module_files: Iterable[str]) -> list[str]:
     return sorted(found | {name for name in BESIDE if found and (root / name).is_dir()})
 
 
+def code_among(files: Iterable[str]) -> list[str]:
+    """Return those of ``files`` that may be code: no hidden file, cache, database or log."""
+    return [
+        file
+        for file in files
+        if not file.endswith(DATA_SUFFIXES)
+        and not any(part in EXCLUDED_NAMES or part.startswith(".") for part in file.split("/"))
+    ]
+
+
 def _is_excluded(root: Path, name: str) -> bool:
     return (
         name in EXCLUDED_NAMES

@@ -26,6 +26,8 @@ from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
+from supervisor.worker.code_view import CodeView
+from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules
@@ -45,7 +47,9 @@ class AppHost:
         self.server = Server()
         self._apps = {app.name: app for app in apps}
         self._code = code
-        self._path = code.root
+        self._path = code.path
+        self._files = FileRecord(code.path)
+        self._view: CodeView | None = None  # if another version than the live code is served
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
         self._before: dict[str, str] = {}  # fingerprints of the app's files before the import
         self._inherited = app_entries.newest_module()  # later modules were loaded by the apps
@@ -75,7 +79,8 @@ class AppHost:
             include = self._code.include or app_entries.candidates(self._path)
             self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
         if self._code.release is not None:
-            sys.dont_write_bytecode = True  # a release is never changed
+            self._view = CodeView(self._path, self._code.release).install()
+        self._files.install()
         if is_recent:
             # Python compares the size and the whole second of a source with its cached code: after
             # an edit of the same size in the same second it would run the old code.
@@ -92,6 +97,10 @@ class AppHost:
                 reports[app.name] = report
                 if self.shared:
                     self._send(self._failure("member_failed", report, app=app.name))
+        self._files.import_ended()
+        if self._before:
+            read = app_entries.code_among(self._files.read)
+            self._before |= file_tree.fingerprints(self._path, read, skip=self._code.skip)
         if len(reports) < len(self._apps):
             return True
         self._send(self._failure("import_failed", next(iter(reports.values()))))
@@ -100,7 +109,11 @@ class AppHost:
     def facts(self) -> Message:
         """Return the fingerprints of the code before the import, and the files it imported."""
         imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
-        return {"before": self._before, "imported": imported}
+        return {
+            "before": self._before,
+            "imported": sorted({*imported, *app_entries.code_among(self._files.read)}),
+            "written": self._files.written,
+        }
 
     def on_message(self, message: Message) -> None:
         """Handle a message of the main process about one app, in the thread of the loop."""
@@ -146,7 +159,6 @@ class AppHost:
             timeout_s=None if beside else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
-            working_folder=self._code.path,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
@@ -156,7 +168,15 @@ class AppHost:
             purge_modules(before, self._path)
         if report is None:
             self._start_serving(app, wsgi_app, beside=beside)
-        return report
+            return None
+        return self._with_lacking_modules(report)
+
+    def _with_lacking_modules(self, report: ImportReport) -> ImportReport:
+        """Return the report with the modules that the import wanted and only the live code has."""
+        if self._view is None or not self._view.lacking:
+            return report
+        files = ", ".join(sorted(self._view.lacking))
+        return replace(report, hint=f"only the live code has {files}, the release does not")
 
     def _note_changes(self) -> None:
         """Take the files as they are now for those that run, unless a loaded one has changed.

@@ -34,17 +34,16 @@ _ALARM_AGAIN_S = 0.503  # an import that catches `ImportTimeout` is interrupted 
 _START_FOLDER = "" if sys.flags.safe_path else sys.path[0]
 
 
-def prepare(path: Path, working_folder: Path | None = None) -> None:
-    """Make ``path`` the first folder of the search path and, by default, the working folder.
+def prepare(path: Path) -> None:
+    """Make ``path`` the first folder of the search path, and the working folder.
 
-    Raises `TargetError` when the working folder can't be entered.
+    Raises `TargetError` when it can't be entered.
     """
-    folder = working_folder or path
     try:
-        os.chdir(folder)
+        os.chdir(path)
     except OSError as error:
         raise TargetError(
-            f"the app's folder {folder.name}/ can't be entered: {error.strerror}",
+            f"the app's folder {path.name}/ can't be entered: {error.strerror}",
             "correct `path` in its section of the configuration",
         ) from error
     sys.path[:] = app_search_path(path)
@@ -66,7 +65,6 @@ def import_app(
     timeout_s: float | None,
     after_import: Sequence[str] = (),
     prepared: bool = False,
-    working_folder: Path | None = None,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Return the app that ``target`` names, or a report of why the import failed.
@@ -74,15 +72,14 @@ def import_app(
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. An import
     that still runs Python code after ``timeout_s`` seconds is interrupted; None means never, and
     is required outside of the main thread. The functions ``after_import`` are called afterwards.
-    ``prepared``: another app of the same ``path`` has been imported before. ``working_folder`` is
-    given where it differs from ``path``. ``hide`` removes secrets from the texts of the report
-    before any is cut.
+    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` removes
+    secrets from the texts of the report before any is cut.
     """
     started = time.monotonic()
     try:
         with _time_limit(timeout_s):
             if not prepared:
-                prepare(path, working_folder)
+                prepare(path)
             app = _load(target)
             for function in after_import:
                 _call_after_import(function)

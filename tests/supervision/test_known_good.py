@@ -20,7 +20,7 @@ def kept(project: Project, *names: str) -> Running:
 
     def have_one() -> bool:
         lists = [project.command("releases", name).stdout for name in names]
-        return all("no version" not in text and text for text in lists)
+        return all(text.startswith("RELEASE") for text in lists)
 
     eventually(have_one, timeout_s=30, what="all apps are kept")
     return running
@@ -91,7 +91,7 @@ def test_apps_beside_the_state_folder_are_kept(project: Project) -> None:
     (project.folder / "shared" / "state" / "data" / "coach" / "photos").mkdir()
     for name in ("coach", "other"):
         eventually(
-            lambda name=name: "no version" not in project.command("releases", name).stdout,
+            lambda name=name: project.command("releases", name).stdout.startswith("RELEASE"),
             timeout_s=30,
             what=f"{name} is kept",
         )
