@@ -5,13 +5,17 @@ import re
 from pathlib import Path
 
 import click
+import health_documents
 import pytest
 from harness import REPOSITORY
 
 from supervisor.cli import main
 from supervisor.config import settings
-from supervisor.health import status_worker
+from supervisor.health import live_checks, status_worker
+from supervisor.health.check_runner import Check, outcome_of
+from supervisor.policy import check_state
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
+from supervisor.policy.host_warnings import host_warnings
 from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.values.events import EventKind
 from supervisor.values.states import AppState, Serving, Status
@@ -94,6 +98,17 @@ def test_every_command_and_option_is_described() -> None:
         assert command.epilog.startswith(f"Example: flask-supervisor {name}")
 
 
+def live_check_words() -> set[str]:
+    """Return the fields of a check, the facts about a machine and the checks made of them."""
+    state = check_state.new(0.0)
+    rule = check_state.CheckRule(interval_s=1.0, timeout_s=1.0, threshold=1)
+    check = Check(name="x", app=None, critical=True, rule=rule, definition=1, run=lambda: None)
+    fields = live_checks.document_of(outcome_of(check, state), 0.0)
+    warnings = host_warnings(health_documents.HOST, settings.HostSettings())
+    inner = [fact for fact in health_documents.HOST.values() if isinstance(fact, dict)]
+    return {*fields, *warnings, *health_documents.HOST, *(key for one in inner for key in one)}
+
+
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
@@ -118,6 +133,7 @@ def test_every_endpoint_and_field_is_described() -> None:
         *map(str, Serving),
         "main_process",
         "status_port",
+        *live_check_words(),
     }
     missing = [word for word in words if f"`{word}`" not in text]
     assert not missing

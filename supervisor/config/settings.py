@@ -1,8 +1,4 @@
-"""The keys of the configuration: one class a table, one field a key.
-
-A key marked as planned is checked like any other, so that a configuration can be written for
-what is coming, but this version doesn't act on it yet: `run` and `config check` report that.
-"""
+"""The keys of the configuration: one class a table, one field a key."""
 
 import os
 import re
@@ -66,11 +62,6 @@ def has_secret_name(variable: str) -> bool:
     return _SECRET_NAME.search(variable) is not None
 
 
-def _planned(default: Any) -> Any:
-    """Declare a key that is checked, and takes effect in a later version."""
-    return field(default=default, metadata={"planned": True})
-
-
 def _no_key(**options: Any) -> Any:
     """Declare a field that is not a key of the file."""
     return field(metadata={"key": False}, **options)
@@ -109,9 +100,9 @@ class StatusSettings:
 class HostSettings:
     """``[host]``: when a fact about the machine becomes a warning."""
 
-    disk_free_percent: Percent = _planned(5.0)
-    temperature_c: Celsius = _planned(80.0)
-    memory_free_percent: Percent = _planned(5.0)
+    disk_free_percent: Percent = 5.0
+    temperature_c: Celsius = 80.0
+    memory_free_percent: Percent = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ class Setting:
     path: str
     value: Any
     origin: str
-    planned: bool
 
 
 def settings(config: Config) -> Iterator[Setting]:
@@ -24,14 +23,9 @@ def settings(config: Config) -> Iterator[Setting]:
     for table in ("supervisor", "bind", "status", "host"):
         yield from _of_table(getattr(config, table), table, config)
     if config.requires:
-        yield _setting(config, "requires", config.requires, planned=False)
+        yield _setting(config, "requires", config.requires)
     for name, app in config.apps.items():
         yield from _of_table(app, f"apps.{name}", config)
-
-
-def planned(config: Config) -> list[str]:
-    """Give the key paths that are set, but that this version doesn't act on yet."""
-    return [s.path for s in settings(config) if s.planned and s.origin != "default"]
 
 
 def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
@@ -40,9 +34,9 @@ def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
         inner = f"{path}.{field.name}"
         if isinstance(value, dict) and value:
             for key, item in value.items():
-                yield _setting(config, f"{inner}.{key}", item, planned=_is_planned(field))
+                yield _setting(config, f"{inner}.{key}", item)
         else:
-            yield _setting(config, inner, value, planned=_is_planned(field))
+            yield _setting(config, inner, value)
     for name, text in config.env_files.get(path.removeprefix("apps."), {}).items():
         if name not in table.env:
             origin = f"{table.env_file}"
@@ -50,15 +44,14 @@ def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
                 path=f"{path}.env.{name}",
                 value=HIDDEN if text else "",
                 origin=origin,
-                planned=False,
             )
 
 
-def _setting(config: Config, path: str, value: Any, *, planned: bool) -> Setting:
+def _setting(config: Config, path: str, value: Any) -> Setting:
     hidden = config.is_secret(path)
     origin = config.sources.origins.get(path, "default")
     plain = _plain(value)
-    return Setting(path=path, value=HIDDEN if hidden else plain, origin=origin, planned=planned)
+    return Setting(path=path, value=HIDDEN if hidden else plain, origin=origin)
 
 
 def _plain(value: Any) -> Any:
@@ -68,7 +61,3 @@ def _plain(value: Any) -> Any:
         return value
     found = asdict(value)
     return {**found, "token": HIDDEN} if found.get("token") else found
-
-
-def _is_planned(field: Any) -> bool:
-    return bool(field.metadata.get("planned"))

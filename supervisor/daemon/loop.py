@@ -20,12 +20,14 @@ from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer, listen
 from supervisor.daemon.app_facts import app_facts
 from supervisor.daemon.background_jobs import BackgroundJobs
+from supervisor.daemon.check_reports import CheckReports
 from supervisor.daemon.log import Log
 from supervisor.daemon.reconfiguration import Reconfigurer
 from supervisor.daemon.status_feed import StatusFeed
 from supervisor.daemon.warmup import warm_up
 from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LazyReleaseMethods
 from supervisor.files.state_dir import StateDir
+from supervisor.health.check_settings import check_settings
 from supervisor.policy import health_document
 from supervisor.policy.config_changes import Changes
 from supervisor.policy.generations import DRAIN_MARGIN_S
@@ -103,6 +105,8 @@ class Supervisor(BackgroundJobs):
         self._to_fork: list[Callable[[], Callable[[], None]]] | None = None
         self._reconfiguring = Reconfigurer(self)
         mains = WorkerMains(self, self._state)
+        self._check_settings = check_settings(config)
+        self._check_reports = CheckReports()
         self._fleet = ProcessSet(self, mains, config, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(self, mains.stand_in)
         self._foreign = port_sharing.PortSharing(self)
@@ -372,6 +376,7 @@ class Supervisor(BackgroundJobs):
     def configure(self, config: Config, changes: Changes) -> None:
         """Take ``config``, which changes what ``changes`` says."""
         self.config = config
+        self._check_settings = check_settings(config)
         scrub_environment(config.sources.variables)
         self._secrets |= config.secret_values()  # workers that know the old ones still run
         self.hide = Redaction(self._secrets)
@@ -483,6 +488,7 @@ class Supervisor(BackgroundJobs):
                 "type": "snapshot",
                 "snapshot": self._snapshot_of(facts),
                 "watches": self._looks(),
+                "checks": self._check_settings,
             },
             now=self.now(),
         )
@@ -515,8 +521,13 @@ class Supervisor(BackgroundJobs):
     # ---- what it says of itself
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the health document."""
-        return self._snapshot_of(self._app_facts())
+        """Give the health document, with the checks that the status worker runs."""
+        return self._check_reports.added_to(self._snapshot_of(self._app_facts()), self.now())
+
+    def on_checks(self, checks: dict[str, Any]) -> None:
+        """Take what the status worker's checks say now; what is news is an event."""
+        for change in self._check_reports.receive(checks, self.now()):
+            self.tell(EventKind.CHECK, change.text, app=change.app, problem=change.is_problem)
 
     def _snapshot_of(self, facts: list[AppFacts]) -> dict[str, Any]:
         of = {one.name: one for one in facts}

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config.settings import Config, Requirement
-from supervisor.health.checks import Surroundings, hides, run_check, title_of
+from supervisor.health.check_settings import hides, title_of
+from supervisor.health.checks import Surroundings, run_check
 from supervisor.process.fork import die_with_parent
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.source.fingerprints import renewed

@@ -62,7 +62,7 @@ class CheckRunner(threading.Thread):
         self._checks: dict[str, Check] = {}
         self._states: dict[str, CheckState] = {}
         self._running: dict[str, Check] = {}  # in a thread now, also when it is wanted no more
-        self._outcomes: dict[str, CheckOutcome] = {}
+        self._last_news: list[tuple[Any, ...]] = []  # as of the last call of `on_change`
         self._stopped = False
 
     def set(self, checks: Sequence[Check]) -> None:
@@ -85,7 +85,7 @@ class CheckRunner(threading.Thread):
     def outcomes(self) -> list[CheckOutcome]:
         """Return what is known of each check, in the order of `set`."""
         with self._condition:
-            return [_result(check, self._states[name]) for name, check in self._checks.items()]
+            return [outcome_of(check, self._states[name]) for name, check in self._checks.items()]
 
     def run(self) -> None:
         """Start each check when it is due, and count those that are overdue."""
@@ -153,12 +153,11 @@ class CheckRunner(threading.Thread):
         return None
 
     def _has_changed(self) -> bool:
-        found = {name: _result(check, self._states[name]) for name, check in self._checks.items()}
-        changed = [_news(one) for one in found.values()] != [
-            _news(one) for one in self._outcomes.values()
+        before = self._last_news
+        self._last_news = [
+            _news(outcome_of(check, self._states[name])) for name, check in self._checks.items()
         ]
-        self._outcomes = found
-        return changed
+        return self._last_news != before
 
     # ---- in the thread of a check
 
@@ -180,7 +179,8 @@ class CheckRunner(threading.Thread):
             self._condition.notify()
 
 
-def _result(check: Check, state: CheckState) -> CheckOutcome:
+def outcome_of(check: Check, state: CheckState) -> CheckOutcome:
+    """Return what the state of a check says."""
     return CheckOutcome(
         name=check.name,
         app=check.app,

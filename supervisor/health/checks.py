@@ -11,12 +11,12 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.config.settings import Config, Requirement, is_secret
+from supervisor.config.settings import Requirement, is_secret
 from supervisor.health.command_check import check_command
-from supervisor.health.http_check import check_http, url_without_credentials
+from supervisor.health.http_check import check_http
 from supervisor.values.reports import Cause
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
@@ -40,33 +40,6 @@ class Surroundings:
     environment: Mapping[str, str]
     folder: Path  # relative paths are relative to it
     search_path: Sequence[str]
-
-
-def describe(requirement: Requirement) -> str:
-    """Return a requirement in a few words, without the credentials of a URL."""
-    what = {
-        "tcp": f"{requirement.host or 'localhost'}:{requirement.port}",
-        "http": url_without_credentials(requirement.url or ""),
-        "env": requirement.name,
-        "module": requirement.name,
-        "command": (requirement.command or [""])[0],
-        "disk": requirement.path or "of the configuration",
-    }
-    return f"{requirement.kind} {what.get(requirement.kind, requirement.path)}"
-
-
-def title_of(requirement: Requirement, *, is_hidden: bool) -> str:
-    """Return the name of a requirement, without what it is about if that is hidden."""
-    return f"{requirement.kind} (hidden)" if is_hidden else describe(requirement)
-
-
-def hides(config: Config, path: str) -> bool:
-    """Return whether what the requirement at a key path is about must not be shown.
-
-    A token that comes from elsewhere hides only itself: `check_http` shows it to nobody.
-    """
-    names = {one.name for one in fields(Requirement)} - {"token"}
-    return any(config.is_secret(f"{path}.{name}") for name in names)
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:

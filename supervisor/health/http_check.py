@@ -15,12 +15,12 @@ from email.message import Message
 from typing import Any, NamedTuple, Protocol
 
 from supervisor.config.settings import Requirement
+from supervisor.health.check_settings import url_without_credentials
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import Cause
 
 _BODY_MAX = 64 * 1024  # bytes; a health document is smaller
 _WORDS_MAX = 160  # characters of what a server says
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/'\"<>:,;()]+/)+")
 _TAG = re.compile(r"<[^>]*>")
 _SAYING = ("detail", "error_description", "message", "reason", "error", "title", "output")
@@ -39,11 +39,6 @@ class _Answer(NamedTuple):
 
 class _Readable(Protocol):
     def read1(self, n: int = -1) -> bytes: ...
-
-
-def url_without_credentials(url: str) -> str:
-    """Return ``url`` as it may be shown."""
-    return _CREDENTIALS.sub("//", url)
 
 
 def check_http(wanted: Requirement) -> Cause | None:

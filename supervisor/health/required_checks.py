@@ -2,87 +2,68 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from supervisor.config.settings import Config, Requirement
+from supervisor.config.settings import Requirement
 from supervisor.health.check_runner import Check
-from supervisor.health.checks import Surroundings, hides, run_check, title_of
+from supervisor.health.check_settings import title_of
+from supervisor.health.checks import Surroundings, run_check
 from supervisor.health.probe import ANSWER_S, probe
 from supervisor.policy.check_state import CheckRule
 from supervisor.values.reports import Cause
 from supervisor.worker.importing import app_search_path
 
 
-def required_checks(config: Config) -> list[Check]:
-    """Return a check for each requirement, those of all apps first; names are unique."""
+def required_checks(settings: Mapping[str, Any], apps: Collection[str]) -> list[Check]:
+    """Return a check for each requirement of all and of ``apps``; names are unique.
+
+    ``settings`` is what `check_settings` returned.
+    """
     seen: Counter[str] = Counter()
-    return [_unique(check, seen) for check in _required(config)]
+    return [
+        _required(one, Path(settings["folder"]), seen)
+        for one in settings["required"]
+        if one["app"] is None or one["app"] in apps
+    ]
 
 
-def probe_checks(config: Config, serving: Collection[str]) -> list[Check]:
-    """Return a check for the ``health_path`` of each app in ``serving``: its code answers its port.
+def probe_checks(settings: Mapping[str, Any], apps: Collection[str]) -> list[Check]:
+    """Return a check for the ``health_path`` of each of ``apps``: its own code answers its port.
 
     The port of any other app is answered by the stand-in, which is no news of the app.
     """
-    found = []
-    for name in serving:
-        app = config.apps.get(name)
-        if app is not None and app.health_path is not None:
-            host, port = config.address(name)
-            rule = CheckRule(
-                interval_s=app.health_interval_s,
-                timeout_s=ANSWER_S,
-                threshold=app.health_threshold,
-            )
-            found.append(
-                Check(
-                    name=f"{name}: health_path {app.health_path}",
-                    app=name,
-                    critical=True,
-                    rule=rule,
-                    definition=(host, port, app.health_path),
-                    run=partial(_probe, host, port, app.health_path, name),
-                )
-            )
-    return found
+    return [_probe(name, one) for name, one in settings["probes"].items() if name in apps]
 
 
-def _required(config: Config) -> Iterator[Check]:
-    yield from _of(config, None)
-    for name, app in config.apps.items():
-        if app.enabled:
-            yield from _of(config, name)
-
-
-def _of(config: Config, app: str | None) -> Iterator[Check]:
-    wanted, place = config.requires, "requires"
-    environment, code = dict(os.environ), config.folder
-    if app is not None:
-        wanted, place = config.apps[app].requires, f"apps.{app}.requires"
-        environment |= config.app_environment(app)
-        code = config.app_path(app)
+def _required(given: Mapping[str, Any], folder: Path, seen: Counter[str]) -> Check:
+    requirement = Requirement(**given["requirement"])
+    app, is_hidden = given["app"], given["is_hidden"]
+    title = title_of(requirement, is_hidden=is_hidden)
+    name = title if app is None else f"{app}: {title}"
+    seen[name] += 1
     around = Surroundings(
-        environment=environment, folder=config.folder, search_path=app_search_path(code)
+        environment={**os.environ, **given["environment"]},
+        folder=folder,
+        search_path=app_search_path(Path(given["code"])),
     )
-    for number, requirement in enumerate(wanted):
-        is_hidden = hides(config, f"{place}[{number}]")
-        title = title_of(requirement, is_hidden=is_hidden)
-        yield Check(
-            name=title if app is None else f"{app}: {title}",
-            app=app,
-            critical=requirement.critical,
-            rule=CheckRule(
-                interval_s=requirement.interval_s,
-                timeout_s=requirement.timeout_s,
-                threshold=requirement.threshold,
-            ),
-            definition=(requirement, around),
-            run=partial(_run, requirement, around, title, is_hidden=is_hidden),
-        )
+    return Check(
+        name=name if seen[name] == 1 else f"{name} #{seen[name]}",
+        app=app,
+        critical=requirement.critical,
+        rule=CheckRule(
+            interval_s=requirement.interval_s,
+            timeout_s=requirement.timeout_s,
+            threshold=requirement.threshold,
+        ),
+        definition=given,
+        run=partial(_run_required, requirement, around, title, is_hidden=is_hidden),
+    )
 
 
-def _run(
+def _run_required(
     requirement: Requirement, around: Surroundings, title: str, *, is_hidden: bool
 ) -> Cause | None:
     cause = run_check(requirement, around)
@@ -91,22 +72,22 @@ def _run(
     return cause
 
 
-def _probe(host: str, port: int | None, path: str, app: str) -> Cause | None:
-    reason = probe(host, port, [path])["reason"]
+def _probe(app: str, given: Mapping[str, Any]) -> Check:
+    rule = CheckRule(
+        interval_s=given["interval_s"], timeout_s=ANSWER_S, threshold=given["threshold"]
+    )
+    return Check(
+        name=f"{app}: health_path {given['path']}",
+        app=app,
+        critical=True,
+        rule=rule,
+        definition=given,
+        run=partial(_run_probe, app, given),
+    )
+
+
+def _run_probe(app: str, given: Mapping[str, Any]) -> Cause | None:
+    reason = probe(given["host"], given["port"], [given["path"]])["reason"]
     if reason is None:
         return None
     return Cause(reason=reason, hint=f"see why: flask-supervisor logs {app}")
-
-
-def _unique(check: Check, seen: Counter[str]) -> Check:
-    seen[check.name] += 1
-    if seen[check.name] == 1:
-        return check
-    return Check(
-        name=f"{check.name} #{seen[check.name]}",
-        app=check.app,
-        critical=check.critical,
-        rule=check.rule,
-        definition=check.definition,
-        run=check.run,
-    )

@@ -227,7 +227,7 @@ def aged(document: Any, seconds: float) -> Any:
 def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
     """Give what keeps a machine from being ready: names of apps and checks, with reasons.
 
-    An app that an operator stopped doesn't count.
+    An app that an operator stopped doesn't count; a critical check that has no result yet does.
     """
     found = {
         name: app["reason"] or app["state"]
@@ -235,7 +235,7 @@ def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
         if app["state"] not in (AppState.READY, AppState.STOPPED)
     }
     for name, check in snapshot["checks"].items():
-        if check["status"] == Status.FAIL:
+        if check["critical"] and check["status"] != Status.PASS:
             found[name] = check["reason"]
     return found
 

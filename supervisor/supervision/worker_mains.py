@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.config.settings import Config
@@ -27,6 +27,9 @@ class Owner(Files, Protocol):
     def on_files(self, message: Message) -> None:
         """Take what the status worker says of files."""
 
+    def on_checks(self, checks: dict[str, Any]) -> None:
+        """Take what the status worker's checks say now."""
+
 
 class WorkerMains:
     """Gives the functions that workers are; see `process_set.Mains`."""
@@ -36,8 +39,11 @@ class WorkerMains:
         self._state = state
 
     def on_files(self, message: Message) -> None:
-        """Pass on what the status worker says of files."""
-        self._owner.on_files(message)
+        """Pass on what the status worker says of files, and of checks."""
+        if message["type"] == "checks":
+            self._owner.on_checks(message["checks"])
+        else:
+            self._owner.on_files(message)
 
     def app_main(self, process: str) -> WorkerMain:
         """Give the worker of a process; it takes the configuration as it is when it starts."""

@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     RELEASE = "release"
     HAND_OVER = "hand_over"
     DEPLOY = "deploy"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,9 @@ from children import lives, run_python
 from harness import REPOSITORY, eventually
 
 from supervisor.config.reader import parse
+from supervisor.config.settings import Config
 from supervisor.health.check_runner import THREADS_MAX, Check, CheckOutcome, CheckRunner
+from supervisor.health.check_settings import check_settings
 from supervisor.health.required_checks import probe_checks, required_checks
 from supervisor.policy.check_state import CheckPhase, CheckRule
 from supervisor.values.reports import Cause
@@ -220,6 +222,17 @@ def config_with(folder: Path, *requires: dict[str, Any], **keys: Any) -> Any:
     return parse({"apps": {"coach": app}}, folder / "supervisor.toml")
 
 
+def required(config: Config) -> list[Check]:
+    """Return the checks of what all apps require, after the settings have been JSON."""
+    settings = json.loads(json.dumps(check_settings(config)))
+    return required_checks(settings, list(config.apps))
+
+
+def probes(config: Config, *apps: str) -> list[Check]:
+    """Return the checks of the ``health_path`` of some apps."""
+    return probe_checks(json.loads(json.dumps(check_settings(config))), apps)
+
+
 def mount_silent_disk(folder: Path) -> int:
     """Mount a file system that answers nothing, like a network disk whose server is gone."""
     fd = os.open("/dev/fuse", os.O_RDWR)
@@ -243,7 +256,7 @@ def test_a_disk_that_never_answers(runner: CheckRunner) -> None:
         requires = [{"kind": "file", "path": f"{folder}/x", "interval_s": 0.1, "timeout_s": 0.1}]
         requires += [{"kind": "directory", "path": "/", "interval_s": 0.1}]
         try:
-            runner.set(required_checks(config_with(folder, *requires)))
+            runner.set(required(config_with(folder, *requires)))
             wait_for(runner, "coach: directory /", PASSING)
             stuck = wait_for(runner, f"coach: file {folder}/x", FAILING)
             assert stuck.cause is not None
@@ -260,6 +273,7 @@ import json, socket, sys, time
 from pathlib import Path
 from supervisor.config.reader import parse
 from supervisor.health.check_runner import CheckRunner
+from supervisor.health.check_settings import check_settings
 from supervisor.health.required_checks import required_checks
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
@@ -269,7 +283,8 @@ requires = [
 ]
 app = {"target": "a:b", "port": 5099, "requires": requires}
 runner = CheckRunner()
-runner.set(required_checks(parse({"apps": {"coach": app}}, Path("/s.toml"))))
+runner.set(required_checks(
+    check_settings(parse({"apps": {"coach": app}}, Path("/s.toml"))), ["coach"]))
 runner.start()
 deadline = time.monotonic() + 20
 while time.monotonic() < deadline and "failing" not in [one.phase for one in runner.outcomes()]:
@@ -309,7 +324,7 @@ def test_a_command_that_hangs_leaves_nothing(runner: CheckRunner, tmp_path: Path
     command = ["sh", "-c", f"sleep 3600 & echo $! >> {tmp_path}/pids; sleep 3600"]
     requires = {"kind": "command", "command": command, "interval_s": 0.2, "timeout_s": 0.1}
     config = config_with(tmp_path, requires, env=dict(os.environ))
-    runner.set(required_checks(config))
+    runner.set(required(config))
     cause = wait_for(runner, "coach: command sh", FAILING).cause
     assert cause is not None
     assert cause.reason == "sh takes longer than 0.1 s"
@@ -346,14 +361,15 @@ def test_the_checks_of_a_configuration(tmp_path: Path) -> None:
             },
         },
     }
-    checks = required_checks(parse(raw, tmp_path / "s.toml"))
+    checks = required(parse(raw, tmp_path / "s.toml"))
+    assert required_checks(check_settings(parse(raw, tmp_path / "s.toml")), [])[0].app is None
     assert [(one.name, one.app, one.critical) for one in checks] == [
         ("disk of the configuration", None, True),
         ("coach: tcp localhost:7", "coach", True),
         ("coach: tcp localhost:7 #2", "coach", False),
     ]
     assert checks[1].rule == CheckRule(interval_s=5.0, timeout_s=2.0, threshold=4)
-    again = required_checks(parse(raw, tmp_path / "s.toml"))
+    again = required(parse(raw, tmp_path / "s.toml"))
     assert again == checks
 
 
@@ -370,7 +386,7 @@ def test_each_kind_runs(runner: CheckRunner, tmp_path: Path) -> None:
         {"kind": "disk", "free_percent": 0},
         env={"API_TOKEN": "k3", "PATH": os.environ["PATH"]},
     )
-    runner.set(required_checks(config))
+    runner.set(required(config))
     eventually(lambda: all(one.phase is PASSING for one in runner.outcomes()), what="all pass")
 
 
@@ -382,7 +398,7 @@ def test_what_is_hidden_stays_hidden(runner: CheckRunner, tmp_path: Path) -> Non
         {"kind": "file", "path": {"file": "secret"}},
         {"kind": "http", "url": "http://127.0.0.1:1/x", "token": {"file": "secret"}},
     )
-    runner.set(required_checks(config))
+    runner.set(required(config))
     hidden = wait_for(runner, "coach: file (hidden)", FAILING)
     assert hidden.cause == Cause(reason="file (hidden) is not as required")
     shown = wait_for(runner, "coach: http http://127.0.0.1:1/x", FAILING)
@@ -395,9 +411,9 @@ def test_the_health_path_of_apps_that_serve(tmp_path: Path) -> None:
     """Asked for while the app's own code answers; others have no such check."""
     keys = {"health_path": "/status", "health_interval_s": 7, "health_threshold": 2}
     config = config_with(tmp_path, **keys)
-    assert probe_checks(config, []) == []
-    assert probe_checks(config, ["nobody"]) == []
-    [check] = probe_checks(config, ["coach"])
+    assert probes(config) == []
+    assert probes(config, "nobody") == []
+    [check] = probes(config, "coach")
     assert (check.name, check.app) == ("coach: health_path /status", "coach")
     assert check.rule.interval_s == 7
     assert check.rule.threshold == 2
@@ -405,7 +421,7 @@ def test_the_health_path_of_apps_that_serve(tmp_path: Path) -> None:
     assert cause is not None
     assert "/status doesn't answer" in cause.reason
     assert cause.hint == "see why: flask-supervisor logs coach"
-    assert probe_checks(config_with(tmp_path), ["coach"]) == []
+    assert probes(config_with(tmp_path), "coach") == []
 
 
 def test_the_end_waits_for_no_check() -> None:

@@ -17,7 +17,8 @@ from harness import GOOD_APP, Project, free_ports
 
 from supervisor.config.reader import parse
 from supervisor.config.settings import REQUIREMENT_KEYS, Requirement
-from supervisor.health.checks import Surroundings, describe, run_check
+from supervisor.health.check_settings import describe
+from supervisor.health.checks import Surroundings, run_check
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import ConfigError
 
