@@ -1,6 +1,6 @@
-# The two commands: `make run` and `make test`. Both do all the set-up themselves, in .venv.
-# `make bench` has virtual environments of its own, in .venv-bench: docs/benchmarks.md.
-# Needed: make, git and python3 3.11 or newer with its venv module.
+# The two main targets, `make run` and `make test`, create .venv and install into it themselves.
+# `make bench` creates its own virtual environments in .venv-bench: docs/benchmarks.md.
+# Needed: make, git and Python 3.11 or newer with its venv module.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,12 +10,12 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run    serve the example apps on 5000 and 5001, and health on 6000"
-	@echo "make test   run the tests"
-	@echo "make check  ruff, mypy --strict, import direction"
-	@echo "make bench  measure this and its peers (BENCH=cold,pss for some, BENCH_ARGS=--quick)"
-	@echo "make bench-soak  load this for 10 minutes (SOAK_S=60 for one), and see that nothing grows"
-	@echo "make clean  remove .venv, .venv-bench and caches"
+	@echo "make run         serve the example apps on ports 5000 and 5001, health on 6000"
+	@echo "make test        run the tests"
+	@echo "make check       run ruff, mypy and the test of the import directions"
+	@echo "make bench       measure this and its peers (BENCH=cold,pss BENCH_ARGS=--quick)"
+	@echo "make bench-soak  check that nothing grows under 10 minutes of load (SOAK_S=60)"
+	@echo "make clean       remove .venv, .venv-bench and caches"
 
 run: $(VENV)/.installed
 	$(BIN)/flask-supervisor run --config config/supervisor.toml
@@ -40,7 +40,7 @@ bench-soak: $(BIN)/pip
 clean:
 	rm -rf $(VENV) .venv-bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# The stamps are made last, so that an interrupted installation starts anew.
+# The stamps come last, so that an interrupted installation starts again.
 $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -49,7 +49,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
-# A folder whose creation failed half way has no pip: it is made anew.
+# A folder whose creation was interrupted has no pip: it is created again.
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed; $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \

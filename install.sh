@@ -1,17 +1,17 @@
 #!/bin/sh
-# Takes a fresh Raspberry Pi OS 12 or 13 (or a Debian with systemd) to a running service:
+# Installs a running service on a fresh Raspberry Pi OS 12 or 13, or a Debian with systemd:
 #
 #     sudo ./install.sh [--user NAME]
 #
-# Safe to repeat; on a running service it is an upgrade, which refuses no connection.
+# It may be repeated; on a running service it is an upgrade that refuses no connection.
 #
-#   /opt/flask-supervisor/venv                  this checkout, installed with what it needs
+#   /opt/flask-supervisor/venv                  this checkout, with its dependencies
 #   /opt/flask-supervisor/apps                  your apps; at first the two example apps
-#   /etc/flask-supervisor/supervisor.toml       the configuration; never touched again
-#   /var/lib/flask-supervisor                   what the supervisor and the apps write
+#   /etc/flask-supervisor/supervisor.toml       the configuration; never overwritten
+#   /var/lib/flask-supervisor                   data of the supervisor and the apps
 #   /usr/local/bin/flask-supervisor             the command
 #
-# --user NAME: run as this user (default: a system user of its own, flask-supervisor).
+# --user NAME: run as this user (default: the system user flask-supervisor).
 set -eu
 umask 022
 
@@ -40,9 +40,9 @@ case "$#:${1-}" in
     ;;
 esac
 
-[ "$(id -u)" = 0 ] || cannot "only root may" "repeat it as: sudo $0 $*"
+[ "$(id -u)" = 0 ] || cannot "only root may do this" "repeat it as: sudo $0 $*"
 [ -d /run/systemd/system ] || cannot "systemd does not run this machine" \
-    "to try it in the foreground: make run"
+    "run it in the foreground instead: make run"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || cannot \
     "Python 3.11 or newer is needed; $python is: $("$python" --version 2>&1)" \
     "name another one: sudo PYTHON=python3.13 $0"
@@ -60,12 +60,12 @@ if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
 fi
 mkdir -p "$root"
 if ! "$root/venv/bin/python" -c 'import pip' 2>/dev/null; then
-    say "making $root/venv"
-    "$python" -m venv --clear "$root/venv" # also one that a new Python has left behind
+    say "creating $root/venv"
+    "$python" -m venv --clear "$root/venv" # also if a Python upgrade has broken it
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# A copy, because a build leaves its litter beside the sources, as root.
+# A copy, since a build leaves files beside the sources, owned by root.
 mkdir "$work/source"
 for name in pyproject.toml README.md LICENSE supervisor apps config systemd; do
     cp -R "$here/$name" "$work/source/$name"
@@ -73,16 +73,16 @@ done
 find "$work/source" -name __pycache__ -prune -exec rm -rf {} +
 say "installing $here into $root/venv"
 "$root/venv/bin/pip" install --quiet --disable-pip-version-check --upgrade "$work/source" ||
-    cannot "pip failed, see above" "without internet it needs the packages: pip download"
+    cannot "pip failed, see above" "without internet, download the packages before: pip download"
 ln -sfn "$root/venv/bin/flask-supervisor" /usr/local/bin/flask-supervisor
 
-# ---- the example apps, unless they have been replaced by others
+# ---- the example apps, unless others have replaced them
 apps=$root/apps
-shipped=$apps/.shipped # the checksums of what this script has put there
+shipped=$apps/.shipped # the checksums of the files that this script has installed
 if [ ! -d "$apps" ] || (cd "$apps" && sha256sum --check --status .shipped 2>/dev/null); then
     mkdir -p "$apps"
     (cd "$work/source" && find apps -type f -exec sha256sum {} +) >"$work/shipped"
-    # File by file, each by a rename: the apps that run now read them all the while.
+    # Each file is replaced by a rename: running apps may read it at any time.
     sed 's/^[^ ]*  //' "$work/shipped" | while read -r file; do
         mkdir -p "$apps/$(dirname "$file")"
         cp "$work/source/$file" "$apps/$file.new"
@@ -93,7 +93,7 @@ if [ ! -d "$apps" ] || (cd "$apps" && sha256sum --check --status .shipped 2>/dev
     done
     mv "$work/shipped" "$shipped"
 elif [ -f "$shipped" ]; then
-    say "the apps in $apps are not the example apps any more: left as they are"
+    say "$apps has other apps than the examples: left as it is"
 fi
 chown -R "$user:" "$apps"
 

@@ -1,6 +1,6 @@
-"""``python -m benchmarks``: measure, print tables, and keep the samples as JSON.
+"""``python -m benchmarks``: take the measures, print tables, and save the samples as JSON.
 
-Exit code 0 when all was measured, 1 when a sample failed.
+Exit code 0 when every measure was taken, 1 when a sample failed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _FILES = 4096  # open at the same time, while a port doesn't answer
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says."""
+    """Run the benchmarks as the command line asks, and return the exit code."""
     options = _parser().parse_args(arguments)
     become_subreaper()
     _allow_many_files()
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
                 contenders=options.contenders,
                 rounds=options.rounds or (1 if options.quick else measure.rounds),
                 times=_QUICK_TIMES if options.quick else Times(),
-                tell=session.to_stderr,
+                log=session.to_stderr,
             )
             facts |= {"quick": options.quick, "seconds": round(time.monotonic() - began_s)}
             text = report.tables(results)
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"who takes part: {', '.join(names)}; all by default",
     )
     parser.add_argument("--rounds", type=int, help="the same number of rounds for all measures")
-    parser.add_argument("--quick", action="store_true", help="one short round: rough figures")
+    parser.add_argument("--quick", action="store_true", help="one short round: rough numbers")
     parser.add_argument(
         "--results",
         type=Path,
@@ -85,19 +85,19 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder for the virtual environments",
     )
     parser.add_argument(
-        "--python", type=Path, help="install nothing: this interpreter has all that is measured"
+        "--python", type=Path, help="install nothing: this interpreter has all contenders"
     )
     parser.add_argument(
         "--soak-s",
         type=float,
         default=0,
-        help="no tables: load ours for so long, and see that nothing grows",
+        help="no tables: load ours for that many seconds, and check that nothing grows",
     )
     parser.add_argument(
         "--soak-requests",
         type=int,
         default=1_000_000,
-        help="end the soak earlier, after so many requests",
+        help="end the soak earlier, after that many requests",
     )
     return parser
 

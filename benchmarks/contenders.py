@@ -1,7 +1,7 @@
-"""What is measured: how each contender is configured, started and reloaded.
+"""The contenders: how each is configured, started and reloaded.
 
-Each gets what its documentation recommends for one small app a port: one process with four
-threads an app, and whatever restarts a process that dies, where it has such a thing.
+Each is set up as its documentation recommends for one small app on each port: one process with
+four threads for each app, and whatever restarts a dead process, if it has that.
 """
 
 import os
@@ -22,7 +22,7 @@ START_TIMEOUT_S = 60.0
 
 
 class NotAvailable(Exception):
-    """A contender can't do what is to be measured; the text says why."""
+    """A contender can't do what the measure needs; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Places:
     peers: Path
 
     def peer(self, program: str) -> Path:
-        """Give a program of the peers' environment; raises `NotAvailable` without it."""
+        """Return a program of the peers' environment; raises `NotAvailable` without it."""
         found = self.peers.parent / program
         if not found.exists():
             raise NotAvailable(f"{program} is not installed")
@@ -61,12 +61,12 @@ class Running:
     tree: Tree
 
     def pages(self, *, broken: Sequence[int] = ()) -> list[tuple[int, str]]:
-        """Give the (port, path) that have to answer, but for the ``broken`` apps."""
+        """Return the (port, path) that have to answer, but for the ``broken`` apps."""
         apps = [app for number, app in enumerate(self.fleet.apps) if number not in broken]
         return [*((app.port, "/") for app in apps), *self.contender.more_pages(self.fleet)]
 
     def wait(self, *, broken: Sequence[int] = (), timeout_s: float = START_TIMEOUT_S) -> float:
-        """Wait until all ports answer; gives the seconds since the start.
+        """Wait until all ports answer; return the seconds since the start.
 
         Raises TimeoutError with the ports that don't, and the commands that have ended.
         """
@@ -83,22 +83,22 @@ class Contender(Protocol):
 
     name: str
     about: str  # what it is, for the table
-    package: str  # the distribution that its version is asked of
-    variables: Mapping[str, str]  # what it needs in its environment
+    package: str  # the distribution whose version is reported
+    variables: Mapping[str, str]  # variables that it needs
 
     def commands(self, places: Places, fleet: Fleet, options: Options) -> list[Command]:
-        """Write its configuration into the fleet's folder; give the commands to start.
+        """Write its configuration into the fleet's folder, and return the commands to start.
 
         Raises `NotAvailable` for options it doesn't have.
         """
 
     def more_pages(self, fleet: Fleet) -> list[tuple[int, str]]:
-        """Give the (port, path) that answer beside the apps."""
+        """Return the (port, path) that answer besides the apps."""
 
     def reload(self, running: Running, app: App) -> Sequence[str | Path]:
-        """Reload one app, by a signal or a file; or give the command that does it.
+        """Reload one app, by a signal or a file, or return the command that does it.
 
-        Raises `NotAvailable` where there is no such thing.
+        Raises `NotAvailable` if it can't reload.
         """
 
 
@@ -108,7 +108,7 @@ def start(
     fleet: Fleet,
     options: Options = DEFAULTS,
 ) -> Running:
-    """Prepare a contender; its ``tree`` is not started yet: that is a context manager."""
+    """Return a contender that is prepared; entering its ``tree`` starts it."""
     commands = contender.commands(places, fleet, options)
     log = fleet.folder / f"{contender.name}.log"
     tree = Tree(commands, log=log, environment=environment(contender, places))
@@ -116,7 +116,7 @@ def start(
 
 
 def environment(contender: Contender, places: Places) -> dict[str, str]:
-    """Give the environment of a contender and of its commands; little, and nearly the same."""
+    """Return the environment of a contender and its commands: minimal, nearly equal for all."""
     path = f"{places.peers.parent}:{os.environ.get('PATH', os.defpath)}"
     return {
         "PATH": path,
@@ -181,7 +181,7 @@ class Threads(Plain):
 
 
 class Waitress(Plain):
-    """waitress as shipped, one process an app, nothing that restarts it."""
+    """waitress as shipped, one process for each app, without anything that restarts it."""
 
     name = "waitress"
     about = "waitress, nothing supervising"
@@ -194,13 +194,13 @@ class Waitress(Plain):
 
 
 def waitress_words(places: Places, app: App) -> list[str | Path]:
-    """Give the command line that serves one app by waitress."""
+    """Return the command line that serves one app by waitress."""
     serve = f"--listen=127.0.0.1:{app.port}"
     return [places.peer("waitress-serve"), serve, f"--threads={THREADS}", f"{app.name}:app"]
 
 
 class Gunicorn(Plain):
-    """gunicorn with threads, one master an app."""
+    """gunicorn with threads, one master for each app."""
 
     name = "gunicorn"
     about = "gunicorn gthread"
@@ -225,7 +225,7 @@ class Gunicorn(Plain):
 
 
 class Granian(Plain):
-    """granian, one main process an app, told to start workers that died again."""
+    """granian, one main process for each app, which restarts dead workers."""
 
     name = "granian"
     about = "granian"
@@ -253,6 +253,6 @@ class Granian(Plain):
 
 
 def touch(file: Path) -> None:
-    """Give a file the present time, and a later one than before."""
+    """Set the modification time of a file to now, and later than before."""
     before = file.stat().st_mtime
     os.utime(file, times=(max(time.time(), before + 1.0),) * 2)

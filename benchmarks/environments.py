@@ -22,32 +22,30 @@ PEERS = ("flask", "waitress", "supervisor", "circus", "gunicorn", "granian", "se
 OPTIONAL_PEERS = ("uwsgi",)  # needs a C compiler and Python's headers
 _STAMP = "bench-installed"
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def prepare(folder: Path, tell: Tell) -> Places:
-    """Make both environments where they are missing or old; gives their interpreters.
+def prepare(folder: Path, log: Log) -> Places:
+    """Create both environments if they are missing or outdated; return their interpreters.
 
-    Raises `subprocess.CalledProcessError` when something that has to be there can't be
-    installed. The optional peers are left out then, by name.
+    Raises `subprocess.CalledProcessError` if a required package can't be
+    installed. Optional peers that can't be installed are left out, and named.
     """
     with (REPOSITORY / "pyproject.toml").open("rb") as stream:
         dependencies = tomllib.load(stream)["project"]["dependencies"]
-    ours = _environment(folder / "ours", dependencies, (), tell)
-    peers = _environment(folder / "peers", PEERS, OPTIONAL_PEERS, tell)
+    ours = _environment(folder / "ours", dependencies, (), log)
+    peers = _environment(folder / "peers", PEERS, OPTIONAL_PEERS, log)
     return Places(ours, peers)
 
 
-def _environment(
-    folder: Path, packages: Sequence[str], optional: Sequence[str], tell: Tell
-) -> Path:
+def _environment(folder: Path, packages: Sequence[str], optional: Sequence[str], log: Log) -> Path:
     python = folder / "bin" / "python"
     wanted = "\n".join([sys.version, *packages, *optional])
     stamp = folder / _STAMP
     digest = hashlib.sha256(wanted.encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return python
-    tell(f"making {folder} with {', '.join([*packages, *optional])}")
+    log(f"making {folder} with {', '.join([*packages, *optional])}")
     venv.create(folder, clear=True, with_pip=True)
     _install(python, packages)
     for package in optional:
@@ -55,7 +53,7 @@ def _environment(
             _install(python, [package])
         except subprocess.CalledProcessError as error:
             last = (error.stderr or "").strip().splitlines()[-1:]
-            tell(f"{package} is left out, it can't be installed: {' '.join(last)}")
+            log(f"{package} is left out, it can't be installed: {' '.join(last)}")
     stamp.write_text(digest)
     return python
 
@@ -84,7 +82,7 @@ print(json.dumps(found))
 
 
 def about(places: Places) -> dict[str, Any]:
-    """Give the machine and the versions of what was measured."""
+    """Return facts about the machine, and the versions of the contenders."""
     done = subprocess.run(
         [places.peers, "-c", _VERSIONS, *PEERS, "uWSGI"],
         check=True,

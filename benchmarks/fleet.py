@@ -1,4 +1,4 @@
-"""The apps that are served: written into a folder, the same for every contender."""
+"""The apps that every contender serves, written into a folder."""
 
 import compileall
 import random
@@ -70,7 +70,7 @@ class App:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Apps in a folder, each on its port; ``spare_ports`` are for what a contender has beside."""
+    """Apps in a folder, each on its port; ``spare_ports`` are for a contender's other listeners."""
 
     folder: Path
     apps: tuple[App, ...]
@@ -106,7 +106,7 @@ def _write_modules(folder: Path, count: int) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody uses, beside those for outgoing connections and of the tests."""
+    """Return free ports, outside the ranges of outgoing connections and of the tests."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(10000, 20000)

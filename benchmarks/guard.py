@@ -1,4 +1,4 @@
-"""Starts the commands of one contender, and ends their whole tree when it is no longer watched.
+"""The guard: starts the commands of one contender, and ends their whole process tree.
 
 A process of its own between the harness and what it measures: when its standard input ends,
 however the harness ended, nothing that it started goes on. It takes one argument, a JSON list of
@@ -20,7 +20,7 @@ _REAP_S = 0.2
 
 
 def main() -> int:
-    """Do all of it; the exit code is 1 when something could not be ended."""
+    """Run the guard; return the exit code, 1 if a process could not be ended."""
     become_subreaper()
     print("up", flush=True)
     if sys.stdin.readline() == "go\n":

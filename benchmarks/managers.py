@@ -96,7 +96,7 @@ serverurl = unix://{folder}/s.sock
         return [running.places.peer("supervisorctl"), "-c", file, "restart", app.name]
 
 
-# waitress on a socket that is open already; SIGTERM lets it finish what it answers.
+# waitress on a socket that is open already; on SIGTERM it finishes its requests.
 _ON_SOCKET = """
 import importlib, signal, socket, sys
 import waitress
@@ -112,7 +112,7 @@ waitress.serve(app, sockets=[socket.socket(fileno=int(sys.argv[1]))], threads=in
 class Circus(Plain):
     """circus that owns the sockets and runs waitress on them.
 
-    It looks for ended processes once a second here, not every five seconds as by default.
+    It checks for dead processes once a second here; the default is every five seconds.
     """
 
     name = "circus"

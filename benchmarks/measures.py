@@ -1,4 +1,4 @@
-"""What is measured, each on freshly started contenders: figures by name."""
+"""The measures, each on freshly started contenders; a sample is a dictionary of metrics."""
 
 import contextlib
 import os
@@ -24,14 +24,14 @@ from benchmarks.contenders import (
 from benchmarks.fleet import PID_PATH, write_fleet
 from benchmarks.polling import Disturbance, Poller, ask, disturbance
 
-Value = float | str | None  # None: it never happened
-Figures = dict[str, Value]
+Value = float | str | None  # None: it did not happen
+Metrics = dict[str, Value]
 
 APPS = 3
-_SETTLE_S = 6.0  # until what is done once after a start is done
-_BEFORE_S = 0.5  # polled before something happens
-_CALM_S = 1.0  # good answers for this long: it is over
-_GIVE_UP_S = 8.0  # a port that has not come back by then is called dead for ever
+_SETTLE_S = 6.0  # until work that follows a start is complete
+_BEFORE_S = 0.5  # of polls before the event
+_CALM_S = 1.0  # good answers for this long: the disturbance is over
+_GIVE_UP_S = 8.0  # a port that has not come back by then counts as dead
 _RELOAD_LIMIT_S = 15.0
 _COMMAND_TIMEOUT_S = 30.0
 _BROKEN_TIMEOUT_S = 5.0
@@ -61,7 +61,7 @@ class Row:
         return self.label or self.contender.name
 
 
-Run = Callable[[Row, Places, Times], Figures]
+Run = Callable[[Row, Places, Times], Metrics]
 
 
 @contextlib.contextmanager
@@ -76,13 +76,13 @@ def served(
             yield running
 
 
-def cold_start(row: Row, places: Places, _times: Times) -> Figures:
+def cold_start(row: Row, places: Places, _times: Times) -> Metrics:
     """Seconds from the start of the command to an answer on every port."""
     with served(row, places) as running:
         return {"cold_start_s": running.wait()}
 
 
-def memory(row: Row, places: Places, _times: Times) -> Figures:
+def memory(row: Row, places: Places, _times: Times) -> Metrics:
     """Proportional memory of all processes, each app having answered some requests."""
     with served(row, places) as running:
         running.wait()
@@ -91,8 +91,8 @@ def memory(row: Row, places: Places, _times: Times) -> Figures:
         return {"pss_mib": tree.pss_mib(), "processes": float(len(tree.processes()))}
 
 
-def idle(row: Row, places: Places, times: Times) -> Figures:
-    """Milliseconds of processor time a second, while nobody asks anything."""
+def idle(row: Row, places: Places, times: Times) -> Metrics:
+    """Milliseconds of processor time per second, without requests."""
     with served(row, places) as running:
         running.wait()
         _use(running)
@@ -102,7 +102,7 @@ def idle(row: Row, places: Places, times: Times) -> Figures:
         used_s = tree.cpu_s() - before_s
         ended = pids - set(tree.processes())
         if ended:
-            raise RuntimeError(f"{len(ended)} processes ended while nobody asked anything")
+            raise RuntimeError(f"{len(ended)} processes exited during the idle time")
         return {"idle_ms_per_s": used_s * 1000 / (time.monotonic() - since_s)}
 
 
@@ -112,20 +112,20 @@ def _use(running: Running) -> None:
     time.sleep(_SETTLE_S)
 
 
-def kill_worker(row: Row, places: Places, _times: Times) -> Figures:
+def kill_worker(row: Row, places: Places, _times: Times) -> Metrics:
     """``kill -9`` of the process that answers a port, under 200 polls a second."""
     with served(row, places) as running:
         running.wait()
         return _after_kill(running)
 
 
-def crash_of_big_app(row: Row, places: Places, _times: Times) -> Figures:
-    """The same for an app of 100 modules: how fast is it back."""
+def crash_of_big_app(row: Row, places: Places, _times: Times) -> Metrics:
+    """The same for an app of 100 modules: how soon it answers again."""
     with served(row, places, modules=100) as running:
         return {"start_s": running.wait(), **_after_kill(running)}
 
 
-def _after_kill(running: Running) -> Figures:
+def _after_kill(running: Running) -> Metrics:
     port = running.fleet.apps[0].port
     pid = int(ask(port, PID_PATH)[2])
     with Poller(port, limit_s=_BEFORE_S + _GIVE_UP_S) as poller:
@@ -135,11 +135,11 @@ def _after_kill(running: Running) -> Figures:
         deadline_s = killed_s + _GIVE_UP_S
         while time.monotonic() < deadline_s and not _is_calm(poller, killed_s, str(pid)):
             time.sleep(_POLL_S)
-    return _figures(disturbance(poller.polls()))
+    return _metrics(disturbance(poller.polls()))
 
 
 def _is_calm(poller: Poller, since_s: float, old_pid: str) -> bool:
-    """Say whether another process has answered, and every request since a while."""
+    """Return whether another process answers, and every recent request was answered."""
     polls = poller.polls()
     if not any(poll.outcome == "ok" and poll.detail != old_pid for poll in polls):
         return False
@@ -149,7 +149,7 @@ def _is_calm(poller: Poller, since_s: float, old_pid: str) -> bool:
     return all(poll.outcome == "ok" for poll in polls if poll.due_s > calm_since_s)
 
 
-def _figures(noticed: Disturbance) -> Figures:
+def _metrics(noticed: Disturbance) -> Metrics:
     back = noticed.down_ms is not None
     return {
         "outage_ms": max(noticed.worst_ms, noticed.down_ms or 0) if back else None,
@@ -160,8 +160,8 @@ def _figures(noticed: Disturbance) -> Figures:
     }
 
 
-def graceful_reload(row: Row, places: Places, _times: Times) -> Figures:
-    """A reload of one app, by what the contender has for it, under 200 polls a second."""
+def graceful_reload(row: Row, places: Places, _times: Times) -> Metrics:
+    """A reload of one app, by the contender's own means, under 200 polls a second."""
     with served(row, places) as running:
         running.wait()
         app = running.fleet.apps[0]
@@ -175,7 +175,7 @@ def graceful_reload(row: Row, places: Places, _times: Times) -> Figures:
                 if time.monotonic() > deadline_s:
                     raise NotAvailable(f"not reloaded within {_RELOAD_LIMIT_S:g} s")
                 time.sleep(_POLL_S)
-        return _figures(disturbance(poller.polls()))
+        return _metrics(disturbance(poller.polls()))
 
 
 def _run(running: Running, command: Sequence[str | Path]) -> None:
@@ -191,8 +191,8 @@ def _run(running: Running, command: Sequence[str | Path]) -> None:
         )
 
 
-def broken_app(row: Row, places: Places, _times: Times) -> Figures:
-    """What a client of an app that can't be imported sees, and whether the others serve."""
+def broken_app(row: Row, places: Places, _times: Times) -> Metrics:
+    """What a client of an app that can't be imported gets, and whether the other apps serve."""
     with served(row, places, broken=[1]) as running:
         others = "others serve"
         try:
@@ -218,7 +218,7 @@ def _seen(port: int) -> str:
     return f"{status} {reason}"
 
 
-def throughput(row: Row, places: Places, times: Times) -> Figures:
+def throughput(row: Row, places: Places, times: Times) -> Metrics:
     """Requests a second and the 99th percentile of their time, by wrk on 16 connections."""
     with served(row, places, count=1) as running:
         running.wait()
@@ -228,7 +228,7 @@ def throughput(row: Row, places: Places, times: Times) -> Figures:
         return {"per_s": result.per_s, "p99_ms": result.p99_ms, "errors": float(result.errors)}
 
 
-def fifty_apps(row: Row, places: Places, _times: Times) -> Figures:
+def fifty_apps(row: Row, places: Places, _times: Times) -> Metrics:
     """Fifty apps: seconds until all answer, and memory for each."""
     with served(row, places, count=50) as running:
         seconds = running.wait()

@@ -1,7 +1,7 @@
-"""Asks a port over and over, on fresh connections, without waiting for the answers.
+"""Polls a port on fresh connections, without waiting for the answers.
 
-The time of an answer counts from when its request was due, so that a port which keeps one
-client waiting is not asked less often for it.
+The time of an answer counts from when its request was due, so that a port that blocks one
+client is not polled less often.
 """
 
 import errno
@@ -15,7 +15,7 @@ from typing import Literal
 
 from benchmarks.fleet import PID_PATH
 
-TIMEOUT_S = 5.0  # the patience of a client
+TIMEOUT_S = 5.0  # of a client
 _HOST = "127.0.0.1"
 _POLL_S = 0.002
 
@@ -34,8 +34,8 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What clients noticed. ``down_ms`` runs from the first request without an answer to the
-    first with one after the last without, None when there was no such; ``worst_ms`` is the
+    """What clients noticed. ``down_ms`` is the time from the first request without an answer to the
+    first answer after the last such request, None if there was none; ``worst_ms`` is the
     slowest answer.
     """
 
@@ -47,7 +47,7 @@ class Disturbance:
 
 
 def disturbance(polls: list[Poll]) -> Disturbance:
-    """Sum up polls."""
+    """Return the disturbance that these polls show."""
     ordered = sorted(polls, key=lambda poll: poll.due_s)
     bad = [poll.due_s for poll in ordered if poll.outcome != "ok"]
     good = [poll for poll in ordered if poll.outcome == "ok"]
@@ -65,9 +65,9 @@ def disturbance(polls: list[Poll]) -> Disturbance:
 
 
 class Poller:
-    """Asks ``port`` for its process id ``rate`` times a second, for at most ``limit_s`` seconds.
+    """Polls ``port`` for its process id ``rate`` times a second, for at most ``limit_s`` seconds.
 
-    A context manager: asks from a thread of its own while inside.
+    A context manager: a thread of its own polls inside the block.
     """
 
     def __init__(self, port: int, *, rate: float = 200, limit_s: float) -> None:
@@ -85,11 +85,11 @@ class Poller:
         self._thread.join(TIMEOUT_S + 5)
 
     def polls(self) -> list[Poll]:
-        """Give the polls with an outcome so far."""
+        """Return the polls with an outcome so far."""
         return list(self._polls)
 
     def good_since(self, moment_s: float) -> int:
-        """Give the number of good answers at the end of the polls due after ``moment_s``."""
+        """Return the number of good answers at the end of the polls due after ``moment_s``."""
         count = 0
         for poll in sorted(self.polls(), key=lambda poll: -poll.due_s):
             if poll.outcome != "ok" or poll.due_s < moment_s:
@@ -131,7 +131,7 @@ class Poller:
         assert isinstance(connection, socket.socket)
         try:
             if events & selectors.EVENT_WRITE:
-                connection.send(_REQUEST)  # raises what connecting came to
+                connection.send(_REQUEST)  # raises the error of the connection, if it failed
                 selector.modify(connection, selectors.EVENT_READ, request)
                 return
             part = connection.recv(65536)
@@ -185,7 +185,7 @@ def _read(answer: bytes) -> tuple[Outcome, str]:
 
 
 def ask(port: int, path: str, *, timeout_s: float = TIMEOUT_S) -> tuple[int, dict[str, str], bytes]:
-    """Make one request on a fresh connection; gives status, headers and body, or raises OSError."""
+    """Make one request on a fresh connection; return status, headers and body, or raise OSError."""
     connection = http.client.HTTPConnection(_HOST, port, timeout=timeout_s)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
@@ -199,7 +199,7 @@ def ask(port: int, path: str, *, timeout_s: float = TIMEOUT_S) -> tuple[int, dic
 
 
 def wait_until_all_answer(pages: list[tuple[int, str]], *, timeout_s: float) -> float:
-    """Wait until each (port, path) has answered 200; gives the monotonic time of the last.
+    """Wait until each (port, path) has answered 200; return the monotonic time of the last.
 
     Raises TimeoutError with the ports that did not.
     """

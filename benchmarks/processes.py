@@ -1,4 +1,4 @@
-"""Process trees from outside, by proc(5): who is in one, memory, processor time, the end."""
+"""Process trees by proc(5): members, memory, processor time, and their end."""
 
 import contextlib
 import ctypes
@@ -13,16 +13,16 @@ _POLL_S = 0.01
 
 
 def become_subreaper() -> None:
-    """Make orphaned descendants our children, so that none gets away: prctl(2)."""
+    """Make orphaned descendants our children, so that none escapes: prctl(2)."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
 def descendants(root: int) -> list[int]:
-    """Give the pids below ``root``, without it, parents before their children.
+    """Return the pids below ``root``, without it, parents before their children.
 
-    Zombies are left out: they have ended, and have no children.
+    Zombies are left out: they have exited, and have no children.
     """
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
@@ -38,7 +38,7 @@ def descendants(root: int) -> list[int]:
 
 
 def pss_mib(pids: Iterable[int]) -> float:
-    """Give the proportional memory of processes: what is shared counts once in all."""
+    """Return the proportional memory (PSS) of processes in MiB: shared pages count once in all."""
     return sum(map(_pss_kib, pids)) / 1024
 
 
@@ -51,9 +51,9 @@ def _pss_kib(pid: int) -> int:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Give the processor time that processes and their ended children have used.
+    """Return the processor time that processes and their ended children have used.
 
-    Of a process itself to the nanosecond: clock_getcpuclockid(3) makes such a clock of a pid.
+    A process's own time has nanoseconds: clock_getcpuclockid(3) derives its clock from the pid.
     """
     total = 0.0
     for pid in pids:
@@ -65,21 +65,21 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def fd_count(pid: int) -> int:
-    """Give the number of descriptors that ``pid`` has open."""
+    """Return the number of descriptors that ``pid`` has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def name_of(pid: int) -> str:
-    """Give the name of a process."""
+    """Return the name of a process."""
     with open(f"/proc/{pid}/comm") as stream:
         return stream.read().strip()
 
 
 def end_descendants(*, grace_s: float, limit_s: float) -> list[int]:
-    """End every process below this one, reap all, and give what is left: normally nothing.
+    """End every descendant of this process, reap all, and return those left: normally none.
 
-    Children are asked by SIGTERM first. After ``grace_s`` all that is left is killed, over and
-    over, since a process may fork while it is being looked for. The caller is a subreaper.
+    Children get SIGTERM first. After ``grace_s`` the rest is killed, again and
+    again, since a process may fork meanwhile. The caller is a subreaper.
     """
     started = time.monotonic()
     for pid in _children():
@@ -100,7 +100,7 @@ def end_descendants(*, grace_s: float, limit_s: float) -> list[int]:
 
 
 def reap() -> None:
-    """Take note of every child that has ended."""
+    """Reap every child that has exited."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -117,6 +117,6 @@ def _children() -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Give the fields of ``stat`` from the state on: proc_pid_stat(5), field 3 is the first."""
+    """Return the fields of ``stat`` from the state on: proc_pid_stat(5), field 3 comes first."""
     with open(f"/proc/{pid}/stat") as stream:
         return stream.read().rpartition(")")[2].split()

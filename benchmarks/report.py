@@ -1,4 +1,4 @@
-"""Makes tables, in Markdown, and a document for programs, of what was measured."""
+"""Turns results into tables, in Markdown, and into a JSON document."""
 
 import math
 from collections import Counter
@@ -10,16 +10,16 @@ from benchmarks.suite import MEASURES, Budget, Measure
 
 
 def tables(results: Results) -> str:
-    """Give one table for each measure, then our budgets."""
+    """Return one table for each measure, then our budgets."""
     parts = [_table(m, results[m.name]) for m in MEASURES if m.name in results]
     return "\n".join([*parts, _budgets(results)])
 
 
 def _table(measure: Measure, taken: dict[str, Taken]) -> str:
-    figures = _figures(taken)
-    head = ["", *(figure.replace("_", " ") for figure in figures)]
-    if measure.main in figures:
-        head.insert(figures.index(measure.main) + 2, f"× {measure.reference}")
+    metrics = _metrics(taken)
+    head = ["", *(metric.replace("_", " ") for metric in metrics)]
+    if measure.main in metrics:
+        head.insert(metrics.index(measure.main) + 2, f"× {measure.reference}")
     lines = [f"### {measure.name}: {measure.title}", "", _line(head), _line(["---"] * len(head))]
     notes = []
     for name, row in taken.items():
@@ -28,15 +28,15 @@ def _table(measure: Measure, taken: dict[str, Taken]) -> str:
             continue
         notes += [f"* {name}: a sample failed: {problem}" for problem in row.problems]
         cells = [name]
-        for figure in figures:
-            cells.append(_cell(row, figure))
-            if figure == measure.main:
-                cells.append(_ratio(row, taken.get(measure.reference), figure))
+        for metric in metrics:
+            cells.append(_cell(row, metric))
+            if metric == measure.main:
+                cells.append(_ratio(row, taken.get(measure.reference), metric))
         lines.append(_line(cells))
     return "\n".join([*lines, "", *notes, *([""] if notes else [])])
 
 
-def _figures(taken: dict[str, Taken]) -> list[str]:
+def _metrics(taken: dict[str, Taken]) -> list[str]:
     for row in taken.values():
         for sample in row.samples:
             if sample is not None:
@@ -44,8 +44,8 @@ def _figures(taken: dict[str, Taken]) -> list[str]:
     return []
 
 
-def _cell(row: Taken, figure: str) -> str:
-    values = row.values(figure)
+def _cell(row: Taken, metric: str) -> str:
+    values = row.values(metric)
     texts = [value for value in values if isinstance(value, str)]
     if texts:
         return Counter(texts).most_common(1)[0][0]
@@ -54,7 +54,7 @@ def _cell(row: Taken, figure: str) -> str:
 
 
 def spread(found: Summary) -> str:
-    """Give median and range: ``1.2 (1.1-1.4)``."""
+    """Return median and range, as ``1.2 (1.1-1.4)``."""
     middle = _number(found.median)
     if found.low == found.high:
         return middle
@@ -65,10 +65,10 @@ def _number(value: float) -> str:
     return "never" if math.isinf(value) else shown(value)
 
 
-def _ratio(row: Taken, reference: Taken | None, figure: str) -> str:
+def _ratio(row: Taken, reference: Taken | None, metric: str) -> str:
     if reference is None or row is reference:
         return "1" if row is reference else ""
-    found = paired_ratio(row.numbers(figure), reference.numbers(figure))
+    found = paired_ratio(row.numbers(metric), reference.numbers(metric))
     return "" if found is None else f"{found.median:.2f}"
 
 
@@ -79,7 +79,7 @@ def _budgets(results: Results) -> str:
             taken = results.get(measure.name, {})
             if budget.row in taken:
                 measured, verdict = judged(budget, taken)
-                what = f"{measure.name}: {budget.figure.replace('_', ' ')}"
+                what = f"{measure.name}: {budget.metric.replace('_', ' ')}"
                 what += "" if budget.row == "ours" else f", {budget.row}"
                 limit = f"{budget.kind} {budget.limit:g}"
                 limit += f" × {budget.relative_to}" if budget.relative_to else ""
@@ -88,14 +88,14 @@ def _budgets(results: Results) -> str:
 
 
 def judged(budget: Budget, taken: dict[str, Taken]) -> tuple[str, str]:
-    """Give what was measured for a budget, and the verdict in a word or two."""
+    """Return the result for a budget, and the verdict in a word or two."""
     row = taken[budget.row]
     if not any(row.samples):
         return "", "not available"
-    found = summary([None if isinstance(v, str) else v for v in row.values(budget.figure)])
+    found = summary([None if isinstance(v, str) else v for v in row.values(budget.metric)])
     if budget.relative_to is not None:
         reference = taken.get(budget.relative_to, Taken())
-        found = paired_ratio(row.numbers(budget.figure), reference.numbers(budget.figure))
+        found = paired_ratio(row.numbers(budget.metric), reference.numbers(budget.metric))
     if found is None:
         return "", "not available"
     least = budget.kind == "at least"
@@ -108,7 +108,7 @@ def _line(cells: list[str]) -> str:
 
 
 def document(results: Results, about: dict[str, Any]) -> dict[str, Any]:
-    """Give everything for programs: what ``about`` tells, and every sample."""
+    """Return the JSON document: the facts ``about`` the run, and every sample."""
     return {
         **about,
         "measures": {

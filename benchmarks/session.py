@@ -1,4 +1,4 @@
-"""Takes the samples: every round asks each row once, each round in another order."""
+"""Takes the samples: every round measures each row once, in another order each time."""
 
 import subprocess
 import sys
@@ -6,30 +6,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.contenders import NotAvailable, Places
-from benchmarks.measures import Figures, Row, Times, Value
+from benchmarks.measures import Metrics, Row, Times, Value
 from benchmarks.suite import Measure
 
-_PROBLEMS_MAX = 2  # a row that fails this often in one measure is left out of it
+_PROBLEMS_MAX = 2  # after that many failures, a measure leaves a row out
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Taken:
-    """The samples of one row; one that failed is None, so that rounds stay in step."""
+    """The samples of one row; a failed one is None, so that the rounds of all rows correspond."""
 
-    samples: list[Figures | None] = field(default_factory=list)
+    samples: list[Metrics | None] = field(default_factory=list)
     unavailable: str | None = None  # why it can't be measured
     problems: list[str] = field(default_factory=list)
 
-    def values(self, figure: str) -> list[Value]:
-        """Give one figure of every sample that succeeded."""
-        return [sample[figure] for sample in self.samples if sample is not None]
+    def values(self, metric: str) -> list[Value]:
+        """Return one metric of every sample that succeeded."""
+        return [sample[metric] for sample in self.samples if sample is not None]
 
-    def numbers(self, figure: str) -> list[float | None]:
-        """Give one figure of every round; None where it never happened or the sample failed."""
+    def numbers(self, metric: str) -> list[float | None]:
+        """Return one metric of every round; None where it never happened or the sample failed."""
         return [
-            None if sample is None or isinstance(value := sample[figure], str) else value
+            None if sample is None or isinstance(value := sample[metric], str) else value
             for sample in self.samples
         ]
 
@@ -44,9 +44,9 @@ def take(
     contenders: Sequence[str],
     rounds: int,
     times: Times,
-    tell: Tell,
+    log: Log,
 ) -> dict[str, Taken]:
-    """Measure, and give the samples by row."""
+    """Take a measure, and return the samples by row."""
     rows = [row for row in measure.rows if row.contender.name in contenders]
     taken = {row.name: Taken() for row in rows}
     for number in range(rounds):
@@ -55,7 +55,7 @@ def take(
             mine = taken[row.name]
             if mine.unavailable is None and number < row.rounds:
                 _sample(measure, row, places, times, mine)
-                tell(f"{measure.name} {number + 1}/{rounds}  {row.name}: {_told(mine)}")
+                log(f"{measure.name} {number + 1}/{rounds}  {row.name}: {_outcome(mine)}")
     return taken
 
 
@@ -71,7 +71,7 @@ def _sample(measure: Measure, row: Row, places: Places, times: Times, taken: Tak
             taken.unavailable = taken.problems[-1]
 
 
-def _told(taken: Taken) -> str:
+def _outcome(taken: Taken) -> str:
     if taken.unavailable is not None:
         return taken.unavailable
     last = taken.samples[-1]
@@ -81,7 +81,7 @@ def _told(taken: Taken) -> str:
 
 
 def shown(value: Value) -> str:
-    """Give a figure for people: three digits."""
+    """Return a number for people, with three digits."""
     if value is None:
         return "never"
     if isinstance(value, str):
@@ -90,5 +90,5 @@ def shown(value: Value) -> str:
 
 
 def to_stderr(line: str) -> None:
-    """Tell how far it is."""
+    """Print the progress on standard error."""
     print(line, file=sys.stderr, flush=True)

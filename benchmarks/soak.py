@@ -1,4 +1,4 @@
-"""Loads ours for minutes, and sees that no process grows: memory and descriptors."""
+"""Loads ours for minutes, and checks that memory and descriptors of no process grow."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one process went: first and last are medians of a third of the samples."""
+    """The outcome for one process; first and last are medians of a third of the samples."""
 
     pid: int
     name: str
@@ -54,7 +54,7 @@ class Verdict:
 
 
 def verdicts(rounds: Sequence[Sequence[Sample]]) -> list[Verdict]:
-    """Judge every process that was there from the first round on to the last.
+    """Return the verdict on every process that lived from the first round to the last.
 
     The first fifth of the rounds is left out. Raises ValueError for fewer than six rounds.
     """
@@ -81,7 +81,7 @@ def verdicts(rounds: Sequence[Sequence[Sample]]) -> list[Verdict]:
 
 
 def run(places: Places, *, limit_s: float, requests: int) -> int:
-    """Soak; gives the exit code: 1 when something grew, or a process was replaced."""
+    """Run the soak; return the exit code, 1 if a process grew or was replaced."""
     with TemporaryDirectory(prefix="bench-") as folder:
         fleet = write_fleet(Path(folder), count=3)
         running = start(Ours(), places, fleet)
@@ -90,7 +90,7 @@ def run(places: Places, *, limit_s: float, requests: int) -> int:
             pids = running.tree.processes()
             served, seconds, rounds = _load(running, limit_s, requests)
             replaced = set(pids) - set(running.tree.processes())
-    print(f"{served} requests in {seconds:.0f} s, {len(rounds)} looks at every process\n")
+    print(f"{served} requests in {seconds:.0f} s, {len(rounds)} samples of every process\n")
     print("| process | PSS MiB, first | last | descriptors | |\n|---|---|---|---|---|")
     judged = verdicts(rounds)
     for one in judged:

@@ -1,6 +1,6 @@
-"""What samples say: medians, spreads and ratios. Pure.
+"""Statistics of samples: medians, spreads and ratios. Pure.
 
-A sample of None means that the thing never happened: a port that never came back, say.
+A sample of None means that an event never happened, such as a port's return.
 """
 
 import math
@@ -20,7 +20,7 @@ class Summary:
 
 
 def summary(samples: Sequence[float | None]) -> Summary | None:
-    """Sum up the samples, a missing one being worse than any other; None without samples."""
+    """Return the summary of samples; None counts as worst. Without samples, return None."""
     values = [math.inf if sample is None else sample for sample in samples]
     if not values:
         return None
@@ -30,9 +30,9 @@ def summary(samples: Sequence[float | None]) -> Summary | None:
 def paired_ratio(
     values: Sequence[float | None], references: Sequence[float | None]
 ) -> Summary | None:
-    """Sum up the ratios of samples taken in the same round; None where no pair is complete.
+    """Return the summary of ratios of samples of the same round; None if no pair is complete.
 
-    What slows a machine down for a while slows both of a pair, so this is steadier than the
+    What slows the machine down slows both of a pair, so this varies less than the
     ratio of two medians.
     """
     pairs = zip(values, references, strict=False)

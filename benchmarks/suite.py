@@ -1,4 +1,4 @@
-"""The list of measures: who takes part, how often, what counts, and our budgets."""
+"""The list of measures: contenders, rounds, the main metric, and our budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a figure of ours has to reach: at most or at least ``limit``.
+    """A limit for one of our metrics: at most or at least ``limit``.
 
-    With ``relative_to`` the limit is for the ratio to the same figure of that row, of the pairs
+    With ``relative_to``, the limit is for the ratio to the same metric of that row, of the pairs
     of each round.
     """
 
-    figure: str
+    metric: str
     kind: Literal["at most", "at least"]
     limit: float
     row: str = OURS
@@ -29,7 +29,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One table: ``main`` is the figure whose ratios to ``reference`` are shown."""
+    """One table: ``main`` is the metric whose ratios to ``reference`` are shown."""
 
     name: str
     run: Run
@@ -98,7 +98,7 @@ MEASURES: tuple[Measure, ...] = (
         rows=_rows(),
         rounds=5,
         main="outage_ms",
-        # a request that the killed process had accepted already fails with it, whoever serves
+        # a request that the killed process has accepted fails with it, whichever contender serves
         budgets=[Budget("refused", "at most", 0), Budget("worst_ms", "at most", 25)],
     ),
     Measure(

@@ -1,4 +1,4 @@
-"""A contender that runs: its processes, its log, and the certainty that all of it ends."""
+"""The process tree of a running contender; leaving it ends all of its processes."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Tree:
     """The processes of some commands; a context manager that leaves none of them.
 
     ``pids`` are those of the commands themselves, in their order; ``started_s`` is the
-    monotonic time at which the guard was told to start them.
+    monotonic time at which the guard got the order to start them.
     """
 
     def __init__(
@@ -71,19 +71,19 @@ class Tree:
         self.end()
 
     def processes(self) -> list[int]:
-        """Give the pids of everything that runs, without the guard."""
+        """Return the pids of all processes of the tree, without the guard."""
         return processes.descendants(self._guard.pid)
 
     def pss_mib(self) -> float:
-        """Give the proportional memory of all processes."""
+        """Return the proportional memory of all processes."""
         return processes.pss_mib(self.processes())
 
     def cpu_s(self) -> float:
-        """Give the processor time that the processes have used."""
+        """Return the processor time that the processes have used."""
         return processes.cpu_s(self.processes())
 
     def end(self) -> None:
-        """End everything; raises RuntimeError when that is not possible."""
+        """End all processes; raise RuntimeError if one is left."""
         pipes = (self._guard.stdin, self._guard.stdout)
         for pipe in pipes:
             if pipe is not None:

@@ -1,4 +1,4 @@
-"""Load by wrk, from one thread on 16 connections that are kept open, to loopback."""
+"""Load by wrk on loopback, from one thread on 16 keep-alive connections."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 class Load:
     """What wrk counted; ``errors`` are broken connections and answers other than 2xx and 3xx.
 
-    ``detail`` says in its words what the errors were.
+    ``detail`` describes the errors in wrk's words.
     """
 
     requests: int
@@ -25,12 +25,12 @@ class Load:
 
 
 def is_installed() -> bool:
-    """Say whether wrk can be run."""
+    """Return whether wrk can be run."""
     return shutil.which("wrk") is not None
 
 
 def load(port: int, *, seconds: float, path: str = "/") -> Load:
-    """Ask as fast as answers come. Raises RuntimeError when wrk can't be run or understood."""
+    """Run wrk for ``seconds``; raise RuntimeError if it can't be run or its report not be read."""
     if not is_installed():
         raise RuntimeError("needs the Debian package wrk: sudo apt-get install wrk")
     duration = max(1, round(seconds))
@@ -57,7 +57,7 @@ def load(port: int, *, seconds: float, path: str = "/") -> Load:
 
 
 def parse(text: str) -> Load:
-    """Read wrk's report; raises RuntimeError when it has another form."""
+    """Parse wrk's report; raise RuntimeError if it has another form."""
     requests = re.search(r"^ *(\d+) requests in ", text, re.MULTILINE)
     per_s = re.search(r"^Requests/sec: +([\d.]+)", text, re.MULTILINE)
     p99 = re.search(r"^ +99% +([\d.]+)(us|ms|s|m)$", text, re.MULTILINE)

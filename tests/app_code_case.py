@@ -72,7 +72,12 @@ def make_source(tmp_path: Path, number: int, kind: str = "folder", **extra: str)
     write(folder, {**files_of(number), **extra})
     if kind == "folder":
         return folder
-    archive = tmp_path / f"version-{number}.tar.gz"
+    return make_archive(folder, wrapped=kind == "wrapped")
+
+
+def make_archive(folder: Path, *, wrapped: bool) -> Path:
+    """Pack a folder, with or without one folder at the top; return the archive's path."""
+    archive = folder.with_name(f"{folder.name}.tar.gz")
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder, "coach-main" if kind == "wrapped" else ".")
+        tar.add(folder, "coach-main" if wrapped else ".")
     return archive

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from supervisor.releases.unpack_writer import Limits, UnpackError
-from supervisor.releases.unpacking import unpack
+from supervisor.releases.unpacking import refuse_links, unpack
 
 PROPERTY = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -67,7 +67,8 @@ def unpack_bytes(folder: Path, data: bytes, limits: Limits | None = None) -> Pat
     source.write_bytes(data)
     before = outside(folder, target)
     try:
-        unpack(source, target, limits=limits)
+        links = unpack(source, target, limits=limits)
+        refuse_links(source, links, ".", {path.split("/")[0] for path in links.leading_out})
     finally:
         assert outside(folder, target) == before
     return target

@@ -1,4 +1,4 @@
-"""Random troubles for a running supervisor, one after the other; the same for the same seed."""
+"""Random faults for a running supervisor; a seed reproduces their sequence."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ BREAKS = [
 
 
 class Chaos:
-    """Does `step` after `step` to the apps of ``running``; ``done`` says what was done."""
+    """Injects a fault into the apps of ``running`` with each `step`; ``done`` lists them."""
 
     def __init__(self, running: Running, seed: int) -> None:
         self._running = running
@@ -47,7 +47,7 @@ class Chaos:
         ]
 
     def step(self) -> None:
-        """Do one thing to one app, and wait for a moment."""
+        """Inject one fault into one app, and wait for a moment."""
         assert self._running.process.poll() is None, self._running.process.returncode
         weights = [weight for weight, _ in self._deeds]
         deed = self._rng.choices([deed for _, deed in self._deeds], weights)[0]
@@ -59,7 +59,7 @@ class Chaos:
         eventually(lambda: time.monotonic() >= until)
 
     def calm(self) -> None:
-        """Undo what doesn't heal by itself: frozen workers, broken files, stopped apps."""
+        """Undo the faults that need it: frozen workers, broken files, stopped apps."""
         for pid in self._stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
@@ -80,7 +80,7 @@ class Chaos:
                 os.kill(pid, self._rng.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
 
     def _freeze(self, name: str) -> None:
-        """Stop a worker; half of the time it is thawed soon, else it hangs."""
+        """Send SIGSTOP to a worker; half of the time SIGCONT follows soon, else it hangs."""
         for pid in self._pids(name)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -100,7 +100,7 @@ class Chaos:
         self._ask("start", [name])
 
     def _ask(self, method: str, names: list[str]) -> None:
-        with contextlib.suppress(AssertionError):  # no outcome yet: an app that hangs
+        with contextlib.suppress(AssertionError):  # no outcome yet: the app hangs
             call(self._running, method, apps=names, timeout_s=3)
 
     def _break(self, name: str) -> None:
@@ -126,14 +126,14 @@ class Chaos:
                     os.kill(pid, signal.SIGKILL)
 
     def _hang_up(self, name: str) -> None:
-        """Let the configuration be read anew, with a change to one app."""
+        """Change one app in the configuration, and have it read again."""
         self._version += 1
         self._project.apps[name]["env"] = {"VERSION": str(self._version)}
         self._project.write()
         self._running.process.send_signal(signal.SIGHUP)
 
     def _move_onto_a_taken_port(self, _name: str) -> None:
-        """Add an app whose port another process holds, and let it have the port later."""
+        """Add an app whose port another process holds, and free the port after a while."""
         port = self._project.app("late")
         with process_in_test(self._project, HOLDER, f"127.0.0.1:{port}") as holder:
             assert holder.stdout.readline() == "listening\n"

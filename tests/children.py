@@ -24,7 +24,7 @@ TIMEOUT_S = 30.0
 def child(
     run: Callable[[socket.socket], int], *, name: str = "fs-test", keep: tuple[int, ...] = ()
 ) -> Iterator[Child]:
-    """Fork a child; on leaving, end it and close what belongs to its owner."""
+    """Fork a child; when the block ends, kill it and close its owner's descriptors."""
     forked = fork_child(run, name=name, keep=keep)
     try:
         yield forked

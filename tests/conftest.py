@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Fixtures and hooks for all tests."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ import pytest
 from harness import Project
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says more of a busy machine than of the code.
+# The time of an example depends more on a busy machine than on the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts a job in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the commands under test want theirs
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs so
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the commands under test need it
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """A folder for apps; whatever is started on it is stopped, and must leave nothing behind."""
+    """A folder for apps; its supervisors are stopped, and must leave no process behind."""
     folder = tmp_path / "project"
     folder.mkdir()
     made = Project(folder)
@@ -51,7 +51,7 @@ def _sockets() -> set[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what can't run here, and name what is missing."""
+    """Skip tests that can't run here, and name what is missing."""
     for mark in item.iter_markers("debian"):
         package, program = mark.args[0], mark.kwargs.get("program", mark.args[0])
         if shutil.which(program) is None:

@@ -1,4 +1,4 @@
-"""A control server in a process of its own, and bare connections to it."""
+"""A control server in its own process, and raw connections to it."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ from supervisor.client import Client, socket_address
 from supervisor.control.server import ControlServer, Method, RequestError, listen
 
 TIMEOUT_S = 20.0
-WAIT_S = 1.0  # of the methods that take their time
+WAIT_S = 1.0  # of the slow methods
 BIG = "x" * 1_000_000
 
 
 def refuse(_params: dict[str, Any]) -> Any:
-    """Be a method that refuses."""
+    """A method that refuses."""
     raise RequestError("no_such_app", "there is no app 'x'", hint="known: coach")
 
 
 def in_loop(method: Callable[[dict[str, Any]], Any]) -> Method:
-    """Make a method that the server can await."""
+    """Return ``method`` as one that the server can await."""
 
     async def answer(params: dict[str, Any]) -> Any:
         return method(params)
@@ -34,7 +34,7 @@ def in_loop(method: Callable[[dict[str, Any]], Any]) -> Method:
 
 
 async def serve(listener: socket.socket) -> int:
-    """Serve until killed; what the loop couldn't handle is told by the method ``unhandled``."""
+    """Serve until killed; the method ``unhandled`` returns the loop's unhandled exceptions."""
     unhandled: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unhandled.append(context["message"]))
@@ -69,7 +69,7 @@ async def serve(listener: socket.socket) -> int:
 
 @contextlib.contextmanager
 def server(path: Path) -> Iterator[Client]:
-    """Run a server at ``path`` in a process of its own; gives a client of it."""
+    """Run a server at ``path`` in its own process, and yield a client of it."""
     listener = listen(path)
     try:
         keep = (listener.fileno(),)
@@ -82,7 +82,7 @@ def server(path: Path) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def raw(client: Client) -> Iterator[socket.socket]:
-    """Give a bare connection to a client's server."""
+    """Yield a raw connection to a client's server."""
     with socket.socket(socket.AF_UNIX) as connection, socket_address(client.path) as address:
         connection.settimeout(TIMEOUT_S)
         # with a full backlog connect(2) fails at once on a socket with a time-out
@@ -91,7 +91,7 @@ def raw(client: Client) -> Iterator[socket.socket]:
 
 
 def answer(connection: socket.socket) -> Any:
-    """Give the next answer, or None at the end of the connection."""
+    """Return the next answer, or None at the end of the connection."""
     received = b""
     while not received.endswith(b"\n"):
         try:

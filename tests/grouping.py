@@ -1,4 +1,4 @@
-"""Three apps around one registry in memory: two of Flask, and a threaded TCP server of lines."""
+"""Three apps that share a registry in memory: two Flask apps, and a line-based TCP server."""
 
 import contextlib
 import socket
@@ -104,7 +104,7 @@ class Field:
 
     @classmethod
     def make(cls, project: Project, *, devices: bool = True, **keys: Any) -> "Field":
-        """Write the apps into one folder, and configure them; ``keys`` are for each of them."""
+        """Write the apps into one folder, and configure them; ``keys`` apply to each."""
         made = cls(project)
         ports = free_ports(3)
         made.write("registry", REGISTRY)
@@ -130,32 +130,32 @@ class Field:
         return made
 
     def write(self, module: str, source: str) -> None:
-        """Write a module of theirs."""
+        """Write one of their modules."""
         folder = self.project.folder / "field"
         folder.mkdir(exist_ok=True)
         (folder / f"{module}.py").write_text(source, encoding="utf-8")
 
     def get(self, app: str, path: str = "/") -> str:
-        """Ask an app, which has to answer 200, and give the text."""
+        """Ask an app, which has to answer 200, and return the text."""
         answer = ask(self.project.port(app), path)
         assert answer.status == 200, answer.text
         return answer.text
 
     def say(self, line: str) -> str:
-        """Send the TCP server a line, and give its answer."""
+        """Send the TCP server a line, and return its answer."""
         with socket.create_connection(("127.0.0.1", self.devices_port), timeout=10) as connection:
             connection.sendall(line.encode() + b"\n")
             with connection.makefile(encoding="utf-8") as stream:
                 return stream.readline().strip()
 
     def pid(self, running: Running) -> int:
-        """Give the pid of their process, once all of them are ready in it."""
+        """Return the pid of their process, once all of them are ready in it."""
         found = {running.worker(name) for name in self.project.apps}
         assert len(found) == 1, found
         return found.pop()
 
     def wait_for_another(self, running: Running, pid: int) -> int:
-        """Wait until all of them are ready in another process, and give its pid."""
+        """Wait until all of them are ready in another process, and return its pid."""
 
         def other() -> int:
             documents = [running.app(name) for name in self.project.apps]
@@ -169,7 +169,7 @@ class Field:
 
 @contextlib.contextmanager
 def held(port: int) -> Any:
-    """Listen on ``port``, as somebody else."""
+    """Listen on ``port``, as a port holder."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Runs real supervisors on real apps, for the tests; see ``Project`` and ``Running``."""
+"""Runs real supervisors on real apps for the tests; see ``Project`` and ``Running``."""
 
 import contextlib
 import http.client
@@ -33,9 +33,9 @@ def index():
 
 
 def eventually(probe: Callable[[], T], *, timeout_s: float = 15.0, what: str = "") -> T:
-    """Poll ``probe`` until it gives something true, and give that; fail after ``timeout_s``.
+    """Poll ``probe`` until it returns something true, and return that; fail after ``timeout_s``.
 
-    A probe that raises OSError or AssertionError is asked again.
+    A probe that raises OSError or AssertionError is called again.
     """
     deadline = time.monotonic() + timeout_s
     last: object = None
@@ -53,9 +53,9 @@ def eventually(probe: Callable[[], T], *, timeout_s: float = 15.0, what: str = "
 
 
 def _ports() -> range:
-    """Give the ports to choose from: outside of the range for outgoing connections.
+    """Return the ports to choose from, outside the range of outgoing connections.
 
-    Each process of pytest-xdist has a part of its own, since a port is free until it is bound.
+    Each process of pytest-xdist has its own share, since a port is free until it is bound.
     """
     share = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -63,7 +63,7 @@ def _ports() -> range:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports that nobody uses."""
+    """Return ports on which nobody listens."""
     found: list[int] = []
     while len(found) < count:
         port = random.choice(_ports())
@@ -112,7 +112,7 @@ def ask(
     timeout_s: float = 10.0,
     host: str = "127.0.0.1",
 ) -> Answer:
-    """Make one request on a fresh connection; raises OSError when that is refused or reset."""
+    """Make one request on a fresh connection; raise OSError if it is refused or reset."""
     started = time.monotonic()
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     sent = dict(headers or {})
@@ -147,7 +147,7 @@ class Project:
         return self.folder / "supervisor.toml"
 
     def app(self, name: str, source: str | None = None, **keys: Any) -> int:
-        """Add an app, ``NAME.py`` in a folder of its own, and give its port."""
+        """Add an app, ``NAME.py`` in a folder of its own, and return its port."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.py").write_text(
@@ -161,15 +161,15 @@ class Project:
         return self.apps[name].get("port", 0)
 
     def port(self, name: str) -> int:
-        """Give the port of an app."""
+        """Return the port of an app."""
         return int(self.apps[name]["port"])
 
     def file(self, name: str, path: str | None = None) -> Path:
-        """Give a file of an app's folder, by default its module."""
+        """Return a file of an app's folder, by default its module."""
         return self.folder / name / (path or f"{name}.py")
 
     def write(self) -> Path:
-        """Write the configuration and give its path."""
+        """Write the configuration, and return its path."""
         tables = {
             "supervisor": self.supervisor,
             "bind": self.bind,
@@ -184,7 +184,7 @@ class Project:
         return self.config
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """Give the environment for a process of this test."""
+        """Return the environment for a process of this test."""
         return {**os.environ, "PYTHONPATH": str(REPOSITORY), MARK: self.mark, **extra}
 
     def start(
@@ -197,8 +197,8 @@ class Project:
     ) -> "Running":
         """Start a supervisor; by default wait until its status port answers.
 
-        ``prefix`` is a command that runs it, in place of itself: ``unshare --net``. ``arguments``
-        are more of them for ``run``.
+        ``prefix`` is a command that runs it, such as ``unshare --net``. ``arguments``
+        are further arguments of ``run``.
         """
         self.write()
         log = self.folder / f"log-{len(self.started)}"
@@ -237,7 +237,7 @@ class Project:
         )
 
     def processes(self) -> list[int]:
-        """Give the pids of all living processes that this test started, their children too."""
+        """Return the pids of all live processes that this test started, and of their children."""
         wanted = f"{MARK}={self.mark}".encode()
         found = []
         for entry in Path("/proc").iterdir():
@@ -271,7 +271,7 @@ class Running:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """What the supervisor has logged so far."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def wait_until_up(self) -> None:
@@ -284,18 +284,18 @@ class Running:
         eventually(up, what="the status port answers")
 
     def health(self) -> Any:
-        """Give the whole health document."""
+        """Return the whole health document."""
         return ask(self.project.status_port, "/health").json
 
     def app(self, name: str) -> Any:
-        """Give the health document of one app."""
+        """Return the health document of one app."""
         return ask(self.project.status_port, f"/health/{name}").json
 
     def wait_for(self, name: str, *, says: str = "", timeout_s: float = 15.0, **fields: Any) -> Any:
-        """Wait until the app's health has these fields and ``says`` in its reason, and give it.
+        """Wait until the app's health has these fields and ``says`` in its reason, and return it.
 
-        The status port may hear of something later than an app's port, or than a command. The
-        stand-in covers for a slow import too: that is waited for, unless ``state`` asks for it.
+        The status port may know of a change later than an app's port or a command does. The
+        stand-in answers during a slow import too: wait for its end, unless ``state`` is given.
         """
         settled = fields.get("serving") == "stand-in" and "state" not in fields
 
@@ -310,11 +310,11 @@ class Running:
         return eventually(matches, timeout_s=timeout_s, what=f"{name} has {fields}")
 
     def worker(self, name: str) -> int:
-        """Give the pid of an app's worker, once it is ready."""
+        """Return the pid of an app's worker, once it is ready."""
         return int(self.wait_for(name, state="ready")["pid"])
 
     def stop(self, number: int = signal.SIGTERM, *, timeout_s: float = 10) -> int:
-        """Stop it, if it runs, and give its exit code."""
+        """Stop it, if it runs, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -331,7 +331,7 @@ class Running:
 
 
 class Poller:
-    """Asks a port ``rate`` times a second on fresh connections, in a thread, and counts."""
+    """Polls a port ``rate`` times a second on fresh connections in a thread; counts answers."""
 
     def __init__(self, port: int, *, rate: float = 200, path: str = "/") -> None:
         import threading
@@ -370,7 +370,7 @@ class Poller:
 
 @contextlib.contextmanager
 def process_in_test(project: Project, code: str, *arguments: str) -> Iterator[Any]:
-    """Run Python ``code`` as another process that talks by lines; killed at the end."""
+    """Run Python ``code`` in another process, with pipes for lines of text; kill it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Imports apps written for a test, as a worker would: in a forked child."""
+"""Imports apps that a test has written as a worker would: in a forked child."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from supervisor.process.throwaway import call_in_child
 from supervisor.worker.importing import import_app
 
-LIMIT_S = 20.0  # for imports that end by themselves
+LIMIT_S = 20.0  # for imports that end without help
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
@@ -29,7 +29,7 @@ def run_import(
 ) -> dict[str, Any]:
     """Import ``target`` from ``folder``, whose ``coaching.py`` is ``source``.
 
-    Gives the fields of the report and of its cause, or ``ok``; raises `TaskFailed` when the
+    Return the fields of the report and of its cause, or ``ok``; raise `TaskFailed` if the
     process ended.
     """
     write(folder, {"coaching.py": source, **(files or {})})

@@ -1,4 +1,4 @@
-"""Clients under way while something happens: keep-alive, fresh, streaming, slow ones."""
+"""Clients for the time of an event: with keep-alive, fresh connections, streams, slow requests."""
 
 import contextlib
 import os
@@ -42,19 +42,19 @@ class Wrk:
 
     @property
     def failures(self) -> str:
-        """What went wrong: errors of sockets, and answers other than 2xx or 3xx; or nothing."""
+        """The failures: socket errors, and answers other than 2xx or 3xx; empty for none."""
         return "".join(re.findall(r".*(?:Socket errors|Non-2xx).*\n", self._report))
 
 
 @contextlib.contextmanager
 def pollers(port: int, *, count: int = 8, rate: float = 20) -> Iterator[list[Poller]]:
-    """Let clients ask ``port``, on a fresh connection each time, ``rate`` times a second each."""
+    """Yield clients that poll ``port`` on fresh connections, each ``rate`` times a second."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Poller(port, rate=rate)) for _ in range(count)]
 
 
 class Asking:
-    """One request in a thread; ``answer`` or ``error`` when it is over."""
+    """One request in a thread; in the end it has an ``answer`` or an ``error``."""
 
     def __init__(self, port: int, path: str, **how: Any) -> None:
         self.answer: Answer | None = None
@@ -65,7 +65,7 @@ class Asking:
     def _run(self) -> None:
         try:
             self.answer = ask(*self._arguments, **self._how)
-        except Exception as error:  # cut off, refused: told to whoever looks
+        except Exception as error:  # cut off or refused: kept for the test
             self.error = error
 
     def __enter__(self) -> "Asking":
@@ -84,7 +84,7 @@ class Asking:
 
 @contextlib.contextmanager
 def streams(port: int, *, count: int, path: str = "/stream") -> Iterator[list[socket.socket]]:
-    """Hold event streams open; each has received its first event."""
+    """Yield open event streams; each has received its first event."""
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(count):

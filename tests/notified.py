@@ -6,7 +6,7 @@ import socket
 
 
 class Listener:
-    """An end like systemd's, at a path or at an abstract address."""
+    """A socket like systemd's, at a path or at an abstract address."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -16,7 +16,7 @@ class Listener:
         self.stored: dict[str, list[socket.socket]] = {}
 
     def hear(self) -> tuple[list[str], list[int]]:
-        """Give the lines of one message, and the descriptors that came with it."""
+        """Return the lines of one message, and the descriptors that came with it."""
         fds = array.array("i")
         data, ancillary, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(fds.itemsize * 4))
         for _, _, payload in ancillary:
@@ -24,7 +24,7 @@ class Listener:
         return data.decode().split("\n"), list(fds)
 
     def hear_all(self) -> list[str]:
-        """Give every line that has been said so far, and do what it asks of the store."""
+        """Return every line received so far; store and remove descriptors as they ask."""
         said = []
         self.socket.setblocking(False)
         while True:
@@ -43,7 +43,7 @@ class Listener:
                     one.close()
 
     def hand_out(self) -> list[tuple[str, socket.socket]]:
-        """Give what the next process of the service gets: copies of what is stored."""
+        """Return copies of the stored descriptors, for the next process of the service."""
         return [
             (name, socket.socket(fileno=os.dup(one.fileno())))
             for name, kept in self.stored.items()
@@ -51,7 +51,7 @@ class Listener:
         ]
 
     def close(self) -> None:
-        """Listen no more, and forget what is stored."""
+        """Close the socket, and all stored descriptors."""
         self.socket.close()
         for kept in self.stored.values():
             for one in kept:

@@ -1,4 +1,4 @@
-"""Looks at processes from outside, for the tests: what ``/proc`` tells of them."""
+"""Observes processes from outside, by ``/proc``, ports and the control socket."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether ``pid`` is a process that has not ended (a zombie has)."""
+    """Return whether ``pid`` is a live process; a zombie is not."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -24,7 +24,7 @@ def is_alive(pid: int) -> bool:
 
 
 def named(project: Project, name: str) -> list[int]:
-    """Give the project's processes that carry ``name``; the kernel keeps 15 characters of it."""
+    """Return the project's processes that carry ``name``; the kernel keeps 15 characters of it."""
     found = []
     for pid in project.processes():
         with contextlib.suppress(OSError):
@@ -34,45 +34,45 @@ def named(project: Project, name: str) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Give the processor time that ``pid`` has used, in seconds: proc_pid_stat(5)."""
+    """Return the processor time that ``pid`` has used, in seconds: proc_pid_stat(5)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def rss_mib(pid: int) -> float:
-    """Give the resident memory of ``pid``."""
+    """Return the resident memory of ``pid``."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def fd_count(pid: int) -> int:
-    """Give the number of descriptors that ``pid`` has open."""
+    """Return the number of descriptors that ``pid`` has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def is_open(port: int) -> bool:
-    """Say whether anybody listens on ``port``."""
+    """Return whether a process listens on ``port``."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def snapshot(running: Running) -> Any:
-    """Give the health document by the control socket, which needs no port."""
+    """Return the snapshot from the control socket, which needs no port."""
     folder = running.project.folder / ".flask-supervisor"
     try:
         return Client(folder / "control.sock").call("snapshot")
-    except SupervisorError as error:  # not up yet, or no more
+    except SupervisorError as error:  # it is not running yet, or has exited
         raise AssertionError(str(error)) from error
 
 
 def events(running: Running, app: str | None, kind: str) -> list[str]:
-    """Give the texts of the newest events of ``app`` that are of ``kind``."""
+    """Return the texts of the newest events of ``app`` that are of ``kind``."""
     found = snapshot(running)["events"]
     return [event["text"] for event in found if (event["app"], event["kind"]) == (app, kind)]
 
 
 def refused_with(port: int, reason: str, *, timeout_s: float = 15, host: str = "127.0.0.1") -> Any:
-    """Wait until ``port`` is answered 503 with ``reason`` in its detail, and give the problem."""
+    """Wait until ``port`` answers 503 with ``reason`` in the detail, and return the problem."""
 
     def answered() -> Any:
         answer = ask(port, host=host)

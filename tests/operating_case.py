@@ -1,4 +1,4 @@
-"""What the tests of the operators' commands share: other users, long runs, looks from outside."""
+"""Helpers for tests of operators' commands: other users, commands that go on, terminals."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ from supervisor.values.errors import SupervisorError
 NOBODY = 65534
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
-# The command line as another user. All that it needs is loaded before, since that user may not be
-# able to read the interpreter's folder; prctl(2) PR_SET_DUMPABLE gives /proc/self back to it.
+# The command line as another user. It loads all modules before, since that user may not be
+# able to read the interpreter's folder; prctl(2) PR_SET_DUMPABLE makes /proc/self its own again.
 AS_USER = """
 import ctypes, os, sys
 import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
@@ -64,7 +64,7 @@ sys.stdin.read()
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Give the environment for a command that no project started."""
+    """Return the environment for a command that no project started."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), **extra}
 
 
@@ -76,7 +76,7 @@ def run_command(
     config: str = "supervisor.toml",
     timeout_s: float = 60,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command of the supervisor in ``folder`` to its end, with the configuration there."""
+    """Run a command in ``folder`` with the configuration there, and wait for its end."""
     return subprocess.run(
         [*prefix, *arguments, "--config", str(folder / config)],
         capture_output=True,
@@ -98,7 +98,7 @@ def run_as(uid: int, folder: Path, *arguments: str) -> "subprocess.CompletedProc
 
 @contextlib.contextmanager
 def open_folder() -> Iterator[Path]:
-    """Give a folder that every user can enter; pytest's own are closed to others."""
+    """Yield a folder that every user can enter; others can't enter pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="flask-supervisor-test-"))
     folder.chmod(0o755)
     try:
@@ -109,7 +109,7 @@ def open_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def open_project() -> Iterator[Project]:
-    """Give a project whose folder every user can enter; it must leave nothing behind."""
+    """Yield a project whose folder every user can enter; it must leave nothing behind."""
     with open_folder() as folder:
         made = Project(folder)
         try:
@@ -119,9 +119,9 @@ def open_project() -> Iterator[Project]:
 
 
 class Following:
-    """A command that goes on until it is ended; a context manager that ends it.
+    """A command that runs until it is ended; leaving the context manager ends it.
 
-    ``said`` is, after the end, all that it printed.
+    ``said`` is all that it printed, after its end.
     """
 
     def __init__(self, project: Project, *arguments: str, terminal: bool = False) -> None:
@@ -181,7 +181,7 @@ class Following:
         eventually(lambda: text in self.text, timeout_s=timeout_s, what=f"{text!r} is printed")
 
     def end(self, number: int | None = signal.SIGINT, *, timeout_s: float = 15) -> tuple[int, str]:
-        """Send a signal, or none, and wait for the end; gives exit code and standard error."""
+        """Send a signal, or none, and wait for the end; return exit code and standard error."""
         if number is not None:
             self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=timeout_s)
@@ -189,15 +189,15 @@ class Following:
 
 
 def control_socket(project: Project) -> Path:
-    """Give the path of the control socket."""
+    """Return the path of the control socket."""
     return project.folder / ".flask-supervisor" / "control.sock"
 
 
 def call(running: Running, method: str, *, timeout_s: float = 15, **params: Any) -> Any:
-    """Ask the supervisor by its control socket."""
+    """Call a method of the supervisor through its control socket."""
     try:
         return Client(control_socket(running.project), timeout_s=timeout_s).call(method, **params)
-    except SupervisorError as error:  # not up yet, or no more
+    except SupervisorError as error:  # it is not running yet, or has exited
         raise AssertionError(str(error)) from error
 
 
@@ -208,7 +208,7 @@ def wait_until_ready(running: Running, *names: str) -> None:
 
 
 def rss_mib(pid: int) -> float:
-    """Give the resident memory of ``pid``."""
+    """Return the resident memory of ``pid``."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 

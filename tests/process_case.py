@@ -5,22 +5,19 @@ from typing import Any
 from process_world import NOW, REPORT, middle
 
 from supervisor.policy.backoff import FAILURES_MAX
-from supervisor.policy.process_state import (
+from supervisor.policy.process_events import (
     Action,
     Bound,
     Elapsed,
     Exited,
     HeartbeatSeen,
     ImportFailed,
-    Limits,
     ProcessEvent,
-    ProcessState,
     Ready,
     Spawn,
     Spawned,
-    WorkerPhase,
-    WorkerState,
 )
+from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase, WorkerState
 from supervisor.policy.process_transitions import step
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.reports import Exit
@@ -43,7 +40,7 @@ class ProcessCase:
         self.done: list[Action] = []
 
     def take(self, *events: ProcessEvent, later_s: float = 0.0) -> list[Action]:
-        """Let ``events`` happen, after ``later_s``; gives what is to be done."""
+        """Let ``events`` happen, after ``later_s``; returns what is to be done."""
         self.now += later_s
         asked: list[Action] = []
         for event in events:
@@ -65,12 +62,12 @@ class ProcessCase:
         return self
 
     def ready(self, *, later_s: float = 0.0) -> list[Action]:
-        """Let all that import be ready."""
+        """Make all importing workers ready."""
         self.now += later_s
         return self.take(*(Ready(w.number) for w in self.process.of(WorkerPhase.IMPORTING)))
 
     def beat(self, *, later_s: float = 0.0) -> None:
-        """Let time go by, in which all that serve or wait show a sign of life."""
+        """Advance the clock; all workers that serve or are paused send heartbeats."""
         end = self.now + later_s
         while self.now < end:
             self.now = min(self.now + HEARTBEAT_S, end)
@@ -103,11 +100,11 @@ class ProcessCase:
         return self
 
     def numbers(self, *phases: WorkerPhase) -> list[int]:
-        """Give the numbers of the workers in these phases, or of all."""
+        """Return the numbers of the workers in these phases, or of all."""
         return [w.number for w in self.process.workers if not phases or w.phase in phases]
 
     def worker(self, number: int) -> WorkerState:
-        """Give a worker that has not been reaped."""
+        """Return a worker that has not been reaped."""
         found = self.process.worker(number)
         assert found is not None
         return found

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from supervisor.policy.backoff import FAILED_DELAY_S
 from supervisor.policy.generations import DRAINING_MAX
-from supervisor.policy.process_state import (
-    STAND_IN_AFTER_S,
+from supervisor.policy.process_events import (
     Action,
     BindFailed,
     Bound,
@@ -21,10 +20,8 @@ from supervisor.policy.process_state import (
     HeartbeatSeen,
     ImportFailed,
     Kill,
-    Limits,
     Pause,
     ProcessEvent,
-    ProcessState,
     Ready,
     Resume,
     Spawn,
@@ -32,6 +29,11 @@ from supervisor.policy.process_state import (
     SpawnFailed,
     UsageReported,
     WorkerEvent,
+)
+from supervisor.policy.process_state import (
+    STAND_IN_AFTER_S,
+    Limits,
+    ProcessState,
     WorkerPhase,
     next_wakeup,
     wants_stand_in,
@@ -166,7 +168,7 @@ class World:
                 self.plan(behaviour.first_s, Exited(number, Exit(signal=11)))
 
     def _may_come(self, event: ProcessEvent) -> bool:
-        """Say whether the world can produce ``event`` now: the dead say nothing."""
+        """Return whether the world can produce ``event`` now: the dead say nothing."""
         if isinstance(event, Bound | BindFailed):
             return not self.process.bound
         return not isinstance(event, WorkerEvent) or event.number in self._living

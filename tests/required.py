@@ -1,4 +1,4 @@
-"""For CI, where nothing may be missing: with REQUIRE_ALL set, a test that is skipped has failed."""
+"""For CI, where nothing may be missing: with REQUIRE_ALL set, a skipped test fails."""
 
 import os
 from collections.abc import Generator
@@ -11,13 +11,13 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a test that skips itself fail, with the reason."""
+    """Turn a skipped test into a failed one, with the reason."""
     return _required((yield))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Let a module that skips itself fail, with the reason."""
+    """Turn a skipped module into a failed one, with the reason."""
     return _required((yield))
 
 

@@ -75,22 +75,31 @@ def serving(
     max_threads: int | None = None,
     files: int = 0,
     options: dict[str, Any] | None = None,
+    app: str | None = None,
+    log: Path | None = None,
 ) -> Iterator[Serving]:
-    """Run a process with a server; ``files`` more descriptors are open in it."""
+    """Run a process with a server; ``files`` more descriptors are open in it.
+
+    ``app`` is a module with the app to serve. ``log`` is a file for standard error.
+    """
     arguments = {
+        "app": app,
         "threads": threads,
         "max_threads": max_threads,
         "files": files,
         "options": options or {},
     }
     script = Path(__file__).with_name("serving_child.py")
-    process = subprocess.Popen(
-        [sys.executable, script, json.dumps(arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
+    with contextlib.nullcontext() if log is None else log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, script, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=None if log is None else log.parent,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
     try:
         yield Serving(process)
     finally:
@@ -102,6 +111,19 @@ def serving(
 def server() -> Iterator[Serving]:
     """A server with four threads."""
     with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file that a server of a test writes its standard error to."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def failing(log: Path) -> Iterator[Serving]:
+    """A server of the app in failing_app.py."""
+    with serving(app="failing_app", log=log) as running:
         yield running
 
 

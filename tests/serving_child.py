@@ -1,11 +1,13 @@
 """A process with one `Server`, for tests: reads commands from standard input, prints JSON lines.
 
-Its argument is a JSON object with `threads`, `max_threads`, `files` (descriptors that the app has
-open) and `options` of waitress. `Commands` has a method for each command.
+Its argument is a JSON object with `app` (a module with one, None for the app here), `threads`,
+`max_threads`, `files` (descriptors that the app has open) and `options` of waitress. `Commands` has
+a method for each command.
 """
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import resource
@@ -187,7 +189,7 @@ def main() -> None:
     with bind(Address("127.0.0.1", 0)) as listener, bind(Address("127.0.0.1", 0)) as other:
         serving = server.add(
             listener,
-            app,
+            importlib.import_module(given["app"]).app if given["app"] else app,
             name="app",
             threads=given["threads"],
             max_threads=given["max_threads"],

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the sources and held against the table in the documentation."""
+"""The imports of the sources, compared with the table in the documentation."""
 
 import ast
 import re
@@ -179,7 +179,7 @@ def test_there_are_no_circles() -> None:
 
 
 def test_files_have_a_size_to_read() -> None:
-    """A file that grows too long is split by what changes for one reason."""
+    """A file that is too long is split by reason to change."""
     long = {
         name: lines
         for name, file in CODE.files.items()
@@ -195,7 +195,7 @@ def test_decisions_are_pure(module: str) -> None:
 
 
 def test_what_runs_in_a_worker_needs_little() -> None:
-    """A worker may run on an app's own interpreter: the standard library and waitress do."""
+    """A worker on an app's own interpreter needs the standard library and waitress only."""
     reached = CODE.reached_from("worker.venv_entrypoint")
     assert {"worker.entry", "worker.importing", "server.server"} <= reached
     for module in reached:
@@ -213,7 +213,7 @@ def test_apps_know_the_client_only(file: Path) -> None:
     assert ours <= {"supervisor.client"}
 
 
-# ---- that these tests would notice
+# ---- that these tests would fail
 
 
 TABLE = """
@@ -255,7 +255,7 @@ def test_a_planted_import_is_noticed(
 
 
 def test_a_planted_circle_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two modules that import each other are a circle, wherever the import stands."""
+    """Two modules that import each other are a circle, even inside of functions."""
     folder = tmp_path / "supervisor"
     folder.mkdir()
     monkeypatch.setattr(sys.modules[__name__], "SOURCES", folder)
@@ -288,7 +288,7 @@ def f():
 
 
 def test_the_main_process_loads_no_more_than_it_needs() -> None:
-    """What checks a configuration, or runs a command, is loaded where it is used."""
+    """The modules that check a configuration, or run a command, are not loaded."""
     program = (
         "import sys\nfrom supervisor.cli import main\nfrom supervisor.daemon import log, loop\n"
         "from supervisor.systemd import notifier\nloop.warm_up()\nprint(*sys.modules)"

@@ -14,7 +14,7 @@ import pytest
 from harness import REPOSITORY, Project, Running, ask, eventually, free_ports
 
 SCRIPT = REPOSITORY / "tests" / "arm64" / "run-on-arm64"
-PREPARE_S = 400  # 20 s and the network's moods
+PREPARE_S = 400  # 20 s, and a slow network
 START_S = 120  # emulated, on a busy machine
 
 pytestmark = [
@@ -89,7 +89,7 @@ def test_there_is_a_wheel_of_everything(pi: Path) -> None:
 
 
 def test_the_example_apps_can_be_imported(pi: Path, project: Project) -> None:
-    """The check command finds nothing to complain about."""
+    """`check` finds no problems."""
     _example_apps(project)
     process = _run(pi, project, "check", "--config", str(project.config))
     code = process.wait(START_S)

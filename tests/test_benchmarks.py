@@ -1,4 +1,4 @@
-"""The benchmarks measure real servers, judge by the numbers, and leave nothing behind."""
+"""The benchmarks measure real servers, compare with budgets, and leave no process behind."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def bench(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def below(folder: Path) -> list[int]:
-    """Give the processes that run in a folder or below it."""
+    """Return the processes that run in a folder or below it."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -288,7 +288,7 @@ Transfer/sec:    283.02KB
     ],
 )
 def test_the_report_of_wrk_is_read(p99: str, errors: str, expected: tuple[float, int]) -> None:
-    """Units are turned into milliseconds, and every kind of error counts and is told."""
+    """Times become milliseconds, and every kind of error is counted and reported."""
     found = wrk.parse(REPORT.format(p99=p99, errors=errors))
     assert (found.requests, found.per_s) == (1713, 1711.52)
     assert (found.p99_ms, found.errors) == pytest.approx(expected)
@@ -296,6 +296,6 @@ def test_the_report_of_wrk_is_read(p99: str, errors: str, expected: tuple[float,
 
 
 def test_another_report_is_refused() -> None:
-    """What can't be read is no result."""
+    """A report that can't be parsed is an error."""
     with pytest.raises(RuntimeError, match="cannot read"):
         wrk.parse("unable to connect to 127.0.0.1:9 Connection refused\n")

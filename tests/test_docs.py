@@ -1,4 +1,4 @@
-"""The documentation names everything a person can type, set or ask for."""
+"""The documentation names every command, option, key, path and field."""
 
 import dataclasses
 import re
@@ -14,6 +14,7 @@ from supervisor.config import settings
 from supervisor.health import live_checks, status_worker
 from supervisor.health.check_runner import Check, outcome_of
 from supervisor.policy import check_state
+from supervisor.policy.app_state import AppRecord, AppView
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
 from supervisor.policy.host_warnings import host_warnings
 from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
@@ -32,7 +33,7 @@ REQUIREMENT = "`[[requires]]` and `[[apps.NAME.requires]]`"
 
 
 def section(file: Path, title: str) -> str:
-    """Give the text below a heading, to the next heading."""
+    """Return the text below a heading, to the next heading."""
     parts = re.split(r"^## (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found = [text for head, text in zip(parts[1::2], parts[2::2], strict=True) if head == title]
     assert found, f"{file.name} has no section {title!r}"
@@ -41,7 +42,7 @@ def section(file: Path, title: str) -> str:
 
 @pytest.mark.parametrize("title", TABLES)
 def test_every_key_has_a_row_with_its_default(title: str) -> None:
-    """The reference describes each key of the configuration, and gives its true default."""
+    """The reference describes each key of the configuration, with its true default."""
     text = section(DOCS / "configuration.md", f"`[{title}]`")
     for field in dataclasses.fields(TABLES[title]):
         row = re.search(rf"^\| `{field.name}` \| (.*?) \|", text, flags=re.MULTILINE)
@@ -72,7 +73,7 @@ def test_every_key_of_a_requirement_has_a_row() -> None:
 
 
 def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
-    """Give every command with its full name, those of groups too."""
+    """Return every command with its full name, those of groups too."""
     found = []
     context = click.Context(group)
     for name in group.list_commands(context):
@@ -112,13 +113,13 @@ def live_check_words() -> set[str]:
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
-    life = ProcessState(since=0.0, limits=Limits(import_timeout_s=1.0))
+    process = ProcessState(since=0.0, limits=Limits(import_timeout_s=1.0))
     facts = AppFacts(
         name="a",
         port=1,
         address="",
         control=False,
-        life=life,
+        view=AppView(app=AppRecord(since=0.0), process=process),
         since_wall="",
         stand_in_answers=False,
     )
@@ -144,3 +145,20 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    """Every path of a source in the guide for newcomers is a file of the repository."""
+    text = section(DOCS / "architecture.md", "Where do I find ...")
+    paths = re.findall(r"`((?:supervisor|tests|docs)/[\w./]+)`", text)
+    assert len(paths) > 20
+    assert not [path for path in paths if not (REPOSITORY / path).exists()]
+
+
+def test_the_glossary_explains_each_term_once() -> None:
+    """The glossary has one row a term, and a meaning in each."""
+    rows = re.findall(
+        r"^\| ([\w -]+) \| (.+) \|$", section(DOCS / "architecture.md", "Glossary"), re.MULTILINE
+    )
+    terms = [term for term, _ in rows if term not in ("term", "---")]
+    assert len(terms) == len(set(terms)) >= 31

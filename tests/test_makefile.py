@@ -1,4 +1,4 @@
-"""The two commands say what is missing, before they do anything."""
+"""`make` says what is missing before it does anything."""
 
 import shutil
 import stat
@@ -22,7 +22,7 @@ def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.debian("make")
 @pytest.mark.parametrize("target", ["run", "test", "check", "bench"])
 def test_a_missing_venv_module_is_named_with_its_package(tmp_path: Path, target: str) -> None:
-    """Where Debian's python3-venv is missing, the command to install it is printed."""
+    """If Debian's python3-venv is missing, make prints the command to install it."""
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "ensurepip.py").write_text("raise ModuleNotFoundError('ensurepip')\n")
     python = tmp_path / "python"
@@ -37,7 +37,7 @@ def test_a_missing_venv_module_is_named_with_its_package(tmp_path: Path, target:
 
 @pytest.mark.debian("make")
 def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
-    """An interpreter that doesn't do is refused, with the way to name another one."""
+    """An interpreter that is too old is refused, with the way to name another one."""
     result = make(tmp_path, "run", "PYTHON=false")
     assert result.returncode == 2
     assert "Python 3.11 or newer is needed" in result.stderr
@@ -46,7 +46,7 @@ def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.debian("make")
 def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
-    """Without a target, make says what there is."""
+    """Without a target, make lists the targets."""
     result = make(tmp_path)
     assert result.returncode == 0
     listed = {line.split()[1] for line in result.stdout.splitlines()}

@@ -1,4 +1,4 @@
-"""The wheel: what a user installs has everything the checkout has."""
+"""The wheel has every file that an installation needs."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ SHARED = "data/share/flask-supervisor/"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names of the files in a wheel made of a copy of the sources; a build leaves litter."""
+    """The names of the files in a wheel, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(REPOSITORY, folder / "source", ignore=_NOT_SOURCES)
     built = subprocess.run(

@@ -55,7 +55,7 @@ class Wire:
         return self.send("\r\n".join(lines))
 
     def answer(self, method: str = "GET", *, since_sent: bool = False) -> Answer:
-        """Read one answer to a request of ``method``; leaves what comes after it unread.
+        """Read one answer to a request of ``method``; leave what follows it unread.
 
         Its seconds count from the opening of the connection, or from the last time it sent.
         """

@@ -1,20 +1,19 @@
 """``flask-supervisor config check``, ``show``, ``history`` and ``restore``."""
 
 import json
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from supervisor.cli.options import config_option, json_option, load
-from supervisor.cli.output import print_json
+from supervisor.cli.options import config_option, group_config_option, json_option, load
+from supervisor.cli.output import local_time, print_json
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
 from supervisor.config.history import ConfigHistory, HistoryError, KeptConfig, digest_of
 from supervisor.config.locate import find
-from supervisor.config.show import settings
+from supervisor.config.show import planned, settings
 from supervisor.values.errors import ConfigError
 from supervisor.values.redaction import HIDDEN
 
@@ -22,6 +21,7 @@ _VALUE_COLUMNS = 60  # origins stand behind values that are not longer
 
 
 @click.group("config", epilog="Example: flask-supervisor config show")
+@group_config_option
 def config_command() -> None:
     """Check and show the configuration; restore an earlier one."""
 
@@ -41,10 +41,14 @@ def check(config_file: str | None, as_json: bool) -> None:
             raise
         print_json({"ok": False, "problems": error.problems}, one_line=True)
         raise SystemExit(1) from error
+    without_effect = planned(config)
     if as_json:
-        print_json({"ok": True, "problems": [], "not_in_effect": []}, one_line=True)
+        answer = {"ok": True, "problems": [], "not_in_effect": without_effect}
+        print_json(answer, one_line=True)
         return
     click.echo(f"{config.file} is valid")
+    for path in without_effect:
+        click.secho(f"note: {path} is set, but has no effect in this version", fg="yellow")
 
 
 @config_command.command("show", epilog="Example: flask-supervisor config show")
@@ -147,7 +151,7 @@ def _digest_in(file: Path) -> str | None:
 
 
 def _kept_at(entry: KeptConfig) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time_s))
+    return local_time(entry.time_s, timespec="minutes")
 
 
 def _document(entry: KeptConfig, present: str | None) -> dict[str, Any]:

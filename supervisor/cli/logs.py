@@ -3,12 +3,13 @@
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from supervisor.cli.options import app_names, client, config_option, json_option
-from supervisor.cli.output import print_json
+from supervisor.cli.output import local_time, print_json
 from supervisor.values.errors import ControlError
 
 _FOLLOW_S = 0.3  # between two requests for new lines
@@ -32,22 +33,20 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     return float(found[1]) * _UNITS_S[found[2] or "s"]
 
 
+_newest_option = partial(
+    click.option, "-n", "--lines", type=click.IntRange(min=0), default=None, metavar="N"
+)
+
+
 @click.command("logs", epilog="Example: flask-supervisor logs coach -f")
-@click.argument("app", required=False, shell_complete=app_names)
+@click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
 @config_option
 @json_option
 @_follow_option
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(min=0),
-    default=None,
-    metavar="N",
-    help=f"Only the newest N lines. Default: {_DEFAULT_LINES}, or all with --since.",
-)
+@_newest_option(help=f"Only the newest N. Default: {_DEFAULT_LINES}, or all with --since.")
 @click.option("--since", callback=_age, metavar="AGE", help="Not older than 30s, 10m, 2h or 1d.")
 def logs_command(
-    app: str | None,
+    apps: tuple[str, ...],
     config_file: str | None,
     as_json: bool,
     follow: bool,
@@ -56,7 +55,8 @@ def logs_command(
 ) -> None:
     """Show what apps printed and what the supervisor logged.
 
-    The supervisor keeps the newest 500 lines of each app; the journal keeps more.
+    With APP, only of the named apps, in order of time. The supervisor keeps the newest 500 lines of
+    each app; the journal keeps more.
     """
     supervisor = client(config_file)
     if lines is None and since is None:
@@ -65,23 +65,42 @@ def logs_command(
     first = {name: value for name, value in wanted.items() if value is not None}
 
     def fetch(after: int) -> tuple[list[Record], int]:
-        answer = supervisor.call("logs", app=app, after=after, **(first if after == 0 else {}))
-        return answer["lines"], answer["last"]
+        params = {"after": after, **(first if after == 0 else {})}
+        answers = [supervisor.call("logs", app=app, **params) for app in apps or (None,)]
+        return _merged(answers, newest=params.get("newest"))
 
     _show(fetch, _print_line, as_json=as_json, follow=follow)
+
+
+def _merged(answers: list[dict[str, Any]], *, newest: float | None) -> tuple[list[Record], int]:
+    """Return the lines of several answers by number, each once, and the number to go on from.
+
+    A line that came after the first of the answers waits for the next turn: an answer that was
+    given before it may lack a line with a lower number.
+    """
+    last = min(answer["last"] for answer in answers)
+    lines = {line["number"]: line for answer in answers for line in answer["lines"]}
+    ordered = [lines[number] for number in sorted(lines) if number <= last]
+    return _newest(ordered, newest), last
+
+
+def _newest(records: list[Record], count: float | None) -> list[Record]:
+    """Return the last ``count`` records, all for None."""
+    return records if count is None else records[max(0, len(records) - int(count)) :]
 
 
 @click.command("events", epilog="Example: flask-supervisor events -f")
 @config_option
 @json_option
 @_follow_option
-def events_command(config_file: str | None, as_json: bool, follow: bool) -> None:
+@_newest_option(help="Only the newest N. Default: all, up to 500.")
+def events_command(config_file: str | None, as_json: bool, follow: bool, lines: int | None) -> None:
     """Show starts, failures, repairs and operators' commands."""
     supervisor = client(config_file)
 
     def fetch(after: int) -> tuple[list[Record], int]:
         answer = supervisor.call("events", after=after)
-        return answer["events"], answer["last"]
+        return _newest(answer["events"], lines if after == 0 else None), answer["last"]
 
     _show(fetch, _print_event, as_json=as_json, follow=follow)
 
@@ -112,16 +131,11 @@ def _show(
 
 
 def _print_line(line: Record) -> None:
-    head = f"{_clock(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
+    head = f"{local_time(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
     click.secho(head, dim=True, nl=False)
     click.secho(line["text"], fg=None if line["output"] else "cyan")
 
 
 def _print_event(event: Record) -> None:
-    click.secho(f"{_clock(event['time'])} {event['app'] or '-':<10} ", dim=True, nl=False)
+    click.secho(f"{local_time(event['time'])} {event['app'] or '-':<10} ", dim=True, nl=False)
     click.echo(event["text"])
-
-
-def _clock(rfc3339: str) -> str:
-    """Return date and time without the letters between, in UTC."""
-    return rfc3339.replace("T", " ").removesuffix("Z")

@@ -5,12 +5,14 @@ Exit codes: 0 done, 1 failed or refused (the reason is on standard error), 2 wro
 
 import gc
 import importlib
+import os
 import sys
 
 import click
 
 from supervisor import __version__
-from supervisor.cli.output import print_error
+from supervisor.cli.options import group_config_option
+from supervisor.cli.output import accept_every_character, print_error
 from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
 
@@ -63,8 +65,10 @@ def main() -> None:
         click.echo("error: flask-supervisor runs on Linux only", err=True)
         sys.exit(1)
     open_standard_streams()
+    accept_every_character()
     gc.enable()
-    cli(prog_name="flask-supervisor")
+    no_colour = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
+    cli(prog_name="flask-supervisor", color=False if no_colour else None)
 
 
 @click.group(
@@ -72,6 +76,26 @@ def main() -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: flask-supervisor run --config config/supervisor.toml",
 )
+@group_config_option
 @click.version_option(__version__, message="flask-supervisor %(version)s")
 def cli() -> None:
     """Serve several Flask apps, each on its own port, and keep every port answering."""
+
+
+def _command_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return [name for name in cli.list_commands(click.Context(cli)) if name.startswith(begun)]
+
+
+@cli.command("help", epilog="Example: flask-supervisor help logs")
+@click.argument("words", metavar="[COMMAND]...", nargs=-1, shell_complete=_command_names)
+@click.pass_context
+def help_command(context: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of a command, as `COMMAND --help` does."""
+    shown = context.find_root()
+    for number, word in enumerate(words, 1):
+        group = shown.command
+        inner = group.get_command(shown, word) if isinstance(group, click.Group) else None
+        if inner is None:
+            raise click.UsageError(f"there is no command {' '.join(words[:number])!r}")
+        shown = click.Context(inner, info_name=word, parent=shown)
+    click.echo(shown.get_help())

@@ -1,7 +1,9 @@
 """Options and arguments that commands share, and what they stand for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -13,13 +15,38 @@ from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 
-config_option = click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
-    "./supervisor.toml, ./config/supervisor.toml, /etc/flask-supervisor/supervisor.toml.",
-)
+_Command = TypeVar("_Command", bound=Callable[..., Any] | click.Command)
+
+_META_KEY = "supervisor.config_file"  # of click.Context.meta, which nested contexts share
+
+
+def _named_config(
+    context: click.Context, _parameter: click.Parameter, given: str | None
+) -> str | None:
+    """Return the file named at this place, else the one named before the command, else None."""
+    if given is not None:
+        context.meta[_META_KEY] = given
+    named: str | None = context.meta.get(_META_KEY)
+    return named
+
+
+def _config_option(command: _Command, *, is_group: bool) -> _Command:
+    option = click.option(
+        "-c",
+        "--config",
+        "config_file",
+        metavar="FILE",
+        callback=_named_config,
+        expose_value=not is_group,
+        help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
+        "supervisor.toml or config/supervisor.toml in this folder or one above it, "
+        "/etc/flask-supervisor/supervisor.toml.",
+    )
+    return option(command)
+
+
+config_option = partial(_config_option, is_group=False)
+group_config_option = partial(_config_option, is_group=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

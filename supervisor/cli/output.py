@@ -1,9 +1,12 @@
 """How commands print: colours, JSON, notes and errors, lines that fit the terminal."""
 
+import codecs
+import io
 import json
 import shutil
 import sys
 import textwrap
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import click
@@ -15,9 +18,18 @@ _WIDTH_MIN = 20  # columns for a text, however narrow the terminal is
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 
+def accept_every_character() -> None:
+    """Let standard output and error escape what their encoding doesn't have, not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(document: Any, *, one_line: bool = False) -> None:
-    """Print a JSON document, indented unless ``one_line``."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=None if one_line else 2))
+    """Print a JSON document, indented unless ``one_line``; it is valid in every encoding."""
+    encoding = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
+    indent = None if one_line else 2
+    click.echo(json.dumps(document, ensure_ascii=encoding != "utf-8", indent=indent))
 
 
 def print_error(error: SupervisorError) -> None:
@@ -25,8 +37,8 @@ def print_error(error: SupervisorError) -> None:
     for line in error.message.splitlines():
         click.secho("error: ", fg="red", nl=False, err=True)
         click.echo(line, err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
+    for line in (error.hint or "").splitlines():
+        click.echo(f"  {line}", err=True)
 
 
 def print_note(text: str) -> None:
@@ -64,6 +76,23 @@ def _lines(text: str, head: str, indent: int, stream: IO[str] | None) -> list[st
     )
     first, *others = wrapper.wrap(text) or [head]
     return [first[len(head) :], *(line[indent:] for line in others)]
+
+
+def local_time(moment: str | float, *, timespec: str = "seconds") -> str:
+    """Return a time in the zone of this machine, with its offset: ``2026-11-23 10:15:03+01:00``.
+
+    ``moment`` is a time in RFC 3339, as the supervisor reports them, or seconds since 1970. A text
+    that is no such time is returned unchanged.
+    """
+    try:
+        known = (
+            datetime.fromisoformat(moment)
+            if isinstance(moment, str)
+            else datetime.fromtimestamp(moment, UTC)
+        )
+        return known.astimezone().isoformat(sep=" ", timespec=timespec)
+    except (ValueError, OverflowError, OSError):
+        return str(moment)
 
 
 def age_text(seconds: float) -> str:

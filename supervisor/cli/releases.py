@@ -14,7 +14,7 @@ from supervisor.cli.options import (
     load_or_none,
     no_such_app,
 )
-from supervisor.cli.output import print_json, print_wrapped
+from supervisor.cli.output import local_time, print_json, print_wrapped
 from supervisor.deploy import steps
 from supervisor.releases import versions
 from supervisor.releases.operations import PROVEN
@@ -22,7 +22,7 @@ from supervisor.values.errors import NotRunning, SupervisorError
 
 _TIMEOUT_S = 150.0  # the supervisor reads the files of all releases
 _NAME = 13  # columns of a release: 1234-1a2b3c4d
-_CREATED = 16
+_CREATED = 22  # 2026-11-24 13:31+01:00
 _COMMIT = 9
 _TEXT = _NAME + _CREATED + _COMMIT + 3 * 2  # where the last column begins
 
@@ -60,7 +60,7 @@ def releases_command(app: str, config_file: str | None, as_json: bool) -> None:
 
 
 def _print_release(release: dict[str, Any]) -> None:
-    created = release["created"].replace("T", " ")[:16]
+    created = local_time(release["created"], timespec="minutes")
     git = release["git"] or {}
     commit = (git.get("commit") or "-")[:8] + ("*" if git.get("dirty") else "")
     words = [

@@ -12,6 +12,7 @@ from supervisor.cli.options import config_option
 from supervisor.config import reader
 from supervisor.config.locate import find
 from supervisor.config.settings import Config
+from supervisor.config.show import planned
 
 
 @click.command("run", epilog="Example: flask-supervisor run --config config/supervisor.toml")
@@ -58,4 +59,7 @@ def _load(file: Path, last_good_config: bool) -> Config:
 def _notes(config: Config) -> list[str]:
     """Return what an operator should know about the configuration that is in effect."""
     fallback = [config.fallback.reason] if config.fallback else []
-    return [*config.problems, *fallback]
+    without_effect = [
+        f"{path} is set, but has no effect in this version" for path in planned(config)
+    ]
+    return [*config.problems, *fallback, *without_effect]

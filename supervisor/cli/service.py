@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.options import client, config_option, load
+from supervisor.cli.options import client, config_option, group_config_option, load
 from supervisor.cli.output import print_wrapped
 from supervisor.config.settings import Config
 from supervisor.systemd import unit_file
@@ -23,6 +23,7 @@ _user_option = click.option(
 
 
 @click.group("service", epilog="Example: sudo flask-supervisor service install")
+@group_config_option
 def service_command() -> None:
     """Install, remove or show the systemd service."""
 

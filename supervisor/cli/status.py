@@ -6,55 +6,85 @@ from typing import Any
 
 import click
 
-from supervisor.cli.options import client, config_option, json_option, load_or_none
-from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped
+from supervisor.cli.options import (
+    app_names,
+    client,
+    config_option,
+    json_option,
+    load_or_none,
+    no_such_app,
+)
+from supervisor.cli.output import COLOURS, age_text, local_time, print_json, print_wrapped
+from supervisor.cli.process_usage import CpuMeter, with_usage
+from supervisor.values.errors import SupervisorError
 
 _WATCH_S = 1.0
 
+Snapshot = dict[str, Any]
+
 
 @click.command("status", epilog="Example: flask-supervisor status --watch")
+@click.argument("apps", metavar="[APP]...", nargs=-1, shell_complete=app_names)
 @config_option
 @json_option
+@click.option("-v", "--verbose", is_flag=True, help="Show CPU, memory and times too.")
 @click.option("--watch", is_flag=True, help="Print it again every second, until Ctrl-C.")
-def status_command(config_file: str | None, as_json: bool, watch: bool) -> None:
+def status_command(
+    apps: tuple[str, ...], config_file: str | None, as_json: bool, verbose: bool, watch: bool
+) -> None:
     """Show the state of every app, and the reason if it has a problem.
 
-    Exit code 0 when all apps are ready, else 1.
+    With APP, only of the named apps. Exit code 0 when all of them are ready, else 1.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    ready = _show(config_file, as_json=as_json, clear=watch)
+    meter = CpuMeter() if verbose else None
+    snapshot = _fetch(config_file, apps, meter)
+    if as_json:
+        _print_document(snapshot, config_file)
+    else:
+        _print_snapshot(snapshot, clear=watch)
     while watch:
         try:
             time.sleep(_WATCH_S)
-            ready = _show(config_file, as_json=False, clear=True)
+            snapshot = _fetch(config_file, apps, meter)
+            _print_snapshot(snapshot, clear=True)
         except KeyboardInterrupt:
             break
-    sys.exit(0 if ready else 1)
+    sys.exit(0 if all(app["state"] == "ready" for app in snapshot["apps"].values()) else 1)
 
 
-def _show(config_file: str | None, *, as_json: bool, clear: bool) -> bool:
-    """Print the state of the apps; return whether all of them are ready."""
-    snapshot = client(config_file).call("snapshot")
+def _fetch(config_file: str | None, names: tuple[str, ...], meter: CpuMeter | None) -> Snapshot:
+    """Return the snapshot with the named apps (without names, all), and with CPU and memory."""
+    snapshot: Snapshot = client(config_file).call("snapshot")
+    for name in names:
+        if name not in snapshot["apps"]:
+            raise SupervisorError(no_such_app(name, snapshot["apps"]))
+    apps = {n: app for n, app in snapshot["apps"].items() if not names or n in names}
+    snapshot = {**snapshot, "apps": apps}
+    return snapshot if meter is None else with_usage(snapshot, meter)
+
+
+def _print_document(snapshot: Snapshot, config_file: str | None) -> None:
+    config = load_or_none(config_file)
+    disabled = [name for name, app in config.apps.items() if not app.enabled] if config else []
+    print_json({**snapshot, "disabled": disabled})
+
+
+def _print_snapshot(snapshot: Snapshot, *, clear: bool) -> None:
     if clear:
         click.clear()
-    if as_json:
-        config = load_or_none(config_file)
-        disabled = [name for name, app in config.apps.items() if not app.enabled] if config else []
-        print_json({**snapshot, "disabled": disabled})
-    else:
-        _print_snapshot(snapshot)
-    return all(app["state"] == "ready" for app in snapshot["apps"].values())
-
-
-def _print_snapshot(snapshot: dict[str, Any]) -> None:
     head = f"flask-supervisor {snapshot['version']}, pid {snapshot['pid']}, "
     click.echo(f"{head}up {age_text(snapshot['age_s'])}: ", nl=False)
     click.secho(snapshot["status"], fg=COLOURS[snapshot["status"]])
+    if "cpu_percent" in snapshot:
+        click.echo(f"started {local_time(snapshot['started'])}, {_usage_text(snapshot)}")
     width = max([3, *(len(name) for name in snapshot["apps"])])
     click.echo(f"{'APP':<{width}}  {'STATE':<8}  {'SERVING':<15}  {'PORT':<5}  {'PID':<7}  SINCE")
     for name, app in snapshot["apps"].items():
         _print_app(name, app, width)
+        if "cpu_percent" in snapshot:
+            _print_details(app, width + 2)
     for name, check in snapshot["checks"].items():
         if check["reason"]:
             colour = COLOURS[check["status"]]
@@ -72,3 +102,20 @@ def _print_app(name: str, app: dict[str, Any], width: int) -> None:
     for text in (app["reason"], app["hint"]):
         if text:
             print_wrapped(text, indent=width + 2)
+
+
+def _print_details(app: dict[str, Any], indent: int) -> None:
+    """Print the times of an app, and the CPU and memory of its workers."""
+    count = app["restarts"]
+    restarts = "1 restart" if count == 1 else f"{count} restarts"
+    print_wrapped(f"since {local_time(app['since'])}, {restarts}", indent=indent)
+    for worker in app["workers"]:
+        head = f"worker {worker['pid']}: generation {worker['generation']}, {worker['state']}"
+        print_wrapped(f"{head}, {_usage_text(worker)}", indent=indent)
+
+
+def _usage_text(measured: dict[str, Any]) -> str:
+    """Return CPU and memory, as ``CPU 0.4 %, 31.2 MiB``; unknown values are ``-``."""
+    cpu, memory = measured["cpu_percent"], measured["memory_mb"]
+    shown = "-" if memory is None else f"{memory:.1f} MiB"
+    return f"CPU {'-' if cpu is None else f'{cpu:.1f} %'}, {shown}"

@@ -43,8 +43,8 @@ def _check_names(apps: Raw, problems: Problems) -> None:
     for name in apps:
         if not is_app_name(name):
             text = (
-                "this name can't be used; a name starts with a letter a-z, goes on with a-z, "
-                f"0-9 or _, and is none of {', '.join(sorted(RESERVED_NAMES))}"
+                "this name can't be used; a name starts with a letter a-z, continues with a-z, "
+                f"0-9 or _, and is not {' or '.join(sorted(RESERVED_NAMES))}"
             )
             problems.add(f"apps.{name}", text)
 
@@ -57,9 +57,11 @@ def _check_app(name: str, app: Raw, problems: Problems) -> None:
         text = f"must be at least `threads`, which is {threads}"
         problems.add_value(f"{path}.max_threads", most, text)
     if app.get("bind") == "app" and str(app.get("host", "")).startswith("unix:"):
-        problems.add(f"{path}.host", 'an app with bind = "app" has a TCP port')
+        problems.add(f"{path}.host", 'an app with bind = "app" needs a TCP port')
     if app.get("bind") == "app" and app.get("workers", 1) != 1:
-        problems.add(f"{path}.workers", 'only one process can bind a port: bind = "app"')
+        problems.add(
+            f"{path}.workers", 'must be 1 with bind = "app": only one process can bind a port'
+        )
     _check_requires(f"{path}.requires", app.get("requires"), problems)
     options = app.get("waitress")
     if isinstance(options, dict):
@@ -78,7 +80,7 @@ def _check_requires(path: str, requirements: object, problems: Problems) -> None
             if key not in one or one[key] == []:
                 problems.add(f"{path}[{number}].{key}", f"this key is required for {kind}")
         for key in known & one.keys() - {*needed, *possible}:
-            problems.add(f"{path}[{number}].{key}", f"this key has no meaning for {kind}")
+            problems.add(f"{path}[{number}].{key}", f"requirements of kind {kind} have no such key")
 
 
 def _check_processes(apps: dict[str, Raw], problems: Problems) -> None:
@@ -89,8 +91,11 @@ def _check_processes(apps: dict[str, Raw], problems: Problems) -> None:
         if isinstance(process, str) and app.get("enabled") is not False:
             processes.setdefault(process, []).append(name)
     for process, names in processes.items():
-        if process in RESERVED_NAMES or (process in apps and process not in names):
-            problems.add_value(f"apps.{names[0]}.process", process, "is the name of something else")
+        path = f"apps.{names[0]}.process"
+        if process in RESERVED_NAMES:
+            problems.add_value(path, process, "this name is reserved")
+        elif process in apps and process not in names:
+            problems.add_value(path, process, "is the name of an app outside this process")
         if len(names) > 1:
             _check_shared_process(names, apps, problems)
 
@@ -102,14 +107,14 @@ def _check_shared_process(names: list[str], apps: dict[str, Raw], problems: Prob
             ours, theirs = apps[name].get(key, default), apps[first].get(key, default)
             if _normal(ours) != _normal(theirs):
                 other = "none" if theirs is None else shown(theirs)
-                text = f"apps of one process have the same, and {first} has {other}"
+                text = f"apps of one process must have the same, and {first} has {other}"
                 if ours is None:
                     problems.add(f"apps.{name}.{key}", text)
                 else:
                     problems.add_value(f"apps.{name}.{key}", ours, text)
     for name in names:
         if apps[name].get("workers", 1) != 1:
-            text = "apps that share a process have one worker, since they share its memory"
+            text = "apps of one process must have 1: they share the memory of one worker"
             problems.add(f"apps.{name}.workers", text)
     _check_shared_environment(names, apps, problems)
 
@@ -120,8 +125,8 @@ def _check_shared_environment(names: list[str], apps: dict[str, Raw], problems: 
         for variable, value in _table(apps[name], "env").items():
             other, others_value = set_by.setdefault(variable, (name, value))
             if others_value != value:
-                text = f"apps of one process share their environment, and {other} sets another"
-                problems.add(f"apps.{name}.env.{variable}", f"{text} value")
+                text = f"apps of one process share an environment, and {other} sets another value"
+                problems.add(f"apps.{name}.env.{variable}", text)
 
 
 def _check_ports(raw: Raw, apps: dict[str, Raw], problems: Problems) -> None:
@@ -139,7 +144,7 @@ def _check_ports(raw: Raw, apps: dict[str, Raw], problems: Problems) -> None:
             problems.add(f"apps.{name}.port", "this key is required")
         elif place is not None and place in taken:
             key, value = ("port", port) if place is port else ("host", host)
-            problems.add_value(f"apps.{name}.{key}", value, f"is taken by {taken[place]} already")
+            problems.add_value(f"apps.{name}.{key}", value, f"is already taken by {taken[place]}")
         else:
             taken[place] = f"app '{name}'"
 

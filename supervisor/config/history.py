@@ -1,8 +1,8 @@
-"""Keeps the text of every configuration that came up, so that there is always one to go back to.
+"""Keeps the text of every configuration that a supervisor came up with, to go back to.
 
-``FOLDER/000012-1a2b3c4d.toml`` (number, begin of the digest) is such a text as it was, readable by
-its owner alone; ``...-replaced.toml`` is what `restore` found in the file's place and nobody knows
-to work. Whatever else lies there, and what is damaged, doesn't count.
+``FOLDER/000012-1a2b3c4d.toml`` (number, beginning of the digest) is such a text unchanged, readable
+by its owner only; ``...-replaced.toml`` is a text that `restore` has replaced and that no
+supervisor came up with. Other files and damaged ones are ignored.
 """
 
 import contextlib
@@ -14,22 +14,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.files import atomic_file
+from supervisor.files import atomic_file, safe_folder
+from supervisor.files.state_dir import opened_state
+from supervisor.files.text import SIZE_MAX
 from supervisor.values.errors import SupervisorError
 
 KEPT = 20
 _SHORT = 8
 _NAME = re.compile(rf"(\d{{6,9}})-([0-9a-f]{{{_SHORT}}})(-replaced)?\.toml")
-_SIZE_MAX = 1024 * 1024
 
 
 class HistoryError(SupervisorError):
-    """A configuration can't be kept, found or put back."""
+    """A configuration can't be kept, found or restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptConfig:
-    """One text; ``worked`` says that a supervisor came up with it, ``time_s`` is wall time."""
+    """A kept text; ``worked``: a supervisor came up with it; ``time_s``: when, as Unix time."""
 
     number: int
     digest: str
@@ -39,23 +40,23 @@ class KeptConfig:
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Its name for commands and messages, as in "12-1a2b3c4d"."""
         return f"{self.number}-{self.digest[:_SHORT]}"
 
 
 def digest_of(text: bytes) -> str:
-    """Give the digest of a configuration's text."""
+    """Return the SHA-256 of a configuration's text."""
     return hashlib.sha256(text).hexdigest()
 
 
 class ConfigHistory:
-    """The texts in one folder, which is created when the first one is kept."""
+    """The texts in one folder, which `keep` creates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def entries(self) -> list[KeptConfig]:
-        """Give all that are sound, newest first."""
+        """Return all undamaged entries, newest first."""
         try:
             paths = list(self._folder.iterdir())
         except OSError:
@@ -64,14 +65,17 @@ class ConfigHistory:
         return sorted(found, key=lambda entry: entry.number, reverse=True)
 
     def read(self, entry: KeptConfig) -> bytes:
-        """Give the text of an entry; raises `HistoryError`."""
+        """Return the text of an entry. Raises `HistoryError`."""
         try:
             return entry.path.read_bytes()
         except OSError as error:
             raise HistoryError(f"cannot read {entry.path}: {error.strerror}") from error
 
     def find(self, wanted: str) -> KeptConfig:
-        """Give the entry with this number, name or begin of its digest; raises `HistoryError`."""
+        """Return the entry with this number, name or beginning of its digest.
+
+        Raises `HistoryError` if there is none, or more than one.
+        """
         entries = self.entries()
         matching = [e for e in entries if wanted in (str(e.number), e.name)]
         if not matching and len(wanted) >= 4:
@@ -83,10 +87,10 @@ class ConfigHistory:
         return matching[0]
 
     def keep(self, text: bytes, *, worked: bool = True) -> bool:
-        """Keep a text as the newest; gives whether something was written.
+        """Keep a text as the newest one; return whether something was written.
 
-        The newest one is not written again, and an older one is made the newest. The newest
-        `KEPT` stay. Raises `HistoryError`; nothing half is left then.
+        Writes nothing if it is the newest already; moves an older one up. Removes all but the
+        newest `KEPT`. Raises `HistoryError`, and leaves no partial file then.
         """
         entries = [entry for entry in self.entries() if entry.worked is worked]
         digest = digest_of(text)
@@ -106,19 +110,22 @@ class ConfigHistory:
         return True
 
     def restore(self, entry: KeptConfig, file: Path) -> None:
-        """Write the text of an entry to ``file``, whole, after keeping what is there.
+        """Replace ``file`` atomically by the text of an entry, after keeping its present text.
 
-        Mode and owner stay as they are; a link stays one. Raises `HistoryError`.
+        Mode and owner of the file stay; a link still points to it. Raises `HistoryError`.
         """
         text = self.read(entry)
-        target = Path(os.path.realpath(file))
         mode, owner, present = 0o600, None, None
         try:
-            status = target.stat()
+            target = safe_folder.resolve(file)
+        except OSError as error:
+            raise _cannot_write(file, error) from error
+        try:
+            with safe_folder.opened(target.parent) as folder:
+                present, status = safe_folder.read_file(target.name, folder)
             mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
-            present = target.read_bytes()
         except FileNotFoundError:
-            pass  # it was lost: there is nothing to keep
+            pass  # nothing to keep
         except OSError as error:
             raise _cannot_write(file, error) from error
         if present is not None and digest_of(present) not in {e.digest for e in self.entries()}:
@@ -137,20 +144,23 @@ class ConfigHistory:
         atomic_file.write_whole(path, text, mode=0o600, owner=owner)
 
     def _make_folder(self) -> tuple[int, int]:
-        """Create the folder if it is missing; gives whom the state folder belongs to.
+        """Create the folder if it is missing; return the owner (uid, gid) of the state folder.
 
-        Whoever restores with sudo must leave nothing that the supervisor can't read.
+        The supervisor has to be able to read what a restore with sudo writes.
         """
-        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = self._folder.parent.stat()
-        if not self._folder.exists():
-            self._folder.mkdir(mode=0o700)
-            with contextlib.suppress(PermissionError):  # only root may give it away
-                os.chown(self._folder, status.st_uid, status.st_gid)
+        with opened_state(self._folder.parent) as state:
+            status = os.fstat(state)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder.name, 0o700, dir_fd=state)
+                with (
+                    safe_folder.opened(Path(self._folder.name), within=state) as folder,
+                    contextlib.suppress(PermissionError),  # only root may give it away
+                ):
+                    os.fchown(folder, status.st_uid, status.st_gid)
         return status.st_uid, status.st_gid
 
     def _tidy(self, worked: bool) -> None:
-        """Remove the oldest, and what a power cut has left."""
+        """Remove the oldest entries, and incomplete files that a power cut left."""
         entries = [entry for entry in self.entries() if entry.worked is worked]
         for entry in entries[KEPT:]:
             entry.path.unlink(missing_ok=True)
@@ -163,8 +173,8 @@ def _entry(path: Path) -> KeptConfig | None:
     if named is None:
         return None
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _SIZE_MAX:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SIZE_MAX:
             return None
         digest = digest_of(path.read_bytes())
     except OSError:
@@ -181,7 +191,7 @@ def _entry(path: Path) -> KeptConfig | None:
 
 
 def time_text(entry: KeptConfig) -> str:
-    """Say, in local time, when an entry was kept."""
+    """Return the local time at which an entry was kept."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time_s))
 
 

@@ -1,7 +1,7 @@
-"""Loads a configuration or, where it can't be used, the last one that worked.
+"""Loads a configuration or, if it can't be used, the last one that worked.
 
-A configuration that can't be read doesn't tell where its history is, so several places are looked
-at; a text counts only if it names the place where it was found as its own state folder.
+An unreadable configuration may not name its state folder, so several folders are searched for its
+history; a text is used only if it names the folder where it was found as its own state folder.
 """
 
 import dataclasses
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from supervisor.config import reader
 from supervisor.config.history import ConfigHistory, KeptConfig, time_text
+from supervisor.config.merge import OVERRIDE_PREFIX
 from supervisor.config.settings import Config, SupervisorSettings
-from supervisor.config.sources import OVERRIDE_PREFIX
+from supervisor.files import text as text_file
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 from supervisor.values.reports import Cause
@@ -25,9 +26,9 @@ _USUAL = "/var/lib/flask-supervisor"
 
 
 def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Give the configuration in ``file``, or the last one that worked, with its ``fallback`` set.
+    """Return the configuration in ``file``, or the last one that worked with ``fallback`` set.
 
-    Raises the `ConfigError` of ``file`` when there is none.
+    Raises the `ConfigError` of ``file`` if there is none.
     """
     try:
         return reader.load(file, environment)
@@ -38,7 +39,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
         config, entry = found
         count = len(error.problems)
         what = "1 problem" if count == 1 else f"{count} problems"
-        # shown on port 6000 as well: neither values nor absolute paths
+        # port 6000 shows it too: no values, no absolute paths
         fallback = Cause(
             reason=f"{file.name} can't be used ({what}): the last configuration that worked, "
             f"{entry.name} of {time_text(entry)}, runs instead",
@@ -48,7 +49,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
 
 
 def history(file: Path, environment: Mapping[str, str] = os.environ) -> ConfigHistory:
-    """Give the history that belongs to a configuration file, valid or not."""
+    """Return the history that belongs to a configuration file, valid or not."""
     try:
         return ConfigHistory(StateDir(load(file, environment).state_dir).config_history)
     except ConfigError:
@@ -66,14 +67,14 @@ def _last_good(file: Path, environment: Mapping[str, str]) -> tuple[Config, Kept
             try:
                 config = reader.parse_text(kept.read(entry), file, environment)
             except ConfigError:
-                continue  # a secret's file is gone, or a variable is: perhaps not for an older one
+                continue  # an older one may not need the variable or file that is gone
             if config.state_dir == folder:
                 return config, entry
     return None
 
 
 def _state_dirs(file: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Give the places where the state folder may be, the most likely first."""
+    """Yield the folders that may be the state folder, the most likely first."""
     named = [environment.get(_OVERRIDE), _named_in(file), *_of_systemd(environment)]
     defaults = [SupervisorSettings().state_dir, f"../{SupervisorSettings().state_dir}", _USUAL]
     folder = file.absolute().parent
@@ -82,19 +83,23 @@ def _state_dirs(file: Path, environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _of_systemd(environment: Mapping[str, str]) -> list[str]:
-    """Give what StateDirectory= of the unit names (systemd.exec(5))."""
+    """Return the folders of the unit's StateDirectory= (systemd.exec(5))."""
     return [path for path in environment.get("STATE_DIRECTORY", "").split(":") if path]
 
 
 def _named_in(file: Path) -> str | None:
-    """Give the state folder that a file names, though it may be no valid configuration."""
+    """Return the state folder that a file names, which may not be valid TOML; None if none."""
     try:
-        text = file.read_bytes().decode("utf-8", "replace")
-    except OSError:
+        data = text_file.read_bytes(file)
+    except (OSError, text_file.NotText):
         return None
     try:
+        text = text_file.decode(data)
+    except text_file.NotText:
+        text = data.decode("utf-8", "replace")
+    try:
         named = tomllib.loads(text).get("supervisor", {}).get("state_dir")
-    except (tomllib.TOMLDecodeError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError):
         named = None
     if isinstance(named, str) and named and "\0" not in named:
         return named

@@ -5,14 +5,14 @@ Every mistake is reported at once, each with the file, its key path, its value a
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor.config import consistency, tables
+from supervisor.config import consistency, tables, toml_syntax
+from supervisor.config.merge import Merge, Raw
 from supervisor.config.problems import Problems
 from supervisor.config.settings import Config, SupervisorSettings
-from supervisor.config.sources import Merge, Raw
+from supervisor.files import text as text_file
 from supervisor.values.errors import ConfigError
 
 
@@ -63,17 +63,19 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
     if config is None or merge.problems.found:
         raise ConfigError(sorted({merge.text_of(problem) for problem in merge.problems.found}))
     return dataclasses.replace(
-        config, file=file.absolute(), sources=merge.sources(), env_files=env_files
+        config, file=file.absolute(), origins=merge.origins(), env_files=env_files
     )
 
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return text_file.read_bytes(file)
     except FileNotFoundError as error:
         raise ConfigError(
             [f"{file}: there is no such file"], hint="name the right one with --config FILE"
         ) from error
+    except text_file.NotText as error:
+        raise ConfigError([f"{file}: cannot read it: {error}"]) from error
     except OSError as error:
         hint = "use sudo, or be its owner" if isinstance(error, PermissionError) else None
         raise ConfigError([f"{file}: cannot read it: {error.strerror}"], hint=hint) from error
@@ -81,10 +83,8 @@ def _read(file: Path) -> bytes:
 
 def _parsed(text: bytes, file: Path) -> Raw:
     try:
-        return tomllib.loads(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{file}: is not UTF-8 text (byte {error.start})"]) from error
-    except ValueError as error:  # TOMLDecodeError, or a number of more than 4300 digits
-        raise ConfigError([f"{file}: is not valid TOML: {error}"]) from error
-    except RecursionError as error:
-        raise ConfigError([f"{file}: is not valid TOML: it is nested too deeply"]) from error
+        return toml_syntax.parse(text_file.decode(text))
+    except toml_syntax.TomlMistake as error:
+        raise ConfigError([f"{file}: {error}"], hint=error.excerpt or None) from error
+    except text_file.NotText as error:
+        raise ConfigError([f"{file}: {error}"]) from error

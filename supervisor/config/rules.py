@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from supervisor.values.records import dataclass
 
@@ -65,10 +65,14 @@ Count = Annotated[int, Rule("a whole number above 0", lambda v: v > 0)]
 Target = Annotated[str, Rule('"module:app" or "module:factory()"', _TARGET.fullmatch)]
 Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
 Name = Annotated[str, Rule("a name of a-z, 0-9 and _", NAME.fullmatch)]
-Text = Annotated[str, Rule("a text that is not empty", lambda v: v != "" and _is_text(v))]
-Value = Annotated[str, Rule("a text", _is_text)]
+Text = Annotated[str, Rule("a string that is not empty", lambda v: v != "" and _is_text(v))]
+Value = Annotated[str, Rule("a string", _is_text)]
 Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
 UrlPath = Annotated[str, Rule('a path that starts with "/"', re.compile(r"/[!-~]*").fullmatch)]
+Umask = Annotated[
+    str, Rule('three octal digits in quotes, as "022"', re.compile(r"0?[0-7]{3}").fullmatch)
+]
+Hardware = Literal["gpio", "i2c", "spi", "serial", "camera", "audio", "can"]
 HttpStatus = Annotated[int, _between(100, 599, "a status of HTTP")]
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+(:[ -~]*)?")
 HttpHeader = Annotated[str, Rule('"Name: value" or "Name"', _HEADER.fullmatch)]

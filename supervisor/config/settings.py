@@ -1,4 +1,8 @@
-"""The keys of the configuration: one class a table, one field a key."""
+"""The keys of the configuration: one class a table, one field a key.
+
+A key marked as planned is checked like any other, so that a configuration can be written for
+what is coming, but this version doesn't act on it yet: `run` and `config check` report that.
+"""
 
 import os
 import re
@@ -16,6 +20,7 @@ from supervisor.config.rules import (
     Factor,
     Function,
     HangTimeout,
+    Hardware,
     Host,
     HttpHeader,
     HttpStatus,
@@ -27,6 +32,7 @@ from supervisor.config.rules import (
     Text,
     Threads,
     Token,
+    Umask,
     Url,
     UrlPath,
     Value,
@@ -62,6 +68,11 @@ def has_secret_name(variable: str) -> bool:
     return _SECRET_NAME.search(variable) is not None
 
 
+def _planned(**options: Any) -> Any:
+    """Declare a key that is checked, and takes effect in a later version."""
+    return field(metadata={"planned": True}, **options)
+
+
 def _no_key(**options: Any) -> Any:
     """Declare a field that is not a key of the file."""
     return field(metadata={"key": False}, **options)
@@ -80,7 +91,7 @@ class SupervisorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BindSettings:
-    """``[bind]``: how a port that can't be bound is tried again."""
+    """``[bind]``: when binding a port is tried again."""
 
     attempts: Attempts = 5
     first_delay_s: Seconds = 2.0
@@ -90,7 +101,7 @@ class BindSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusSettings:
-    """``[status]``: where monitors ask."""
+    """``[status]``: the address for monitors."""
 
     port: Port = 6000
     host: Host | None = None
@@ -107,9 +118,9 @@ class HostSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that has to be there.
+    """``[[requires]]`` and ``[[apps.NAME.requires]]``: something that apps need.
 
-    Which key belongs to which kind: see `REQUIREMENT_KEYS`.
+    `REQUIREMENT_KEYS` says which keys belong to which kind.
     """
 
     kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
@@ -133,7 +144,7 @@ class Requirement:
     threshold: Count = 3
 
 
-# The keys of a requirement that only some kinds know, and which of these they need.
+# The keys that only some kinds of requirements have: those they need, and the optional ones.
 REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "directory": (("path",), ("mounted", "writable")),
     "file": (("path",), ("mounted", "writable")),
@@ -184,28 +195,31 @@ class AppSettings:
     writable: list[Text] = field(default_factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
+    exclude: list[Below] = _planned(default_factory=list)
+    umask: Umask | None = _planned(default=None)
+    hardware: list[Hardware] = _planned(default_factory=list)
+    access_log: bool = _planned(default=False)
 
     @property
     def is_pinned(self) -> bool:
-        """Whether each worker is kept on one core."""
+        """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
 
 
 @dataclass(frozen=True)
-class Sources:
+class Origins:
     """Where the values of a configuration came from; keys are key paths.
 
-    ``hidden`` values were read from a variable or a file of their own: they are never printed.
-    ``variables`` are the names of the environment variables that are nobody else's business:
-    they hold such values, or override keys. ``values`` are the hidden values themselves, as far
-    as they can be kept out of texts. ``environment`` is what the configuration was read with, as
-    it was before those variables were taken out of this process.
+    ``hidden`` are the key paths of values from a variable or from a file of their own, which are
+    never shown, and ``secrets`` these values, as far as they can be removed from texts.
+    ``variables`` are the environment variables with such values, and those that override keys:
+    the main process removes them from its environment. ``environment`` is as it was before.
     """
 
-    origins: dict[str, str] = field(default_factory=dict)
+    by_path: dict[str, str] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
-    values: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -218,10 +232,10 @@ class Config:
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
     requires: list[Requirement] = field(default_factory=list)
-    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # it may hold secrets
+    apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
     # where it comes from, set by `reader`
     file: Path = _no_key(default=Path("supervisor.toml"))
-    sources: Sources = _no_key(default_factory=Sources)
+    origins: Origins = _no_key(default_factory=Origins)
     env_files: dict[str, dict[str, str]] = _no_key(default_factory=dict, repr=False)
     text: bytes = _no_key(default=b"", repr=False)
     # set by `last_good` when `file` can't be used: why this one is used, and what is wrong there
@@ -239,7 +253,7 @@ class Config:
         return self.resolve(self.supervisor.state_dir)
 
     def processes(self) -> dict[str, list[str]]:
-        """Give the names of the apps of each process; an app alone gives it its name."""
+        """Return the names of the apps by process; an app alone in its process names it."""
         found: dict[str, list[str]] = {}
         for name, app in self.apps.items():
             if app.enabled:
@@ -247,48 +261,48 @@ class Config:
         return found
 
     def app_path(self, name: str) -> Path:
-        """Give the folder of an app's code, absolute."""
+        """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
 
     def app_environment(self, name: str) -> dict[str, str]:
-        """Give the variables that an app gets: its ``env_file``, and ``env`` over it."""
+        """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""
         return {**self.env_files.get(name, {}), **self.apps[name].env}
 
     def secret_values(self) -> set[str]:
-        """Give every value that no text may hold, whoever wrote it."""
-        found = set(self.sources.values).union(*(self.app_secrets(name) for name in self.apps))
+        """Return every value that no output may contain."""
+        found = set(self.origins.secrets).union(*(self.app_secrets(name) for name in self.apps))
         required = [self.requires, *(app.requires for app in self.apps.values())]
         tokens = {one.token for several in required for one in several if one.token}
         return found | tokens | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
-        """Give those of `secret_values` that the app knows."""
+        """Return those of `secret_values` that the app gets."""
         found = {
             v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
         }
         for key, value in self.env_files.get(name, {}).items():
-            # what stands in texts anyway would make them unreadable
+            # hiding ordinary words would make output unreadable
             if has_secret_name(key) or not _ORDINARY.fullmatch(value):
                 found.add(value)
         return found | self._inherited_secrets()
 
     def _inherited_secrets(self) -> set[str]:
-        """Give the values of secret-named variables that every app sees."""
+        """Return the values of variables with secret names that every app inherits."""
         return {
             value
-            for name, value in self.sources.environment.items()
+            for name, value in self.origins.environment.items()
             if has_secret_name(name)
-            and name not in self.sources.variables
+            and name not in self.origins.variables
             and len(value) >= _INHERITED_SECRET_MIN
             and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
         }
 
     def is_secret(self, path: str) -> bool:
-        """Say whether the value at a key path must not be printed."""
-        return is_secret(path, self.sources.hidden)
+        """Return whether the value at a key path must not be shown."""
+        return is_secret(path, self.origins.hidden)
 
     def address(self, name: str) -> tuple[str, int | None]:
-        """Give the host and port of an app; the port is None for a Unix socket."""
+        """Return the host and port of an app; the port is None for a Unix socket."""
         app = self.apps[name]
         return self._address(app.host, app.port)
 
@@ -298,7 +312,7 @@ class Config:
         return self._address(self.status.host, self.status.port)
 
     def resolve(self, path: str) -> Path:
-        """Give a path of the configuration, absolute."""
+        """Return a path of the configuration, absolute."""
         return Path(os.path.normpath(self.folder / path))
 
     def _address(self, own_host: str | None, port: int | None) -> tuple[str, int | None]:

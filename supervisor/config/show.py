@@ -1,4 +1,4 @@
-"""The configuration as it is in effect: every value, and where it came from."""
+"""The configuration in effect: every value, and where it came from."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
@@ -8,10 +8,12 @@ from supervisor.config.settings import Config
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
 
+_TABLES = ("supervisor", "bind", "status", "host")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One value; ``value`` is `HIDDEN` for one that must not be printed."""
+    """One value; ``value`` is `HIDDEN` for a secret."""
 
     path: str
     value: Any
@@ -19,39 +21,48 @@ class Setting:
 
 
 def settings(config: Config) -> Iterator[Setting]:
-    """Give every setting in the order of the classes, apps by name as in the file."""
-    for table in ("supervisor", "bind", "status", "host"):
-        yield from _of_table(getattr(config, table), table, config)
+    """Yield every setting in the order of the classes, the apps in that of the file."""
+    for table in _TABLES:
+        yield from _of_table(config, table, getattr(config, table))
     if config.requires:
         yield _setting(config, "requires", config.requires)
     for name, app in config.apps.items():
-        yield from _of_table(app, f"apps.{name}", config)
+        yield from _of_table(config, f"apps.{name}", app)
+        for variable, value in config.env_files.get(name, {}).items():
+            if variable not in app.env:
+                path = f"apps.{name}.env.{variable}"
+                hidden = HIDDEN if value else ""
+                yield Setting(path=path, value=hidden, origin=str(app.env_file))
 
 
-def _of_table(table: Any, path: str, config: Config) -> Iterator[Setting]:
+def planned(config: Config) -> list[str]:
+    """Return the key paths that are set and have no effect in this version."""
+    tables = [(table, getattr(config, table)) for table in _TABLES]
+    tables += [(f"apps.{name}", app) for name, app in config.apps.items()]
+    paths = [
+        f"{path}.{field.name}"
+        for path, table in tables
+        for field in fields(table)
+        if field.metadata.get("planned")
+    ]
+    return [path for path in paths if path in config.origins.by_path]
+
+
+def _of_table(config: Config, path: str, table: Any) -> Iterator[Setting]:
     for field in fields(table):
         value = getattr(table, field.name)
-        inner = f"{path}.{field.name}"
         if isinstance(value, dict) and value:
             for key, item in value.items():
-                yield _setting(config, f"{inner}.{key}", item)
+                yield _setting(config, f"{path}.{field.name}.{key}", item)
         else:
-            yield _setting(config, inner, value)
-    for name, text in config.env_files.get(path.removeprefix("apps."), {}).items():
-        if name not in table.env:
-            origin = f"{table.env_file}"
-            yield Setting(
-                path=f"{path}.env.{name}",
-                value=HIDDEN if text else "",
-                origin=origin,
-            )
+            yield _setting(config, f"{path}.{field.name}", value)
 
 
 def _setting(config: Config, path: str, value: Any) -> Setting:
-    hidden = config.is_secret(path)
-    origin = config.sources.origins.get(path, "default")
-    plain = _plain(value)
-    return Setting(path=path, value=HIDDEN if hidden else plain, origin=origin)
+    origin = config.origins.by_path.get(path, "default")
+    return Setting(
+        path=path, value=HIDDEN if config.is_secret(path) else _plain(value), origin=origin
+    )
 
 
 def _plain(value: Any) -> Any:

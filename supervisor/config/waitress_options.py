@@ -15,14 +15,14 @@ OWNED = {
     "port": "set `port` of the app",
     "listen": "set `host` and `port` of the app",
     "unix_socket": 'set `host = "unix:/path"` of the app',
-    "unix_socket_perms": "the supervisor makes the socket",
+    "unix_socket_perms": "the supervisor creates the socket",
     "sockets": "the supervisor binds the ports",
     "ipv4": "the family follows from `host` of the app",
     "ipv6": "the family follows from `host` of the app",
     "threads": "set `threads` and `max_threads` of the app",
     "backlog": "the supervisor listens",
-    "asyncore_use_poll": "poll is used always",
-    "asyncore_loop_timeout": "the loop wakes when there is something to do",
+    "asyncore_use_poll": "the server always uses poll",
+    "asyncore_loop_timeout": "the server waits without a timeout",
 }
 _MAY_BE_ZERO = {"channel_request_lookahead"}
 _PROXY_HEADERS = "trusted_proxy_headers"
@@ -65,7 +65,7 @@ def _accepted(name: str, value: Any, conversion: Any) -> str | None:
         known = sorted(adjustments.KNOWN_PROXY_HEADERS)
         right = bool(texts) and all(str(text).lower() in known for text in texts)
         return None if right else f"a list of these: {', '.join(known)}"
-    return None if isinstance(value, str) and "\n" not in value else "a text of one line"
+    return None if isinstance(value, str) and "\n" not in value else "a string of one line"
 
 
 def _check_together(options: Mapping[str, Any], path: str, problems: Problems) -> None:

@@ -1,4 +1,5 @@
-"""The control socket: the server, and the methods behind the commands of operators.
+"""The control socket, and the methods that commands and apps call there.
 
-May use everything up to `supervision`. Start with `methods`. The client is `supervisor.client`.
+May use everything up to `supervision`. Start with `methods`; `outcomes` waits for what follows a
+request.
 """

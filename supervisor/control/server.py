@@ -19,15 +19,15 @@ from supervisor.values.errors import SupervisorError
 
 REQUEST_MAX = 1024 * 1024
 CLIENTS_MAX = 32
-IDLE_S = 30.0  # a client that says nothing, or doesn't read, is cut off after this
-_GONE_LOOK_S = 0.1  # between two looks whether the client is there
+IDLE_S = 30.0  # a client that sends nothing, or reads nothing, is cut off after this
+_CLIENT_CHECK_S = 0.1  # between two checks whether the client is still connected
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class RequestError(Exception):
-    """A request can't be answered; ``code`` is a short name for programs."""
+    """A request is refused or failed; ``code`` is a short name for programs."""
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class RequestError(Exception):
 
 
 def whole_number(params: dict[str, Any], name: str, default: int) -> int:
-    """Give a parameter that is a whole number from 0; raises `RequestError` for anything else."""
+    """Return a parameter that is a whole number from 0; raises `RequestError` for anything else."""
     value = params.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise RequestError("bad_params", f'"{name}" has to be a whole number')
@@ -45,7 +45,7 @@ def whole_number(params: dict[str, Any], name: str, default: int) -> int:
 
 
 def listen(path: Path) -> socket.socket:
-    """Bind the control socket; the caller holds the state folder's lock, so a file is stale.
+    """Bind the control socket; the caller holds the state folder's lock, so an old file is stale.
 
     Raises `SupervisorError` when the folder doesn't allow it.
     """
@@ -70,7 +70,7 @@ def listen(path: Path) -> socket.socket:
 class ControlServer:
     """Answers requests with ``methods``; owns ``listener``.
 
-    Those named in ``ending_with_client`` are cancelled when nobody is there any more to be told.
+    Those named in ``ending_with_client`` are cancelled when their client disconnects.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Accept clients from now on."""
         self._server = await asyncio.start_unix_server(
             self._serve, sock=self._listener, limit=REQUEST_MAX
         )
 
     def stop(self) -> None:
-        """Accept no more, and close the listener."""
+        """Accept no more clients, and close the listener."""
         if self._server is not None:
             self._server.close()
 
@@ -109,7 +109,7 @@ class ControlServer:
                     writer.write(json.dumps(answer).encode() + b"\n")
                     await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):
-            return  # it said nothing, left, or sent too long a line: there is nobody to tell
+            return  # the client sent nothing, disconnected, or sent too long a line
         finally:
             self._clients -= 1
             writer.close()
@@ -143,15 +143,15 @@ class ControlServer:
 
 
 async def _while_there(writer: asyncio.StreamWriter, answering: Awaitable[Any]) -> Any:
-    """Give the answer; raises ConnectionError, and cancels it, when the client has gone.
+    """Return the answer; raises ConnectionError, and cancels it, when the client disconnects.
 
-    One that has only nothing more to say (shutdown(2)) is there: it waits for the answer.
+    A client that only sends nothing more (shutdown(2)) is still connected, and gets the answer.
     """
     peer = select.poll()
-    peer.register(writer.get_extra_info("socket").fileno(), 0)  # POLLHUP is always told
+    peer.register(writer.get_extra_info("socket").fileno(), 0)  # POLLHUP is always reported
     task = asyncio.ensure_future(answering)
     try:
-        while not (await asyncio.wait([task], timeout=_GONE_LOOK_S))[0]:
+        while not (await asyncio.wait([task], timeout=_CLIENT_CHECK_S))[0]:
             if peer.poll(0):
                 raise ConnectionResetError("the client has gone")
         return task.result()

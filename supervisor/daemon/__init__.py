@@ -1,4 +1,5 @@
-"""The main process: one thread, one asyncio loop, every port; wires all the rest together.
+"""The main process: one thread, one asyncio loop, every port; puts all parts together.
 
-May use everything up to `deploy`. Start with `loop.Supervisor`.
+May use everything up to `deploy`. Start with `loop.Supervisor`, then `scheduler`, which says
+what is done when.
 """

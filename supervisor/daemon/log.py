@@ -1,4 +1,4 @@
-"""What the supervisor writes: log lines for a terminal or for programs, never blocking.
+"""The log: lines for a terminal or for programs, written without ever blocking.
 
 A terminal gets short coloured lines, anything else one JSON object a line. The writer drops
 lines, and says how many, rather than wait for a reader that doesn't read.
@@ -49,7 +49,7 @@ class Writer:
     debug = info = warning = error = msg
 
     def flush(self) -> None:
-        """Write what was kept, as far as the reader takes it."""
+        """Write what was kept, as much as the reader takes now."""
         while self._kept:
             try:
                 written = self._write(self._kept[0])
@@ -71,7 +71,7 @@ class Writer:
 
 
 def _non_blocking_writer(fd: int) -> Callable[[bytes], int]:
-    """Give a function that writes to ``fd`` what it takes now, or raises BlockingIOError.
+    """Return a function that writes to ``fd`` what it takes now, or raises BlockingIOError.
 
     The descriptor itself stays as it is: other processes share its flags (the shell, for one).
     """
@@ -110,7 +110,7 @@ class Log:
         self._output = self._logger(processors, _LEVELS["debug"])
 
     def event(self, text: str, *, app: str | None, kind: str, problem: bool) -> None:
-        """Write what happened; a ``problem`` is a warning."""
+        """Write an event; a ``problem`` is a warning."""
         (self._own.warning if problem else self._own.info)(text, app=app, kind=kind)
 
     def output(self, text: str, *, app: str, pid: int) -> None:
@@ -118,7 +118,7 @@ class Log:
         self._output.info(text, app=app, pid=pid, output=True)
 
     def flush(self) -> None:
-        """Write what a slow reader has not taken yet, as far as it takes it now."""
+        """Write what a slow reader has not taken yet, as much as it takes now."""
         self._writer.flush()
 
     def _logger(self, processors: list[Any], level: int) -> Any:
@@ -147,7 +147,7 @@ def _processors(log_format: str, fd: int, *, journal: bool) -> list[Any]:
 
 
 def _is_journal(fd: int) -> bool:
-    """Say whether ``fd`` leads to journald: systemd.exec(5), JOURNAL_STREAM."""
+    """Return whether ``fd`` leads to journald: systemd.exec(5), JOURNAL_STREAM."""
     found = os.fstat(fd)
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 

@@ -1,42 +1,29 @@
-"""Reads the configuration anew while everything runs; an invalid one changes nothing."""
+"""Reads the configuration again while everything runs; an invalid one changes nothing."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
 
 from supervisor.config.reading_child import read
 from supervisor.config.settings import Config
 from supervisor.policy.config_changes import Changes, compare
 from supervisor.policy.health_document import CheckFacts
+from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
 
-class Configured(Protocol):
-    """What has a configuration, and can take another one."""
-
-    config: Config
-
-    def tell(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
-        """Log and remember an event."""
-
-    def configure(self, config: Config, changes: Changes) -> None:
-        """Take ``config``, which changes what ``changes`` says."""
-
-    def changed(self) -> None:
-        """Take note that something monitors can see has changed."""
-
-
 class Reconfigurer:
-    """Reads the configuration of ``owner`` anew, one reading at a time."""
+    """Reads the configuration again, one reading at a time; ``apply`` puts it into effect."""
 
-    def __init__(self, owner: Configured) -> None:
-        self._owner = owner
+    def __init__(self, runtime: Runtime, apply: Callable[[Config, Changes], None]) -> None:
+        self._runtime = runtime
+        self._apply = apply
         self._lock = asyncio.Lock()
         self._refused: str | None = None
 
     def check(self) -> CheckFacts | None:
-        """Give the check that warns while what runs is not what stands in the file."""
-        fallback = self._owner.config.fallback
+        """Return the check that warns while what runs is not what the file says; None otherwise."""
+        fallback = self._runtime.config.fallback
         if self._refused is None and fallback is not None:
             return CheckFacts(
                 name="configuration",
@@ -53,24 +40,23 @@ class Reconfigurer:
             critical=False,
         )
 
-    async def read_anew(self, *, by: str) -> Changes:
-        """Read it, and change what it changes; what is the same goes on.
+    async def read_again(self, *, by: str) -> Changes:
+        """Read it, and apply what it changes; what is the same goes on.
 
         Raises `ConfigError` when it is invalid: then nothing changes.
         """
         async with self._lock:
-            owner = self._owner
-            text = f"reading the configuration anew, for {by}"
-            owner.tell(EventKind.CONFIGURATION, text, app=None)
+            before = self._runtime.config
+            self._record(f"reading the configuration anew, for {by}")
             try:
-                config = await read(owner.config.file, owner.config.sources.environment)
+                config = await read(before.file, before.origins.environment)
             except ConfigError as error:
                 self._refuse(error)
                 raise
-            changes = compare(owner.config, config)
+            changes = compare(before, config)
             self._refused = None
-            owner.tell(EventKind.CONFIGURATION, f"the configuration: {changes}", app=None)
-            owner.configure(config, changes)
+            self._record(f"the configuration: {changes}")
+            self._apply(config, changes)
             return changes
 
     def _refuse(self, error: ConfigError) -> None:
@@ -79,5 +65,8 @@ class Reconfigurer:
         self._refused = f"the new configuration is invalid: {first}{more}"
         text = "; ".join(error.problems)
         text = f"the new configuration is refused, nothing has changed: {text}"
-        self._owner.tell(EventKind.CONFIGURATION, text, app=None, problem=True)
-        self._owner.changed()
+        self._record(text, problem=True)
+        self._runtime.signal.notify()
+
+    def _record(self, text: str, *, problem: bool = False) -> None:
+        self._runtime.journal.record(EventKind.CONFIGURATION, text, app=None, problem=problem)

@@ -8,8 +8,8 @@ from flask import Flask
 def warm_up() -> None:
     """Load and run what every worker needs, once, so that all of them share it.
 
-    No thread is started: forking has to stay safe. What is there by then is never looked at for
-    garbage, so that a worker's first collection doesn't copy it; from then on garbage is collected.
+    No thread is started: forking has to stay safe. The garbage collector never visits what is there
+    by then, so that a worker's first collection doesn't copy it; what comes later is collected.
     """
     app = Flask("warm_up", static_folder=None)
     app.add_url_rule("/", view_func=lambda: "ok")

@@ -4,21 +4,25 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from supervisor.control.methods import Commands
 from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.deploy import steps
-from supervisor.deploy.deploy import Deploy, DeployRequest, Host, Outcome, Reload, without_paths
+from supervisor.deploy.deploy import Deploy, Outcome, Reload
+from supervisor.deploy.request import DeployRequest, without_paths
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import operations, versions
 from supervisor.releases.swap import WORK
 from supervisor.supervision.app_process import AppProcess
+from supervisor.supervision.process_set import ProcessSet
+from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import SupervisorError
 from supervisor.values.events import EventKind
 from supervisor.values.states import AppState
 
 _RECOVER_S = 600.0
-_LOOK_S = 120.0  # hashing 100 MB on a slow SD card
+_READ_S = 120.0  # hashing 100 MB on a slow SD card
 
 Params = dict[str, Any]
 
@@ -26,8 +30,9 @@ Params = dict[str, Any]
 class Deploying:
     """Runs deploys and rollbacks, one at a time."""
 
-    def __init__(self, host: Host, reload: Reload) -> None:
-        self._host = host
+    def __init__(self, runtime: Runtime, processes: ProcessSet, reload: Reload) -> None:
+        self._runtime = runtime
+        self._processes = processes
         self._reload = reload
         self._last: Deploy | None = None
         self._task: asyncio.Task[Outcome] | None = None
@@ -35,28 +40,28 @@ class Deploying:
 
     @property
     def running(self) -> Deploy | None:
-        """The one that is under way."""
+        """The deploy that is under way, or None."""
         return self._last if self._task is not None and not self._task.done() else None
 
     @property
     def last(self) -> Deploy | None:
-        """The one that is under way, or was last."""
+        """The deploy that is under way, or was last, or None."""
         return self._last
 
-    async def run(self, service: AppProcess, wish: DeployRequest) -> Outcome:
-        """Do it, and give how it ended; whoever waits for this and is cancelled interrupts it.
+    async def run(self, process: AppProcess, request: DeployRequest) -> Outcome:
+        """Run a deploy; returns how it ended. Cancelling this interrupts the deploy.
 
         Raises `SupervisorError` while another one is under way.
         """
         other = self.running
         if other is not None:
             raise SupervisorError(
-                f"{other.wish.what} is under way, since {other.seconds:.0f} s",
+                f"{other.request.what} is under way, since {other.seconds:.0f} s",
                 hint="one at a time: repeat it when that is over",
             )
         if self._is_ending:
             raise SupervisorError("the supervisor is about to end")
-        deploy = Deploy(self._host, self._reload, service, wish)
+        deploy = Deploy(self._runtime, self._processes, self._reload, process, request)
         self._last = deploy
         self._task = asyncio.get_running_loop().create_task(deploy.to_end())
         try:
@@ -66,7 +71,10 @@ class Deploying:
             raise
 
     async def stop(self, limit_s: float) -> None:
-        """Undo what is under way, for the supervisor ends; else the next start does."""
+        """Undo what is under way within ``limit_s`` seconds; else the next start does.
+
+        The supervisor is about to end: no deploy begins any more.
+        """
         self._is_ending = True
         deploy = self.running
         if deploy is None or self._task is None:
@@ -83,7 +91,7 @@ class Deploying:
 
         To be called before any app is started.
         """
-        config = self._host.config
+        config = self._runtime.config
         paths = [config.app_path(name) for name in config.apps]
         left = [path for path in dict.fromkeys(paths) if os.path.lexists(path / WORK)]
         if not left:
@@ -96,32 +104,23 @@ class Deploying:
         for path in found["undone"]:
             text = "the supervisor had ended in the middle of a deploy: the old version is back"
             for name in names[path]:
-                self._host.tell(EventKind.DEPLOY, text, app=name)
+                self._runtime.journal.record(EventKind.DEPLOY, text, app=name)
         for problem in found["problems"]:
             text = without_paths(problem.replace("\n", ";"), config)
-            self._host.tell(EventKind.DEPLOY, text, app=None, problem=True)
-
-
-class Asked(Protocol):
-    """What the methods need of those for apps: see `methods.Commands`."""
-
-    def service(self, name: object) -> AppProcess:
-        """Give the service of an app; raises `RequestError`."""
-
-    async def reload_one(self, service: AppProcess, name: str | None) -> Outcome:
-        """Reload an app's process, and wait for the outcome."""
+            self._runtime.journal.record(EventKind.DEPLOY, text, app=None, problem=True)
 
 
 class ReleaseCommands:
     """The methods; one deploy or rollback at a time."""
 
-    def __init__(self, host: Host, asked: Asked) -> None:
-        self._host = host
-        self._asked = asked
-        self.deploying = Deploying(host, asked.reload_one)
+    def __init__(self, runtime: Runtime, processes: ProcessSet, commands: Commands) -> None:
+        self._runtime = runtime
+        self._processes = processes
+        self._commands = commands
+        self.deploying = Deploying(runtime, processes, commands.reload_one)
 
     def methods(self) -> dict[str, Method]:
-        """Give the methods by name."""
+        """Return the methods by name."""
         return {
             "release.list": self.list,
             "release.compare": self.compare,
@@ -132,12 +131,12 @@ class ReleaseCommands:
         }
 
     async def list(self, params: Params) -> Outcome:
-        """Give the releases of ``app``, newest first."""
-        return await self._look(params, versions.listing)
+        """Return the releases of ``app``, newest first."""
+        return await self._read(params, versions.listing)
 
     async def compare(self, params: Params) -> Outcome:
-        """Give ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""
-        return await self._look(
+        """Return ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""
+        return await self._read(
             params, versions.difference, _text(params, "old"), _text(params, "new")
         )
 
@@ -156,9 +155,9 @@ class ReleaseCommands:
         return await self._run(DeployRequest(app=_text(params, "app"), release=release, key=key))
 
     async def interrupt(self, params: Params) -> Outcome:
-        """Have what is under way undone; ``interrupted`` says whether there was anything.
+        """Have what is under way undone; ``interrupted`` in the answer: whether anything was.
 
-        With ``key`` only the one that was begun with it, here and for `progress`.
+        With ``key`` only what was begun with it, here and for `progress`.
         """
         deploy = self._chosen(self.deploying.running, params)
         if deploy is not None:
@@ -166,14 +165,14 @@ class ReleaseCommands:
         return {"interrupted": deploy is not None}
 
     async def progress(self, params: Params) -> Outcome:
-        """Give the lines of progress with a number above ``after``, of what runs or was last."""
+        """Return the lines of progress with a number above ``after``, of what runs or was last."""
         deploy = self._chosen(self.deploying.last, params)
         after = whole_number(params, "after", 0)
         lines = [] if deploy is None else deploy.lines
         return {
             "running": deploy is not None and deploy is self.deploying.running,
-            "what": deploy.wish.what if deploy else None,
-            "app": deploy.wish.app if deploy else None,
+            "what": deploy.request.what if deploy else None,
+            "app": deploy.request.app if deploy else None,
             "lines": [
                 {"phase": str(line.phase), "text": line.text, "seconds": round(line.after_s, 3)}
                 for line in lines[after:]
@@ -184,33 +183,34 @@ class ReleaseCommands:
     @staticmethod
     def _chosen(deploy: Deploy | None, params: Params) -> Deploy | None:
         key = _key(params)
-        return deploy if deploy is not None and key in (None, deploy.wish.key) else None
+        return deploy if deploy is not None and key in (None, deploy.request.key) else None
 
-    async def _run(self, wish: DeployRequest) -> Outcome:
-        service = self._asked.service(wish.app)
-        view = service.members[wish.app].view(service.life)
+    async def _run(self, request: DeployRequest) -> Outcome:
+        process = self._commands.process_of(request.app)
+        view = process.view(request.app)
         if view.state is AppState.BLOCKED:
             why = view.cause.reason if view.cause else "it has no port yet"
             hint = "free its port first: a new version has to be watched while it serves"
-            raise RequestError("blocked", f"cannot change app '{wish.app}': {why}", hint)
+            raise RequestError("blocked", f"cannot change app '{request.app}': {why}", hint)
         try:
-            return await self.deploying.run(service, wish)
+            return await self.deploying.run(process, request)
         except SupervisorError as error:
             raise RequestError("busy", error.message, error.hint) from error
 
-    async def _look(self, params: Params, function: Any, *arguments: str) -> Outcome:
+    async def _read(self, params: Params, function: Any, *arguments: str) -> Outcome:
         app = _text(params, "app")
-        if app not in self._host.config.apps:
-            self._asked.service(app)  # raises
-        code = steps.code_of(self._host.config, self._host.services(), app)
+        config = self._runtime.config
+        if app not in config.apps:
+            self._commands.process_of(app)  # raises
+        code = steps.code_of(config, self._processes.by_app, app)
         try:
             found: Outcome = await run_in_child(
                 steps.with_known,
-                self._host.config,
+                config,
                 code,
                 function,
                 *arguments,
-                timeout_s=_LOOK_S,
+                timeout_s=_READ_S,
                 quiet=True,
             )
         except (TaskFailed, OSError) as error:

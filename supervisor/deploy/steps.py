@@ -23,40 +23,40 @@ from supervisor.supervision.worker_factory import DATA_VARIABLE
 from supervisor.worker.importing import app_search_path
 
 
-def code_of(config: Config, services: Mapping[str, AppProcess], app: str) -> AppCode:
-    """Give the code of an app; what belongs to it may be left to `known`."""
+def code_of(config: Config, processes: Mapping[str, AppProcess], app: str) -> AppCode:
+    """Return the code of an app; what belongs to it may be left to `known`."""
     path = config.app_path(app)
     others = [other for other in config.apps if other != app and config.app_path(other) == path]
     return AppCode(
         app=app,
         path=path,
-        include=include_of(config, services, app),
+        include=include_of(config, processes, app),
         state_dir=config.state_dir,
-        others=tuple(entry for other in others for entry in include_of(config, services, other)),
+        others=tuple(entry for other in others for entry in include_of(config, processes, other)),
     )
 
 
-def include_of(config: Config, services: Mapping[str, AppProcess], app: str) -> tuple[str, ...]:
-    """Give what belongs to an app: what is configured, else what it has imported so far.
+def include_of(config: Config, processes: Mapping[str, AppProcess], app: str) -> tuple[str, ...]:
+    """Return what belongs to an app: what is configured, else what it has imported so far.
 
-    Where that isn't known either, `known` finds out.
+    Empty where neither is known; `known` finds it out.
     """
-    service = services.get(app)
-    imported = () if service is None or service.shared else service.keeper.imported
+    process = processes.get(app)
+    imported = [] if process is None else process.known_good.imported
     return tuple(config.apps[app].include or imported)
 
 
 def with_known(
     config: Config, code: AppCode, function: Callable[..., Document], *arguments: Any
 ) -> Document:
-    """Call ``function`` with what belongs to the app, as JSON; for a child."""
+    """Return what ``function`` answers for the code of `known`, as JSON; for a child."""
     return operations.answer(lambda: function(known(config, code), *arguments))
 
 
 def known(config: Config, code: AppCode) -> AppCode:
-    """Give the code with ``include``, where the caller didn't know it.
+    """Return the code with ``include``, where the caller didn't know it.
 
-    It is what the app's own files import, and what the last good release was made of.
+    That is what the app's own files import, and what the last good release was made of.
     """
     if config.apps[code.app].include is not None:
         return code
@@ -72,7 +72,7 @@ def known(config: Config, code: AppCode) -> AppCode:
 
 
 def traced(path: Path, target: str) -> list[str]:
-    """Give the entries below ``path`` that the files of ``target`` import, now or later."""
+    """Return the entries below ``path`` that the files of ``target`` import, now or later."""
     return app_entries.imported(path, own_files(target, path, app_search_path(path)))
 
 
@@ -80,22 +80,22 @@ def traced(path: Path, target: str) -> list[str]:
 
 
 def stage(config: Config, code: AppCode, source: Path) -> Document:
-    """Unpack ``source`` beside the app; gives ``staged``, ``include`` and ``others``.
+    """Unpack ``source`` beside the app; returns ``staged``, ``include`` and ``others``.
 
-    What a deploy before has left, for it could not be undone, is undone first.
+    What an earlier deploy left, since it could not be undone, is undone first.
     """
     code = _made_ready(config, code)
     _insist_readable(source)
     explicit = config.apps[code.app].include is not None
-    return {**staging.stage_source(code, source, explicit), **_told(code)}
+    return {**staging.stage_source(code, source, explicit), **_named(code)}
 
 
 def stage_release(config: Config, code: AppCode, wanted: str | None) -> Document:
-    """Copy a release beside the app; gives also its ``name``. See `stage`."""
+    """Copy a release beside the app; returns also its ``name``. See `stage`."""
     code = _made_ready(config, code)
     found = staging.stage_release(code, wanted)
-    told = _told(code)
-    return {**found, **told, "include": sorted({*told["include"], *found["include"]})}
+    named = _named(code)
+    return {**found, **named, "include": sorted({*named["include"], *found["include"]})}
 
 
 def _made_ready(config: Config, code: AppCode) -> AppCode:
@@ -103,12 +103,12 @@ def _made_ready(config: Config, code: AppCode) -> AppCode:
     return known(config, code)
 
 
-def _told(code: AppCode) -> Document:
+def _named(code: AppCode) -> Document:
     return {"include": list(code.include), "others": list(code.others)}
 
 
 def _insist_readable(source: Path) -> None:
-    """Say what is likely to be the reason when the supervisor can't read what the operator can."""
+    """Raise `ReleaseError`, with the likely reason, for what the supervisor can't read."""
     who = f"the supervisor ({_user()})"
     hint = "put it where the supervisor can read it: below the app's folder, or its state folder"
     try:
@@ -129,7 +129,7 @@ def _user() -> str:
 
 
 def check(config: Config, code: AppCode, staged: Path) -> Document:
-    """Import the staged version, and look at what it requires; gives ``imported``.
+    """Import the staged version, and check what it requires; returns ``imported``.
 
     Of an app that can't be imported twice at a time the files are only read.
     """
@@ -137,17 +137,17 @@ def check(config: Config, code: AppCode, staged: Path) -> Document:
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     once = app.reload == "replace" or app.bind == "app"
-    staging.overlay(code, staged, code.include)
+    staging.see_staged(code, staged)
     if once or app.python is not None:
-        found = (read_app if once else check_app)(config, code.app, staged)
+        found = (read_app if once else check_app)(config, code.app)
         if not found["ok"]:
             raise ReleaseError(found["reason"], hint=found["hint"])
         imported: set[str] = set()
     else:
         imported = _import(config, code, staged, work / "data")
-    _insist_on_requirements(check_requires(config, code.app, staged))
-    files = own_files(app.target, staged, app_search_path(staged))
-    return {"imported": sorted(imported | {*staging.entries_of(staged, files)})}
+    _insist_on_requirements(check_requires(config, code.app))
+    files = own_files(app.target, code.path, app_search_path(code.path))
+    return {"imported": sorted(imported | {*staging.entries_of(code, staged, files)})}
 
 
 def _import(config: Config, code: AppCode, staged: Path, data_dir: Path) -> set[str]:

@@ -1,9 +1,8 @@
-"""What a deploy sees of its app: whether it still is what became ready, and why not."""
+"""Whether the app of a deploy is still what became ready, and why not."""
 
-from typing import Protocol
-
-from supervisor.policy.process_state import ProcessState
+from supervisor.policy.app_state import AppView
 from supervisor.supervision.app_process import AppProcess
+from supervisor.supervision.process_set import ProcessSet
 from supervisor.values.events import EventLog
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState, CodeSource
@@ -11,73 +10,70 @@ from supervisor.values.states import AppState, CodeSource
 GONE = Cause(reason="it was taken out of the configuration")
 
 
-class Watcher(Protocol):
-    """What is needed of the supervisor."""
-
-    event_log: EventLog
-
-    def services(self) -> dict[str, AppProcess]:
-        """Give the services by app."""
-
-
 class AppWatch:
-    """Looks at ``app``, which lives in ``service``, from now on, and anew from each `begin` on."""
+    """Watches ``app``, which lives in ``process``, from now on, and anew from each `begin` on."""
 
-    def __init__(self, watcher: Watcher, service: AppProcess, app: str) -> None:
-        self._watcher = watcher
-        self._service = service
+    def __init__(
+        self, processes: ProcessSet, events: EventLog, process: AppProcess, app: str
+    ) -> None:
+        self._processes = processes
+        self._events = events
+        self._process = process
         self._app = app
-        self._before = service.life
+        self._before = process.state
         self.hint = f"look at its log: flask-supervisor logs {app}"
         self.begin()
 
     def begin(self) -> None:
         """Take the app as it is now for well."""
-        self._well = self._service.life
-        self._events = self._watcher.event_log.count
+        self._well = self._process.state
+        self._event_count = self._events.count
 
     @property
     def is_gone(self) -> bool:
-        """Whether the configuration has no such app any more, or in another process."""
-        return self._watcher.services().get(self._app) is not self._service
+        """Whether the configuration has no such app any more, or has it in another process."""
+        return self._processes.by_app.get(self._app) is not self._process
 
-    def view(self) -> ProcessState:
-        """Give the app's life."""
-        return self._service.members[self._app].view(self._service.life)
+    def view(self) -> AppView:
+        """Return the app in its process."""
+        return self._process.view(self._app)
 
-    def runs_the_old(self) -> bool:
-        """Say whether what ran at first never ended: then nothing speaks of a refusal any more."""
-        life, before = self._service.life, self._before
-        same = (life.current, life.restarts) == (before.current, before.restarts)
-        if not same or life.state is not AppState.READY or life.candidate or life.pending:
-            return False
-        self._service.forget_refusal(before.refusal)
-        return True
+    @property
+    def still_runs_the_old(self) -> bool:
+        """Whether what ran at first never ended."""
+        process, before = self._process.state, self._before
+        same = (process.current, process.restarts) == (before.current, before.restarts)
+        idle = process.candidate is None and process.pending is None
+        return same and idle and process.state is AppState.READY
+
+    def forget_refusal(self) -> None:
+        """Take back a refusal since the beginning: the files that it spoke of are gone again."""
+        self._process.forget_refusal(self._before.refusal)
 
     def died(self) -> Cause | None:
-        """Give why the app is not any more what it was at `begin`, or None."""
+        """Return why the app is no longer what it was at `begin`, or None."""
         if self.is_gone:
             return GONE
-        view, well = self.view(), self._well
-        if view.refusal is not None and view.refusal is not well.refusal:
-            return Cause(reason=view.refusal.cause.reason, hint=self.hint)
-        if view.source is not CodeSource.LIVE:
-            return self.fallen_back(view)
-        if view.state is AppState.READY and view.restarts == well.restarts:
+        view, process, well = self.view(), self._process.state, self._well
+        if process.refusal is not None and process.refusal is not well.refusal:
+            return Cause(reason=process.refusal.cause.reason, hint=self.hint)
+        if process.source is not CodeSource.LIVE:
+            return self.fallback_cause()
+        if view.state is AppState.READY and process.restarts == well.restarts:
             return None
-        told = self._told()
-        if told is None and view.cause is not None:
+        problem = self._first_problem()
+        if problem is None and view.cause is not None:
             return view.cause
-        return Cause(reason=told or f"it is {view.state}", hint=self.hint)
+        return Cause(reason=problem or f"it is {view.state}", hint=self.hint)
 
-    @staticmethod
-    def fallen_back(view: ProcessState) -> Cause:
-        """Say why a release serves, and not the files in place."""
-        return view.broken or view.cause or Cause(reason="the last known good release serves")
+    def fallback_cause(self) -> Cause:
+        """Return why a release serves, and not the files in place."""
+        default = Cause(reason="the last known good release serves")
+        return self._process.state.broken or self.view().cause or default
 
-    def _told(self) -> str | None:
-        """Give the first thing that went wrong with it since `begin`."""
-        for _number, event in self._watcher.event_log.after(self._events):
-            if event.problem and event.app in (self._app, self._service.name):
+    def _first_problem(self) -> str | None:
+        """Return the first thing that went wrong with the app since `begin`."""
+        for _number, event in self._events.after(self._event_count):
+            if event.problem and event.app in (self._app, self._process.name):
                 return event.text
         return None

@@ -8,9 +8,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.config.settings import Config
+from supervisor.config.show import planned
 from supervisor.doctor.diagnosis import Diagnosis, failed, guarded, passed, warned
 from supervisor.doctor.ports import ask_running, diagnose_ports, owner_of
 from supervisor.values.errors import ConfigError
@@ -86,6 +88,8 @@ def packages(names: Iterable[str] = _PACKAGES) -> Diagnosis:
 
 def _configuration(config: Config) -> Iterator[Diagnosis]:
     yield passed("configuration", f"{config.file} is valid, with {len(config.apps)} apps")
+    for path in planned(config):
+        yield warned("configuration", f"{path} is set, but has no effect in this version")
     for name, app in config.apps.items():
         if app.enabled and (problem := _folder_problem(config.app_path(name))):
             hint = f"correct apps.{name}.path, or the permissions of the folder"
@@ -158,9 +162,9 @@ def _files(config: Config) -> Diagnosis:
 
 def clock(wall_time_s: Callable[[], float]) -> Diagnosis:
     """Check that the wall clock (seconds since 1970) has been set."""
-    now = time.gmtime(wall_time_s())
-    text = time.strftime("%Y-%m-%d %H:%M:%S UTC", now)
-    if now.tm_year < _FIRST_REAL_YEAR:
+    now = datetime.fromtimestamp(wall_time_s(), UTC).astimezone()
+    text = now.isoformat(sep=" ", timespec="seconds")
+    if now.year < _FIRST_REAL_YEAR:
         hint = "times in the log are wrong until the network is up; no decision depends on them"
         return warned("clock", f"the clock is not set: {text}", hint)
     return passed("clock", text)

@@ -1,7 +1,7 @@
-"""File operations that survive a power cut: what is written is there whole, or not at all.
+"""File operations that survive a power cut: a file is written completely or not at all.
 
-A rename is atomic, but only what was synced before it is sure to be on the disk after it, and
-the rename itself only when its folder was synced (fsync(2), rename(2)).
+A rename is atomic, but only data that was synced before it is certain to be on the disk after it,
+and the rename itself only after its folder was synced (fsync(2), rename(2)).
 """
 
 import contextlib
@@ -13,6 +13,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from supervisor.files import safe_folder
+
 TEMPORARY = ".new-"  # begins the names of what is not complete yet; whoever finds one may drop it
 _CHUNK = 1024 * 1024
 
@@ -22,33 +24,41 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def write_whole(
     path: Path, data: bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None
 ) -> None:
-    """Replace ``path`` by a file with ``data``; after an error or a power cut the old one is there.
+    """Replace ``path`` by a file with ``data``; after an error or a power cut the old one remains.
 
-    ``owner`` (uid, gid) is set as far as this user may. Raises OSError.
+    ``owner`` (uid, gid) is set as far as this user may. A link at ``path`` is replaced; links on
+    the way are followed as in `safe_folder`. Raises OSError.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            if owner is not None:
-                with contextlib.suppress(PermissionError):  # only root may give files away
-                    os.fchown(stream.fileno(), *owner)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with safe_folder.opened(path.parent) as folder:
+        temporary = f"{TEMPORARY}{os.getpid()}-{path.name}"
+        _unlink(temporary, folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as stream:
+                stream.write(data)
+                if owner is not None:
+                    with contextlib.suppress(PermissionError):  # only root may give files away
+                        os.fchown(stream.fileno(), *owner)
+                os.fchmod(stream.fileno(), mode)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            error.filename, error.filename2 = str(path), None
+            _unlink(temporary, folder)
+            raise
+        _sync(folder)
+
+
+def _unlink(name: str, folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def copy_file(source: Path, target: Path, *, mode: int) -> str:
-    """Copy a regular file with its times and give the SHA-256 of what was copied.
+    """Copy a regular file with its times; return the SHA-256 of the copied data.
 
-    Never follows a link, never overwrites. Not synced: see `sync_file_system`. Raises OSError.
+    Follows no link and overwrites nothing. Does not sync: see `sync_file_system`. Raises OSError.
     """
     digest = hashlib.sha256()
     read_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -73,7 +83,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Give the SHA-256 of a regular file; never follows a link. Raises OSError."""
+    """Return the SHA-256 of a regular file; follows no link. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as stream:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -82,21 +92,26 @@ def hash_file(path: Path) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Bring what was created, renamed or removed in a folder to the disk. Raises OSError."""
+    """Sync the entries of a folder (files created, renamed, removed) to disk. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that can't sync folders
-            raise
+        _sync(fd)
     finally:
         os.close(fd)
 
 
-def sync_file_system(path: Path) -> None:
-    """Bring everything on the file system of ``path`` to the disk (syncfs(2)). Raises OSError.
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: the file system can't sync folders
+            raise
 
-    For many new files: one call, where a sync of each takes an SD card seconds.
+
+def sync_file_system(path: Path) -> None:
+    """Sync the whole file system of ``path`` to disk (syncfs(2)). Raises OSError.
+
+    After many new files this takes one call; syncing each of them takes an SD card seconds.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -108,7 +123,7 @@ def sync_file_system(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder; what is missing is fine. Raises OSError."""
+    """Remove a file, a link or a folder with its content, if it exists. Raises OSError."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:

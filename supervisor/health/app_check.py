@@ -16,12 +16,14 @@ from typing import Any
 from supervisor.config.settings import Config, Requirement
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
-from supervisor.process.fork import die_with_parent
+from supervisor.process.prctl import die_with_parent
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.source.fingerprints import renewed
 from supervisor.source.import_survey import Kind, survey
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
+from supervisor.worker import code_view
+from supervisor.worker.code_view import CodeView
 from supervisor.worker.importing import app_search_path, import_app
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
@@ -39,21 +41,25 @@ def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, CheckRes
         yield name, check_app(config, name)
 
 
-def check_app(config: Config, name: str, path: Path | None = None) -> CheckResult:
+def check_app(config: Config, name: str) -> CheckResult:
     """Survey and import one app in children; blocks for up to the app's ``import_timeout_s``.
 
-    ``path`` is the folder of its code, if not the configured one. The result has ``ok``,
+    Nothing that the app writes below its folder meanwhile stays. The result has ``ok``,
     ``seconds``, ``reason``, ``hint``, the ``report`` of a failed import, and under ``missing`` and
     ``notes`` what the survey of its files found.
     """
-    path = path or config.app_path(name)
-    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as data_dir:
+    path = config.app_path(name)
+    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
+        data_dir, scratch = f"{folder}/data", f"{folder}/scratch"
+        os.mkdir(data_dir)
+        os.mkdir(scratch)
         python = config.apps[name].python
         if python is None:
-            result = _try_import(config, name, path, data_dir)
+            result = _try_import(config, name, path, data_dir, scratch)
             found = _survey_files(config, name, path)
         else:
-            result, found = _try_in_venv(config, name, config.resolve(python), path, data_dir)
+            view = code_view.installed() or CodeView(path, None, scratch=Path(scratch))
+            result, found = _try_in_venv(config, name, config.resolve(python), view, data_dir)
     if result["ok"]:  # then no module is missing that is needed at the start
         return {**result, "missing": [], "notes": [f for f in found if f["kind"] not in _MISSING]}
     return {
@@ -76,12 +82,12 @@ def try_app(
     return {"watch": before, **{key: result[key] for key in ("ok", "reason", "hint")}}
 
 
-def read_app(config: Config, name: str, path: Path | None = None) -> CheckResult:
+def read_app(config: Config, name: str) -> CheckResult:
     """Survey one app's files without running them: for an app that must not be imported twice.
 
     The result has ``ok``, ``reason`` and ``hint``.
     """
-    found = _survey_files(config, name, path or config.app_path(name))
+    found = _survey_files(config, name, config.app_path(name))
     missing = [one for one in found if one["kind"] in _MISSING]
     if not missing:
         return {"ok": True, "reason": None, "hint": None}
@@ -91,19 +97,18 @@ def read_app(config: Config, name: str, path: Path | None = None) -> CheckResult
     return {"ok": False, "reason": f"{first['detail']}{place}", "hint": hint}
 
 
-def check_requires(config: Config, name: str | None, path: Path | None = None) -> list[CheckResult]:
+def check_requires(config: Config, name: str | None) -> list[CheckResult]:
     """Check what an app requires (None: the requirements of all apps), each in a child of its own.
 
-    ``path`` is the folder of its code, if not the configured one. A result has ``requirement``
-    (its name), ``ok``, ``critical``, ``reason`` and ``hint``. Blocks for ``timeout_s`` and a little
-    each.
+    A result has ``requirement`` (its name), ``ok``, ``critical``, ``reason`` and ``hint``. Blocks
+    for ``timeout_s`` and a little each.
     """
     if name is None:
         given, place = config.requires, "requires"
     else:
         given, place = config.apps[name].requires, f"apps.{name}.requires"
     environment = dict(os.environ) if name is None else _environment_of(config, name)
-    code = (path or config.app_path(name)) if name is not None else config.folder
+    code = config.app_path(name) if name is not None else config.folder
     around = Surroundings(
         environment=environment, folder=config.folder, search_path=app_search_path(code)
     )
@@ -125,7 +130,7 @@ def _check(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -
         )
     except (TaskFailed, OSError) as error:
         found = {"reason": f"{title} could not be checked: {error}", "hint": None}
-    if is_hidden and found["reason"] is not None:  # reason and hint quote the requirement
+    if is_hidden and found["reason"] is not None:  # reason and hint quote it
         found = {"reason": f"{title} is not as required", "hint": None}
     return {
         "requirement": title,
@@ -140,7 +145,7 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
     return {"reason": cause.reason, "hint": cause.hint} if cause else {"reason": None, "hint": None}
 
 
-def _try_import(config: Config, name: str, path: Path, data_dir: str) -> CheckResult:
+def _try_import(config: Config, name: str, path: Path, data_dir: str, scratch: str) -> CheckResult:
     app = config.apps[name]
     environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
     try:
@@ -151,6 +156,7 @@ def _try_import(config: Config, name: str, path: Path, data_dir: str) -> CheckRe
             environment,
             app.import_timeout_s,
             config.app_secrets(name),
+            scratch,
             timeout_s=app.import_timeout_s + _MARGIN_S,
         )
     except TaskFailed as error:
@@ -169,8 +175,15 @@ def _process_ended(how: str) -> CheckResult:
 
 
 def _import(
-    target: str, path: Path, environment: dict[str, str], timeout_s: float, secrets: set[str]
+    target: str,
+    path: Path,
+    environment: dict[str, str],
+    timeout_s: float,
+    secrets: set[str],
+    scratch: str,
 ) -> CheckResult:
+    if code_view.installed() is None:
+        CodeView(path, None, scratch=Path(scratch)).install()
     os.environ.update(environment)
     started = time.monotonic()
     _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
@@ -192,7 +205,7 @@ def _import_result(report: dict[str, Any] | None, seconds: float) -> CheckResult
 
 
 def _try_in_venv(
-    config: Config, name: str, python: Path, path: Path, data_dir: str
+    config: Config, name: str, python: Path, view: CodeView, data_dir: str
 ) -> tuple[CheckResult, list[dict[str, Any]]]:
     """Import an app, and survey its files, on the interpreter of its own virtual environment."""
     app = config.apps[name]
@@ -200,7 +213,8 @@ def _try_in_venv(
         "do": "check",
         "name": f"fs-{name}",
         "target": app.target,
-        "path": str(path),
+        "path": str(config.app_path(name)),
+        "view": view.to_json(),
         "environment": {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
         "timeout_s": app.import_timeout_s,
         "secrets": sorted(config.app_secrets(name)),
@@ -226,7 +240,7 @@ def _run_in_venv(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     except interpreter.InterpreterError as error:
         return {"reason": error.reason, "hint": error.hint}
     read_end, write_end = os.pipe()
-    fd = interpreter.memory_file({**task, "result": write_end})
+    fd = interpreter.memory_file({**task, "result": write_end, "descriptors": [write_end]})
     process = subprocess.Popen(
         interpreter.command_line(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
     )

@@ -6,68 +6,68 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor.source.fingerprints import differs
+from supervisor.values.watch_requests import WatchKey, WatchRequest
 
 _FIRST_CHECK_S = 0.5  # the longest wait before the first check of a watch
 
 
 class FileWatcher(threading.Thread):
-    """Checks the files of apps at intervals, and reports when they differ from what was imported.
+    """Compares the files of apps with what was imported, and reports when they differ, or agree.
 
-    ``report`` is called in this thread with the key of a watch, its generation, and whether the
-    files differ: when that becomes true, and when it becomes false again.
+    ``report`` is called, in this thread, with the key of a watch and whether its files differ.
     """
 
-    def __init__(self, report: Callable[[str, int, bool], None]) -> None:
+    def __init__(self, report: Callable[[WatchKey, bool], None]) -> None:
         super().__init__(name="file-watch", daemon=True)
         self._report = report
         self._condition = threading.Condition()
-        self._watches: dict[str, Any] = {}
-        self._due: dict[tuple[str, int], float] = {}  # monotonic seconds
-        self._reported: dict[tuple[str, int], bool] = {}
+        self._requests: list[dict[str, Any]] = []
+        self._watches: dict[WatchKey, WatchRequest] = {}
+        self._due: dict[WatchKey, float] = {}  # monotonic seconds
+        self._reported: dict[WatchKey, bool] = {}
 
-    def set(self, watches: dict[str, Any]) -> None:
-        """Watch exactly these: by key, ``generation``, ``watch`` and ``every_s``."""
+    def set(self, requests: list[dict[str, Any]]) -> None:
+        """Watch exactly what these ask for; see `WatchRequest`."""
         with self._condition:
-            if watches == self._watches:
+            if requests == self._requests:
                 return
-            self._watches = watches
-            wanted = {(key, watch["generation"]) for key, watch in watches.items()}
-            self._reported = {key: was for key, was in self._reported.items() if key in wanted}
-            self._due = {key: due for key, due in self._due.items() if key in wanted}
+            self._requests = requests
+            before = self._watches
+            watches = [WatchRequest.from_json(request) for request in requests]
+            self._watches = {watch.key: watch for watch in watches}
+            same = {key for key, watch in self._watches.items() if before.get(key) == watch}
+            self._reported = {k: v for k, v in self._reported.items() if k in same}
+            self._due = {k: v for k, v in self._due.items() if k in same}
             self._condition.notify()
 
     def run(self) -> None:
-        """Check each watch whenever it is due, for ever."""
+        """Compare whenever a watch is due, for ever."""
         while True:
             with self._condition:
                 wait_s = self._wait_s(time.monotonic())
                 if wait_s is None or wait_s > 0:
                     self._condition.wait(wait_s)
-                watches = dict(self._watches)
-            self._check(watches)
+                watches = list(self._watches.values())
+            self._compare(watches)
 
     def _wait_s(self, now: float) -> float | None:
-        """Return the seconds to the next check, None while nothing is watched."""
+        """Return the seconds until a watch is due, None while there is none."""
         return min(
             (
-                self._due.get((key, watch["generation"]), _first_check(watch, now)) - now
+                self._due.get(key, now + min(watch.every_s, _FIRST_CHECK_S)) - now
                 for key, watch in self._watches.items()
             ),
             default=None,
         )
 
-    def _check(self, watches: dict[str, Any]) -> None:
+    def _compare(self, watches: list[WatchRequest]) -> None:
         now = time.monotonic()
-        for name, watch in watches.items():
-            key = (name, watch["generation"])
-            if now < self._due.setdefault(key, _first_check(watch, now)):
+        for watch in watches:
+            key = watch.key
+            if now < self._due.setdefault(key, now + min(watch.every_s, _FIRST_CHECK_S)):
                 continue
-            is_changed = differs(watch)
-            self._due[key] = time.monotonic() + watch["every_s"]
-            if is_changed != self._reported.get(key, False):
-                self._reported[key] = is_changed
-                self._report(name, watch["generation"], is_changed)
-
-
-def _first_check(watch: dict[str, Any], now: float) -> float:
-    return now + float(min(watch["every_s"], _FIRST_CHECK_S))
+            differ = differs({"watch": watch.watch})
+            self._due[key] = time.monotonic() + watch.every_s
+            if differ != self._reported.get(key, False):
+                self._reported[key] = differ
+                self._report(key, differ)

@@ -25,6 +25,7 @@ from supervisor.process.channel import Channel, Message
 from supervisor.server.server import Server
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.errors import ChannelClosed
+from supervisor.values.watch_requests import WatchKey
 from supervisor.worker.entry import serve
 
 STALE_S = 3.0  # a heartbeat comes every second; after this long without one, health fails
@@ -218,8 +219,8 @@ def run_status(
         except ChannelClosed:
             return  # the loop notices that too, and ends this worker
 
-    def report_change(key: str, generation: int, changed: bool) -> None:
-        report({"type": "files", "key": key, "generation": generation, "changed": changed})
+    def report_change(key: WatchKey, changed: bool) -> None:
+        report({"type": "files", "key": key.to_json(), "changed": changed})
 
     watcher = FileWatcher(report_change)
     live = LiveChecks(lambda documents: report({"type": "checks", "checks": documents}))

@@ -1,8 +1,8 @@
 """When to start a worker again: a pure policy over what happened before.
 
-A worker that ended before it was ready, or within `STABLE_S` of it, *failed*; failures wait
-longer and longer. One that lived longer is simply started again at once, unless that happens so
-often that it counts as failing too.
+A worker that ended before it was ready, or within `STABLE_S` of it, *failed*; each further failure
+waits longer. One that served longer is started again at once, unless that happens so often that it
+counts as failing too.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ FAILED_DELAY_S = 60.0
 _JITTER_FROM = 3  # from the third failure on; before, a quick restart matters more
 _JITTER_LOW = 0.8
 
-Rng = Callable[[], float]  # gives [0, 1), as random.random does
+Rng = Callable[[], float]  # returns [0, 1), as random.random does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What is remembered of an app's failures; times are seconds of the monotonic clock."""
+    """The failures and restarts of the recent past; times are monotonic seconds."""
 
     failures: tuple[float, ...] = ()
     restarts: tuple[float, ...] = ()
@@ -38,11 +38,11 @@ class History:
     failed: bool = False  # sticks until cleared: a slow retry must not look like a recovery
 
     def recent_restarts(self, now: float) -> int:
-        """Give how often a worker that had served was started anew in the last `WINDOW_S`."""
+        """Return how often a worker that had served was restarted in the last `WINDOW_S`."""
         return len(_recent(self.restarts, now))
 
     def after_failure(self, now: float) -> Self:
-        """Count one failure at ``now``."""
+        """Return the history with a failure at ``now``."""
         failures = (*_recent(self.failures, now), now)
         return replace(
             self,
@@ -52,7 +52,7 @@ class History:
         )
 
     def after_stable_exit(self, now: float, *, ready_s: float) -> Self:
-        """Count the exit of a worker that had been ready for ``ready_s`` >= `STABLE_S`."""
+        """Return the history with the exit of a worker that was ready for at least `STABLE_S`."""
         base = replace(self, failures=(), restarts=(), consecutive=0, failed=False)
         if ready_s >= CLEAR_S:
             return replace(base, restarts=(now,))
@@ -62,14 +62,17 @@ class History:
         return replace(self, restarts=restarts, consecutive=0, failed=False)
 
     def after_change(self, now: float) -> Self | None:
-        """Forget the failures of the old files; None if files change too often to mean anything."""
+        """Return the history without the failures of the old files.
+
+        None if the files change too often: then the import itself rewrites them.
+        """
         changes = (*_recent(self.changes, now), now)
         if len(changes) > CHANGES_MAX:
             return None
         return replace(self, changes=changes, failures=(), consecutive=0, failed=False)
 
     def delay_s(self, rng: Rng) -> float:
-        """Give the seconds to wait before the next start."""
+        """Return the seconds to wait before the next start."""
         if self.failed:
             return FAILED_DELAY_S
         if self.consecutive == 0:

@@ -49,7 +49,7 @@ class Changes:
 
 
 def compare(old: Config, new: Config) -> Changes:
-    """Say what ``new`` changes; nothing is touched that is the same in both."""
+    """Return what ``new`` changes; processes that are the same in both are in no list."""
     before, after = old.processes(), new.processes()
     both = [process for process in after if process in before]
     moved = tuple(
@@ -74,7 +74,7 @@ def compare(old: Config, new: Config) -> Changes:
 
 
 def _addresses(config: Config, process: str) -> dict[str, object]:
-    """Give where the apps of a process listen, and who binds."""
+    """Return where the apps of a process listen, and who binds."""
     names = config.processes()[process]
     return {name: (config.address(name), config.apps[name].bind) for name in names}
 
@@ -82,7 +82,7 @@ def _addresses(config: Config, process: str) -> dict[str, object]:
 def _keys(
     section: str, old: _Section, new: _Section, among: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Give the paths of the keys with another value, of some or of all keys of a section."""
+    """Return the paths of the keys with another value: of those ``among``, or of all."""
     names = among or [field.name for field in fields(old)]
     return tuple(f"{section}.{n}" for n in names if getattr(old, n) != getattr(new, n))
 

@@ -1,23 +1,20 @@
 """The moves of a process: start a generation, let it take over, give it up.
 
-Pure building blocks of the tables in `lifecycle`: each takes a process and ``now`` (monotonic
-seconds), and gives the process afterwards with the actions that make it true.
+Pure building blocks of the tables in `process_transitions` and `worker_transitions`: each takes a
+process and ``now`` (monotonic seconds), and returns the process afterwards with the actions that
+make it true.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from supervisor.policy.backoff import STABLE_S, Rng
+from supervisor.policy.illegal_transition import IllegalTransition
+from supervisor.policy.process_events import Action, Drain, Kill, Pause, Resume, Spawn
 from supervisor.policy.process_state import (
-    Action,
-    Drain,
-    Kill,
-    Pause,
     Pending,
     ProcessState,
     Refusal,
-    Resume,
-    Spawn,
     WorkerPhase,
     WorkerState,
 )
@@ -34,25 +31,22 @@ DRAINING_MAX = 2  # so many generations may drain at a time: each costs memory
 _JITTER = 0.1  # of max_requests, so that workers don't all end together
 
 Step = tuple[ProcessState, tuple[Action, ...]]
+Move = Callable[[ProcessState, WorkerState], Step]
 
 
 def with_worker(process: ProcessState, worker: WorkerState) -> ProcessState:
-    """Give the process with ``worker`` in the place of what had its number."""
+    """Return the process with ``worker`` in the place of the one with its number."""
     workers = tuple(worker if w.number == worker.number else w for w in process.workers)
     return replace(process, workers=workers)
 
 
 def without(process: ProcessState, number: int) -> ProcessState:
-    """Give the process without a worker."""
+    """Return the process without a worker."""
     return replace(process, workers=tuple(w for w in process.workers if w.number != number))
 
 
-def each(
-    process: ProcessState,
-    workers: tuple[WorkerState, ...],
-    move: Callable[[ProcessState, WorkerState], Step],
-) -> Step:
-    """Apply a move to several workers."""
+def each(process: ProcessState, workers: tuple[WorkerState, ...], move: Move) -> Step:
+    """Apply ``move`` to several workers, one after the other."""
     actions: tuple[Action, ...] = ()
     for worker in workers:
         process, more = move(process, worker)
@@ -82,7 +76,7 @@ def start(
 
 
 def fill_up(process: ProcessState, now: float, rng: Rng) -> Step:
-    """Start the workers that the current generation lacks; a new one, if none is left."""
+    """Start the workers that the current generation lacks; a new generation if none is left."""
     at_work = process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=process.current)
     if not at_work:
         return start(process, now, rng, process.source)
@@ -91,7 +85,7 @@ def fill_up(process: ProcessState, now: float, rng: Rng) -> Step:
 
 
 def start_candidate(process: ProcessState, now: float, rng: Rng) -> Step:
-    """Start a generation beside the one that serves, or note that this has to wait."""
+    """Start a generation beside the one that serves, or later if too many generations drain."""
     process, drained = end_probation(process, now)
     draining = {worker.generation for worker in process.of(WorkerPhase.DRAINING)}
     if len(draining) >= DRAINING_MAX:
@@ -118,14 +112,13 @@ def _spawn(process: ProcessState, generation: int, count: int, now: float, rng: 
         )
         for i in range(1, count + 1)
     )
-    process = replace(
-        process, workers=process.workers + new, last_number=process.last_number + len(new)
-    )
+    last = process.last_number + len(new)
+    process = replace(process, workers=process.workers + new, last_number=last)
     return process, tuple(Spawn(worker.number, generation, worker.source) for worker in new)
 
 
 def take_over(process: ProcessState, now: float) -> Step:
-    """Let the candidate serve; what served before is paused until the new one proved itself."""
+    """Let the candidate serve; the old workers are paused until it has proved itself."""
     old = process.of(WorkerPhase.READY, generation=process.current)
     process, killed = promote(process, now)
     process = replace(process, probation_until=now + STABLE_S, refusal=None)
@@ -134,8 +127,12 @@ def take_over(process: ProcessState, now: float) -> Step:
 
 
 def promote(process: ProcessState, now: float) -> Step:
-    """Make the candidate the current generation; what the old one still imports is given up."""
-    assert process.candidate is not None
+    """Make the candidate the current generation; workers of the old one that import are killed.
+
+    Raises `IllegalTransition` without a candidate.
+    """
+    if process.candidate is None:
+        raise IllegalTransition("there is no candidate that could become the current generation")
     unfinished = process.of(WorkerPhase.IMPORTING, generation=process.current)
     process = replace(
         process,
@@ -150,30 +147,31 @@ def promote(process: ProcessState, now: float) -> Step:
 
 
 def _pause(process: ProcessState, worker: WorkerState) -> Step:
-    return with_worker(process, replace(worker, phase=WorkerPhase.PAUSED)), (Pause(worker.number),)
+    paused = replace(worker, phase=WorkerPhase.PAUSED)
+    return with_worker(process, paused), (Pause(worker.number),)
 
 
 def end_probation(process: ProcessState, now: float) -> Step:
-    """Let the paused workers go: the current generation has proved itself, or has to do."""
+    """Drain the paused workers: the current generation has proved itself, or has to do."""
     process = replace(process, probation_until=None)
-    return each(
-        process, process.of(WorkerPhase.PAUSED), lambda process, worker: drain(process, worker, now)
-    )
+    paused = process.of(WorkerPhase.PAUSED)
+    return each(process, paused, lambda process, worker: drain(process, worker, now))
 
 
 def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
-    """Let the paused workers serve again, and end the new ones."""
+    """Let the paused workers serve again, and kill the new ones."""
     paused = process.of(WorkerPhase.PAUSED)
     process, killed = each(
         process,
         process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=process.current),
         lambda process, worker: kill(process, worker, now, cause),
     )
+    is_fallback = paused[0].source is CodeSource.KNOWN_GOOD
     process = replace(
         process,
         current=max(worker.generation for worker in paused),
         source=paused[0].source,
-        retry_live_at=now + RETRY_LIVE_S if paused[0].source is CodeSource.KNOWN_GOOD else None,
+        retry_live_at=now + RETRY_LIVE_S if is_fallback else None,
         probation_until=None,
         since=now,
         refusal=Refusal(cause=cause, at=now),
@@ -184,13 +182,15 @@ def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
 
 
 def _resume(process: ProcessState, worker: WorkerState) -> Step:
-    return with_worker(process, replace(worker, phase=WorkerPhase.READY)), (Resume(worker.number),)
+    serves = replace(worker, phase=WorkerPhase.READY, accepts=True)
+    return with_worker(process, serves), (Resume(worker.number),)
 
 
 def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
-    """Give the candidate up: what serves goes on."""
+    """End the candidate: what serves goes on. Raises `IllegalTransition` without one."""
     generation = process.candidate
-    assert generation is not None
+    if generation is None:
+        raise IllegalTransition("there is no candidate that could be refused")
     if process.source is CodeSource.KNOWN_GOOD:
         process = replace(process, broken=cause, retry_live_at=now + RETRY_LIVE_S)
     process = replace(
@@ -206,17 +206,21 @@ def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
 def kill(
     process: ProcessState, worker: WorkerState, now: float, verdict: Cause | None = None
 ) -> Step:
-    """End a worker at once; one that was never forked is gone."""
+    """End a worker at once; one that was never forked is forgotten."""
     if worker.pid is None:
         return without(process, worker.number), ()
     ending = replace(
-        worker, phase=WorkerPhase.ENDING, since=now, kill_at=None, verdict=verdict or worker.verdict
+        worker,
+        phase=WorkerPhase.ENDING,
+        since=now,
+        kill_at=None,
+        verdict=verdict or worker.verdict,
     )
     return with_worker(process, ending), (Kill(worker.number),)
 
 
 def drain(process: ProcessState, worker: WorkerState, now: float, *, replaced: bool = True) -> Step:
-    """Let a worker finish what it does; one that shows no sign of life is killed."""
+    """Let a worker finish its requests; a stuck one is killed."""
     if worker.stuck:
         return kill(process, worker, now)
     kill_at = now + process.limits.stop_timeout_s + DRAIN_MARGIN_S
@@ -225,7 +229,7 @@ def drain(process: ProcessState, worker: WorkerState, now: float, *, replaced: b
 
 
 def end_all(process: ProcessState, now: float) -> Step:
-    """End every worker: those that serve finish what they do."""
+    """End every worker: those that serve finish their requests."""
     process = replace(
         process, candidate=None, probation_until=None, retry_at=None, retry_live_at=None
     )

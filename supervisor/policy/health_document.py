@@ -1,4 +1,4 @@
-"""What the supervisor says of itself: pure functions from states to the health document.
+"""The health document: pure functions from the states of apps to what monitors read.
 
 The format follows ``application/health+json`` (draft-inadarei-api-health-check) in its
 ``status`` words; the fields are described in docs/health.md.
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
-from supervisor.policy.process_state import ProcessState, Refusal, WorkerState
+from supervisor.policy.app_state import AppView
+from supervisor.policy.process_state import Refusal, WorkerState
 from supervisor.values.events import Event
 from supervisor.values.metrics import Metrics
 from supervisor.values.records import dataclass
@@ -23,17 +24,15 @@ RESTARTS_OFTEN = 3  # in a minute: more than bad luck
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppFacts:
-    """One app as the main process sees it; ``life`` is None for an app that is disabled."""
+    """One app as the main process sees it; ``since_wall`` is the wall time of ``view.since``."""
 
     name: str
     port: int | None
     address: str
     control: bool
-    life: ProcessState
+    view: AppView
     since_wall: str
     stand_in_answers: bool
-    foreign: Cause | None = None  # who listens on its port beside us
-    stale: bool = False  # the code that serves is not the code on disk
     version: dict[str, Any] | None = None  # of the code that serves
     metrics: Metrics = field(default_factory=Metrics)
     latency_ms: tuple[float | None, float | None] = (None, None)  # of the last minute: p50, p99
@@ -52,7 +51,7 @@ class CheckFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorFacts:
-    """What is known of the supervisor itself."""
+    """The version and the start of the supervisor."""
 
     version: str
     pid: int
@@ -61,39 +60,39 @@ class SupervisorFacts:
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """Give the worst of ``statuses``; nothing at all passes."""
+    """Return the worst of ``statuses``; ``pass`` if there are none."""
     return max(statuses, key=_SEVERITY.__getitem__, default=Status.PASS)
 
 
 def app_status(facts: AppFacts, now: float) -> Status:
-    """Judge one app."""
-    if facts.life.state is AppState.READY:
+    """Return the status of one app."""
+    if facts.view.state is AppState.READY:
         return Status.PASS if _concern(facts, now) is None else Status.WARN
-    return Status.WARN if facts.life.state is AppState.STOPPED else Status.FAIL
+    return Status.WARN if facts.view.state is AppState.STOPPED else Status.FAIL
 
 
 def _concern(facts: AppFacts, now: float) -> Cause | None:
-    """Give what is not as it should be with an app that serves, the worst first."""
-    life = facts.life
-    if life.fallen_back is not None:
-        return life.fallen_back
-    if life.cause is not None:  # it lacks a worker
-        return life.cause
-    if facts.foreign is not None:
-        return facts.foreign
-    if life.refusal is not None:
-        cause = life.refusal.cause
+    """Return the worst that is not as it should be with an app that serves, or None."""
+    process = facts.view.process
+    if process.fallback_cause is not None:
+        return process.fallback_cause
+    if facts.view.cause is not None:  # it lacks a worker
+        return facts.view.cause
+    if facts.view.app.sharing is not None:
+        return facts.view.app.sharing
+    if process.refusal is not None:
+        cause = process.refusal.cause
         return Cause(reason=f"reload refused, what ran goes on: {cause.reason}", hint=cause.hint)
     if is_saturated(facts.metrics):
         threads = facts.metrics.max_threads
         text = f"all {threads} threads are busy and {facts.metrics.queue} requests wait"
         return Cause(reason=text, hint="raise max_threads, or find what makes its requests slow")
-    if facts.stale:
+    if process.stale:
         return Cause(
             reason="the code on disk is not the code that runs",
             hint=f"let it run with: flask-supervisor reload {facts.name}",
         )
-    restarts = life.history.recent_restarts(now)
+    restarts = process.history.recent_restarts(now)
     if restarts >= RESTARTS_OFTEN:
         return Cause(
             reason=f"its worker ended {restarts} times in the last minute",
@@ -103,40 +102,40 @@ def _concern(facts: AppFacts, now: float) -> Cause | None:
 
 
 def is_saturated(metrics: Metrics) -> bool:
-    """Say whether no thread is free, none can be added, and requests wait."""
+    """Return whether no thread is free, none can be added, and requests wait."""
     full = 0 < metrics.max_threads <= metrics.busy
     return full and metrics.queue > 0 and metrics.queue_wait_s >= _SATURATED_AFTER_S
 
 
 def serving(facts: AppFacts) -> Serving:
-    """Say what answers an app's port."""
-    if facts.life.state is AppState.READY:
-        known_good = facts.life.source is CodeSource.KNOWN_GOOD
+    """Return what answers an app's port."""
+    if facts.view.state is AppState.READY:
+        known_good = facts.view.process.source is CodeSource.KNOWN_GOOD
         return Serving.LAST_KNOWN_GOOD if known_good else Serving.APP
     return Serving.STAND_IN if facts.stand_in_answers else Serving.NOTHING
 
 
 def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
-    """Give the health document of one app."""
-    life = facts.life
-    cause = _concern(facts, now) if life.state is AppState.READY else life.cause
-    retry_in_s = None if life.retry_at is None else round(max(0.0, life.retry_at - now), 1)
+    """Return the health document of one app."""
+    view, process = facts.view, facts.view.process
+    cause = _concern(facts, now) if view.state is AppState.READY else view.cause
+    retry_in_s = None if view.retry_at is None else round(max(0.0, view.retry_at - now), 1)
     return {
         "status": str(app_status(facts, now)),
-        "state": str(life.state),
+        "state": str(view.state),
         "serving": str(serving(facts)),
         "port": facts.port,
         "address": facts.address,
-        "pid": life.pid,
-        "workers": [_worker_document(worker) for worker in life.workers if worker.pid is not None],
-        "generation": life.current or life.generation,
-        "restarts": life.restarts,
+        "pid": view.pid,
+        "workers": [_worker_document(worker) for worker in view.workers if worker.pid is not None],
+        "generation": process.current or process.generation,
+        "restarts": process.restarts,
         "since": facts.since_wall,
-        "age_s": round(now - life.since, 1),
+        "age_s": round(now - view.since, 1),
         "reason": cause.reason if cause else None,
         "hint": cause.hint if cause else None,
-        "refusal": _refusal_document(life.refusal, now),
-        "stale": facts.stale,
+        "refusal": _refusal_document(process.refusal, now),
+        "stale": process.stale,
         "release": facts.version,
         "retry_in_s": retry_in_s,
         "requests": _requests_document(facts),
@@ -174,7 +173,7 @@ def _refusal_document(refusal: Refusal | None, now: float) -> dict[str, Any] | N
 
 
 def check_document(check: CheckFacts) -> dict[str, Any]:
-    """Give the health document of one check."""
+    """Return the health document of one check."""
     return {
         "status": str(_check_status(check)),
         "reason": check.reason,
@@ -196,7 +195,7 @@ def document(
     events: list[Event],
     now: float,
 ) -> dict[str, Any]:
-    """Give the whole snapshot: what ``/health`` answers and ``status --json`` prints."""
+    """Return the whole snapshot: what ``/health`` answers and ``status --json`` prints."""
     statuses = [app_status(app, now) for app in apps] + [_check_status(c) for c in checks]
     return {
         "status": str(worst(statuses)),
@@ -211,7 +210,7 @@ def document(
 
 
 def aged(document: Any, seconds: float) -> Any:
-    """Give a part of the snapshot as it is ``seconds`` later, when nothing else has changed."""
+    """Return a part of the snapshot as it is ``seconds`` later, when nothing else has changed."""
     if isinstance(document, list):
         return [aged(one, seconds) for one in document]
     if not isinstance(document, dict):
@@ -225,7 +224,7 @@ def aged(document: Any, seconds: float) -> Any:
 
 
 def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
-    """Give what keeps a machine from being ready: names of apps and checks, with reasons.
+    """Return what keeps a machine from being ready: names of apps and checks, with reasons.
 
     An app that an operator stopped doesn't count; a critical check that has no result yet does.
     """
@@ -241,7 +240,7 @@ def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
 
 
 def event_document(event: Event, now: float) -> dict[str, Any]:
-    """Give an event for a program."""
+    """Return an event for a program."""
     return {
         "time": event.wall,
         "age_s": round(now - event.monotonic_s, 1),

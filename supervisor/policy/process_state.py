@@ -1,40 +1,57 @@
-"""The process of an app as a value, what can happen to it, and what can be done about it.
+"""The state of one process of the configuration, as a value, with what can be derived from it.
 
-An app has workers. Those of its *current* generation serve; a *candidate* is a newer generation
-that imports the app beside them, for a reload. When all workers of the candidate are ready, they
-are the current ones, and the old ones accept nothing more. For `backoff.STABLE_S` those are only
-paused, so that they can go on if the new ones crash; then they drain.
+A process has workers. Those of its *current* generation serve; a *candidate* is a newer generation
+that imports the apps beside them, for a reload. When all workers of the candidate are ready, it
+becomes the current generation, and the old workers are paused: they accept nothing more. If a new
+one ends within `backoff.STABLE_S`, the old ones serve on; else they drain.
+
+The value is changed by `process_transitions.step` alone. What concerns one app of the process
+(its port, its own import failure) is in `app_state`.
 """
 
-from dataclasses import field
+from collections.abc import Mapping
+from dataclasses import field, replace
 from enum import StrEnum
+from typing import Any
 
 from supervisor.policy.backoff import History
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.records import dataclass
-from supervisor.values.reports import Cause, Exit, ImportReport
+from supervisor.values.reports import Cause, ImportReport
 from supervisor.values.states import AppState, CodeSource
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
-STUCK_AFTER_S = 3 * HEARTBEAT_S + 0.5  # three beats missed, one of them a little late
+STUCK_AFTER_S = 3 * HEARTBEAT_S + 0.5  # three heartbeats missed, one of them a little late
+STOPPED = Cause(reason="stopped by an operator", hint="it runs again after: start")
 
 
 class WorkerPhase(StrEnum):
     """What a worker is doing."""
 
-    IMPORTING = "importing"  # the app
+    IMPORTING = "importing"  # its apps
     READY = "ready"  # accepts connections
     PAUSED = "paused"  # accepts none: a newer generation does, and has to prove itself
-    DRAINING = "draining"  # finishes what it has begun, then ends
-    ENDING = "ending"  # was killed, or could not import the app: about to be reaped
+    DRAINING = "draining"  # finishes its requests, then ends
+    ENDING = "ending"  # was killed, or could not import its apps: about to be reaped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppFailure:
+    """Why a worker serves without one of its apps.
+
+    ``watch`` lists the files this depended on, with their fingerprints from before the import.
+    """
+
+    report: ImportReport
+    watch: list[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """Where one worker is in its process; ``number`` is never used again.
+    """The state of one worker; a ``number`` is never used again within a process.
 
-    ``kill_at`` and ``alive_at`` (its server loop is known to have turned then) are monotonic
-    seconds. ``verdict`` says why it is about to end, where its exit code doesn't.
+    ``since``, ``kill_at`` and ``alive_at`` (the last known turn of its server loop) are monotonic
+    seconds. ``verdict`` is the reason for an end that the exit code doesn't show.
     """
 
     number: int
@@ -48,11 +65,15 @@ class WorkerState:
     stuck: bool = False
     verdict: Cause | None = None
     max_requests: int | None = None
+    accepts: bool = True  # until it confirms that it has paused
+    stale: bool = False  # the code that it serves is not the code on disk
+    watch: list[Any] | None = None  # the files that its import depends on
+    failures: Mapping[str, AppFailure] = field(default_factory=dict)  # by app that it lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the configuration says about an app's process."""
+    """What the configuration says about the workers of a process."""
 
     import_timeout_s: float
     stop_timeout_s: float = 10.0
@@ -61,19 +82,19 @@ class Limits:
     max_memory_mb: int | None = None
     max_requests: int | None = None
     workers: int = 1
-    replace: bool = False  # the app can't run twice: stop it, then start it
+    replace: bool = False  # it can't run twice: the old workers end before the new ones start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a reload was refused at ``at`` (monotonic seconds), while the old workers go on."""
+    """Why a reload was refused, ``at`` monotonic seconds, while the old workers serve on."""
 
     cause: Cause
     at: float
 
 
 class Pending(StrEnum):
-    """What comes next, as soon as the workers that are in its way have ended."""
+    """What happens next, as soon as the workers that are in its way have ended."""
 
     START = "start"
     RELOAD = "reload"
@@ -81,38 +102,38 @@ class Pending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessState:
-    """Where an app is in its process. All times are monotonic seconds."""
+    """The state of a process. All times are monotonic seconds."""
 
-    since: float
+    since: float  # of its state
     limits: Limits
-    state: AppState = AppState.BLOCKED
-    bound: bool = False
-    stopped: bool = False  # by an operator
+    bound: bool = False  # every port was tried, and one is bound
+    stopped: bool = False  # an operator stopped all its apps
     generation: int = 0  # the newest
-    current: int = 0  # the generation that serves, or that is to serve
+    current: int = 0  # the generation that serves, or is to serve
     candidate: int | None = None  # the generation that is to take over from the current one
     workers: tuple[WorkerState, ...] = ()
     last_number: int = 0
     pending: Pending | None = None
-    probation_until: float | None = None  # of the current generation; the paused ones wait for it
-    unserved_since: float | None = None  # nobody serves since then, though the port is bound
+    probation_until: float | None = None  # of the current generation; then the paused ones drain
+    unserved_since: float | None = None  # no worker serves since then, though a port is bound
     retry_at: float | None = None
-    recycle_at: float = 0.0  # not before this is a worker replaced for its size or age
+    recycle_at: float = 0.0  # before this, no worker is replaced for its size or age
     source: CodeSource = CodeSource.LIVE  # of the current generation
-    known_good: bool = False  # there is a release to fall back on
+    has_fallback: bool = False  # there is a last known good release
     broken: Cause | None = None  # why the live code can't be imported
     retry_live_at: float | None = None  # while the last known good release serves
     cause: Cause | None = None  # why it doesn't serve, or not with all its workers
     refusal: Refusal | None = None
     history: History = field(default_factory=History)
     restarts: int = 0
+    watch: list[Any] | None = None  # the files that the newest import of live code depends on
 
     def worker(self, number: int) -> WorkerState | None:
-        """Give a worker by its number, or None when it has been reaped."""
+        """Return a worker by its number, or None when it has been reaped."""
         return next((worker for worker in self.workers if worker.number == number), None)
 
     def of(self, *phases: WorkerPhase, generation: int | None = None) -> tuple[WorkerState, ...]:
-        """Give the workers in one of these phases, of all generations or of one."""
+        """Return the workers in one of these phases, of all generations or of one."""
         return tuple(
             worker
             for worker in self.workers
@@ -120,8 +141,40 @@ class ProcessState:
         )
 
     @property
-    def fallen_back(self) -> Cause | None:
-        """Why the last known good release serves, and not the live code; None when that does."""
+    def state(self) -> AppState:
+        """What the process is doing, as its ports and its workers have it."""
+        if self.stopped:
+            return AppState.STOPPED
+        if not self.bound:
+            return AppState.BLOCKED
+        serving = self.of(WorkerPhase.READY, generation=self.current)
+        if any(not worker.stuck for worker in serving):
+            return AppState.READY
+        if serving:
+            return AppState.FAILED
+        importing = self.of(WorkerPhase.IMPORTING, generation=self.current)
+        if self.retry_at is None or importing:
+            return AppState.STARTING
+        return AppState.FAILED if self.history.failed else AppState.BACKOFF
+
+    @property
+    def serving(self) -> WorkerState | None:
+        """The first worker that serves, stuck or not, or None."""
+        return next(iter(self.of(WorkerPhase.READY, generation=self.current)), None)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the code that serves is not the code on disk."""
+        return self.serving is not None and self.serving.stale
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether no worker that has been replaced may still accept a connection."""
+        return not any(worker.accepts for worker in self.of(WorkerPhase.PAUSED))
+
+    @property
+    def fallback_cause(self) -> Cause | None:
+        """Why the last known good release serves; None while the live code does."""
         if self.source is CodeSource.LIVE:
             return None
         why = self.broken or Cause(reason="the live code ended again and again")
@@ -141,209 +194,36 @@ class ProcessState:
         return found[0].pid if found else None
 
 
-# ---- what can happen to an app
+def with_limits(process: ProcessState, limits: Limits) -> ProcessState:
+    """Return the process with new limits; they hold from the next decision on."""
+    return replace(process, limits=limits)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """The app's listener accepts connections."""
+def with_refusal(process: ProcessState, refusal: Refusal | None) -> ProcessState:
+    """Return the process with another refusal: the files that the newest one spoke of are gone."""
+    return replace(process, refusal=refusal)
 
 
-@dataclass(frozen=True, slots=True)
-class BindFailed:
-    """The app's port can't be bound for now."""
+def after_pause(process: ProcessState, pause_s: float) -> ProcessState:
+    """Return the process after ``pause_s`` seconds in which the main process did not run.
 
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
-    """The app's files are no longer those that failed to import."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartAsked:
-    """An operator wants the app started, now; one that serves is left alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """An operator wants the app stopped, until it is started again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestartAsked:
-    """An operator wants the workers ended and the app started anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadAsked:
-    """The code on disk is to be served, if it can be; until then what runs goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadRefused:
-    """A reload was asked for, and a try beforehand has shown that it would fail."""
-
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackKnown:
-    """There is a release to fall back on, or there is none (any more)."""
-
-    available: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed:
-    """Time went by; acts only if a deadline of the process has been reached."""
-
-
-# ---- what can happen to one of its workers, named by its number
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """The worker runs."""
-
-    number: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """The worker could not be forked."""
-
-    number: int
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class ImportFailed:
-    """The worker could not import the app and is about to end."""
-
-    number: int
-    report: ImportReport
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The worker accepts connections."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeartbeatSeen:
-    """The worker's server loop has turned ``at``, monotonic seconds."""
-
-    number: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class UsageReported:
-    """The worker says how it is."""
-
-    number: int
-    oldest_request_s: float | None = None
-    memory_mb: float = 0.0
-    requests: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """The worker, ready before, can't serve any more and is about to end."""
-
-    number: int
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The worker ended and has been reaped."""
-
-    number: int
-    exit: Exit
-
-
-LifecycleEvent = (
-    Bound
-    | BindFailed
-    | FilesChanged
-    | StartAsked
-    | StopAsked
-    | RestartAsked
-    | ReloadAsked
-    | ReloadRefused
-    | FallbackKnown
-    | Elapsed
-)
-WorkerEvent = (
-    Spawned | SpawnFailed | ImportFailed | Ready | HeartbeatSeen | UsageReported | GaveUp | Exited
-)
-ProcessEvent = LifecycleEvent | WorkerEvent
-
-
-# ---- what can be done
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Fork a worker; answer with `Spawned` or `SpawnFailed`."""
-
-    number: int
-    generation: int
-    source: CodeSource = CodeSource.LIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Send SIGKILL to the worker's process group."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Let the worker finish what it does, and end.
-
-    ``replaced``: another worker serves, so idle connections may be kept for a while.
+    In that time no heartbeat was received and no deadline could be met, so it isn't counted.
     """
-
-    number: int
-    replaced: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Let the worker accept no new connections for now."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Let the worker accept connections again."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Tell people why something is done that nobody asked for."""
-
-    text: str
-
-
-Action = Spawn | Kill | Drain | Pause | Resume | Note
+    workers = tuple(
+        replace(
+            worker,
+            alive_at=worker.alive_at + pause_s,
+            kill_at=None if worker.kill_at is None else worker.kill_at + pause_s,
+        )
+        for worker in process.workers
+    )
+    return replace(process, workers=workers)
 
 
 def next_wakeup(process: ProcessState, now: float) -> float | None:
-    """Give the monotonic time at which the process wants to be looked at again, or None.
+    """Return the monotonic time at which the process wants an `Elapsed`, or None.
 
-    Hangs don't count: they are looked for every second.
+    Hangs don't count: the main process checks for them every second.
     """
     times = [worker.kill_at for worker in process.workers if worker.kill_at is not None]
     if process.probation_until is not None:
@@ -356,7 +236,7 @@ def next_wakeup(process: ProcessState, now: float) -> float | None:
 
 
 def wants_stand_in(process: ProcessState, now: float) -> bool:
-    """Say whether the stand-in should answer the app's port."""
+    """Return whether the stand-in should answer the ports of the process."""
     if process.unserved_since is None:
         return False
     return process.state is AppState.STOPPED or now >= process.unserved_since + STAND_IN_AFTER_S

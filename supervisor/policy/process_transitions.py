@@ -1,17 +1,17 @@
-"""The process of an app: one table of (state, event), one of (worker's phase, worker's event).
+"""What events do to a process: one table of (state, event), and `step`, which uses both tables.
 
-Nothing here does IO or reads a clock: ``now`` (seconds, monotonic) and ``rng`` come in as
-arguments. There are no timer objects: `process_state.next_wakeup` says when to look again, and an
-`Elapsed` that comes early or late changes nothing.
+Nothing here does IO or reads a clock: ``now`` (monotonic seconds) and ``rng`` come in as
+arguments. There are no timer objects: `process_state.next_wakeup` says when an `Elapsed` is
+wanted, and one that comes early or late changes nothing.
 
-The state of an app is not set but derived (`_state`): what its workers do decides.
+No handler sets the state of a process: it follows from what its workers do (`ProcessState.state`).
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
-from supervisor.policy import worker_transitions
+from supervisor.policy import worker_deadlines, worker_transitions
 from supervisor.policy.backoff import History, Rng
 from supervisor.policy.generations import (
     Step,
@@ -22,137 +22,100 @@ from supervisor.policy.generations import (
     kill,
     start,
     start_candidate,
+    with_worker,
 )
-from supervisor.policy.process_state import (
-    STAND_IN_AFTER_S,
+from supervisor.policy.illegal_transition import IllegalTransition
+from supervisor.policy.process_events import (
     BindFailed,
     Bound,
     Elapsed,
     FallbackKnown,
     FilesChanged,
+    FilesDiffer,
     LifecycleEvent,
-    Limits,
-    Pending,
     ProcessEvent,
-    ProcessState,
-    Refusal,
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
     StartAsked,
     StopAsked,
     WorkerEvent,
+)
+from supervisor.policy.process_state import (
+    STAND_IN_AFTER_S,
+    STOPPED,
+    Pending,
+    ProcessState,
+    Refusal,
     WorkerPhase,
 )
+from supervisor.policy.recovery import fallback_known
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
 
 _WORKER_EVENTS = get_args(WorkerEvent)
 
 
-class IllegalTransition(AssertionError):
-    """An event came in a state where it can't come: a defect of the caller."""
-
-
 def step(process: ProcessState, event: ProcessEvent, now: float, rng: Rng) -> Step:
-    """Give the process after ``event`` and what is to be done.
+    """Return the process after ``event``, and the actions to carry out.
 
-    Raises `IllegalTransition` for a pair that the tables don't know.
+    Raises `IllegalTransition` for a pair that the tables don't know. An event of a worker that has
+    been reaped changes nothing.
     """
     if isinstance(event, _WORKER_EVENTS):
         worker = process.worker(event.number)
         if worker is None:
-            return process, ()  # it has been reaped
-        heard = worker_transitions.TABLE.get((worker.phase, type(event)))
-        if heard is None:
+            return process, ()
+        of_worker = worker_transitions.TABLE.get((worker.phase, type(event)))
+        if of_worker is None:
             raise IllegalTransition(f"{type(event).__name__} of a worker that is {worker.phase}")
-        after, actions = heard(process, worker, event, now, rng)
+        after, actions = of_worker(process, worker, event, now, rng)
     else:
-        handler = _TABLE.get((process.state, type(event)))  # type: ignore[arg-type]
+        handler = TABLE.get((process.state, type(event)))  # type: ignore[arg-type]
         if handler is None:
             raise IllegalTransition(f"{type(event).__name__} in state {process.state}")
-        after, actions = handler(process, event, now, rng)  # type: ignore[arg-type]
+        after, actions = handler(process, event, now, rng)
     return _settled(process, after, now), actions
 
 
-def with_limits(process: ProcessState, limits: Limits) -> ProcessState:
-    """Give the process with new limits; they hold from the next decision on."""
-    return replace(process, limits=limits)
-
-
-def forgiven(process: ProcessState, pause_s: float) -> ProcessState:
-    """Give the process after a pause in which nobody listened to its workers, or all stood still.
-
-    They could not show a sign of life, nor meet a deadline: none of them is to blame.
-    """
-    workers = tuple(
-        replace(
-            worker,
-            alive_at=worker.alive_at + pause_s,
-            kill_at=None if worker.kill_at is None else worker.kill_at + pause_s,
-        )
-        for worker in process.workers
-    )
-    return replace(process, workers=workers)
-
-
 def _settled(before: ProcessState, process: ProcessState, now: float) -> ProcessState:
-    """Bring what is derived from the workers up to date."""
+    """Bring up to date what follows from the workers and from the state before."""
     if process is before:
         return process
-    state = _state(process)
+    state = process.state
     if state is not before.state:
-        process = replace(process, state=state, since=now)
+        process = replace(process, since=now)
     if state is AppState.READY:
-        well = sum(
-            1 for w in process.of(WorkerPhase.READY, generation=process.current) if not w.stuck
-        )
+        ready = process.of(WorkerPhase.READY, generation=process.current)
+        well = sum(1 for worker in ready if not worker.stuck)
         cause = process.cause if well < process.limits.workers else None
         return replace(process, unserved_since=None, cause=cause)
     if process.bound and process.unserved_since is None:
-        waited = (
-            STAND_IN_AFTER_S if process.of(WorkerPhase.READY) else 0.0
-        )  # a stuck worker had its time
-        process = replace(process, unserved_since=now - waited)
+        is_stuck = process.of(WorkerPhase.READY)  # a stuck worker had its time
+        process = replace(process, unserved_since=now - (STAND_IN_AFTER_S if is_stuck else 0.0))
     if state is AppState.FAILED and process.cause is None:
-        process = replace(process, cause=worker_transitions.stuck_cause(process))
+        process = replace(process, cause=worker_deadlines.stuck_cause(process))
     return process
 
 
-def _state(process: ProcessState) -> AppState:
-    if process.stopped:
-        return AppState.STOPPED
-    if not process.bound:
-        return AppState.BLOCKED
-    serving = process.of(WorkerPhase.READY, generation=process.current)
-    if any(not worker.stuck for worker in serving):
-        return AppState.READY
-    if serving:
-        return AppState.FAILED
-    if process.retry_at is None or process.of(WorkerPhase.IMPORTING, generation=process.current):
-        return AppState.STARTING
-    return AppState.FAILED if process.history.failed else AppState.BACKOFF
+# ---- the ports
 
 
-# ---- the port
-
-
-def _bound(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+def _bound(process: ProcessState, _event: Bound, now: float, rng: Rng) -> Step:
     process = replace(process, bound=True, unserved_since=now)
     if process.stopped:
         return process, ()
     return start(replace(process, cause=None), now, rng)
 
 
-def _bind_failed(process: ProcessState, event: LifecycleEvent, _now: float, _rng: Rng) -> Step:
-    assert isinstance(event, BindFailed)
+def _bind_failed(process: ProcessState, event: BindFailed, _now: float, _rng: Rng) -> Step:
     return replace(process, cause=event.cause), ()
 
 
 # ---- the files
 
 
-def _files_changed(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+def _files_changed(process: ProcessState, _event: FilesChanged, now: float, rng: Rng) -> Step:
     """Try at once what has been waiting for a repair."""
     history = process.history.after_change(now)
     if history is None or process.of(WorkerPhase.READY):
@@ -161,7 +124,7 @@ def _files_changed(process: ProcessState, _event: LifecycleEvent, now: float, rn
 
 
 def _changed_while_starting(
-    process: ProcessState, _event: LifecycleEvent, now: float, _rng: Rng
+    process: ProcessState, _event: FilesChanged, now: float, _rng: Rng
 ) -> Step:
     """Begin the import anew: what it has read is a mixture of old and new files."""
     history = process.history.after_change(now)
@@ -169,38 +132,34 @@ def _changed_while_starting(
         return process, ()
     cause = process.cause or Cause(reason="its files changed during the import: it begins anew")
     process = replace(process, history=history, cause=cause, pending=Pending.START, retry_at=None)
-    return each(
-        process,
-        process.of(WorkerPhase.IMPORTING),
-        lambda process, worker: kill(process, worker, now),
-    )
+    importing = process.of(WorkerPhase.IMPORTING)
+    return each(process, importing, lambda process, worker: kill(process, worker, now))
 
 
-def _changed_while_ready(
-    process: ProcessState, event: LifecycleEvent, now: float, rng: Rng
-) -> Step:
+def _changed_while_ready(process: ProcessState, _event: FilesChanged, now: float, rng: Rng) -> Step:
     """Reload; not without end, if the import itself rewrites the files."""
     history = process.history.after_change(now)
-    return (
-        (process, ())
-        if history is None
-        else _reload(replace(process, history=history), event, now, rng)
-    )
+    if history is None:
+        return process, ()
+    return _reload(replace(process, history=history), ReloadAsked(), now, rng)
+
+
+def _files_differ(process: ProcessState, event: FilesDiffer, _now: float, _rng: Rng) -> Step:
+    """Mark the workers of a generation as stale, or as up to date."""
+    for worker in process.workers:
+        if worker.generation == event.generation and worker.stale is not event.differ:
+            process = with_worker(process, replace(worker, stale=event.differ))
+    return process, ()
 
 
 # ---- operators
 
 
-def _stop(process: ProcessState, _event: LifecycleEvent, now: float, _rng: Rng) -> Step:
-    """Let the workers end; whatever was planned is forgotten."""
+def _stop(process: ProcessState, _event: StopAsked, now: float, _rng: Rng) -> Step:
+    """End the workers; whatever was planned is forgotten."""
     process, actions = end_all(process, now)
     stopped = replace(
-        process,
-        stopped=True,
-        pending=None,
-        refusal=None,
-        cause=Cause(reason="stopped by an operator", hint="it runs again after: start"),
-        history=History(),
+        process, stopped=True, pending=None, refusal=None, cause=STOPPED, history=History()
     )
     return stopped, actions
 
@@ -221,11 +180,10 @@ def _start_stopped(process: ProcessState, event: LifecycleEvent, now: float, rng
     return _restart(process, event, now, rng) if process.bound else (process, ())
 
 
-def _reload(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+def _reload(process: ProcessState, _event: ReloadAsked, now: float, rng: Rng) -> Step:
     """Let a new generation take over when it can; one that is being started begins anew."""
-    process = replace(
-        process, history=replace(process.history, failures=(), consecutive=0, failed=False)
-    )
+    history = replace(process.history, failures=(), consecutive=0, failed=False)
+    process = replace(process, history=history)
     if process.pending is not None:
         return process, ()
     if process.candidate is None:
@@ -235,27 +193,21 @@ def _reload(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng)
     return each(process, newer, lambda process, worker: kill(process, worker, now))
 
 
-def _reload_refused(process: ProcessState, event: LifecycleEvent, now: float, _rng: Rng) -> Step:
-    assert isinstance(event, ReloadRefused)
+def _reload_refused(process: ProcessState, event: ReloadRefused, now: float, _rng: Rng) -> Step:
     return replace(process, refusal=Refusal(cause=event.cause, at=now)), ()
-
-
-def _reload_unserved(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
-    """Nobody serves: the code on disk is tried at once."""
-    return _restart(process, _event, now, rng)
 
 
 # ---- time
 
 
-def _elapsed(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng) -> Step:
+def _elapsed(process: ProcessState, _event: Elapsed, now: float, rng: Rng) -> Step:
     if process.probation_until is not None and now >= process.probation_until:
         process, actions = end_probation(process, now)
     else:
         actions = ()
     for worker in process.workers:
-        if process.worker(worker.number) is worker:  # not one that another's end has touched
-            process, more = worker_transitions.elapsed(process, worker, now)
+        if process.worker(worker.number) is worker:  # not one that another's end has changed
+            process, more = worker_deadlines.elapsed(process, worker, now)
             actions += more
     if _wants_live(process, now):
         process, spawned = start_candidate(process, now, rng)
@@ -267,14 +219,13 @@ def _elapsed(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng
 
 
 def _wants_live(process: ProcessState, now: float) -> bool:
-    """Say whether the live code is to be tried again, while a release serves in its place."""
+    """Return whether the live code is to be tried again, while the fallback serves."""
     due = process.retry_live_at is not None and now >= process.retry_live_at
     return due and process.candidate is None and process.pending is None and not process.stopped
 
 
-def _known_good(process: ProcessState, event: LifecycleEvent, now: float, rng: Rng) -> Step:
-    assert isinstance(event, FallbackKnown)
-    return worker_transitions.known_good(process, now, rng, available=event.available)
+def _fallback_known(process: ProcessState, event: FallbackKnown, now: float, rng: Rng) -> Step:
+    return fallback_known(process, now, rng, available=event.available)
 
 
 def _nothing(process: ProcessState, _event: LifecycleEvent, _now: float, _rng: Rng) -> Step:
@@ -282,9 +233,9 @@ def _nothing(process: ProcessState, _event: LifecycleEvent, _now: float, _rng: R
     return process, ()
 
 
-Handler = Callable[[ProcessState, LifecycleEvent, float, Rng], Step]
+Handler = Callable[[ProcessState, Any, float, Rng], Step]
 
-_TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
+TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.BLOCKED, Bound): _bound,
     (AppState.BLOCKED, BindFailed): _bind_failed,
     (AppState.BLOCKED, FilesChanged): _nothing,
@@ -293,15 +244,15 @@ _TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.BLOCKED, RestartAsked): _nothing,
     (AppState.BLOCKED, ReloadAsked): _nothing,
     (AppState.BLOCKED, ReloadRefused): _nothing,
-    (AppState.BLOCKED, FallbackKnown): _known_good,
+    (AppState.BLOCKED, FallbackKnown): _fallback_known,
     (AppState.BLOCKED, Elapsed): _nothing,
     (AppState.STARTING, FilesChanged): _changed_while_starting,
     (AppState.STARTING, StartAsked): _nothing,
     (AppState.STARTING, StopAsked): _stop,
     (AppState.STARTING, RestartAsked): _restart,
-    (AppState.STARTING, ReloadAsked): _reload_unserved,
+    (AppState.STARTING, ReloadAsked): _restart,
     (AppState.STARTING, ReloadRefused): _nothing,
-    (AppState.STARTING, FallbackKnown): _known_good,
+    (AppState.STARTING, FallbackKnown): _fallback_known,
     (AppState.STARTING, Elapsed): _elapsed,
     (AppState.READY, FilesChanged): _changed_while_ready,
     (AppState.READY, StartAsked): _nothing,
@@ -309,23 +260,23 @@ _TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.READY, RestartAsked): _restart,
     (AppState.READY, ReloadAsked): _reload,
     (AppState.READY, ReloadRefused): _reload_refused,
-    (AppState.READY, FallbackKnown): _known_good,
+    (AppState.READY, FallbackKnown): _fallback_known,
     (AppState.READY, Elapsed): _elapsed,
     (AppState.BACKOFF, FilesChanged): _files_changed,
     (AppState.BACKOFF, StartAsked): _restart,
     (AppState.BACKOFF, StopAsked): _stop,
     (AppState.BACKOFF, RestartAsked): _restart,
-    (AppState.BACKOFF, ReloadAsked): _reload_unserved,
+    (AppState.BACKOFF, ReloadAsked): _restart,
     (AppState.BACKOFF, ReloadRefused): _nothing,
-    (AppState.BACKOFF, FallbackKnown): _known_good,
+    (AppState.BACKOFF, FallbackKnown): _fallback_known,
     (AppState.BACKOFF, Elapsed): _elapsed,
     (AppState.FAILED, FilesChanged): _files_changed,
     (AppState.FAILED, StartAsked): _restart,
     (AppState.FAILED, StopAsked): _stop,
     (AppState.FAILED, RestartAsked): _restart,
-    (AppState.FAILED, ReloadAsked): _reload_unserved,
+    (AppState.FAILED, ReloadAsked): _restart,
     (AppState.FAILED, ReloadRefused): _nothing,
-    (AppState.FAILED, FallbackKnown): _known_good,
+    (AppState.FAILED, FallbackKnown): _fallback_known,
     (AppState.FAILED, Elapsed): _elapsed,
     (AppState.STOPPED, Bound): _bound,
     (AppState.STOPPED, BindFailed): _nothing,
@@ -335,6 +286,7 @@ _TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.STOPPED, RestartAsked): _start_stopped,
     (AppState.STOPPED, ReloadAsked): _nothing,
     (AppState.STOPPED, ReloadRefused): _nothing,
-    (AppState.STOPPED, FallbackKnown): _known_good,
+    (AppState.STOPPED, FallbackKnown): _fallback_known,
     (AppState.STOPPED, Elapsed): _elapsed,
+    **{(state, FilesDiffer): _files_differ for state in AppState},
 }

@@ -1,6 +1,6 @@
-"""The phases of a deploy or a rollback: one table of (phase, event) to (phase, actions).
+"""The phases of a deploy or a rollback: one table of (phase, event).
 
-Nothing here does IO or reads a clock: ``now`` (seconds, monotonic) comes in as an argument. One
+Nothing here does IO or reads a clock: ``now`` (monotonic seconds) comes in as an argument. One
 action is under way at a time; its outcome comes back as `Succeeded` or `Failed`. Whatever goes
 wrong after the files were swapped puts the old ones back.
 """
@@ -8,7 +8,9 @@ wrong after the files were swapped puts the old ones back.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
+from supervisor.policy.illegal_transition import IllegalTransition
 from supervisor.values.reports import Cause
 
 PROBE_EVERY_S = 0.5
@@ -18,11 +20,11 @@ class RolloutPhase(StrEnum):
     """Where a rollout is."""
 
     STAGING = "staging"  # the new version is unpacked beside the app
-    CHECKING = "checking"  # it is imported there, and what it requires is looked at
+    CHECKING = "checking"  # it is imported there, and its requirements are checked
     KEEPING = "keeping"  # the live files become a release
-    SWAPPING = "swapping"  # the new files come into their place
+    SWAPPING = "swapping"  # the new files take the place of the live ones
     RELOADING = "reloading"  # the app starts with them
-    WATCHING = "watching"  # it has to stay ready and to answer
+    WATCHING = "watching"  # the app has to stay ready and to answer
     FINISHING = "finishing"  # the new files become final
     UNDOING = "undoing"  # the old files come back
     RELOADING_OLD = "reloading_old"  # the app starts with them
@@ -38,34 +40,34 @@ ENDED = frozenset(
 
 
 class Action(StrEnum):
-    """What is to be done; all but `DISCARD` are answered with `Succeeded` or `Failed`."""
+    """What to do; the outcome of all but `DISCARD` comes back as `Succeeded` or `Failed`."""
 
     STAGE = "stage"
     CHECK = "check"
     KEEP = "keep"
     SWAP = "swap"
     RELOAD = "reload"
-    PROBE = "probe"  # answered with `Probed`
+    PROBE = "probe"  # comes back as `Probed`
     COMMIT = "commit"
     UNDO = "undo"
-    DISCARD = "discard"  # remove what was staged; answered with nothing
+    DISCARD = "discard"  # remove what was staged; nothing comes back
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The action under way was done."""
+    """The action under way succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The action under way was not done."""
+    """The action under way failed."""
 
     cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """The paths were asked through the port; ``cause`` says which one didn't answer well."""
+    """The paths were requested through the port; ``cause`` names the one that didn't pass."""
 
     cause: Cause | None = None
 
@@ -79,14 +81,14 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """An operator wants it to end, or the supervisor does."""
+    """An operator interrupted it, or the supervisor ends."""
 
     by: str = "interrupted by the operator"
 
 
 @dataclass(frozen=True, slots=True)
 class Elapsed:
-    """Time went by; acts only if a deadline has been reached."""
+    """Time went by; changes something only if a deadline has been reached."""
 
 
 RolloutEvent = Succeeded | Failed | Probed | Died | Interrupted | Elapsed
@@ -98,13 +100,13 @@ class Rollout:
 
     what: str  # "the deploy of app.tar.gz", "the rollback to 12-1a2b3c4d"
     watch_s: float
-    probes: bool  # whether there are paths to ask
+    probes: bool  # whether there are paths to probe
     phase: RolloutPhase = RolloutPhase.STAGING
     since: float = 0.0
     watch_until: float | None = None
     probe_at: float | None = None
     is_probing: bool = False
-    is_reloaded: bool = False  # whether the app was told to take the new files
+    is_reloaded: bool = False  # whether the app was to be reloaded with the new files
     cause: Cause | None = None  # why it is not done
     trouble: Cause | None = None  # what went wrong with going back
 
@@ -112,36 +114,32 @@ class Rollout:
 Step = tuple[Rollout, tuple[Action, ...]]
 
 
-class IllegalTransition(AssertionError):
-    """An event came in a phase where it can't come: a defect of the caller."""
-
-
 def begin(what: str, now: float, *, watch_s: float, probes: bool) -> Step:
-    """Give a new rollout and what is to be done first."""
+    """Return a new rollout and the first action."""
     rollout = Rollout(what=what, watch_s=watch_s, probes=probes, since=now)
     return rollout, (Action.STAGE,)
 
 
 def step(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
-    """Give the rollout after ``event`` and what is to be done.
+    """Return the rollout after ``event`` and the actions to carry out.
 
     Raises `IllegalTransition` for a pair that the table doesn't know.
     """
-    handler = _TABLE.get((rollout.phase, type(event)))
+    handler = TABLE.get((rollout.phase, type(event)))
     if handler is None:
         raise IllegalTransition(f"{type(event).__name__} in phase {rollout.phase}")
     return handler(rollout, event, now)
 
 
 def next_wakeup(rollout: Rollout) -> float | None:
-    """Give the monotonic time at which an `Elapsed` is wanted, or None."""
+    """Return the monotonic time at which an `Elapsed` is wanted, or None."""
     if rollout.phase is not RolloutPhase.WATCHING or rollout.is_probing:
         return None  # the end of a probe comes as an event
     times = [time for time in (rollout.watch_until, rollout.probe_at) if time is not None]
     return min(times, default=None)
 
 
-# ---- what is said
+# ---- the messages
 
 
 _PROGRESS = {
@@ -157,7 +155,7 @@ _PROGRESS = {
 
 
 def progress(rollout: Rollout) -> str:
-    """Say what is being done, for a line on a terminal."""
+    """Return what is being done, as a line for a terminal."""
     if rollout.phase is RolloutPhase.WATCHING:
         asked = ", and asking it" if rollout.probes else ""
         return f"watching it for {rollout.watch_s:g} s{asked}"
@@ -165,7 +163,7 @@ def progress(rollout: Rollout) -> str:
 
 
 def verdict(rollout: Rollout) -> Cause:
-    """Say how it ended; only for a rollout in one of the phases `ENDED`."""
+    """Return how it ended; raises ValueError for a rollout that hasn't (see `ENDED`)."""
     cause = rollout.cause or Cause(reason="no reason is known")
     trouble = rollout.trouble
     if rollout.phase is RolloutPhase.DONE:
@@ -178,7 +176,8 @@ def verdict(rollout: Rollout) -> Cause:
         if trouble is not None:
             reason += f"; but the old version didn't start either: {trouble.reason}"
         return Cause(reason=reason, hint=cause.hint)
-    assert rollout.phase is RolloutPhase.BROKEN, rollout.phase
+    if rollout.phase is not RolloutPhase.BROKEN:
+        raise ValueError(f"a rollout that is {rollout.phase} has no verdict yet")
     why = trouble.reason if trouble else "no reason is known"
     return Cause(
         reason=f"{rollout.what} failed ({cause.reason}), and could not be undone: {why}",
@@ -198,26 +197,24 @@ def _goes_on(phase: RolloutPhase, action: Action) -> "_Handler":
     return lambda rollout, _event, now: _to(rollout, phase, now, action)
 
 
-def _cause_of(event: RolloutEvent) -> Cause:
+def _cause_of(event: Failed | Died | Probed | Interrupted) -> Cause:
     if isinstance(event, Interrupted):
         return Cause(reason=event.by)
-    cause = getattr(event, "cause", None)
-    assert isinstance(cause, Cause), event
-    return cause
+    return event.cause or Cause(reason="no reason is known")
 
 
-def _refuse(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+def _refuse(rollout: Rollout, event: Failed | Interrupted, now: float) -> Step:
     """End it: no file of the app has been touched."""
     refused = replace(rollout, cause=_cause_of(event))
     return _to(refused, RolloutPhase.REFUSED, now, Action.DISCARD)
 
 
-def _undo(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+def _undo(rollout: Rollout, event: Failed | Died | Probed | Interrupted, now: float) -> Step:
     failed = replace(rollout, cause=rollout.cause or _cause_of(event))
     return _to(failed, RolloutPhase.UNDOING, now, Action.UNDO)
 
 
-def _interrupted_while_swapping(rollout: Rollout, event: RolloutEvent, _now: float) -> Step:
+def _interrupted_while_swapping(rollout: Rollout, event: Interrupted, _now: float) -> Step:
     return replace(rollout, cause=_cause_of(event)), ()  # undone as soon as the swap is over
 
 
@@ -237,18 +234,18 @@ def _reloaded(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
     return _to(watched, RolloutPhase.WATCHING, now, *((Action.PROBE,) if rollout.probes else ()))
 
 
-def _probed(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
-    assert isinstance(event, Probed)
+def _probed(rollout: Rollout, event: Probed, now: float) -> Step:
     if event.cause is not None:
         return _undo(rollout, event, now)
     return _watch(replace(rollout, is_probing=False), event, now)
 
 
 def _watch(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
-    """Finish when the time is over, but never before the probe under way has been answered."""
-    assert rollout.watch_until is not None
+    """Finish when the time is over, but never before the probe under way has its answer."""
     if rollout.is_probing:
         return rollout, ()
+    if rollout.watch_until is None:
+        raise IllegalTransition("a rollout that is watched has no time until which")
     if now >= rollout.watch_until:
         return _to(rollout, RolloutPhase.FINISHING, now, Action.COMMIT)
     if rollout.probe_at is not None and now >= rollout.probe_at:
@@ -267,7 +264,7 @@ def _undone(rollout: Rollout, _event: RolloutEvent, now: float) -> Step:
     return _to(rollout, RolloutPhase.REFUSED, now)
 
 
-def _not_undone(rollout: Rollout, event: RolloutEvent, now: float) -> Step:
+def _not_undone(rollout: Rollout, event: Failed, now: float) -> Step:
     return _to(replace(rollout, trouble=_cause_of(event)), RolloutPhase.BROKEN, now)
 
 
@@ -281,9 +278,9 @@ def _ignore(rollout: Rollout, _event: RolloutEvent, _now: float) -> Step:
     return rollout, ()
 
 
-_Handler = Callable[[Rollout, RolloutEvent, float], Step]
+_Handler = Callable[[Rollout, Any, float], Step]
 
-_TABLE: dict[tuple[RolloutPhase, type[RolloutEvent]], _Handler] = {
+TABLE: dict[tuple[RolloutPhase, type[RolloutEvent]], _Handler] = {
     (RolloutPhase.STAGING, Succeeded): _goes_on(RolloutPhase.CHECKING, Action.CHECK),
     (RolloutPhase.STAGING, Failed): _refuse,
     (RolloutPhase.STAGING, Interrupted): _refuse,

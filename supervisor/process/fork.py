@@ -9,7 +9,6 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
-import errno
 import io
 import os
 import signal
@@ -21,18 +20,14 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from supervisor.process.child_exit import exit_process
+from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.values.records import dataclass
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER = 36
-_NAME_MAX = 15  # prctl(2): a longer name is cut
 _FAILED = 70  # sysexits.h EX_SOFTWARE: the function raised, its traceback is in the output
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
 _EMULATOR_THREADS = len(os.listdir("/proc/self/task")) - threading.active_count()
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _inherited: list[object] = []  # the parent's objects, which a child must never finalise
 
 
@@ -51,20 +46,6 @@ class Child:
     pid: int
     channel: socket.socket
     output: int
-
-
-def become_subreaper() -> None:
-    """Adopt orphaned descendants (prctl(2)), so that this process can reap them."""
-    try:
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # not in a user-mode emulator; then init reaps them
-            raise
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends (prctl(2)); execve(2) keeps that."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def open_standard_streams() -> None:
@@ -181,7 +162,8 @@ def become_child(
                 os._exit(_FAILED)
             _forget_parent()
             os.setsid()
-            _set_name(name)
+            sys.argv = [name]
+            set_name(name)
             _redirect_output(output)
             _close_others(keep)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -223,11 +205,6 @@ def _forget_parent() -> None:
         atexit.register(logging.shutdown)
 
 
-def _set_name(name: str) -> None:
-    sys.argv = [name]
-    _libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:_NAME_MAX]))
-
-
 def _redirect_output(output: int) -> None:
     """Write output to ``output`` as UTF-8 whatever the locale; standard input is /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -256,9 +233,3 @@ def _close_others(keep: set[int]) -> None:
         if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):  # that of listdir is closed already
                 os.close(fd)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

@@ -35,7 +35,7 @@ class AppCode:
     def scan(self, root: Path | None = None, include: Collection[str] = ()) -> Tree:
         """Return its files, or those of another version of it at ``root``; raises `TreeError`."""
         chosen = include or self.include
-        return file_tree.scan(root or self.path, chosen, skip=[str(self.state_dir)])
+        return file_tree.scan(root or self.path, chosen, skip=[str(self.state_dir)], home=self.path)
 
     def scan_as_imported(self, before: Mapping[str, str] | None) -> Tree:
         """Return its files; raises `TreeError`, and `ReleaseError` for files that changed.

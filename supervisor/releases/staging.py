@@ -1,7 +1,6 @@
 """Puts a new version beside the app, and imports it there before it goes into place."""
 
 import os
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from supervisor.releases.app_code import AppCode, Document
 from supervisor.releases.release import Release, ReleaseError
 from supervisor.releases.versions import live_digests
 from supervisor.source import app_entries
+from supervisor.values.constants import SWAP_FOLDER
 from supervisor.values.redaction import Redaction
 
 _IMPORT_MARGIN_S = 2.0
@@ -26,9 +26,14 @@ def stage_source(code: AppCode, source: Path, explicit: bool) -> Document:
     if source.is_dir():
         names = {entry.split("/")[0] for entry in code.include}
         only = names if explicit else names | set(app_entries.candidates(source))
-    unpacking.unpack(source, folder, only=only)
+    links = unpacking.unpack(source, folder, only=only, home=code.path)
+    unpacking.refuse_links(source, links, ".", code.include)
     wanted = code.include or tuple(app_entries.candidates(folder))
-    return {"staged": str(unpacking.find_root(folder, wanted))}
+    root = unpacking.find_root(folder, wanted)
+    if not explicit:
+        wanted += tuple(app_entries.candidates(root))
+    unpacking.refuse_links(source, links, os.path.relpath(root, folder), wanted)
+    return {"staged": str(root)}
 
 
 def stage_release(code: AppCode, wanted: str | None) -> Document:
@@ -53,23 +58,18 @@ def _last_good_not_live(code: AppCode) -> Release:
     )
 
 
-def overlay(code: AppCode, staged: Path, include: Collection[str]) -> None:
-    """Link all that lies beside the app's files into the staged version too.
+def see_staged(code: AppCode, staged: Path) -> None:
+    """Let this process see the app's folder with the staged version in place.
 
-    So it can be imported before it is in place. `swap.begin` removes the links.
+    What the app writes there meanwhile goes into a folder that `swap` removes.
     """
+    from supervisor.worker.code_view import CodeView, installed
 
-    def link(prefix: str) -> None:
-        for name in os.listdir(code.path / prefix):
-            path = f"{prefix}{name}"
-            if path in include or name == swap.WORK or os.path.lexists(staged / path):
-                inner = any(entry.startswith(f"{path}/") for entry in include)
-                if inner and (staged / path).is_dir():
-                    link(f"{path}/")
-                continue
-            os.symlink(code.path / path, staged / path)
-
-    link("")
+    if installed() is not None:
+        return
+    scratch = code.path / SWAP_FOLDER / "scratch"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    CodeView(code.path, staged, include=code.include, scratch=scratch).install()
 
 
 def try_staged(
@@ -84,10 +84,10 @@ def try_staged(
 
     Raises `ReleaseError` with the reason, without ``secrets``, when it can't be imported.
     """
-    overlay(code, staged, code.include)
     try:
         found: Document = call_in_child(
             _import_staged,
+            code,
             staged,
             target,
             environment,
@@ -99,28 +99,31 @@ def try_staged(
         raise ReleaseError(f"the process ended while it imported the app: {error}") from error
     if found["reason"] is not None:
         raise ReleaseError(found["reason"], hint=found["hint"])
-    return {"imported": found["imported"]}
+    return {"imported": entries_of(code, staged, found["files"])}
 
 
 def _import_staged(
+    code: AppCode,
     staged: Path,
     target: str,
     environment: dict[str, str],
     timeout_s: float,
     secrets: Collection[str],
 ) -> Document:
+    from supervisor.worker.file_record import FileRecord
     from supervisor.worker.importing import import_app
 
-    sys.dont_write_bytecode = True  # the staged files go into place as they are
+    see_staged(code, staged)
     os.environ.update(environment)
-    _app, report = import_app(target, staged, timeout_s=timeout_s, hide=Redaction(secrets))
+    record = FileRecord(code.path).install()
+    _app, report = import_app(target, code.path, timeout_s=timeout_s, hide=Redaction(secrets))
     if report is not None:
-        return {"reason": report.cause.reason, "hint": report.cause.hint, "imported": []}
-    found = entries_of(staged, app_entries.loaded_files())
-    return {"reason": None, "hint": None, "imported": found}
+        return {"reason": report.cause.reason, "hint": report.cause.hint, "files": []}
+    read = [str(code.path / file) for file in app_entries.code_among(record.read)]
+    return {"reason": None, "hint": None, "files": [*app_entries.loaded_files(), *read]}
 
 
-def entries_of(staged: Path, module_files: Collection[str]) -> list[str]:
-    """Return the entries of the staged version that modules came from, without links."""
-    found = app_entries.imported(staged, module_files)
-    return [entry for entry in found if not (staged / entry).is_symlink()]
+def entries_of(code: AppCode, staged: Path, files: Collection[str]) -> list[str]:
+    """Return the entries of the staged version that ``files`` came from, under live names."""
+    found = app_entries.imported(code.path, files)
+    return [entry for entry in found if os.path.lexists(staged / entry)]

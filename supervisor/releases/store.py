@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from supervisor.files import atomic_file
-from supervisor.releases import release_files
+from supervisor.releases import disk_errors, release_files
 from supervisor.releases.release import (
     FILES,
     About,
@@ -97,7 +97,7 @@ class Releases:
             release = self._write(app, root, manifest, about, is_unchanged)
             self._prune(app, in_use)
         except OSError as error:
-            raise _cannot_keep(app, error) from error
+            raise _cannot_keep(app, self._folder, error) from error
         return release, True
 
     def mark_good(self, app: str, digest: str) -> None:
@@ -110,7 +110,7 @@ class Releases:
             data = json.dumps({"good": after}).encode() + b"\n"
             atomic_file.write_whole(self._folder / app / _GOOD, data)
         except OSError as error:
-            raise _cannot_keep(app, error) from error
+            raise _cannot_keep(app, self._folder, error) from error
 
     def set_aside(self, app: str, folder: Path, *, in_use: Collection[Path] = ()) -> None:
         """Rename what isn't a sound release, so that it doesn't count, if that can be done."""
@@ -156,7 +156,9 @@ class Releases:
                 hint=f"choose another one: flask-supervisor releases {release.app}",
             ) from error
         except OSError as error:
-            why = f"{error.filename}: {error.strerror}"
+            why = disk_errors.reason(error, folder)
+            if not disk_errors.is_full(error):
+                why = f"{error.filename}: {why}"
             raise ReleaseError(f"cannot use release {release.name}: {why}") from error
 
     # ---- below
@@ -256,10 +258,11 @@ def _change_time(path: Path) -> float:
         return 0.0
 
 
-def _cannot_keep(app: str, error: OSError) -> ReleaseError:
+def _cannot_keep(app: str, folder: Path, error: OSError) -> ReleaseError:
     hint = None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_errors.is_full(error):
         hint = "free some space: flask-supervisor doctor says how much there is"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         hint = "the state folder has to be writable: flask-supervisor doctor"
-    return ReleaseError(f"cannot keep a release of app '{app}': {error.strerror}", hint=hint)
+    why = disk_errors.reason(error, folder)
+    return ReleaseError(f"cannot keep a release of app '{app}': {why}", hint=hint)

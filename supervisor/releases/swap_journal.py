@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.files import atomic_file
+from supervisor.releases import disk_errors
 from supervisor.source.manifest import is_safe_path
 from supervisor.values.errors import SupervisorError
 
@@ -83,6 +84,6 @@ def cannot(what: str, root: Path, error: OSError) -> SwapError:
     where = error.filename2 or error.filename
     place = f" ({os.path.relpath(where, root)})" if isinstance(where, str) else ""
     return SwapError(
-        f"cannot {what}: {error.strerror}{place}",
+        f"cannot {what}: {disk_errors.reason(error, root)}{place}",
         hint=f"{root} has to be writable, with enough space left",
     )

@@ -1,7 +1,6 @@
 """Waitress's listeners, with clocks, limits and threads of our own."""
 
 import errno
-import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -10,15 +9,15 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 
+from supervisor.server.app_adapter import AppAdapter, WsgiApp
 from supervisor.server.connection import Counters, ServerChannel
+from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
 from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
 
 _ACCEPT_PAUSE_S = 1.0  # after an accept failed because too many files are open
-
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class Listening:
@@ -80,7 +79,7 @@ class Listening:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             self._accepts_after = time.monotonic() + _ACCEPT_PAUSE_S
-            logging.getLogger("waitress").warning(
+            log.notice(
                 "cannot accept a connection: too many open files; trying again in %g s",
                 _ACCEPT_PAUSE_S,
             )
@@ -116,11 +115,11 @@ class Listening:
 
 
 class _TcpListener(Listening, TcpWSGIServer):
-    pass
+    logger = log
 
 
 class _UnixListener(Listening, UnixWSGIServer):
-    pass
+    logger = log
 
 
 def listen_on(
@@ -139,7 +138,7 @@ def listen_on(
     pool = Pool(name=name, threads=threads, max_threads=max_threads, counters=counters)
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
     server: Any = kind(
-        app,
+        AppAdapter(app, name),
         map=sockets,
         _sock=listener,
         dispatcher=pool,

@@ -11,10 +11,21 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
+from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.values.metrics import CLASSES, LATENCY_BOUNDS_MS, bucket
 
 _JOINED_MAX = 64 * 1024  # bytes; copying a larger body costs more than another packet
+
+
+class AppExitError(Exception):
+    """An app raised an exception that is no `Exception` while it answered, as `sys.exit` does.
+
+    Waitress would neither answer the request nor free its connection.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__} ends a request here, and not the process")
 
 
 class Counters:
@@ -74,6 +85,7 @@ class _CountedTask(Task):
     channel: "ServerChannel"
     wrote_header: bool
     status: str
+    logger = log
 
     def service(self) -> None:
         channel = self.channel
@@ -84,10 +96,12 @@ class _CountedTask(Task):
         except ClientDisconnected:
             counters.answered(self.status, time.monotonic() - since)
             raise
-        except Exception:
+        except BaseException as error:
             if self.wrote_header:  # else waitress answers with 500, and that is counted
                 counters.answered("500", time.monotonic() - since)
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise AppExitError(error) from error
         else:
             counters.answered(self.status, time.monotonic() - since)
 
@@ -138,8 +152,10 @@ class _ErrorTask(_CountedTask, ErrorTask):
 class ServerChannel(HTTPChannel):
     """A connection that knows whether it is busy, fresh or idle."""
 
+    logger = log
     task_class = _AppTask
     error_task_class = _ErrorTask
+    requests: list[Any]  # complete ones that are not answered
     closes_always = False  # after each answer
     has_received = False
     received_at = 0.0  # monotonic seconds of the last data; of a complete request: its end
@@ -215,8 +231,20 @@ class ServerChannel(HTTPChannel):
         serving[key] = self.received_at
         try:
             super().service()
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             del serving[key]
+
+    def _abandon(self) -> None:
+        """Free the connection after an error that waitress doesn't handle, as in a log handler."""
+        with self.requests_lock:
+            for request in self.requests:
+                request.close()
+            self.requests = []
+            self.close_when_flushed = True
+        self.server.pull_trigger()
 
     def write_soon(self, data: bytes) -> int:
         """Send ``data``, behind the header that was held back."""

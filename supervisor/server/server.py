@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from supervisor.server.acceptor import Listening, WsgiApp, listen_on
+from supervisor.server.acceptor import Listening, listen_on
+from supervisor.server.app_adapter import WsgiApp
 from supervisor.server.connection import ServerChannel
 from supervisor.server.poll import SocketMap, Waker, Watched
 from supervisor.values.metrics import Metrics
@@ -135,6 +136,10 @@ class Server:
     def unwatch(self, fd: int) -> None:
         """Stop watching ``fd``; to be called in the loop."""
         self._sockets.pop(fd, None)
+
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of listeners, connections and whatever else is watched."""
+        return list(self._sockets)
 
     def drain(self, *, timeout_s: float, idle_s: float) -> None:
         """Accept no more connections, and let `run` return when all requests are answered.

@@ -8,6 +8,7 @@ from typing import Any
 from waitress.task import ThreadedTaskDispatcher
 
 from supervisor.server.connection import Counters, ServerChannel
+from supervisor.server.error_log import log
 from supervisor.server.overload import QUEUE_WAIT_MAX_S, Overloaded
 from supervisor.server.pool_size import GROW_AFTER_S, Load, PoolState, resized
 from supervisor.values.metrics import Metrics
@@ -21,6 +22,7 @@ _CPU_SAMPLE_MAX_S = 1.0  # an older sample says nothing about the present load
 class Pool(ThreadedTaskDispatcher):
     """A pool of ``threads`` to ``max_threads`` threads; the server's loop calls `tend`."""
 
+    logger = log
     queue: Any  # of channels
     threads: set[int]
 
@@ -83,7 +85,7 @@ class Pool(ThreadedTaskDispatcher):
             self.active_count -= 1  # waitress is about to count it
             if not self._shortage_logged:
                 self._shortage_logged = True
-                self.logger.warning("cannot start another thread: %s", error)
+                log.notice("cannot start another thread: %s", error)
 
     def head_wait_s(self, now: float) -> float:
         """Return how long the first request of the queue has waited; 0 without one."""

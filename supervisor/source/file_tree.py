@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.source.manifest import Entry, Manifest
+from supervisor.values.constants import SWAP_FOLDER
 from supervisor.values.errors import SupervisorError
 
 FILES_MAX = 20_000
@@ -35,7 +36,7 @@ EXCLUDED_NAMES = frozenset(
         ".eggs",
         ".ipynb_checkpoints",
         ".flask-supervisor",
-        ".flask-supervisor-swap",
+        SWAP_FOLDER,
     }
 )
 # Databases and logs change while an app runs: they are its data, whatever folder they lie in.
@@ -81,16 +82,18 @@ def scan(
     include: Iterable[str],
     *,
     skip: Collection[str] = (),
+    home: Path | None = None,
     files_max: int = FILES_MAX,
     size_max: int = SIZE_MAX,
 ) -> Tree:
     """Return all that lies in the files and folders ``include`` below ``root``.
 
-    Leaves out what is missing, and the folders ``skip`` (absolute paths). Raises `TreeError` for
-    what can't be read, for more than the limits, and for an entry that leads out of ``root``.
+    Leaves out what is missing, and the folders ``skip`` (absolute paths). ``home`` is the folder
+    that a staged tree goes into: links may lead there. Raises `TreeError` for what can't be read,
+    for more than the limits, and for an entry that leads out of ``root``.
     """
     root = Path(os.path.realpath(root))
-    chosen = _with_link_targets(root, _outermost(include))
+    chosen = _with_link_targets(root, _outermost(include), home)
     files: list[TreeFile] = []
     fingerprints = {}
     size = 0
@@ -161,12 +164,14 @@ def _outermost(include: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _with_link_targets(root: Path, include: tuple[str, ...]) -> tuple[str, ...]:
+def _with_link_targets(root: Path, include: tuple[str, ...], home: Path | None) -> tuple[str, ...]:
     """Return the entries with the targets of links among them; raises `TreeError`."""
     chosen = set(include)
     for entry in include:
         real = Path(os.path.realpath(root / entry))
         if not real.is_relative_to(root):
+            if home is not None and is_in_place(real, Path(os.path.realpath(home))):
+                continue
             raise TreeError(
                 f"{entry} is, or lies in, a link that leads out of the app's folder",
                 hint="let `path` be the folder where the code really is",
@@ -175,6 +180,11 @@ def _with_link_targets(root: Path, include: tuple[str, ...]) -> tuple[str, ...]:
             inner = real.relative_to(root).parts
             chosen.add(inner[0] if inner else ".")
     return _outermost(chosen)
+
+
+def is_in_place(real: Path, home: Path) -> bool:
+    """Return whether a path lies in the folder of an app, and not in that of a swap."""
+    return real.is_relative_to(home) and not real.is_relative_to(home / SWAP_FOLDER)
 
 
 def _walk(root: Path, entry: str, skip: frozenset[str]) -> Iterator[TreeFile]:

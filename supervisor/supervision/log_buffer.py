@@ -14,7 +14,7 @@ CHARACTERS_MAX = 256 * 1024  # of one app: a few long lines must not cost megaby
 class Line:
     """One line; ``number`` orders the lines of all apps.
 
-    ``output`` tells what an app printed from what the supervisor says of it.
+    ``output``: the app printed it; else it is an event of the supervisor.
     """
 
     number: int
@@ -26,7 +26,7 @@ class Line:
     monotonic_s: float
 
 
-class _Shelf:
+class _AppLines:
     """The lines of one app."""
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class _Shelf:
 
 
 class LogBook:
-    """The lines of all apps; ``first`` numbers start at 1."""
+    """The lines of all apps, numbered from 1."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, _Shelf] = {}
+        self._by_app: dict[str, _AppLines] = {}
         self._last = 0
 
     @property
@@ -55,7 +55,7 @@ class LogBook:
     def add(
         self, text: str, *, app: str, pid: int | None, output: bool, time: str, now: float
     ) -> None:
-        """Remember a line; the oldest of its app go."""
+        """Remember a line, and forget the oldest of its app beyond the bounds."""
         self._last += 1
         line = Line(
             number=self._last,
@@ -66,7 +66,7 @@ class LogBook:
             time=time,
             monotonic_s=now,
         )
-        self._shelves.setdefault(app, _Shelf()).add(line)
+        self._by_app.setdefault(app, _AppLines()).add(line)
 
     def lines(
         self,
@@ -76,14 +76,14 @@ class LogBook:
         newest: int | None = None,
         since_s: float | None = None,
     ) -> list[Line]:
-        """Give lines in order: of ``apps`` or of all, with numbers above ``after``.
+        """Return lines in order: of ``apps`` or of all, with numbers above ``after``.
 
         ``newest`` limits their count, ``since_s`` is a monotonic time before which none count.
         """
-        shelves = [shelf for name, shelf in self._shelves.items() if apps is None or name in apps]
+        chosen = [lines for name, lines in self._by_app.items() if apps is None or name in apps]
         found = [
             line
-            for line in chain.from_iterable(shelf.lines for shelf in shelves)
+            for line in chain.from_iterable(lines.lines for lines in chosen)
             if line.number > after and (since_s is None or line.monotonic_s >= since_s)
         ]
         found.sort(key=lambda line: line.number)
@@ -91,7 +91,7 @@ class LogBook:
 
 
 def to_json(line: Line, now: float) -> dict[str, Any]:
-    """Give a line for a program, with its age instead of a time that only we can read."""
+    """Return a line for a program, with its age in place of a monotonic time."""
     fields = asdict(line)
     fields["age_s"] = round(now - fields.pop("monotonic_s"), 1)
     return fields

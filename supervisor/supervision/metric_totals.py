@@ -1,4 +1,4 @@
-"""The metrics of an app over all its workers, those that have ended included."""
+"""The metrics of an app over all its workers, including those that have ended."""
 
 from collections import deque
 
@@ -9,7 +9,7 @@ _STEP_S = 10.0
 
 
 class MetricTotals:
-    """Adds up what the workers of one app report; all times are monotonic seconds."""
+    """Adds up what the workers of one app report; times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._of: dict[int, tuple[Metrics, float]] = {}  # by worker: its metrics, its memory
@@ -17,7 +17,7 @@ class MetricTotals:
         self._past: deque[tuple[float, Metrics]] = deque()
 
     def report(self, worker: int, metrics: Metrics, memory_mb: float, now: float) -> None:
-        """Take what a worker says of itself."""
+        """Replace what a worker reported before."""
         self._of[worker] = (metrics, memory_mb)
         if not self._past or now >= self._past[-1][0] + _STEP_S:
             self._past.append((now, self.total))
@@ -25,27 +25,27 @@ class MetricTotals:
             self._past.popleft()
 
     def end(self, worker: int) -> None:
-        """Keep what a worker has counted that has ended."""
+        """Keep the counters of a worker that has ended."""
         metrics, _ = self._of.pop(worker, (Metrics(), 0.0))
         self._ended = plus(self._ended, metrics)
 
     @property
     def total(self) -> Metrics:
-        """The metrics of all workers together, with the counters of those that have ended."""
+        """The metrics of all workers together, and the counters of those that have ended."""
         return plus(merged(metrics for metrics, _ in self._of.values()), self._ended)
 
     @property
     def memory_mb(self) -> float | None:
-        """The resident memory of all workers, None before one has said so."""
+        """The resident memory of all workers, None before the first report."""
         return sum(memory for _, memory in self._of.values()) if self._of else None
 
     def latencies_ms(self, *quantiles: float) -> tuple[float | None, ...]:
-        """Give the latencies that these shares of the last minute's answers did not exceed."""
+        """Return the latencies that these shares of the last minute's answers did not exceed."""
         if not self._past:
             return (None,) * len(quantiles)
         recent = minus(self.total, self._past[0][1])
         return tuple(latency_ms(recent, quantile) for quantile in quantiles)
 
     def latency_ms(self, quantile: float) -> float | None:
-        """Give the latency that ``quantile`` of the last minute's answers did not exceed."""
+        """Return the latency that ``quantile`` of the last minute's answers did not exceed."""
         return self.latencies_ms(quantile)[0]

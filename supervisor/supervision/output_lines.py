@@ -5,7 +5,7 @@ import re
 from supervisor.values.redaction import Redaction
 
 LINE_MAX = 8 * 1024  # a longer line of an app is cut
-LINES_PER_S_MAX = 1000  # of one app; a flood beyond it is counted, not told
+LINES_PER_S_MAX = 1000  # of one app; a flood beyond it is counted, not logged
 FAST_BYTES_PER_S = 8 * 1024 * 1024  # of one app; what is more is a flood, even in few lines
 TAIL_BYTES, TAIL_LINES = 16 * 1024, 100  # of a flood's end, kept for when the app ends there
 
@@ -15,9 +15,9 @@ NOTHING_HIDDEN = Redaction()
 
 
 class LineRate:
-    """Lets `LINES_PER_S_MAX` lines a second through, and counts the others.
+    """Passes `LINES_PER_S_MAX` lines a second on, and counts the others.
 
-    An app that prints without end must not keep the supervisor busy with telling it. The end of
+    An app that prints without end must not keep the supervisor busy with logging it. The end of
     what was left out is kept: when the app ends right there, it says why.
     """
 
@@ -25,31 +25,31 @@ class LineRate:
         self._since_s = 0.0
         self._lines = self._bytes = 0  # of this second
         self._left_out = 0
-        self._tail = b""  # of what was left out, since something was told last
+        self._tail = b""  # of what was left out, since something was passed on
         self._within_line = False  # what was left out last has not ended its line yet
 
     @property
     def exceeded(self) -> bool:
-        """Whether this second's lines are used up, or it had enough bytes."""
+        """Whether this second has had its lines, or its bytes."""
         return self._lines >= LINES_PER_S_MAX or self._bytes >= FAST_BYTES_PER_S
 
     def take(self, data: bytes, now: float) -> bytes:
-        """Give what may be told of ``data``, which comes at ``now`` (monotonic seconds)."""
+        """Return what may be logged of ``data``, which comes at ``now`` (monotonic seconds)."""
         if now >= self._since_s + 1.0:
             self._since_s, self._lines, self._bytes = now, 0, 0
         self._bytes += len(data)
-        told, rest = b"", data
+        passed, rest = b"", data
         if self._lines < LINES_PER_S_MAX and self._within_line:
             end = data.find(b"\n") + 1 or len(data)
             self._leave_out(data[:end])
             rest = data[end:]
         if room := LINES_PER_S_MAX - self._lines:
-            told, rest = _first_lines(rest, room)
-            self._lines += told.count(b"\n")
-        if told:
+            passed, rest = _first_lines(rest, room)
+            self._lines += passed.count(b"\n")
+        if passed:
             self._tail = b""
         self._leave_out(rest)
-        return told
+        return passed
 
     def _leave_out(self, data: bytes) -> None:
         if data:
@@ -58,25 +58,25 @@ class LineRate:
             self._within_line = not data.endswith(b"\n")
 
     def left_out(self, now: float) -> list[str]:
-        """Give a line that says how many were left out, if any, once their second is over."""
-        return self._told_count() if now >= self._since_s + 1.0 else []
+        """Return a line with how many were left out, if any, once their second is over."""
+        return self._count_line() if now >= self._since_s + 1.0 else []
 
     def end(self) -> tuple[bytes, list[str]]:
-        """Give the last lines of what was left out, and a line that says how many went before."""
+        """Return the last lines of what was left out, and a line with how many went before."""
         lines = self._tail.split(b"\n")
         if len(self._tail) == TAIL_BYTES:
             del lines[0]  # its beginning is gone
         last = b"\n".join(lines[-TAIL_LINES - 1 :])  # behind the last end of line comes nothing
         self._left_out -= last.count(b"\n")
-        return last, self._told_count()
+        return last, self._count_line()
 
-    def _told_count(self) -> list[str]:
+    def _count_line(self) -> list[str]:
         count, self._left_out = self._left_out, 0
         return [f"… {count} lines left out: more than {LINES_PER_S_MAX} a second"] if count else []
 
 
 def _first_lines(data: bytes, count: int) -> tuple[bytes, bytes]:
-    """Split behind ``count`` lines; fewer lines are all told, the one that has no end yet too."""
+    """Split after ``count`` lines; fewer all go first, an unfinished one too."""
     lines = data.split(b"\n", count)
     if len(lines) <= count:
         return data, b""
@@ -92,7 +92,7 @@ class OutputLines:
         self._skipped = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Take ``data``; give the lines that are complete."""
+        """Add ``data``; return the lines that are complete."""
         lines = []
         *complete, rest = data.split(b"\n")
         for part in complete:
@@ -102,7 +102,7 @@ class OutputLines:
         return lines
 
     def rest(self) -> list[str]:
-        """Give what was printed without an end of line, at the end."""
+        """Return what was printed without an end of line, at the end."""
         return [self._finish()] if self._partial else []
 
     def _add(self, part: bytes) -> None:

@@ -1,53 +1,67 @@
-"""Notices a process that joins one of our ports later.
+"""Notices a process that begins to listen on one of our ports beside us.
 
-With SO_REUSEPORT a second process of the same user may listen beside us, and the kernel then
-gives it a part of our connections. Only a look at the kernel's tables shows that.
+With SO_REUSEPORT a second process of the same user may do so, and the kernel then gives it a part
+of our connections. Only the kernel's tables of sockets show that.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 from supervisor.ports import sock_diag
 from supervisor.supervision.managed_port import ManagedPort
-from supervisor.supervision.worker_handle import Host
+from supervisor.supervision.runtime import Runtime
 from supervisor.values.events import EventKind
+from supervisor.values.reports import Cause
 
-INTERVAL_S = 10.0  # one look costs 0.1 ms a port, on an idle machine
+INTERVAL_S = 10.0  # one check costs 0.1 ms a port, on an idle machine
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+Found = Callable[[ManagedPort, Cause | None], None]
 
 
 class PortSharing:
-    """Looks at ports, and tells each who else listens there."""
+    """Checks ports, and calls ``found`` with who shares one, or None when it is ours alone again.
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    The cause that ``found`` gets is that of a port in use; see `ports.conflict`.
+    """
+
+    def __init__(self, runtime: Runtime, found: Found) -> None:
+        self._runtime = runtime
+        self._found = found
         self._known: dict[str, frozenset[int]] = {}
         self._works = True
+        self._check_at = 0.0
 
-    def look(self, ports: list[ManagedPort]) -> None:
-        """Look once at every port that is ours; never waits."""
+    def on_tick(self, ports: list[ManagedPort], now: float) -> None:
+        """Check every port that we have bound, every `INTERVAL_S`; never blocks."""
+        if now < self._check_at:
+            return
+        self._check_at = now + INTERVAL_S
         for port in ports:
-            if self._works and port.listener is not None and port.address.port is not None:
-                self._look_at(port)
+            if self._works:
+                self._check(port)
 
-    def _look_at(self, port: ManagedPort) -> None:
-        assert port.listener is not None
-        assert port.address.port is not None
-        own = port.inode
+    def _check(self, port: ManagedPort) -> None:
+        number, listener = port.address.port, port.listener
+        if listener is None or number is None:
+            return
         try:
-            found = sock_diag.listeners(port.address.port)
+            sockets = sock_diag.listeners(number)
         except OSError as error:
             self._works = False
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
-            self._host.tell(EventKind.FOREIGN, text, app=None, problem=True)
+            self._runtime.journal.record(EventKind.PORT_SHARED, text, app=None, problem=True)
             return
-        address = port.listener.getsockname()[0]
-        others = frozenset(s.inode for s in found if s.inode != own and _meet(s.address, address))
+        own, address = port.inode, listener.getsockname()[0]
+        others = frozenset(s.inode for s in sockets if s.inode != own and _meet(s.address, address))
         before = self._known.get(port.name, frozenset())
         self._known[port.name] = others
         if others and others != before:
-            self._host.find_holders(port.address.port, port.on_foreign)
+            self._runtime.jobs.find_holder(number, partial(self._found, port))
         elif before and not others:
-            port.on_foreign(None)
+            self._found(port, None)
 
 
 def _meet(one: str, other: str) -> bool:
-    """Say whether listeners at two addresses of one port can take each other's connections."""
+    """Return whether listeners at two addresses of one port can take each other's connections."""
     return one == other or one in _WILDCARDS or other in _WILDCARDS

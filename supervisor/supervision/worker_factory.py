@@ -1,26 +1,99 @@
-"""Turns the configuration of a process into the worker that it is."""
+"""What each kind of worker runs, as the configuration has it when the worker starts."""
 
 import itertools
+import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from supervisor.client import SOCKET_VARIABLE
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
-from supervisor.releases import file_jobs
+from supervisor.health.status_worker import run_status
+from supervisor.process.channel import Message
+from supervisor.releases.file_jobs import AppCodeFields
+from supervisor.standin.entry import run_stand_in
+from supervisor.supervision.known_good import KnownGood
+from supervisor.supervision.runtime import Runtime
+from supervisor.supervision.worker_spawner import WorkerMain
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 
+DATA_VARIABLE = "FLASK_SUPERVISOR_DATA_DIR"
+STATUS = "status"  # the name of the status process, and of its app
+
 
 class Runs(Protocol):
-    """A worker."""
+    """A worker that is about to run."""
 
     def run(self, connection: socket.socket) -> int:
-        """Be the worker; gives the exit code."""
+        """Run to the end; returns the exit code."""
 
 
-DATA_VARIABLE = "FLASK_SUPERVISOR_DATA_DIR"
+class WorkerFactory:
+    """Makes the functions that workers run; ``on_status_message`` gets what the status one sends.
+
+    A worker takes the configuration that is in effect when it is forked.
+    """
+
+    def __init__(
+        self, runtime: Runtime, state: StateDir, on_status_message: Callable[[Message], None]
+    ) -> None:
+        self._runtime = runtime
+        self._state = state
+        self.on_status_message = on_status_message
+
+    def app_main(self, process: str) -> WorkerMain:
+        """Return what the workers of a process run."""
+        return partial(self._run_apps, process)
+
+    def _run_apps(
+        self,
+        process: str,
+        connection: socket.socket,
+        held: dict[str, socket.socket],
+        place: int,
+        release: Path | None,
+    ) -> int:
+        config = self._runtime.config
+        if not any(config.apps[name].control for name in config.processes()[process]):
+            os.environ.pop(SOCKET_VARIABLE, None)
+        worker = worker_of(config, self._state, process, held, place, release)
+        return worker.run(connection)
+
+    def status_main(self) -> WorkerMain:
+        """Return what the status worker runs."""
+        return self._run_status
+
+    def _run_status(
+        self,
+        connection: socket.socket,
+        held: dict[str, socket.socket],
+        _place: int,
+        _release: Path | None,
+    ) -> int:
+        timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
+        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
+
+    def stand_in(
+        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
+    ) -> int:
+        """Run the stand-in; see `standin_manager.StandInMain`."""
+        timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
+        return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
+
+    def known_good(self, app: str, known: Callable[[bool], None]) -> KnownGood:
+        """Return what keeps the releases of an app that has a process of its own."""
+        runtime = self._runtime
+        return KnownGood(
+            runtime,
+            app,
+            code=lambda imported: code_of(runtime.config, self._state, app, imported),
+            known_good_after_s=lambda: runtime.config.apps[app].known_good_after_s,
+            known=known,
+        )
 
 
 def worker_of(
@@ -31,7 +104,7 @@ def worker_of(
     place: int,
     release: Path | None,
 ) -> Runs:
-    """Give the worker of a process, which inherits the listeners ``held``, by app.
+    """Return the worker of a process, which inherits the listeners ``held``, by app.
 
     ``place`` is its place among the workers of its generation, from 0. ``release``: it runs the
     code of that release, in place of the live code.
@@ -58,16 +131,14 @@ def worker_of(
 
 
 def _first_core(config: Config, process: str) -> int:
-    """Give the core of the first worker of a process: after those of the processes before it."""
+    """Return the core of the first worker of a process: after those of the processes before it."""
     firsts = {one: config.apps[names[0]] for one, names in config.processes().items()}
     before = itertools.takewhile(lambda one: one != process, firsts)
     return sum(firsts[one].workers for one in before if firsts[one].is_pinned)
 
 
-def code_of(
-    config: Config, state: StateDir, name: str, imported: list[str]
-) -> file_jobs.AppCodeFields:
-    """Give what belongs to an app: what the configuration says, else what it has imported."""
+def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> AppCodeFields:
+    """Return what belongs to an app: what the configuration says, else what it has imported."""
     app, path = config.apps[name], config.app_path(name)
     include = app.include or imported
     others = {
@@ -86,7 +157,7 @@ def code_of(
 
 
 def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
-    """Give what a worker has to know of one app."""
+    """Return what a worker needs to know of one app."""
     app = config.apps[name]
     environment = {DATA_VARIABLE: str(state.data_dir(name)), **config.app_environment(name)}
     if app.control:

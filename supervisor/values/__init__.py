@@ -1,5 +1,5 @@
-"""Values that every package speaks in: states, reports, events, errors, redaction, metrics.
+"""What all packages exchange: states, reports, events, errors, metrics, and redaction of secrets.
 
-Uses nothing but the standard library, and nothing here does IO. Start with `reports`: an app's
-`AppState`, the `Cause` that people read, and the `ImportReport` of a failed import.
+Uses only the standard library and does no IO. Start with `reports` (the `Cause` that people read,
+the `ImportReport` of a failed import) and with `states`.
 """

@@ -1,12 +1,12 @@
-"""The errors that a person reads.
+"""The errors that an operator reads.
 
-Every one of them is shown as ``message`` and, where there is a next step, ``hint`` on a line
-of its own. Messages start in lower case, name the thing and give the cause.
+Each is shown as its ``message`` and, where there is something to do next, its ``hint`` on lines of
+their own. A message starts in lower case and names the thing and the cause.
 """
 
 
 class SupervisorError(Exception):
-    """Something a person has to know about; ``hint`` says what to do next."""
+    """An error for the operator; ``hint`` says what to do next."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -14,15 +14,13 @@ class SupervisorError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.hint}" if self.hint else self.message
-
-
-class UsageError(SupervisorError):
-    """The command line asks for something that can't be: exit code 2."""
+        if not self.hint:
+            return self.message
+        return "\n  ".join([self.message, *self.hint.splitlines()])
 
 
 class ConfigError(SupervisorError):
-    """The configuration can't be used; ``problems`` holds every single finding."""
+    """The configuration can't be used; ``problems`` has one line for each mistake."""
 
     def __init__(self, problems: list[str], *, hint: str | None = None) -> None:
         super().__init__("\n".join(problems), hint=hint)
@@ -30,7 +28,7 @@ class ConfigError(SupervisorError):
 
 
 class AlreadyRunning(SupervisorError):
-    """Another supervisor holds the state folder's lock."""
+    """Another supervisor holds the lock of the state folder."""
 
 
 class ChannelClosed(SupervisorError):
@@ -38,7 +36,7 @@ class ChannelClosed(SupervisorError):
 
 
 class ControlError(SupervisorError):
-    """The supervisor answered a request with an error; ``code`` is its short name."""
+    """The supervisor refused a request; ``code`` names the error for programs."""
 
     def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -1,4 +1,4 @@
-"""What happened, as values: a kind for programs, a text for people."""
+"""Events: what happened, with a kind for programs and a text for people."""
 
 from collections import deque
 from enum import StrEnum
@@ -7,7 +7,7 @@ from supervisor.values.records import dataclass
 
 
 class EventKind(StrEnum):
-    """The kinds of events; monitors may rely on these words."""
+    """The kinds of events; monitors rely on these words."""
 
     STARTED = "started"
     STOPPING = "stopping"
@@ -19,7 +19,7 @@ class EventKind(StrEnum):
     RETRY = "retry"
     OPERATOR = "operator"
     FILES_CHANGED = "files_changed"
-    FOREIGN = "foreign_listener"
+    PORT_SHARED = "foreign_listener"
     STAND_IN = "stand_in"
     REFUSED = "refused"
     REPLACED = "replaced"
@@ -33,9 +33,10 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to ``app`` (None: to the supervisor itself).
+    """Something that happened to ``app`` (None: to the supervisor itself).
 
-    ``monotonic_s`` orders events and gives their age; ``wall`` (RFC 3339, UTC) is for people.
+    ``monotonic_s`` orders events and gives their age; ``wall`` (RFC 3339, UTC) is for people;
+    ``problem`` marks what an operator should look into.
     """
 
     kind: EventKind
@@ -47,22 +48,22 @@ class Event:
 
 
 class EventLog:
-    """The newest events, numbered from 1; forgets the oldest beyond ``capacity``."""
+    """The newest ``capacity`` events, numbered from 1 since the start."""
 
     def __init__(self, capacity: int = 500) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
         self.count = 0
 
     def add(self, event: Event) -> None:
-        """Remember ``event``."""
+        """Append ``event``; drop the oldest one if there are more than ``capacity``."""
         self._events.append(event)
         self.count += 1
 
     def last(self, count: int) -> list[Event]:
-        """Give the newest ``count`` events, oldest first."""
+        """Return the newest ``count`` events, oldest first."""
         return list(self._events)[-count:]
 
     def after(self, number: int) -> list[tuple[int, Event]]:
-        """Give the events that are still known with a number above ``number``."""
+        """Return the kept events with a number above ``number``, oldest first."""
         first = self.count - len(self._events) + 1
         return [(n, event) for n, event in enumerate(self._events, first) if n > number]

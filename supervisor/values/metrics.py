@@ -1,6 +1,6 @@
-"""The metrics of a worker's requests: how many, how fast, and how busy its threads are.
+"""Metrics of a worker's requests: how many, how fast, and how busy its threads are.
 
-A worker sends them with its beats; the main process adds them up over workers and generations.
+A worker sends them with its heartbeats; the main process adds them up over workers and generations.
 """
 
 from bisect import bisect_left
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-# Upper bounds of the latency buckets, in milliseconds; what is slower has a bucket of its own.
-# Steps of 1, 2, 5: each at most 2.5 times the last, so that a quantile is off by little.
+# Upper bounds of the latency buckets, in milliseconds; slower answers have a bucket of their own.
+# In steps of 1, 2, 5 each bound is at most 2.5 times the last, so that quantiles stay accurate.
 LATENCY_BOUNDS_MS = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
     *(1_000, 2_000, 5_000, 10_000, 20_000, 60_000),
@@ -24,18 +24,18 @@ _BUCKETS = len(LATENCY_BOUNDS_MS) + 1
 class Metrics:
     """The requests of one listener, or of several together; ages and sums in seconds.
 
-    What counts from the start of the worker: ``total`` (answers), ``by_class`` (of these, by the
-    first digit of the status), ``rejected`` (of these, the 503s of a full house), ``latency``
-    (the other answers, by bucket) and ``latency_sum_s``. The rest is as of now.
+    Counters since the start of the worker: ``total`` (answers), ``by_class`` (these by the first
+    digit of the status), ``rejected`` (the 503s of these that an overloaded server sent),
+    ``latency`` (the other answers by bucket) and ``latency_sum_s``. The other fields are gauges.
     """
 
     threads: int = 0
     max_threads: int = 0
-    busy: int = 0  # threads that answer a request
-    queue: int = 0  # requests that wait for a thread
-    queue_wait_s: float = 0.0  # how long the first of them has waited
-    in_flight: int = 0  # both
-    oldest_s: float | None = None  # the age of the oldest of them
+    busy: int = 0  # threads that are answering a request
+    queue: int = 0  # requests waiting for a thread
+    queue_wait_s: float = 0.0  # of the one that waits longest
+    in_flight: int = 0  # busy and queue
+    oldest_s: float | None = None  # age of the oldest request in flight
     connections: int = 0
     total: int = 0
     by_class: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(CLASSES, 0))
@@ -44,14 +44,14 @@ class Metrics:
     latency_sum_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON object that `from_json` reads."""
+        """Return a JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave; raises TypeError or ValueError for anything else."""
+        """Return the metrics in an object of `to_json`; raises TypeError or ValueError."""
         if given.keys() != {one.name for one in fields(cls)}:
-            raise TypeError("these are no metrics")
+            raise TypeError("not the fields of metrics")
         latency = tuple(given["latency"])
         if len(latency) != _BUCKETS:
             raise ValueError(f"metrics have {_BUCKETS} latency buckets, not {len(latency)}")
@@ -59,12 +59,12 @@ class Metrics:
 
 
 def bucket(latency_ms: float) -> int:
-    """Give the index of the bucket that a latency belongs to; a bound is in its own bucket."""
+    """Return the index of a latency's bucket; a bound belongs to the bucket that it ends."""
     return bisect_left(LATENCY_BOUNDS_MS, latency_ms)
 
 
 def merged(several: Iterable[Metrics]) -> Metrics:
-    """Give the metrics of several workers or apps together."""
+    """Return the metrics of several workers or apps together: sums, and the worst of ages."""
     every = list(several)
     ages = [one.oldest_s for one in every if one.oldest_s is not None]
     whole = Metrics(
@@ -78,12 +78,12 @@ def merged(several: Iterable[Metrics]) -> Metrics:
 
 
 def plus(now: Metrics, earlier: Metrics) -> Metrics:
-    """Give ``now``, with what ``earlier`` (a worker that has ended) has counted added."""
+    """Return ``now`` with the counters of ``earlier`` (a worker that has ended) added."""
     return _with_counters(now, earlier, 1)
 
 
 def minus(now: Metrics, earlier: Metrics) -> Metrics:
-    """Give ``now``, counting only what has come since ``earlier`` of the same worker."""
+    """Return ``now`` with its counters starting at ``earlier``, an older state of the same."""
     return _with_counters(now, earlier, -1)
 
 
@@ -103,10 +103,10 @@ def _with_counters(now: Metrics, other: Metrics, sign: int) -> Metrics:
 
 
 def latency_ms(metrics: Metrics, quantile: float) -> float | None:
-    """Give the latency that ``quantile`` (0 to 1) of the answers did not exceed; None of none.
+    """Return the latency that ``quantile`` (0 to 1) of the answers did not exceed.
 
-    Within a bucket answers are taken to be spread evenly, as Prometheus does; beyond the last
-    bound its value is given.
+    None if there are no answers. Interpolates linearly within a bucket, as Prometheus'
+    histogram_quantile does; for answers beyond the last bound, returns that bound.
     """
     rank = quantile * sum(metrics.latency)
     below = 0

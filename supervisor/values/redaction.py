@@ -1,7 +1,7 @@
-"""Takes secrets out of text: what an app raised or printed may quote one.
+"""Removes secrets from text: what an app raises or prints may quote one.
 
-Text is searched for the values themselves, and for how they look when quoted by `repr`, in JSON
-or in an address. Standard library only: workers use it too.
+Finds the values themselves, and the forms that `repr`, JSON and URLs give them. Standard library
+only: workers use it too.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "(hidden)"
-_SHORTEST = 4  # a shorter value can't be told from ordinary text
-_UNMISTAKABLE = 8  # a shorter one counts as a whole word only
+_SHORTEST = 4  # a shorter value can't be distinguished from ordinary text
+_UNMISTAKABLE = 8  # a shorter value is hidden only where it is a whole word
 
 
 class Redaction:
-    """Replaces secret ``values`` in texts by `HIDDEN`; costs nothing when there are none."""
+    """Replaces secret ``values`` in texts by `HIDDEN`."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST}
@@ -25,11 +25,11 @@ class Redaction:
         self._pattern = re.compile("|".join(map(_pattern, self._forms))) if forms else None
 
     def __call__(self, text: str) -> str:
-        """Give ``text`` without secrets."""
+        """Return ``text`` without secrets."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
     def cut(self, text: str) -> str:
-        """Give a text whose end was cut off without secrets, a half one at its end included."""
+        """Return a truncated text without secrets, also without the beginning of one at its end."""
         text = self(text)
         for form in self._forms:
             for length in range(len(form) - 1, _SHORTEST - 1, -1):
@@ -38,7 +38,7 @@ class Redaction:
         return text
 
     def everywhere(self, content: Any) -> Any:
-        """Give JSON ``content`` with every text in it, keys aside, without secrets."""
+        """Return JSON ``content`` without secrets in any text, keys excepted."""
         match content:
             case str():
                 return self(content)
@@ -50,15 +50,15 @@ class Redaction:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Give ``value`` as it may stand in a text: whole or by lines, plain or escaped."""
+    """Yield the forms in which a text may contain ``value``: whole or by line, plain or escaped."""
     value = value.strip()
     lines = [line.strip() for line in value.splitlines()]
-    # the frame of a PEM file is no secret; a short line of a key could be any word
-    telling = [line for line in lines if len(line) >= _UNMISTAKABLE and line[:5] != "-----"]
-    for part in [value, *(telling if len(lines) > 1 else ())]:
+    # the frame of a PEM file is not secret, and a short line of a key could be any word
+    secret_lines = [line for line in lines if len(line) >= _UNMISTAKABLE and line[:5] != "-----"]
+    for part in [value, *(secret_lines if len(lines) > 1 else ())]:
         yield from (part, " ".join(part.split()), repr(part)[1:-1])
         yield from (json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1])
-        # a variable that is no UTF-8 has surrogates in it
+        # a variable that is not UTF-8 contains surrogates
         for quoted in (partial(quote, safe=""), quote, quote_plus):
             yield quoted(part, errors="surrogatepass")
 

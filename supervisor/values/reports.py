@@ -1,4 +1,4 @@
-"""What is said about an app: a cause, the report of a failed import, how a process ended."""
+"""Why an app does not serve: a cause, the report of a failed import, how a process ended."""
 
 import signal
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from supervisor.values.records import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """Why an app does not serve: one line for everybody, and what to do about it.
+    """Why an app does not serve: the reason in one line, and what to do about it.
 
-    ``reason`` holds no absolute path, no traceback and no secret: it is shown to any client of
-    the app's port.
+    ``reason`` contains no absolute path, traceback or secret: every client of the app's port may
+    see it.
     """
 
     reason: str
@@ -20,13 +20,16 @@ class Cause:
 
     @property
     def in_full(self) -> str:
-        """The reason with what to do about it, in one line for the log."""
+        """Reason and hint in one line, for the log."""
         return f"{self.reason}; {self.hint}" if self.hint else self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """Everything known about a failed import; ``file`` is relative to the app's ``path``."""
+    """A failed import: the exception, where it was raised, how long it took.
+
+    ``file`` is relative to the app's ``path``.
+    """
 
     type: str
     message: str
@@ -41,7 +44,7 @@ class ImportReport:
     def without_place(
         cls, *, type: str, message: str, hint: str, traceback: str = "", seconds: float = 0.0
     ) -> Self:
-        """Give the report of a failure that no line of the app's files stands for."""
+        """Return the report of a failure that has no place in the app's files."""
         return cls(
             type=type,
             message=message,
@@ -55,19 +58,19 @@ class ImportReport:
 
     @property
     def cause(self) -> Cause:
-        """The report in one line, as the app's port and the health page show it."""
+        """The report in one line, as the app's port and the health document show it."""
         reason = f"{self.type}: {self.message}" if self.message else self.type
         if self.file and self.line:
             reason += f" ({self.file}, line {self.line})"
         return Cause(reason=reason, hint=self.hint)
 
     def to_json(self) -> dict[str, Any]:
-        """Give a JSON object that `from_json` reads."""
+        """Return a JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Read what `to_json` gave; raises TypeError for anything else."""
+        """Return the report in an object of `to_json`; raises TypeError for anything else."""
         return cls(**fields)
 
 
@@ -75,8 +78,7 @@ class ImportReport:
 class Exit:
     """How a process ended: exactly one of ``code`` and ``signal`` is set.
 
-    ``out_of_memory`` says of a SIGKILL whether the kernel counted a kill for lack of memory; None
-    where that isn't known.
+    ``out_of_memory``: whether the kernel sent a SIGKILL for lack of memory; None if unknown.
     """
 
     code: int | None = None
@@ -85,7 +87,7 @@ class Exit:
 
     @classmethod
     def from_exitcode(cls, exitcode: int, *, out_of_memory: bool | None = None) -> Self:
-        """Read the value of `os.waitstatus_to_exitcode`: negative for a signal."""
+        """Return the exit for a value of `os.waitstatus_to_exitcode`, negative for a signal."""
         if exitcode < 0:
             return cls(signal=-exitcode, out_of_memory=out_of_memory)
         return cls(code=exitcode)
@@ -95,7 +97,7 @@ class Exit:
             return "ended by itself (exit code 0)" if self.code == 0 else f"exit code {self.code}"
         try:
             name = signal.Signals(self.signal).name
-        except ValueError:  # a real-time signal has a number only
+        except ValueError:  # real-time signals have no name
             name = f"signal {self.signal}"
         if self.signal == signal.SIGKILL:
             why = {

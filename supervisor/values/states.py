@@ -1,21 +1,21 @@
-"""The states of an app, and what they are called by monitors."""
+"""The states of an app, and what serves it, in the words that monitors see."""
 
 from enum import StrEnum
 
 
 class AppState(StrEnum):
-    """What an app is doing."""
+    """The state of an app."""
 
-    STARTING = "starting"  # a worker imports it
+    STARTING = "starting"  # a worker is importing it
     READY = "ready"  # a worker accepts connections
-    BACKOFF = "backoff"  # waits to be started again
-    FAILED = "failed"  # fails often: still tried, slowly
-    STOPPED = "stopped"  # by an operator
-    BLOCKED = "blocked"  # has no port yet
+    BACKOFF = "backoff"  # waits for the next start
+    FAILED = "failed"  # has failed often; tried again at long intervals
+    STOPPED = "stopped"  # an operator stopped it
+    BLOCKED = "blocked"  # its port is not bound yet
 
 
 class Serving(StrEnum):
-    """What answers an app's port now."""
+    """What answers on an app's port."""
 
     APP = "app"
     LAST_KNOWN_GOOD = "last-known-good"
@@ -24,14 +24,14 @@ class Serving(StrEnum):
 
 
 class CodeSource(StrEnum):
-    """Which code a worker runs."""
+    """Where the code that a worker runs comes from."""
 
-    LIVE = "live"  # what lies in the app's folder
-    KNOWN_GOOD = "known-good"  # the last release that has proven good
+    LIVE = "live"  # the app's folder
+    KNOWN_GOOD = "known-good"  # the last known good release
 
 
 class Status(StrEnum):
-    """The three words of ``application/health+json``."""
+    """The status words of ``application/health+json``."""
 
     PASS = "pass"  # noqa: S105 - a word of the health format, not a password
     WARN = "warn"

@@ -72,6 +72,12 @@ class AppHost:
         """Whether several apps share this worker."""
         return len(self._apps) > 1
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of this worker that no other process may keep."""
+        listeners = [listener.fileno() for listener in self._sockets.values()]
+        own = [self._channel.fileno(), self._wakes.fileno(), *self.server.descriptors()]
+        return [fd for fd in {*listeners, *own} if fd >= 0]
+
     def import_all(self) -> bool:
         """Import every app and report those that fail; return whether any app can be served."""
         fingerprint, is_recent = read_watch(self._sources)

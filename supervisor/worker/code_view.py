@@ -17,12 +17,14 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Collection
 from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any, Self
 
+from supervisor.values.constants import SWAP_FOLDER
 from supervisor.worker import file_functions
+from supervisor.worker.scratch_layer import ScratchLayer
 
 _CACHE = "__pycache__"
 _MODULES = tuple(all_suffixes())
@@ -32,25 +34,47 @@ _getcwd, _listdir, _stat, _lstat = os.getcwd, os.listdir, os.stat, os.lstat
 _open, _readlink = os.open, os.readlink
 
 
+_installed: "CodeView | None" = None
+
+
+def installed() -> "CodeView | None":
+    """Return the view of this process, None where it sees the files as they are."""
+    return _installed
+
+
 class CodeView:
     """The files below ``live`` as the version at ``version`` has them.
 
-    ``replaces`` returns of a path relative to ``live`` whether the version stands for that file
-    even where it lacks it: such a file does not exist for the app. By default these are all
-    modules that are the app's own.
+    The version stands for the files and folders ``include``, relative to ``live``, also where it
+    lacks one: such a file does not exist for the app. By default these are all modules that are
+    the app's own. Without a version, the live code is seen. With ``scratch``, an empty folder,
+    nothing is written below ``live``: the app gets copies there.
     """
 
     def __init__(
-        self, live: Path, version: Path, replaces: Callable[[str], bool] | None = None
+        self,
+        live: Path,
+        version: Path | None,
+        *,
+        include: Collection[str] | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._live = os.path.abspath(live)
         self._roots = {self._live, os.path.realpath(live)}
-        self._version = os.path.realpath(version)
-        self._replaces = replaces or self._is_own_module
-        self._names: dict[str, set[str]] = {"": set()}  # of each folder of the version
+        self._version = "" if version is None else os.path.realpath(version)
+        self._include = include
+        self._scratch = None if scratch is None else ScratchLayer(scratch)
+        self._spec = {
+            "live": str(live),
+            "version": self._version or None,
+            "include": None if include is None else sorted(include),
+            "scratch": None if scratch is None else str(scratch),
+        }
+        self._work = tuple(f"{one}/" for one in (self._version, scratch) if one)
+        self._names: dict[str, set[str]] = {}  # of each folder of the version
         self._files: set[str] = set()
         self._links: set[str] = set()  # to folders
-        for parent, folders, files in os.walk(self._version):
+        for parent, folders, files in os.walk(self._version) if version else ():
             folders[:] = [name for name in folders if name != _CACHE]
             inner = "" if parent == self._version else parent[len(self._version) + 1 :]
             self._names[inner] = {*folders, *files}
@@ -58,47 +82,89 @@ class CodeView:
             self._files.update(prefix + name for name in files)
             links = (name for name in folders if os.path.islink(os.path.join(parent, name)))
             self._links.update(prefix + name for name in links)
-        self._released: set[str] = set()  # what the app has written, moved or removed itself
+        self._released: set[str] = set()  # what the app has written or moved itself
         self.lacking: set[str] = set()  # modules that only the live code has, and that were wanted
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the view that `to_json` described."""
+        version, scratch = (fields[key] and Path(fields[key]) for key in ("version", "scratch"))
+        return cls(Path(fields["live"]), version, include=fields["include"], scratch=scratch)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object that `from_json` reads."""
+        return self._spec
+
     def install(self) -> Self:
-        """Let this process see the version from now on; there is no way back."""
+        """Let this process, and those that it forks, see the version; there is no way back."""
+        global _installed
+        _installed = self
         file_functions.replace(self)
-        sys.addaudithook(self._on_audit_event)
+        if self._scratch is not None:
+            file_functions.replace_sqlite(self)
         sys.dont_write_bytecode = True  # under a live name, it would be taken for the live file's
         for path in list(sys.path_importer_cache):
             if self._inner(path) is not None:
                 del sys.path_importer_cache[path]
         return self
 
-    def real(self, path: Any) -> Any:
+    def for_reading(self, path: Any) -> Any:
         """Return where the file that the app calls ``path`` lies, in the type of ``path``.
 
         Raise FileNotFoundError for one that the version replaces and does not have.
         """
         inner = self._inner(path)
-        if inner is None or inner in self._released:
+        if inner is None:
+            return path
+        if self._scratch is not None and inner:
+            if self._scratch.is_removed(inner):
+                raise _missing(path)
+            if found := self._scratch.find(inner):
+                return _like(path, found)
+        if inner in self._released:
             return path
         if inner in self._files or inner in self._names or self._is_behind_link(inner):
-            found = os.path.join(self._version, inner) if inner else self._version
-            return os.fsencode(found) if isinstance(path, bytes) else found
-        if _CACHE in inner.split("/"):  # compiled from whatever was live
+            return _like(path, os.path.join(self._version, inner) if inner else self._version)
+        if self._version and _CACHE in inner.split("/"):  # compiled from whatever was live
             raise _missing(path)
         if self._replaces(inner):
             self._note_lacking(inner)
             raise _missing(path)
         return path
 
-    def release(self, path: Any) -> None:
-        """Show the live file from now on, since the app writes, moves or removes it itself."""
+    def for_writing(self, path: Any) -> Any:
+        """Return where the app may write what it calls ``path``; from now on it reads that too."""
         inner = self._inner(path)
-        if inner is not None and inner not in self._names:
+        if not inner:
+            return path
+        if self._scratch is not None:
+            return _like(path, self._scratch.copied(inner, self._find_below))
+        if inner not in self._names:
             self._released.add(inner)
+        return path
+
+    def removed(self, path: Any) -> None:
+        """Hide a file that the app has removed or moved away."""
+        inner = self._inner(path)
+        if inner and self._scratch is not None:
+            self._scratch.remove(inner)
+
+    def _find_below(self, inner: str) -> str | None:
+        """Return where a file lies that has not been written during this check."""
+        in_version = inner in self._files or inner in self._names
+        path = os.path.join(self._version if in_version else self._live, inner)
+        if not in_version and self._replaces(inner):
+            return None
+        try:
+            _lstat(path)
+        except OSError:
+            return None
+        return path
 
     def names_in(self, path: Any, live: list[str]) -> list[str]:
         """Return the names in the folder ``path``, which has the names ``live`` on the disk."""
         inner = self._inner(path)
-        if inner is None or inner in self._released:
+        if inner is None:
             return live
         if inner not in self._names and self._is_behind_link(inner):
             return sorted(_listdir(os.path.join(self._version, inner)))
@@ -107,9 +173,11 @@ class CodeView:
             name
             for name in live
             if prefix + name in self._released
-            or (name != _CACHE and not self._replaces(prefix + name))
+            or (not (self._version and name == _CACHE) and not self._replaces(prefix + name))
         }
         own = {one for one in self._names.get(inner, ()) if prefix + one not in self._released}
+        if self._scratch is not None:
+            return self._scratch.names_in(inner, kept | own)
         return sorted(kept | own)
 
     def holds(self, path: Any) -> bool:
@@ -129,11 +197,14 @@ class CodeView:
         if not name.startswith("/"):
             name = f"{_getcwd()}/{name}"
         name = os.path.normpath(name)
+        if name.startswith(self._work):
+            return None
         for root in self._roots:
             if name == root:
                 return ""
             if name.startswith(f"{root}/"):
-                return name[len(root) + 1 :]
+                inner = name[len(root) + 1 :]
+                return None if inner.split("/")[0] == SWAP_FOLDER else inner
         folder, _, last = name.rpartition("/")
         real = _real_folder(folder or "/")
         for root in self._roots:  # by way of a link somewhere above
@@ -145,6 +216,13 @@ class CodeView:
 
     def _is_behind_link(self, inner: str) -> bool:
         return any(inner == link or inner.startswith(f"{link}/") for link in self._links)
+
+    def _replaces(self, inner: str) -> bool:
+        if not self._version:
+            return False
+        if self._include is not None:
+            return any(inner == one or inner.startswith(f"{one}/") for one in self._include)
+        return self._is_own_module(inner)
 
     def _is_own_module(self, inner: str) -> bool:
         if not inner.endswith(_MODULES):
@@ -163,15 +241,6 @@ class CodeView:
         except OSError:
             return
         self.lacking.add(inner)
-
-    def _on_audit_event(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "os.rename":
-            self.release(arguments[0])
-            self.release(arguments[1])
-        elif event in ("os.remove", "os.truncate"):
-            self.release(arguments[0])
-        elif event in ("os.link", "os.symlink"):
-            self.release(arguments[1])
 
 
 @functools.lru_cache(maxsize=1000)
@@ -197,6 +266,10 @@ def _is_environment(folder: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _like(path: Any, found: str) -> Any:
+    return os.fsencode(found) if isinstance(path, bytes) else found
 
 
 def _missing(path: Any) -> FileNotFoundError:

@@ -18,6 +18,8 @@ from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.records import dataclass
+from supervisor.worker import app_signals
+from supervisor.worker.app_forks import separate_forks
 from supervisor.worker.app_host import AppHost
 from supervisor.worker.heartbeat import HeartbeatSender, notice_main_process_end, pin_to_core
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
@@ -41,6 +43,7 @@ class AppWorker:
             pin_to_core(self.core)
         channel = Channel(connection)
         host = AppHost(self.apps, self.code, self.listeners, channel)
+        separate_forks(host.descriptors)
         if not host.import_all():
             return 1
         if host.shared:  # the main process decides, by what could be imported, whether it serves
@@ -52,7 +55,10 @@ class AppWorker:
             on_message=host.on_message,
             facts=host.facts(),
         )
-        return 1 if host.has_ended else 0
+        if host.has_ended:
+            return 1
+        app_signals.call_replaced(signal.SIGTERM)
+        return 0
 
 
 def serve(
@@ -96,7 +102,7 @@ def serve(
 
     promise = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, drain)
+        app_signals.install(number, drain)
     server.watch(channel.fileno(), receive)
     channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
     heartbeats = HeartbeatSender(server, channel, promise)

@@ -11,23 +11,28 @@ import functools
 import io
 import os
 import posix
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
+
+from supervisor.worker.folder_entries import FolderEntries, FolderEntry
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_listdir = os.listdir
+_JOURNALS = ("-wal", "-journal")
+_listdir, _readlink = os.listdir, os.readlink
 
 
 class View(Protocol):
     """What a path that an app uses stands for."""
 
-    def real(self, path: Any) -> Any:
+    def for_reading(self, path: Any) -> Any:
         """Return where the file lies; raise FileNotFoundError where it is hidden."""
 
-    def release(self, path: Any) -> None:
-        """Show the live file from now on."""
+    def for_writing(self, path: Any) -> Any:
+        """Return where the file may be written, made or removed."""
+
+    def removed(self, path: Any) -> None:
+        """Hide a file that has been removed."""
 
     def names_in(self, path: Any, live: list[str]) -> list[str]:
         """Return the names in a folder that has the names ``live`` on the disk."""
@@ -45,6 +50,14 @@ def replace(view: View) -> None:
     _set("open", _opening(view, os.open, _is_writing_flags), os, posix)
     _set("open", _opening(view, io.open, _is_writing_mode), io, _io, builtins)
     _set("open_code", _reading(view, io.open_code), io, _io)
+    for name in ("mkdir", "chmod", "chown", "utime", "truncate"):
+        _set(name, _writing(view, getattr(os, name)), os, posix)
+    for name in ("remove", "unlink", "rmdir"):
+        _set(name, _removing(view, getattr(os, name)), os, posix)
+    for name in ("rename", "replace"):
+        _set(name, _moving(view, getattr(os, name)), os, posix)
+    for name in ("link", "symlink"):
+        _set(name, _linking(view, getattr(os, name)), os, posix)
     _set("create_dynamic", _loading(view, _imp.create_dynamic), _imp)
 
 
@@ -53,14 +66,107 @@ def _set(name: str, function: Any, *modules: Any) -> None:
         setattr(module, name, function)
 
 
+def _with_folder(view: View, path: Any, options: dict[str, Any], key: str = "dir_fd") -> Any:
+    """Return ``path`` with the name of the folder whose descriptor comes with it.
+
+    The descriptor is taken out of ``options``, unless the view has nothing to do with the folder.
+    """
+    fd = options.get(key)
+    if fd is None:
+        return path
+    folder = _folder_name(fd)
+    if not view.holds(folder):
+        return path
+    del options[key]
+    return os.path.join(folder, os.fsdecode(path))
+
+
+def _folder_name(folder: Any) -> Any:
+    if folder is None:
+        return "."
+    return _readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) else folder
+
+
 def _reading(view: View, function: Any) -> Any:
     @functools.wraps(function)
     def read(path: Any, *arguments: Any, **options: Any) -> Any:
+        path = _with_folder(view, path, options)
         if options.get("dir_fd") is None:
-            path = view.real(path)
+            path = view.for_reading(path)
         return function(path, *arguments, **options)
 
     return read
+
+
+def _writing(view: View, function: Any) -> Any:
+    @functools.wraps(function)
+    def write(path: Any, *arguments: Any, **options: Any) -> Any:
+        path = _with_folder(view, path, options)
+        if options.get("dir_fd") is None:
+            path = view.for_writing(path)
+        return function(path, *arguments, **options)
+
+    return write
+
+
+def _removing(view: View, function: Any) -> Any:
+    @functools.wraps(function)
+    def remove(path: Any, **options: Any) -> None:
+        path = _with_folder(view, path, options)
+        if options.get("dir_fd") is None:
+            function(view.for_writing(path))
+            view.removed(path)
+        else:
+            function(path, **options)
+
+    return remove
+
+
+def _moving(view: View, function: Any) -> Any:
+    @functools.wraps(function)
+    def move(source: Any, target: Any, **options: Any) -> None:
+        source = _with_folder(view, source, options, "src_dir_fd")
+        target = _with_folder(view, target, options, "dst_dir_fd")
+        if any(fd is not None for fd in options.values()):
+            function(source, target, **options)
+        else:
+            function(view.for_writing(source), view.for_writing(target))
+            view.removed(source)
+
+    return move
+
+
+def _linking(view: View, function: Any) -> Any:
+    @functools.wraps(function)
+    def link(source: Any, target: Any, *arguments: Any, **options: Any) -> None:
+        if not options:
+            target = view.for_writing(target)
+        function(source, target, *arguments, **options)
+
+    return link
+
+
+def replace_sqlite(view: View) -> None:
+    """Let `sqlite3.connect` open a database for writing where ``view`` says, with its journals."""
+    try:
+        import sqlite3
+    except ImportError:  # a Python that was built without it
+        return
+    connect = sqlite3.connect
+
+    @functools.wraps(connect)
+    def connected(database: Any, *arguments: Any, **options: Any) -> Any:
+        name = os.fsdecode(database)
+        if name and not name.startswith((":memory:", "file:")):
+            for suffix in _JOURNALS:
+                view.for_writing(name + suffix)
+            database = view.for_writing(name)
+        elif name.startswith("file:") and not name.startswith("file::memory:"):
+            path, mark, query = name.removeprefix("file:").partition("?")
+            database = f"file:{view.for_writing(path)}{mark}{query}"
+        return connect(database, *arguments, **options)
+
+    _set("connect", connected, sqlite3, sqlite3.dbapi2)
 
 
 def _is_writing_mode(mode: str = "r", *_: Any, **_options: Any) -> bool:
@@ -74,12 +180,13 @@ def _is_writing_flags(flags: int, *_: Any, **_options: Any) -> bool:
 def _opening(view: View, function: Any, is_writing: Callable[..., bool]) -> Any:
     @functools.wraps(function)
     def opened(path: Any, *arguments: Any, **options: Any) -> Any:
+        path = _with_folder(view, path, options)
         if options.get("dir_fd") is None and options.get("opener") is None:
             words = {key: options[key] for key in ("mode", "flags") if key in options}
             if is_writing(*arguments, **words):
-                view.release(path)
+                path = view.for_writing(path)
             else:
-                path = view.real(path)
+                path = view.for_reading(path)
         return function(path, *arguments, **options)
 
     return opened
@@ -88,9 +195,9 @@ def _opening(view: View, function: Any, is_writing: Callable[..., bool]) -> Any:
 def _listing(view: View, function: Any) -> Any:
     @functools.wraps(function)
     def listed(path: Any = ".") -> Any:
-        folder = "." if path is None else path
+        folder = _folder_name(path)
         if isinstance(folder, bytes) or not view.holds(folder):
-            return function(folder)
+            return function(path)
         return view.names_in(folder, _live_names(view, folder, function))
 
     return listed
@@ -100,7 +207,7 @@ def _live_names(view: View, folder: Any, function: Any) -> list[str]:
     try:
         names: list[str] = function(folder)
     except FileNotFoundError:
-        if view.real(folder) == folder:  # it is not in the version either
+        if view.for_reading(folder) == folder:  # it is not in the version either
             raise
         return []
     return names
@@ -109,80 +216,13 @@ def _live_names(view: View, folder: Any, function: Any) -> list[str]:
 def _scanning(view: View, function: Any) -> Any:
     @functools.wraps(function)
     def scanned(path: Any = ".") -> Any:
-        folder = "." if path is None else path
-        if isinstance(folder, bytes | int) or not view.holds(folder):
-            return function(folder)
+        folder = _folder_name(path)
+        if isinstance(folder, bytes) or not view.holds(folder):
+            return function(path)
         names = view.names_in(folder, _live_names(view, folder, _listdir))
-        return _Entries(_Entry(os.path.join(folder, name), name) for name in names)
+        return FolderEntries(FolderEntry(os.path.join(folder, name), name) for name in names)
 
     return scanned
-
-
-class _Entries:
-    """An iterator like that of `os.scandir`."""
-
-    def __init__(self, entries: Iterator["_Entry"]) -> None:
-        self._entries = entries
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> "_Entry":
-        return next(self._entries)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the iteration."""
-        self._entries = iter(())
-
-
-class _Entry:
-    """What `os.DirEntry` is, by way of `os.stat`."""
-
-    def __init__(self, path: str, name: str) -> None:
-        self.path = path
-        self.name = name
-
-    def __fspath__(self) -> str:
-        return self.path
-
-    def __repr__(self) -> str:
-        return f"<DirEntry {self.name!r}>"
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return the status of the file."""
-        return os.stat(self.path, follow_symlinks=follow_symlinks)
-
-    def inode(self) -> int:
-        """Return the number of the inode."""
-        return self.stat(follow_symlinks=False).st_ino
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Return whether it is a folder."""
-        return self._is(stat.S_ISDIR, follow_symlinks=follow_symlinks)
-
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Return whether it is a regular file."""
-        return self._is(stat.S_ISREG, follow_symlinks=follow_symlinks)
-
-    def is_symlink(self) -> bool:
-        """Return whether it is a symbolic link."""
-        return self._is(stat.S_ISLNK, follow_symlinks=False)
-
-    def is_junction(self) -> bool:
-        """Return False: there are none on Linux."""
-        return False
-
-    def _is(self, kind: Callable[[int], bool], *, follow_symlinks: bool) -> bool:
-        try:
-            return kind(self.stat(follow_symlinks=follow_symlinks).st_mode)
-        except FileNotFoundError:
-            return False
 
 
 def _loading(view: View, function: Any) -> Any:
@@ -190,7 +230,7 @@ def _loading(view: View, function: Any) -> Any:
 
     @functools.wraps(function)
     def load(spec: Any, *arguments: Any) -> Any:
-        real = view.real(spec.origin)
+        real = view.for_reading(spec.origin)
         if real == spec.origin:
             return function(spec, *arguments)
         module = function(SimpleNamespace(name=spec.name, origin=real), *arguments)

@@ -18,6 +18,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from supervisor.values.reports import ImportReport
+from supervisor.worker import app_signals
 from supervisor.worker.import_failure import (
     Hide,
     ImportTimeout,
@@ -98,7 +99,7 @@ class _time_limit:
     def __enter__(self) -> None:
         if self._timeout_s is None:
             return
-        signal.signal(signal.SIGALRM, self._expired)
+        app_signals.install(signal.SIGALRM, self._expired)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s, _ALARM_AGAIN_S)
 
     def __exit__(self, *_: object) -> None:
@@ -106,8 +107,7 @@ class _time_limit:
             return
         if signal.getitimer(signal.ITIMER_REAL)[1] == _ALARM_AGAIN_S:  # not one of the app's own
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if signal.getsignal(signal.SIGALRM) == self._expired:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        app_signals.uninstall(signal.SIGALRM)
 
     def _expired(self, _number: int, _frame: FrameType | None) -> NoReturn:
         raise ImportTimeout(f"the import took longer than {self._timeout_s:g} s")

@@ -3,7 +3,6 @@
 `interpreter` starts it. Needs the standard library and waitress alone.
 """
 
-import ctypes
 import json
 import os
 import socket
@@ -14,27 +13,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from supervisor.process.child_exit import exit_process
+from supervisor.process.prctl import set_name
 from supervisor.source.import_survey import survey
 from supervisor.systemd import hand_over
 from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
+from supervisor.worker.code_view import CodeView
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
-
-_PR_SET_NAME = 15  # prctl(2)
 
 
 def main(fd: int) -> NoReturn:
     """Run the task in the memory file ``fd``, and exit."""
     with os.fdopen(fd, encoding="utf-8") as stream:
         task: dict[str, Any] = json.load(stream)
+    for inherited in task["descriptors"]:  # above 2
+        os.set_inheritable(inherited, False)  # execve(2) kept them; what the app starts must not
     for output in (sys.stdout, sys.stderr):
         output.reconfigure(  # type: ignore[union-attr]
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
     sys.argv = [task["name"]]
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.c_char_p(task["name"].encode()[:15]))
+    set_name(task["name"])
     exit_process({"serve": _serve, "check": _check}[task["do"]](task))
 
 
@@ -54,6 +55,7 @@ def _serve(task: dict[str, Any]) -> int:
 def _check(task: dict[str, Any]) -> int:
     """Import an app and survey its files; write the result to a descriptor."""
     os.environ.update(task["environment"])
+    CodeView.from_json(task["view"]).install()
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
     _app, report = import_app(

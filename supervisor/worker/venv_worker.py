@@ -26,8 +26,12 @@ class VenvWorker:
         worker = self.worker
         terms = hand_over.allowed_limits()
         sockets = {name: one.fileno() for name, one in worker.listeners.items()}
+        kept_fds = [connection.fileno(), *sockets.values()]
+        if terms is not None:
+            kept_fds.append(terms.log_fd)
         task = {
             "do": "serve",
+            "descriptors": kept_fds,
             "name": self.name,
             "apps": [app.to_json() for app in worker.apps],
             "code": worker.code.to_json(),
@@ -40,10 +44,8 @@ class VenvWorker:
         try:
             interpreter.check_interpreter(self.python)
             fd = interpreter.memory_file(task)
-            for kept in (fd, connection.fileno(), *sockets.values()):
+            for kept in (fd, *kept_fds):
                 os.set_inheritable(kept, True)
-            if terms is not None:
-                os.set_inheritable(terms.log_fd, True)
             command = interpreter.command_line(self.python, fd)
             os.execv(command[0], command)
         except interpreter.InterpreterError as error:

@@ -1,4 +1,4 @@
-"""The admin's page, against a small supervisor that says what a test wants it to say."""
+"""The admin page, on a scripted supervisor."""
 
 import json
 import os
@@ -59,9 +59,9 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None) -> Iterator[Speak]:
-    """Give a function that starts the supervisor's double and makes a client of the app.
+    """Yield a function that starts a scripted supervisor and returns a client of the app.
 
-    What the script gives is sent as it is; None keeps the connection open, and silent.
+    The bytes that the script returns are sent; for None the connection stays open, and silent.
     """
     path = tmp_path / "control.sock"
     over = threading.Event()
@@ -96,12 +96,12 @@ def speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None) -
 
 
 def says(snapshot: object) -> Script:
-    """Give a script that answers every request with ``snapshot``."""
+    """Return a script that answers every request with ``snapshot``."""
     return lambda request: json.dumps({"id": request["id"], "result": snapshot}).encode() + b"\n"
 
 
 def words(page: str) -> str:
-    """Give the text of a page as a reader sees it, its spaces made single."""
+    """Return the text of a page as a reader sees it, its spaces made single."""
     main = re.sub(r"</?(a|b|span)\b[^>]*>", "", page.partition("<main")[2])
     return " ".join(re.sub(r"^[^>]*>|<[^>]*>", " ", main).split()).replace("&#39;", "'")
 
@@ -121,7 +121,7 @@ def test_asks_for_the_snapshot_once_a_page(speak: Speak) -> None:
 
 
 def test_all_ready(speak: Speak) -> None:
-    """When all is well one sentence says so, and every app has its facts and its link."""
+    """When all apps are ready one sentence says so, and every app has its facts and its link."""
     apps = {"admin": READY, "coach": READY | {"port": 5001, "pid": 102, "restarts": 2}}
     client = speak(says({"status": "pass", "version": "0.1.0", "age_s": 7300, "apps": apps}))
     answer = client.get("/", headers={"Host": "pi.local:5000"})
@@ -193,7 +193,7 @@ def test_state_in_words(speak: Speak, state: str, text: str) -> None:
 
 
 def test_failing_check(speak: Speak) -> None:
-    """A check that fails is told at the top, one that passes is not."""
+    """A check that fails is named at the top, one that passes is not."""
     checks = {
         "status_port": {
             "status": "fail",
@@ -277,7 +277,7 @@ def test_everything_is_escaped(speak: Speak) -> None:
 
 
 def test_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a supervisor the page is a 503 that says so, and what to do."""
+    """Without a supervisor the page is a 503 with the reason, and what to do."""
     monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "control.sock"))
     answer = create_app().test_client().get("/")
     assert answer.status_code == 503
@@ -309,14 +309,14 @@ def test_not_under_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_unusable_answer(speak: Speak, line: bytes, text: str) -> None:
-    """An error, garbage or nothing from the supervisor is a 503 in words."""
+    """An error, garbage or no answer from the supervisor is a 503 with the reason."""
     answer = speak(lambda _: line).get("/")
     assert answer.status_code == 503
     assert text in words(answer.text)
 
 
 def test_silence(speak: Speak) -> None:
-    """A supervisor that keeps silent is given up after the time limit."""
+    """The page waits for a silent supervisor until the time limit."""
     client = speak(lambda _: None)
     client.application.config["CONTROL_TIMEOUT_S"] = 0.05
     answer = client.get("/")
@@ -328,7 +328,7 @@ def test_silence(speak: Speak) -> None:
     ("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/", 405)]
 )
 def test_error_pages(speak: Speak, method: str, path: str, status: int) -> None:
-    """Wrong addresses and methods get a small page of the app's own, with a way back."""
+    """Wrong addresses and methods get an error page of the app, with a link back."""
     answer = speak(says({})).open(path, method=method)
     assert answer.status_code == status
     assert "To all apps" in answer.text
@@ -346,7 +346,7 @@ def test_security_headers(speak: Speak, path: str) -> None:
         assert (answer.headers.get("Cache-Control") == "no-store") == is_page
 
 
-def test_page_needs_nothing_from_elsewhere(speak: Speak) -> None:
+def test_page_needs_no_other_host(speak: Speak) -> None:
     """Every file that the page names is served by the app; it refreshes without JavaScript too."""
     client = speak(says({"apps": {}}))
     page = client.get("/").text
@@ -373,5 +373,5 @@ def test_page_needs_nothing_from_elsewhere(speak: Speak) -> None:
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    """A duration is said in its largest whole unit."""
+    """A duration is shown in its largest whole unit."""
     assert duration(seconds) == text

@@ -1,4 +1,4 @@
-"""The coach's page, on a real data folder."""
+"""The coach's pages, on a real data folder."""
 
 import gc
 import os
@@ -34,7 +34,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the data folder; at the end nothing is in it that doesn't belong there."""
+    """Yield the data folder; at the end it must hold no unexpected file."""
     folder = tmp_path / "data"
     monkeypatch.setenv("FLASK_SUPERVISOR_DATA_DIR", str(folder))
     yield folder
@@ -46,7 +46,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def client(data: Path) -> FlaskClient:
-    """Give a browser on a fresh app."""
+    """Return a client of a fresh app."""
     return create_app().test_client()
 
 
@@ -58,7 +58,7 @@ def send(client: FlaskClient, path: str, page: str | None = None, **fields: str)
 
 
 def add_team(client: FlaskClient, name: str) -> str:
-    """Add a team and give the address of its page."""
+    """Add a team, and return the address of its page."""
     answer = send(client, "/", name=name)
     assert answer.status_code == 302
     return answer.headers["Location"]
@@ -70,7 +70,7 @@ def add_player(client: FlaskClient, team: str, number: str, name: str) -> TestRe
 
 
 def words(page: str) -> str:
-    """Give the text of a page as a reader sees it, its spaces made single."""
+    """Return the text of a page as a reader sees it, its spaces made single."""
     main = re.sub(r"</?(a|b|span)\b[^>]*>", "", page.partition("<main")[2])
     return " ".join(re.sub(r"^[^>]*>|<[^>]*>", " ", main).split()).replace("&#39;", "'")
 
@@ -104,7 +104,7 @@ def test_add_teams(client: FlaskClient) -> None:
     ],
 )
 def test_refuses_team_name(client: FlaskClient, name: str, message: str) -> None:
-    """A name that can't be is refused with the reason, for a new team and for a renamed one."""
+    """An invalid name is refused with the reason, for a new team and for a renamed one."""
     add_team(client, "Reds")
     add_team(client, "Grün")
     other = add_team(client, "Other")
@@ -173,7 +173,7 @@ def test_players(client: FlaskClient) -> None:
     ],
 )
 def test_refuses_player(client: FlaskClient, number: str, name: str, message: str) -> None:
-    """A player that can't be is refused with the reason, and the form keeps what was typed."""
+    """An invalid player is refused with the reason, and the form keeps what was typed."""
     team = add_team(client, "Reds")
     add_player(client, team, "7", "Anna")
     answer = add_player(client, team, number, name)
@@ -217,7 +217,7 @@ def test_names_are_escaped(client: FlaskClient) -> None:
     ],
 )
 def test_error_pages(client: FlaskClient, method: str, path: str, status: int) -> None:
-    """Wrong addresses, methods and forms without a token get a small page with a way back."""
+    """Wrong addresses, methods and forms without a token get an error page with a link back."""
     answer = client.open(path, method=method, data={"name": "Reds"} if method == "POST" else None)
     assert answer.status_code == status
     assert "To all teams" in answer.text
@@ -225,7 +225,7 @@ def test_error_pages(client: FlaskClient, method: str, path: str, status: int) -
 
 
 def test_gone_meanwhile(client: FlaskClient) -> None:
-    """A form of a team that somebody else deleted says so."""
+    """A form of a team that somebody else has deleted gets a 404 with the reason."""
     reds, blues = add_team(client, "Reds"), add_team(client, "Blues")
     send(client, f"{reds}/delete")
     for path in (reds, f"{reds}/rename", f"{reds}/delete"):
@@ -252,7 +252,7 @@ def test_security_headers(client: FlaskClient, path: str) -> None:
         assert cookie is None or re.match(r"coach_session=.*HttpOnly.*SameSite=Lax", cookie)
 
 
-def test_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_page_needs_no_other_host(client: FlaskClient) -> None:
     """Every file that the page names is served by the app, and there is no script at all."""
     page = client.get("/").text
     names = re.findall(r'<link[^>]* href="([^"]+)"', page)
@@ -295,7 +295,7 @@ def test_secret_key(data: Path, client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("rest", [b"", b"\x00" * 64, b"\xff" * 9, b"0123"])
 def test_secret_key_cut_short(data: Path, rest: bytes) -> None:
-    """What a power cut left of a key is replaced."""
+    """A key that a power cut truncated is replaced."""
     data.mkdir()
     (data / "secret_key").write_bytes(rest)
     (data / "secret_key.new").write_bytes(b"half")
@@ -359,12 +359,12 @@ def test_two_generations_at_once(data: Path, client: FlaskClient) -> None:
 
 
 def damage_header(path: Path) -> None:
-    """Make the file one that is no database at all."""
+    """Overwrite the file with something that is no database."""
     path.write_bytes(b"\x7fELF" * 4096)
 
 
 def damage_inside(path: Path) -> None:
-    """Overwrite a page in the middle, and leave the header and the schema whole."""
+    """Overwrite a page in the middle; header and schema stay intact."""
     with closing(sqlite3.connect(path)) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name='team'")
         (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -377,7 +377,7 @@ def damage_inside(path: Path) -> None:
 def test_damaged_database_is_set_aside(
     data: Path, client: FlaskClient, damage: Callable[[Path], None]
 ) -> None:
-    """A damaged database is kept under another name, in sight, and a fresh one serves."""
+    """A damaged database is kept under another name, the page says so, and a new one serves."""
     add_team(client, "Reds")
     path = data / "coach.db"
     damage(path)
@@ -398,7 +398,7 @@ def test_damaged_database_is_set_aside(
 
 
 def test_power_cut(data: Path, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was saved just before a power cut is there again after it."""
+    """Data that was saved just before a power cut is there after it."""
     add_team(client, "Reds")
     with closing(sqlite3.connect(data / "coach.db")) as other:
         other.execute("UPDATE team SET name = 'Blues'")
@@ -430,7 +430,7 @@ def test_set_aside_never_overwrites(data: Path) -> None:
 
 
 def test_locked_database_is_left_alone(data: Path, client: FlaskClient) -> None:
-    """A database in use is not a damaged one: the start fails, and the file stays as it is."""
+    """A locked database does not count as damaged: the start fails, and the file stays."""
     add_team(client, "Reds")
     before = (data / "coach.db").stat().st_ino
     with closing(sqlite3.connect(data / "coach.db", isolation_level=None)) as other:
@@ -444,7 +444,7 @@ def test_locked_database_is_left_alone(data: Path, client: FlaskClient) -> None:
 
 
 def test_unreadable_database_is_left_alone(data: Path) -> None:
-    """What can't be opened is not damaged either."""
+    """A database that can't be opened does not count as damaged."""
     (data / "coach.db").mkdir(parents=True)
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
         create_app()
@@ -452,7 +452,7 @@ def test_unreadable_database_is_left_alone(data: Path) -> None:
 
 
 def test_busy_database(data: Path, client: FlaskClient) -> None:
-    """Who saves while somebody else does for long is asked to try again."""
+    """A client that saves during a long write of another one is asked to try again."""
     models.database.timeout = 0.05
     with closing(sqlite3.connect(data / "coach.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -464,7 +464,7 @@ def test_busy_database(data: Path, client: FlaskClient) -> None:
 
 
 def test_full_storage(client: FlaskClient) -> None:
-    """On a full disk nothing is half saved, and the page says why."""
+    """On a full disk nothing is saved in part, and the page names the cause."""
     with models.database.connection_context():
         pages = models.database.pragma("page_count")
         models.database.pragma("max_page_count", pages, permanent=True)
@@ -478,7 +478,7 @@ def test_full_storage(client: FlaskClient) -> None:
 
 
 def test_read_only_storage(client: FlaskClient) -> None:
-    """On storage that takes no writes the teams can still be read."""
+    """On read-only storage the teams can still be read."""
     team = add_team(client, "Reds")
     with models.database.connection_context():
         models.database.pragma("query_only", 1, permanent=True)
@@ -489,7 +489,7 @@ def test_read_only_storage(client: FlaskClient) -> None:
 
 
 def test_own_mistake_is_not_hidden(client: FlaskClient) -> None:
-    """A failure that isn't the storage's is an error of the app, with its page."""
+    """A failure that the storage did not cause is an error of the app, with its page."""
     with models.database.connection_context():
         models.database.drop_tables([models.Player])
     answer = client.get("/")

@@ -1,4 +1,4 @@
-"""``flask-supervisor check``: what is wrong with an app, said before anything is served."""
+"""``flask-supervisor check``: problems of an app, reported before anything is served."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ BROKEN = {
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Give what lies under ``folder``, with size, time of change and inode of each entry."""
+    """Return what lies under ``folder``, with size, time of change and inode of each entry."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
@@ -95,7 +95,7 @@ def test_the_report_as_json(project: Project) -> None:
 
 
 def test_all_is_well(project: Project) -> None:
-    """Exit code 0 when every app can be imported; disabled ones aren't looked at."""
+    """Exit code 0 when every app can be imported; disabled ones aren't checked."""
     project.app("admin")
     project.app("coach")
     project.app("off", "1 / 0\n", enabled=False)
@@ -145,7 +145,7 @@ def test_all_that_is_missing_is_named_in_one_run(project: Project) -> None:
 
 
 def test_ports_that_are_taken(project: Project) -> None:
-    """A port held by a stranger is a finding, of the named apps alone; our own are fine."""
+    """A port with another holder is a problem, for the named apps only; our own ports pass."""
     project.app("admin")
     port = project.app("coach")
     with process_in_test(project, HOLDER, f"127.0.0.1:{port}") as holder:
@@ -165,7 +165,7 @@ def test_ports_that_are_taken(project: Project) -> None:
 
 
 def test_the_named_apps_alone_are_checked(project: Project) -> None:
-    """A check of one app says nothing of another that is broken."""
+    """A check of one app doesn't report another broken one."""
     project.app("admin")
     project.app("coach", "1 / 0\n")
     assert project.command("check", "admin").returncode == 0
@@ -175,7 +175,7 @@ def test_the_named_apps_alone_are_checked(project: Project) -> None:
 
 
 def test_an_unknown_app_is_wrong_usage(project: Project) -> None:
-    """Exit code 2, and the names that there are."""
+    """Exit code 2, and the names of the apps."""
     project.app("admin")
     project.app("coach")
     found = project.command("check", "couch")
@@ -207,11 +207,11 @@ def test_an_invalid_configuration_shows_every_problem(project: Project) -> None:
         assert part in "\n".join(document["problems"])
 
 
-@pytest.mark.parametrize("text", ["[apps", "", "[apps.coach]\n", b"\xff\xfe"])
+@pytest.mark.parametrize("text", ["[apps", "", "[apps.coach]\n", b"\xff\xfd"])
 def test_a_file_that_is_no_configuration(project: Project, text: str | bytes) -> None:
     """Exit code 1 and the file's name, whatever it holds; no traceback.
 
-    `status` needs no more of it than the state folder: a supervisor may run on an earlier one.
+    `status` needs only its state folder: a supervisor may run on an earlier configuration.
     """
     file = project.folder / "other.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -258,7 +258,7 @@ for old in folder.iterdir():
 
 
 def test_a_check_beside_a_running_supervisor_disturbs_nobody(project: Project) -> None:
-    """The apps go on serving, the ports stay theirs, and the control socket too."""
+    """The apps go on serving, and ports and control socket stay the supervisor's."""
     project.app("coach", control=True)
     running = project.start()
     worker = running.worker("coach")
@@ -268,7 +268,7 @@ def test_a_check_beside_a_running_supervisor_disturbs_nobody(project: Project) -
 
 
 def test_a_child_of_the_checked_app_does_not_outlive_the_check(project: Project) -> None:
-    """A process that the import starts is ended with it, also when it keeps the pipes open."""
+    """A process that the import starts is killed with it, even if it keeps the pipes open."""
     starts = "import subprocess\nsubprocess.Popen(['sleep', '3600'])\n"
     project.app("coach", starts + GOOD_APP.format(text="coach"))
     project.app("broken", starts + "1 / 0\n", port=free_ports(1)[0])

@@ -1,22 +1,15 @@
-"""What a person sees in a terminal: logs, events, a status that goes on, completion, help."""
+"""``flask-supervisor logs`` and ``events``: what is printed, for people and programs."""
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner
 from harness import Project, Running, ask, eventually
-from operating_case import ESCAPES, Following, call, environment, wait_until_ready
-
-from supervisor.cli import main
+from operating_case import Following, call, wait_until_ready
 
 TALKING_APP = """
 import sys
@@ -37,7 +30,7 @@ def say(project: Project, text: str, *, app: str = "coach") -> None:
 
 
 def said(project: Project, *arguments: str) -> list[dict[str, Any]]:
-    """Give what ``logs`` prints for programs."""
+    """Return what ``logs`` prints for programs."""
     result = project.command("logs", *arguments, "--json")
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -45,7 +38,7 @@ def said(project: Project, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def running(project: Project) -> Running:
-    """Run two apps that print what they are told to."""
+    """Run two apps that print what a request asks for."""
     for name in ("admin", "coach"):
         project.app(name, TALKING_APP)
     started = project.start()
@@ -66,7 +59,7 @@ def wait_until_logged(running: Running, text: str) -> None:
 
 
 def test_logs_of_all_and_of_one(project: Project, running: Running) -> None:
-    """An app's own lines stand behind a bar, the supervisor's don't; emoji stay."""
+    """What an app printed stands behind a bar, the supervisor's lines don't; emoji stay."""
     everything = project.command("logs")
     assert everything.returncode == 0, everything.stderr
     assert "coach      | imported 🚀 déjà vu" in everything.stdout
@@ -80,7 +73,7 @@ def test_logs_of_all_and_of_one(project: Project, running: Running) -> None:
 
 
 def test_logs_for_programs(project: Project, running: Running) -> None:
-    """One object a line, numbered over all apps, with what is needed to tell lines apart."""
+    """One object a line, numbered over all apps, with all that distinguishes lines."""
     lines = said(project)
     assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
     [printed] = [line for line in said(project, "coach") if line["output"]]
@@ -114,18 +107,10 @@ def test_wrong_usage_of_logs(project: Project, words: tuple[str, str]) -> None:
 
 
 def test_logs_of_an_unknown_app(project: Project, running: Running) -> None:
-    """The known ones are named."""
+    """The error names the apps that exist."""
     result = project.command("logs", "nosuch")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: there is no app 'nosuch'; known: admin, coach\n"
-    assert running.process.poll() is None
-
-
-def test_a_terminal_without_unicode(project: Project, running: Running) -> None:
-    """What it can't show is written in another way; nothing ends in a traceback."""
-    for words in (("logs",), ("events",), ("status",)):
-        result = project.command(*words, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-        assert (result.returncode, result.stderr) == (0, "")
     assert running.process.poll() is None
 
 
@@ -137,7 +122,7 @@ FOLLOWED = {"logs": ("logs", "-f"), "events": ("events", "-f"), "json": ("logs",
 
 @pytest.mark.parametrize("words", FOLLOWED.values(), ids=FOLLOWED)
 def test_following_until_ctrl_c(project: Project, running: Running, words: tuple[str, ...]) -> None:
-    """New lines come while it runs, each once; Ctrl-C is a good end."""
+    """New lines are printed as they come, each once; Ctrl-C exits with code 0."""
     with Following(project, *words) as following:
         following.wait_for("ready on")
         pid = running.worker("coach")
@@ -154,7 +139,7 @@ def test_following_until_ctrl_c(project: Project, running: Running, words: tuple
 def test_following_until_the_supervisor_ends(
     project: Project, running: Running, command: str
 ) -> None:
-    """It says so, and ends."""
+    """The command reports it, and exits with code 1."""
     with Following(project, command, "-f") as following:
         following.wait_for("ready on")
         running.stop()
@@ -162,9 +147,9 @@ def test_following_until_the_supervisor_ends(
 
 
 def test_following_one_app_from_now_on(project: Project, running: Running) -> None:
-    """``-n 0 -f`` shows nothing old, and of other apps nothing at all."""
+    """``-n 0 -f`` prints new lines only, of the named app only."""
     with Following(project, "logs", "coach", "-f", "-n", "0") as following:
-        # one of these comes after it has begun
+        # one of these comes after the command has begun
         eventually(lambda: say(project, "tick") or following.text)
         say(project, "other", app="admin")
         say(project, "last")
@@ -174,7 +159,7 @@ def test_following_one_app_from_now_on(project: Project, running: Running) -> No
 
 
 def test_nobody_reads_the_lines_any_more(project: Project, running: Running) -> None:
-    """When the reader of a pipe has gone, as with ``| head``, the command ends without a word."""
+    """When the reader of a pipe has exited, as with ``| head``, the command exits silently."""
     project.write()
     process = subprocess.Popen(
         [sys.executable, "-m", "supervisor", "logs", "-f", "--config", str(project.config)],
@@ -195,145 +180,3 @@ def test_nobody_reads_the_lines_any_more(project: Project, running: Running) -> 
         process.wait()
         process.stderr.close()
     assert running.process.poll() is None
-
-
-# ---- a status that goes on
-
-
-def test_status_goes_on_on_a_terminal(project: Project, running: Running) -> None:
-    """It is drawn anew every second, in colours, until Ctrl-C."""
-    with Following(project, "status", "--watch", terminal=True) as following:
-        following.wait_for("\x1b[32mready")
-        assert project.command("stop", "coach").returncode == 0
-        following.wait_for("\x1b[33mstopped")
-        following.wait_for("stopped by an operator")
-        assert "\x1b[2J" in following.text  # the screen is cleared
-        last = ESCAPES.sub("", following.text.rpartition("\x1b[2J")[2])
-        assert last.count("flask-supervisor 0") <= 1
-        assert following.end(signal.SIGINT) == (1, "")  # as `status`: one app is not ready
-    assert running.process.poll() is None
-
-
-def test_status_goes_on_in_a_pipe(project: Project, running: Running) -> None:
-    """Without a terminal there are no colours; a program is told to choose."""
-    with Following(project, "status", "--watch") as following:
-        eventually(lambda: following.text.count("flask-supervisor 0") >= 2)
-        assert "\x1b" not in following.text
-        assert following.end(signal.SIGINT) == (0, "")
-    assert project.command("status", "--watch", "--json").returncode == 2
-    assert running.process.poll() is None
-
-
-# ---- completion
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """Give a folder to put first on the PATH, with the command under its own name."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    file = folder / "flask-supervisor"
-    file.write_text(f"#!{sys.executable}\nfrom supervisor.cli.main import main\nmain()\n")
-    file.chmod(0o755)
-    return folder
-
-
-def completed(project: Project, program: Path, *words: str) -> set[str]:
-    """Give what is proposed for the last word."""
-    env = environment(
-        _FLASK_SUPERVISOR_COMPLETE="bash_complete",
-        COMP_WORDS=" ".join(["flask-supervisor", *words]),
-        COMP_CWORD=str(len(words)),
-    )
-    result = subprocess.run(
-        [program / "flask-supervisor"],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=project.folder,
-        check=False,
-    )
-    assert result.stderr == ""
-    return {line.partition(",")[2] for line in result.stdout.splitlines() if line}
-
-
-def test_completion_knows_commands_and_apps(project: Project, program: Path) -> None:
-    """Commands, options, and the names of the apps in the configuration that would be used."""
-    for name in ("admin", "coach", "camera"):
-        project.app(name)
-    project.write()
-    assert completed(project, program, "sta") == {"start", "status"}
-    assert completed(project, program, "config", "") == {"check", "history", "restore", "show"}
-    assert "--since" in completed(project, program, "logs", "--")
-    for command in ("start", "stop", "restart", "reload", "logs", "check"):
-        assert completed(project, program, command, "c") == {"coach", "camera"}, command
-    elsewhere = project.folder / "elsewhere.toml"
-    elsewhere.write_text('[apps.clock]\ntarget = "a:b"\nport = 7000\n', encoding="utf-8")
-    assert completed(project, program, "start", "--config", str(elsewhere), "c") == {"clock"}
-
-
-def test_completion_without_a_configuration(project: Project, program: Path) -> None:
-    """Nothing is proposed, and nothing is written into the command line."""
-    assert completed(project, program, "start", "c") == set()
-    project.config.write_text("[broken\n", encoding="utf-8")
-    assert completed(project, program, "start", "c") == set()
-
-
-def test_completion_in_a_shell(project: Project, program: Path) -> None:
-    """What the guide says works in bash."""
-    project.app("coach")
-    project.write()
-    script = (
-        'eval "$(_FLASK_SUPERVISOR_COMPLETE=bash_source flask-supervisor)"\n'
-        "COMP_WORDS=(flask-supervisor stop c) COMP_CWORD=2\n"
-        "_flask_supervisor_completion flask-supervisor\n"
-        'echo "${COMPREPLY[@]}"\n'
-    )
-    result = subprocess.run(
-        ["bash", "-c", script],
-        capture_output=True,
-        text=True,
-        env=environment(PATH=f"{program}:{os.environ['PATH']}"),
-        cwd=project.folder,
-        check=False,
-    )
-    assert (result.stdout, result.stderr) == ("coach\n", "")
-
-
-# ---- help
-
-
-def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Give the words of every command, the groups too."""
-    yield words
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from commands(inner, (*words, name))
-
-
-@pytest.mark.parametrize("words", list(commands(main.cli)), ids=" ".join)
-def test_every_command_helps(words: tuple[str, ...]) -> None:
-    """Exit code 0, an example that begins like the command, and a line for each option."""
-    for option in ("--help", "-h"):
-        result = CliRunner().invoke(main.cli, [*words, option], prog_name="flask-supervisor")
-        assert result.exit_code == 0
-        assert re.search(
-            f"Example: (sudo )?{' '.join(['flask-supervisor', *words])}", result.output
-        )
-        assert "Usage: flask-supervisor" in result.output
-
-
-def test_help_works_without_a_configuration(tmp_path: Path) -> None:
-    """Who has nothing yet gets it as well; so does a wrong command, with exit code 2."""
-    for words, code in ((["--help"], 0), (["logs", "--help"], 0), (["--version"], 0), (["x"], 2)):
-        result = subprocess.run(
-            [sys.executable, "-m", "supervisor", *words],
-            capture_output=True,
-            env=environment(),
-            cwd=tmp_path,
-            check=False,
-        )
-        assert result.returncode == code, result.stderr

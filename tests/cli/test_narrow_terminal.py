@@ -1,4 +1,4 @@
-"""On a phone's narrow terminal the commands for people stay readable; programs get whole lines."""
+"""Lines fit a narrow terminal, as a phone's; programs get whole lines."""
 
 import fcntl
 import os
@@ -14,11 +14,11 @@ from operating_case import ESCAPES, wait_until_ready
 
 
 def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
-    """Run a command on a terminal of this width, and give the lines it shows, without colours."""
+    """Run a command on a terminal of this width, and return the lines it shows, without colours."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = project.environment(TERM="xterm")
-    environment.pop("COLUMNS", None)  # it would count more than the terminal
+    environment.pop("COLUMNS", None)  # it would override the terminal's width
     process = subprocess.Popen(
         [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
         stdin=subprocess.DEVNULL,
@@ -31,7 +31,7 @@ def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
     try:
         while part := os.read(ours, 65536):
             received += part
-    except OSError:  # EIO: nobody holds the other end any more
+    except OSError:  # EIO: the other end is closed
         pass
     finally:
         os.close(ours)
@@ -41,7 +41,7 @@ def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
 
 @pytest.mark.parametrize("columns", [50, 70])
 def test_long_texts_go_on_below_themselves(project: Project, columns: int) -> None:
-    """Each line fits, behind the indent of the first; programs get them whole."""
+    """Each line fits and keeps the indent of the first; a pipe gets the text on one line."""
     project.app("coach", "raise RuntimeError('no sensor answers ' * 10)\n")
     running = project.start()
     running.wait_for("coach", state="backoff")

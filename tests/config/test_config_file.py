@@ -1,4 +1,4 @@
-"""The configuration as a whole: every mistake at once, clashes, files that can't be read."""
+"""The configuration as a whole: all mistakes at once, clashes, unreadable files, the example."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from harness import REPOSITORY
 
-from supervisor.config import locate, reader, settings
+from supervisor.config import reader, settings
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import ConfigError, SupervisorError
 
@@ -27,12 +27,12 @@ SECTIONS: dict[str, type[Any]] = {
 
 
 def app(name: str = "coach", keys: str = "port = 5001") -> str:
-    """Give the text of an app's section."""
+    """Return the text of an app's table."""
     return f'[apps.{name}]\ntarget = "coach:app"\n{keys}\n'
 
 
 def problems(folder: Path, text: str | bytes) -> list[str]:
-    """Give everything that is wrong with a file, without its name at the beginning."""
+    """Return the mistakes in a file, without its name at their beginning."""
     file = folder / "supervisor.toml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as raised:
@@ -44,8 +44,8 @@ def problems(folder: Path, text: str | bytes) -> list[str]:
 # ---- all at once
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    """One run shows all mistakes of a file, those inside of tables and those between them."""
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    """One run reports the mistakes in single values and those between keys."""
     text = """
     [supervisor]
     host = "raspberrypi.local"
@@ -76,7 +76,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         'apps.coach.port = "5001": must be ',
         'apps.coach.target = "coach.py": must be ',
         "apps.coach.threads = 0: must be ",
-        "apps.other.port = 5000: is taken by app 'Admin' already",
+        "apps.other.port = 5000: is already taken by app 'Admin'",
         "apps.third.target: this key is required",
         "bind.attempts = 0: must be ",
         "hosts: unknown key",
@@ -105,82 +105,17 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_key(tmp_path: Path, text: str, expected: str) -> None:
-    """A key that doesn't exist is named with the one that was probably meant, or with all."""
+    """The message suggests the most similar key, or lists all keys."""
     assert problems(tmp_path, text) == [expected]
 
 
 def test_a_problem_is_one_short_line(tmp_path: Path) -> None:
-    """However long a value is, and whatever is in it, its problem stays readable."""
+    """The message stays readable, however long a value is and whatever it contains."""
     value = json.dumps("a\nb\t" + "x" * 5000)
     [problem] = problems(tmp_path, f"[apps.coach]\ntarget = {value}\nport = 1")
     assert problem.isprintable()
     assert len(problem) < 200
     assert "…" in problem
-
-
-# ---- names and ports
-
-
-@pytest.mark.parametrize("name", ["status", "all", "Coach", "1st", "my-app", '"my app"', '""', "é"])
-def test_a_name_that_cannot_be_used(tmp_path: Path, name: str) -> None:
-    """Names that commands and paths couldn't use are refused, with the rule."""
-    text = app(json.dumps(name) if name == "é" else name)
-    [problem] = problems(tmp_path, text)
-    bare = name.strip('"')
-    assert problem.startswith(f"apps.{bare}: this name can't be used; a name starts with a letter")
-
-
-@pytest.mark.parametrize("text", ["", "[apps]\n", "[supervisor]\n"])
-def test_a_file_without_apps(tmp_path: Path, text: str) -> None:
-    """A supervisor of nothing is a mistake; the message shows how to begin."""
-    [problem] = problems(tmp_path, text)
-    assert problem.startswith("apps: no app is configured; add a table [apps.NAME]")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (app() + app("b"), "apps.b.port = 5001: is taken by app 'coach' already"),
-        (app(keys="port = 6000"), "apps.coach.port = 6000: is taken by the status server already"),
-        (
-            "[status]\nport = 7000\n" + app(keys="port = 7000"),
-            "apps.coach.port = 7000: is taken by the status server already",
-        ),
-        (
-            app(keys='host = "unix:a.sock"') + app("b", 'host = "unix:a.sock"'),
-            "apps.b.host = \"unix:a.sock\": is taken by app 'coach' already",
-        ),
-        (
-            app(keys='host = "unix:a.sock"') + app("b", 'host = "unix:./x/../a.sock"'),
-            "apps.b.host = \"unix:./x/../a.sock\": is taken by app 'coach' already",
-        ),
-        (
-            '[status]\nhost = "unix:a.sock"\n' + app(keys='host = "unix:a.sock"'),
-            'apps.coach.host = "unix:a.sock": is taken by the status server already',
-        ),
-    ],
-)
-def test_two_on_one_port(tmp_path: Path, text: str, expected: str) -> None:
-    """Two apps, or an app and the status server, can't listen at the same place."""
-    assert problems(tmp_path, text) == [expected]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        app() + app("b", "port = 5001\nenabled = false"),
-        app() + app("b", "enabled = false"),
-        app() + app("b", "port = 6000\nenabled = false"),
-        app(keys='port = 6000\nhost = "unix:a.sock"'),
-        '[status]\nhost = "unix:s.sock"\n' + app(keys="port = 6000"),
-        app(keys='host = "unix:a.sock"') + app("b", 'host = "unix:b.sock"'),
-    ],
-)
-def test_no_clash(tmp_path: Path, text: str) -> None:
-    """Apps that are disabled, and Unix sockets, take no port."""
-    file = tmp_path / "supervisor.toml"
-    file.write_text(text)
-    assert reader.load(file).apps
 
 
 # ---- files
@@ -192,12 +127,13 @@ def test_no_clash(tmp_path: Path, text: str) -> None:
         (b"[apps.coach\n", r"is not valid TOML: .*at line 1"),
         (b"a = 1\nb = \n", r"is not valid TOML: .*at line 2"),
         (b"a = 1\na = 2\n", r"is not valid TOML: "),
-        (b"# caf\xe9\n", r"is not UTF-8 text \(byte 5\)"),
-        (b"\0\0\0\0", r"is not valid TOML: "),
+        (b"# caf\xe9\n", r"line 1 is not UTF-8 text \(byte 0xe9\); save the file as UTF-8"),
+        (b"\0\0\0\0", r"line 1 has a null character: the file is damaged or is not text"),
+        (b"#" * (1 << 20) + b"\n", r"cannot read it: it is larger than 1024 KiB"),
     ],
 )
-def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, text: str) -> None:
-    """What isn't TOML is refused with its place."""
+def test_a_file_that_is_not_toml(tmp_path: Path, content: bytes, text: str) -> None:
+    """The message has the line of the mistake."""
     [problem] = problems(tmp_path, content)
     assert re.match(text, problem)
 
@@ -205,91 +141,65 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, text: str) -> No
 @pytest.mark.parametrize(
     ("name", "text"), [("nowhere.toml", "there is no such file"), ("", "Is a directory")]
 )
-def test_a_file_that_is_none(tmp_path: Path, name: str, text: str) -> None:
-    """A missing file and a folder are named, with what is the matter."""
+def test_a_file_that_is_missing(tmp_path: Path, name: str, text: str) -> None:
+    """A missing file, and a folder in its place, are reported with their path."""
     with pytest.raises(ConfigError, match=text) as raised:
         reader.load(tmp_path / name)
     assert str(tmp_path / name) in raised.value.message
 
 
-def find_without_rights(folder: Path) -> str:
-    """Load the default configuration as a user who may not look into ``folder``/config."""
+def load_as_nobody(folder: Path) -> str:
+    """Load the configuration in ``folder`` as another user; return the error."""
     os.chdir(folder)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     try:
-        reader.load(locate.find(None, {}))
+        reader.load(Path("supervisor.toml"))
     except SupervisorError as error:
-        return f"message: {error}"
+        return str(error)
     return "loaded"
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """A configuration that belongs to another user gives a message, wherever it lies."""
+    """A configuration that this user may not read is an error that says what to do."""
     tmp_path.chmod(0o755)
     (tmp_path / "supervisor.toml").write_text(app())
     (tmp_path / "supervisor.toml").chmod(0)
-    answer = call_in_child(find_without_rights, tmp_path, timeout_s=30)
-    assert answer.startswith("message: supervisor.toml: cannot read it: Permission denied")
+    assert call_in_child(load_as_nobody, tmp_path, timeout_s=30) == (
+        "supervisor.toml: cannot read it: Permission denied\n  use sudo, or be its owner"
+    )
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
-    """A folder of the search that this user may not enter ends in a message too."""
-    tmp_path.chmod(0o755)
-    (tmp_path / "config").mkdir(mode=0)
-    try:
-        answer = call_in_child(find_without_rights, tmp_path, timeout_s=30)
-    finally:
-        (tmp_path / "config").chmod(0o755)
-    assert answer.startswith("message: ")
-
-
-# ---- where the file is looked for
-
-
-def test_where_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option wins, then the variable, ./supervisor.toml, ./config/supervisor.toml."""
-    monkeypatch.chdir(tmp_path)
-    places = [Path("given.toml"), tmp_path / "variable.toml", *locate.SEARCHED[:2]]
-    (tmp_path / "config").mkdir()
-    for place in places:
-        place.write_text(app())
-    environment = {"FLASK_SUPERVISOR_CONFIG": str(places[1])}
-    assert locate.find("given.toml", environment) == places[0]
-    assert locate.find(None, environment) == places[1]
-    assert locate.find(None, {}) == Path("supervisor.toml")
-    assert locate.find(None, {"FLASK_SUPERVISOR_CONFIG": ""}) == Path("supervisor.toml")
-    Path("supervisor.toml").unlink()
-    assert locate.find(None, {}) == Path("config/supervisor.toml")
-    assert locate.SEARCHED[2] == Path("/etc/flask-supervisor/supervisor.toml")
-
-
-@pytest.mark.skipif(
-    os.path.exists(locate.SEARCHED[2]), reason="this machine has a configuration in /etc"
-)
-def test_no_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names every place that was looked at, and the option."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError) as raised:
-        locate.find(None, {})
-    for place in ("$FLASK_SUPERVISOR_CONFIG", *map(str, locate.SEARCHED)):
-        assert place in raised.value.message
-    assert raised.value.hint == "name one with --config FILE"
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_files_of_windows_editors(tmp_path: Path, encoding: str) -> None:
+    """The configuration, an env_file and a secret are read in the encodings of Windows editors."""
+    lines = 'env_file = "coach.env"\nenv = { TOKEN = "x", KEY = { file = "key" } }\n'
+    texts = {
+        "supervisor.toml": app(keys=f"port = 5001\n{lines}"),
+        "coach.env": "# café\nA=1\nB='zwei'\n",
+        "key": "line one\nline two\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    loaded = reader.load(tmp_path / "supervisor.toml")
+    expected = {"A": "1", "B": "zwei", "TOKEN": "x", "KEY": "line one\nline two"}
+    assert loaded.app_environment("coach") == expected
+    assert loaded.text == (tmp_path / "supervisor.toml").read_bytes()
 
 
 # ---- the example
 
 
 def example_section(name: str) -> str:
-    """Give the text of the example's tables ``name`` and below, without headers."""
+    """Return the text of the example's tables ``name`` and below, without headers."""
     parts = re.split(r"^\[([\w.]+)\].*$", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     titled = zip(parts[1::2], parts[2::2], strict=True)
     return "".join(body for title, body in titled if title.split(".")[0] == name)
 
 
-def test_the_example_is_right() -> None:
+def test_the_example_is_valid() -> None:
     """The example configuration loads, with the two example apps at their ports."""
     loaded = reader.load(EXAMPLE)
     assert {name: loaded.address(name)[1] for name in loaded.apps} == {"admin": 5000, "coach": 5001}
@@ -306,7 +216,7 @@ def test_the_example_mentions_every_key(section: str) -> None:
 
 @pytest.mark.parametrize("section", ["supervisor", "bind", "host", "apps"])
 def test_the_example_comments_show_the_defaults(section: str) -> None:
-    """A key that is commented out shows its default; hosts and `env` show what else there is."""
+    """A key that is commented out has its default; hosts and `env` show other values."""
     commented = re.findall(r"^# ([a-z_]+ = .*)$", example_section(section), re.MULTILINE)
     shown = tomllib.loads("\n".join(dict.fromkeys(commented)))
     fields = {field.name: field for field in dataclasses.fields(SECTIONS[section])}

@@ -1,4 +1,4 @@
-"""The configuration file: what is accepted, and what is said about every mistake at once."""
+"""Values of the configuration: which are accepted, and the message for each mistake."""
 
 import dataclasses
 import json
@@ -21,19 +21,19 @@ SECTIONS: dict[str, type] = {
 
 
 def app(keys: str = "", name: str = "coach", port: int = 5001) -> str:
-    """Give the text of an app's section that is right but for ``keys``."""
+    """Return the text of an app's table that is valid apart from ``keys``."""
     return f'[apps.{name}]\ntarget = "coach:app"\nport = {port}\n{keys}\n'
 
 
 def load(folder: Path, text: str) -> Config:
-    """Load a file with ``text``."""
+    """Return the configuration in a file with ``text``."""
     file = folder / "supervisor.toml"
     file.write_text(text, encoding="utf-8")
     return reader.load(file)
 
 
 def problems(folder: Path, text: str) -> list[str]:
-    """Give everything that is wrong with ``text``; each starts with the file's name."""
+    """Return the mistakes in ``text``, without the file name that each starts with."""
     with pytest.raises(ConfigError) as raised:
         load(folder, text)
     prefix = f"{folder / 'supervisor.toml'}: "
@@ -76,7 +76,7 @@ def test_a_small_file_gets_all_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_key_can_be_set(tmp_path: Path) -> None:
-    """All keys with values other than their defaults are taken as they are written."""
+    """Values other than the defaults are taken as they are written."""
     loaded = load(
         tmp_path,
         """
@@ -126,6 +126,10 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         python = "/opt/x/bin/python"
         after_import = ["a:b"]
         bind = "supervisor"
+        exclude = ["*.log"]
+        umask = "0027"
+        hardware = ["gpio", "can"]
+        access_log = true
         """,
     )
     assert [
@@ -171,11 +175,15 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "after_import": ["a:b"],
         "bind": "supervisor",
         "requires": [],
+        "exclude": ["*.log"],
+        "umask": "0027",
+        "hardware": ["gpio", "can"],
+        "access_log": True,
     }
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths are relative to the file's folder, and not to the working folder."""
+    """Paths are relative to the file's folder, not to the current one."""
     monkeypatch.chdir("/")
     text = '[supervisor]\nstate_dir = "../state"\n' + app(
         'path = "code/../apps"\nhost = "unix:a/s"'
@@ -187,8 +195,8 @@ def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert loaded.address("coach") == (f"unix:{tmp_path}/etc/a/s", None)
 
 
-def test_absolute_paths_stay(tmp_path: Path) -> None:
-    """Absolute paths are taken as they are."""
+def test_absolute_paths_are_kept(tmp_path: Path) -> None:
+    """An absolute path doesn't depend on the file's folder."""
     text = '[supervisor]\nstate_dir = "/var/state"\n' + app('path = "/opt/x"\nhost = "unix:/run/s"')
     loaded = load(tmp_path, text)
     assert str(loaded.state_dir) == "/var/state"
@@ -199,7 +207,7 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
 def test_a_relative_file_name_gives_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``--config supervisor.toml`` means the same after a change of the working folder."""
+    """``--config supervisor.toml`` means the same file after a change of the current folder."""
     (tmp_path / "supervisor.toml").write_text(app())
     monkeypatch.chdir(tmp_path)
     loaded = reader.load(Path("supervisor.toml"))
@@ -208,7 +216,7 @@ def test_a_relative_file_name_gives_absolute_paths(
 
 
 def test_hosts_default_to_the_supervisors(tmp_path: Path) -> None:
-    """An own host wins over the one of [supervisor], for apps and for the status port."""
+    """The host of an app or of [status] overrides that of [supervisor]."""
     text = '[supervisor]\nhost = "127.0.0.1"\n' + app() + app('host = "::1"', "other", 5002)
     loaded = load(tmp_path, text)
     assert loaded.address("coach") == ("127.0.0.1", 5001)
@@ -237,7 +245,7 @@ MISTAKES = {
     "supervisor": [
         ("host", '"raspberrypi.local"', HOST),
         ("host", '"unix:"', HOST),
-        ("state_dir", '""', "a text that is not empty"),
+        ("state_dir", '""', "a string that is not empty"),
         ("log_format", '"jason"', 'one of "auto", "console", "json"'),
         ("log_level", "3", 'one of "debug", "info", "warning", "error"'),
         ("shutdown_timeout_s", "0", SECONDS),
@@ -262,13 +270,17 @@ MISTAKES = {
         ("port", "0", "a port number from 1 to 65535"),
         ("port", "true", "a port number from 1 to 65535"),
         ("port", "[5001, 5002]", "a port number from 1 to 65535"),
-        ("path", '""', "a text that is not empty"),
+        ("path", '""', "a string that is not empty"),
         ("enabled", '"no"', "true or false"),
         ("control", "1", "true or false"),
         ("threads", "0", "a whole number from 1 to 256"),
         ("env", '"A=5"', "a table"),
         ("import_timeout_s", "-1", SECONDS),
         ("hang_timeout_s", "6", "a number of seconds from 7 to 86400"),
+        ("umask", '"22"', 'three octal digits in quotes, as "022"'),
+        ("umask", '"0888"', 'three octal digits in quotes, as "022"'),
+        ("umask", "18", 'three octal digits in quotes, as "022"'),
+        ("access_log", '"yes"', "true or false"),
     ],
 }
 
@@ -278,7 +290,7 @@ MISTAKES = {
     [(section, *mistake) for section, mistakes in MISTAKES.items() for mistake in mistakes],
 )
 def test_a_wrong_value(tmp_path: Path, section: str, key: str, value: str, accepted: str) -> None:
-    """A value that can't be is named with its file, key path, value and what is accepted."""
+    """The message has the file, key path, value and what is accepted."""
     tables = tomllib.loads(app())
     table = tables
     for name in section.split("."):
@@ -289,7 +301,7 @@ def test_a_wrong_value(tmp_path: Path, section: str, key: str, value: str, accep
 
 
 def to_toml(tables: dict[str, Any]) -> str:
-    """Write two levels of tables (three below ``apps``) as TOML."""
+    """Return two levels of tables (three below ``apps``) as TOML."""
     apps = {f"apps.{name}": keys for name, keys in tables.get("apps", {}).items()}
     sections = {**{n: keys for n, keys in tables.items() if n != "apps"}, **apps}
     lines = []
@@ -301,8 +313,22 @@ def to_toml(tables: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (app("env = { A = 5 }"), ["apps.coach.env.A = 5: must be a text"]),
+        (app("env = { A = 5 }"), ["apps.coach.env.A = 5: must be a string"]),
         ("apps = 5", ["apps = 5: must be a table"]),
+        (
+            app('hardware = ["gpio", "usb"]'),
+            [
+                'apps.coach.hardware[1] = "usb": must be one of "gpio", "i2c", "spi", "serial", '
+                '"camera", "audio", "can"'
+            ],
+        ),
+        (
+            app('exclude = ["/tmp/*", "../x"]'),
+            [
+                'apps.coach.exclude[0] = "/tmp/*": must be a path below the app\'s `path`',
+                'apps.coach.exclude[1] = "../x": must be a path below the app\'s `path`',
+            ],
+        ),
         ("supervisor = 3\n" + app(), ["supervisor = 3: must be a table"]),
         ("[apps]\ncoach = 5", ["apps.coach = 5: must be a table"]),
         ("[apps.coach]\nport = 1", ["apps.coach.target: this key is required"]),
@@ -310,64 +336,5 @@ def to_toml(tables: dict[str, Any]) -> str:
     ],
 )
 def test_a_wrong_shape(tmp_path: Path, text: str, expected: list[str]) -> None:
-    """Tables that are none, and keys that are missing, are named."""
+    """Values in place of tables, and missing keys, are reported."""
     assert problems(tmp_path, text) == expected
-
-
-# ---- apps that share a process
-
-
-def mates(first: str = "", second: str = "", third: str | None = None) -> str:
-    """Give the text of apps that share the process ``field``."""
-    given = [first, second, *([] if third is None else [third])]
-    return "".join(
-        app(f'process = "field"\n{keys}', name=f"app{n}", port=5001 + n)
-        for n, keys in enumerate(given)
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (mates('path = "a"', 'path = "b"'),
-         'apps.app1.path = "b": apps of one process have the same, and app0 has "a"'),
-        (mates("", 'python = "/opt/bin/python"'),
-         'apps.app1.python = "/opt/bin/python": apps of one process have the same, and app0 has '
-         "none"),
-        (mates('python = "/opt/bin/python"', ""),
-         'apps.app1.python: apps of one process have the same, and app0 has "/opt/bin/python"'),
-        (mates("", "workers = 2"),
-         "apps.app1.workers: apps that share a process have one worker, since they share its "
-         "memory"),
-        (mates("", 'env = { A = "1" }', 'env = { A = "2" }'),
-         "apps.app2.env.A: apps of one process share their environment, and app1 sets another "
-         "value"),
-        (app('process = "status"'), 'apps.coach.process = "status": is the name of something else'),
-        (app('process = "all"'), 'apps.coach.process = "all": is the name of something else'),
-        (app('process = "admin"') + app(name="admin", port=5002),
-         'apps.coach.process = "admin": is the name of something else'),
-        (app('bind = "app"\nworkers = 2'),
-         'apps.coach.workers: only one process can bind a port: bind = "app"'),
-        ('[apps.coach]\ntarget = "coach:serve"\nhost = "unix:/run/x"\nbind = "app"\n',
-         'apps.coach.host: an app with bind = "app" has a TCP port'),
-    ],
-)  # fmt: skip
-def test_what_keeps_apps_from_sharing_a_process(tmp_path: Path, text: str, expected: str) -> None:
-    """Each mistake is named at the app and the key where it stands."""
-    assert problems(tmp_path, text) == [expected]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        mates('path = "a"', 'path = "./a/"'),
-        mates('path = "."', ""),
-        mates('env = { A = "1" }', 'env = { A = "1", B = "2" }'),
-        mates('path = "a"', 'path = "b"\nenabled = false'),
-        app('process = "field"') + app(name="admin", port=5002),
-        app('process = "coach"') + app('process = "coach"', name="admin", port=5002),
-    ],
-)
-def test_apps_that_may_share_a_process(tmp_path: Path, text: str) -> None:
-    """The same folder may be written in two ways, and a process be named like one of its apps."""
-    assert load(tmp_path, text)

@@ -1,4 +1,4 @@
-"""A planted secret is looked for everywhere anybody could read it, and found nowhere."""
+"""Planted secrets appear in no output that anybody can read."""
 
 import json
 import tarfile
@@ -48,7 +48,7 @@ def fail():
 
 
 def plant(project: Project) -> dict[str, str]:
-    """Configure two apps that know all secrets, and one that knows none; give the environment."""
+    """Configure two apps that get all secrets and one that gets none; return the environment."""
     (project.folder / "secret").write_text(SECRETS["BY_FILE"] + "\n", encoding="utf-8")
     text = f"BY_ENV_FILE={SECRETS['BY_ENV_FILE']}\nLEVEL=debug\n"
     (project.folder / "more.env").write_text(text, encoding="utf-8")
@@ -69,27 +69,27 @@ def plant(project: Project) -> dict[str, str]:
 
 
 def assert_hidden(text: str, *, where: str, hidden: bool = True) -> None:
-    """Fail if a secret stands in ``text``; ``hidden``: it has to say that something is hidden."""
+    """Fail if ``text`` contains a secret; with ``hidden`` also if it says nothing is hidden."""
     found = [name for name in SECRETS if f"unter{'234567'[list(SECRETS).index(name)]}" in text]
     assert not found, f"{where} shows {found}"
-    assert not hidden or HIDDEN in text, f"{where} doesn't say that something is hidden: {text}"
+    assert not hidden or HIDDEN in text, f"{where} does not contain {HIDDEN}: {text}"
 
 
 @pytest.fixture(params=["json", "console"])
 def running(project: Project, request: pytest.FixtureRequest) -> Iterator[Running]:
-    """Run the three apps until each is what it will be, and has said what it says."""
+    """Run the three apps until they have reached their states and logged their errors."""
     project.supervisor["log_format"] = request.param
     started = project.start(env=plant(project))
     wait_until_ready(started, "talks", "neighbour")
-    assert ask(project.port("talks"), "/").json == list(SECRETS.values())  # the app has them all
+    assert ask(project.port("talks"), "/").json == list(SECRETS.values())  # the app gets all
     assert ask(project.port("talks"), "/fail").status == 500
     eventually(lambda: ask(project.port("broken")).status == 503)
     eventually(lambda: "at run time" in started.log)
     yield started
 
 
-def test_a_secret_is_shown_nowhere(project: Project, running: Running) -> None:
-    """Not on a port, in a log, in a command's answer, or to the control socket."""
+def test_no_output_shows_a_secret(project: Project, running: Running) -> None:
+    """Neither a port, the log, a command nor the control socket does."""
     page = ask(project.port("broken"), accept="text/html")
     for where, text in {
         "the app's port": ask(project.port("broken")).text,
@@ -113,19 +113,19 @@ def test_a_secret_is_shown_nowhere(project: Project, running: Running) -> None:
         ("check", "broken", "--json"),
     ):
         result = project.command(*words, env=environment)
-        # what an app prints while it is checked goes to whoever checks it, as it is
+        # an app that is being checked prints to the terminal of whoever checks it, unfiltered
         text = result.stdout + (result.stderr if words[0] != "check" else "")
         assert_hidden(text, where=" ".join(words))
     assert_hidden(running.log, where="the log afterwards")
 
 
 def test_no_process_of_others_shows_a_secret(project: Project, running: Running) -> None:
-    """Neither command lines nor the environments of processes hold what was given to one app."""
+    """Command lines and environments of other processes don't contain an app's secrets."""
     found = {}
     for pid in project.processes():
         for name in ("environ", "cmdline"):
             content = Path(f"/proc/{pid}/{name}").read_bytes().decode("utf-8", "replace")
-            # every process inherits this one, as it would without a supervisor
+            # all processes inherit this one, as they would without a supervisor
             found[f"{name} of {pid}"] = content.replace(SECRETS["INHERITED_PASSWORD"], "")
     assert len(found) >= 2 * 4  # main, status, talks, neighbour; perhaps stand-in and broken
     for where, content in found.items():
@@ -133,7 +133,7 @@ def test_no_process_of_others_shows_a_secret(project: Project, running: Running)
 
 
 def test_a_report_holds_no_secret(project: Project, running: Running) -> None:
-    """The archive for a bug report is read by strangers; it stays JSON."""
+    """The archive for a bug report is free of secrets, and its files are valid JSON."""
     file = project.folder / "report.tar.gz"
     result = project.command("doctor", "--report", str(file), env=plant(project))
     assert_hidden(result.stdout + result.stderr, where="doctor", hidden=False)
@@ -150,20 +150,20 @@ def test_a_report_holds_no_secret(project: Project, running: Running) -> None:
 PLAIN = ("doctor.json", "version.json")
 
 
-def test_a_configuration_shows_no_secret_of_itself(project: Project) -> None:
-    """In a traceback or a debugger a configuration is shown without them; what it needs is kept."""
+def test_repr_shows_no_secret(project: Project) -> None:
+    """Tracebacks and debuggers show a configuration without secrets, which it still has."""
     environment = plant(project)
     config = configuration.load(project.write(), environment)
     assert_hidden(repr(config), where="repr", hidden=False)
     assert_hidden(repr(config.apps), where="repr of the apps", hidden=False)
-    assert config.sources.environment == environment
-    assert config.sources.variables == {name for name in environment if "PASSW" not in name}
+    assert config.origins.environment == environment
+    assert config.origins.variables == {name for name in environment if "PASSW" not in name}
     assert config.app_secrets("neighbour") == {SECRETS["INHERITED_PASSWORD"]}
     assert config.app_secrets("talks") == set(SECRETS.values())
 
 
-def test_what_says_where_things_are_is_no_secret(project: Project) -> None:
-    """A port or a folder may come from a variable, and is named all the same."""
+def test_ports_and_paths_are_not_secret(project: Project) -> None:
+    """A port or a folder that comes from a variable is shown in the log."""
     project.app("coach")
     folder, project.apps["coach"]["path"] = project.folder / "coach", {"env": "COACH_FOLDER"}
     port, project.apps["coach"]["port"] = project.port("coach"), {"env": "COACH_PORT"}

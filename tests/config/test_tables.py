@@ -72,7 +72,7 @@ def test_every_document_is_read_or_refused(document: dict[str, Any]) -> None:
         (AppSettings, {"target": "a:b", "bind": []}, ["bind = []: must be one of "]),
         (AppSettings, {"target": "a:b", "port": None}, ["port = None: must be a port number"]),
         (Config, {"file": "/etc/passwd"}, ["file: unknown key"]),
-        (Config, {"sources": {}, "env_files": {}}, ["env_files: unknown", "sources: unknown"]),
+        (Config, {"origins": {}, "env_files": {}}, ["env_files: unknown", "origins: unknown"]),
     ],
 )  # fmt: skip
 def test_building_a_class(kind: type, raw: Any, found: list[str]) -> None:

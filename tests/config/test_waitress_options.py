@@ -1,4 +1,4 @@
-"""Options of waitress: all of its own are checked, and reach the server of the app."""
+"""Options of waitress: all are checked, and reach the server of the app."""
 
 import contextlib
 import subprocess
@@ -39,7 +39,7 @@ WRONG = [
     ({"channel_timeout": 0}, ".channel_timeout = 0: must be a whole number, 1 or more"),
     ({"channel_timeout": True}, ".channel_timeout = true: must be a whole number, 1 or more"),
     ({"expose_tracebacks": "yes"}, '.expose_tracebacks = "yes": must be true or false'),
-    ({"ident": 1}, ".ident = 1: must be a text of one line"),
+    ({"ident": 1}, ".ident = 1: must be a string of one line"),
     (
         {"trusted_proxy": "*", "trusted_proxy_headers": ["x-real-ip"]},
         ".trusted_proxy_headers = ['x-real-ip']: must be a list of these: forwarded, ",
@@ -67,28 +67,28 @@ def mistakes(
 
 
 @pytest.mark.parametrize("options", RIGHT, ids=str)
-def test_right_options_pass(options: dict[str, Any]) -> None:
-    """What waitress takes is accepted."""
+def test_valid_options_are_accepted(options: dict[str, Any]) -> None:
+    """Options that waitress accepts give no mistake."""
     assert mistakes(options, "apps.coach.waitress") == []
 
 
 @pytest.mark.parametrize(("options", "beginning"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_options_are_explained(options: dict[str, Any], beginning: str) -> None:
-    """Each mistake names the option, its value, and what to do."""
+    """Each message has the option, its value, and what is accepted."""
     (problem,) = mistakes(options, "apps.coach.waitress")
     text = f"{problem.path}{problem.text}"
     assert text.startswith(f"apps.coach.waitress{beginning}")
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Several wrong options give several problems."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Each wrong option is reported."""
     given = {"ident": 1, "port": 80, "channel_timeout": -1, "url_prefix": "/fine"}
     problems = mistakes(given, "x")
     assert {one.path for one in problems} == {"x.ident", "x.port", "x.channel_timeout"}
 
 
 def test_a_secret_is_not_shown() -> None:
-    """The value of an option that came from elsewhere stays hidden."""
+    """The value of an option that is a secret is hidden."""
     (problem,) = mistakes({"ident": 12345}, "x", is_hidden=lambda path: path == "x.ident")
     assert "(hidden)" in problem.text
     assert "12345" not in problem.text
@@ -96,14 +96,14 @@ def test_a_secret_is_not_shown() -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name, _ in Adjustments._params))
 def test_every_option_of_waitress_is_known(name: str) -> None:
-    """This version's options are all owned by the supervisor, or refused with a value's reason."""
+    """No option of this version of waitress is unknown: it is owned by us, or its value checked."""
     (problem, *_) = mistakes({name: object()}, "x")
     assert ("can't be set here" in problem.text) == (name in OWNED)
     assert "no such option" not in problem.text
 
 
-def test_a_wrong_option_is_an_error_of_the_configuration(tmp_path: Path) -> None:
-    """The file and the key path are named, beside the other mistakes."""
+def test_a_wrong_option_is_reported_with_other_mistakes(tmp_path: Path) -> None:
+    """The message has the file and the key path."""
     file = tmp_path / "supervisor.toml"
     file.write_text(
         '[apps.coach]\ntarget = "a:b"\nport = 0\nwaitress = { indent = "x" }\n', encoding="utf-8"
@@ -118,7 +118,7 @@ def test_a_wrong_option_is_an_error_of_the_configuration(tmp_path: Path) -> None
 
 
 def test_waitress_is_loaded_only_to_check_options(tmp_path: Path) -> None:
-    """Reading a configuration without options of waitress does not cost its import."""
+    """Reading a configuration without these options does not import waitress."""
     file = tmp_path / "supervisor.toml"
     file.write_text('[apps.coach]\ntarget = "a:b"\nport = 5001\n', encoding="utf-8")
     code = (
@@ -131,11 +131,11 @@ def test_waitress_is_loaded_only_to_check_options(tmp_path: Path) -> None:
     assert done.stdout == "False\n"
 
 
-# ---- they reach the server
+# ---- the server uses them
 
 
 def test_options_reach_an_app(project: Project) -> None:
-    """Identity, prefix, limit and proxy of an app are those of its configuration."""
+    """Identity, URL prefix, body limit and proxy of an app are those of its configuration."""
     source = """
 from flask import Flask, request
 app = Flask(__name__)
@@ -168,7 +168,7 @@ def where():
 
 
 def test_the_limit_of_connections_is_that_of_the_app(wires: contextlib.ExitStack) -> None:
-    """An app with a `connection_limit` keeps fewer connections; its neighbour is not concerned."""
+    """`connection_limit` limits the connections of its app, and of no other."""
     with serving(options={"connection_limit": 10}) as server:
         silent = [wires.enter_context(Wire(server.port)) for _ in range(15)]
         others = [wires.enter_context(Wire(server.other_port)) for _ in range(15)]
@@ -179,8 +179,8 @@ def test_the_limit_of_connections_is_that_of_the_app(wires: contextlib.ExitStack
         assert server.wait_for_metrics("other", connections=15).total == 15
 
 
-def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
-    """When all connections of an app with a limit are busy, the next waits and is answered."""
+def test_clients_beyond_the_limit_wait_in_the_kernel() -> None:
+    """While all allowed connections are busy, the next client waits and is answered then."""
     options = {"connection_limit": 3}
     with serving(options=options) as server, contextlib.ExitStack() as stack:
         busy = [stack.enter_context(Wire(server.port)).get("/hold") for _ in range(3)]
@@ -193,12 +193,12 @@ def test_at_its_limit_a_busy_app_leaves_clients_to_the_kernel() -> None:
         assert late.answer().text == "/late\n"
 
 
-def test_an_app_learns_at_once_that_its_client_is_gone() -> None:
-    """`channel_request_lookahead` works: a client that leaves is noticed during its request."""
+def test_a_client_that_disconnects_is_noticed() -> None:
+    """With `channel_request_lookahead` a disconnect is noticed during the request."""
     with serving(options={"channel_request_lookahead": 1}) as server, Wire(server.port) as wire:
         wire.get("/hold")
         server.wait_for(held=1, connections=1)
         wire.reset()
         server.wait_for(held=1, connections=0)
-        server.command("release")
+        server.tell("release")
         server.wait_for_metrics(busy=0, connections=0)

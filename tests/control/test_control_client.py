@@ -149,7 +149,7 @@ def test_a_socket_that_can_not_be_made(tmp_path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def listener_at(path: Path) -> Iterator[socket.socket]:
-    """Give a listener with the shortest queue there is."""
+    """Return a listener with the shortest queue there is."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(0)
@@ -170,7 +170,7 @@ def full_queue(path: Path) -> Iterator[None]:
 
 
 def test_a_server_that_is_stuck_is_named(tmp_path: Path) -> None:
-    """A supervisor that accepts, or answers, nobody is told after the limit, with a hint."""
+    """A supervisor that accepts or answers no client is an error after the limit, with a hint."""
     path = tmp_path / "control.sock"
     with listener_at(path):
         for queue in (contextlib.nullcontext(), full_queue(path)):
@@ -204,7 +204,7 @@ def test_a_server_that_is_busy_is_waited_for(tmp_path: Path) -> None:
 
 
 def outcome(client: Client) -> Any:
-    """Give the result of a call, or its error."""
+    """Return the result of a call, or its error."""
     try:
         return client.call("snapshot")
     except ControlError as error:

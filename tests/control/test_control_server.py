@@ -112,7 +112,7 @@ def test_a_request_that_is_too_long_ends_the_connection(client: Client) -> None:
 
 
 def test_a_method_that_fails_is_an_error_for_its_client_alone(tmp_path: Path) -> None:
-    """A defect in a method is an error, told at once, and the server goes on."""
+    """A defect in a method is an error, reported at once, and the server goes on."""
     with server(tmp_path / "control.sock") as client:
         started = time.monotonic()
         with pytest.raises(ControlError):

@@ -266,7 +266,7 @@ def test_several_apps_and_all(project: Project) -> None:
 
 
 def test_two_operators_restart_at_once(project: Project) -> None:
-    """Both are told that it serves, and it does."""
+    """Both get the answer that it serves, and it does."""
     port = project.app("coach")
     wait_until_ready(project.start(), "coach")
     with ExitStack() as stack:
@@ -276,7 +276,7 @@ def test_two_operators_restart_at_once(project: Project) -> None:
 
 
 def test_a_start_while_another_operators_stop_waits(project: Project) -> None:
-    """The stop is told soon that somebody started the app again."""
+    """The stop soon fails: somebody started the app again."""
     port = project.app("coach", SLOW_APP)
     running = project.start()
     wait_until_ready(running, "coach")

@@ -145,7 +145,7 @@ NONSENSE = {
 
 
 def answered(running: Running, line: str) -> Any:
-    """Give the code of the error that a line on the control socket is answered with."""
+    """Return the code of the error that a line on the control socket is answered with."""
     path = control_socket(running.project)
     with socket.socket(socket.AF_UNIX) as client, socket_address(path) as address:
         client.settimeout(10)

@@ -20,7 +20,7 @@ NAMES = ("admin", "coach", "field")
 
 
 def events(running: Running) -> list[dict[str, Any]]:
-    """Give all events that are still known."""
+    """Return all events that are still known."""
     found: list[dict[str, Any]] = call(running, "events")["events"]
     return found
 
@@ -42,7 +42,7 @@ def assert_explained(name: str, asking: list[Poller], happened: list[dict[str, A
 
 
 def settled_descriptors(running: Running) -> int:
-    """Give the number of descriptors of the main process when nothing is under way."""
+    """Return the number of descriptors of the main process when nothing is under way."""
     pid = running.process.pid
     smallest = fd_count(pid)
     until = time.monotonic() + 2

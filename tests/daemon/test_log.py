@@ -24,7 +24,7 @@ PIPE_BYTES = 4096  # the smallest pipe there is
 
 
 def lines_of(*parts: bytes) -> list[str]:
-    """Give the lines made of ``parts``, the unfinished one too."""
+    """Return the lines made of ``parts``, the unfinished one too."""
     output = OutputLines()
     lines = [line for part in parts for line in output.feed(part)]
     return lines + output.rest()
@@ -121,7 +121,7 @@ def test_a_line_can_do_no_harm(data: bytes) -> None:
 
 @contextlib.contextmanager
 def small_pipe() -> Iterator[tuple[int, int]]:
-    """Give both ends of a pipe that is soon full; reading never waits."""
+    """Return both ends of a pipe that is soon full; reading never waits."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     os.set_blocking(reader, False)
@@ -174,7 +174,7 @@ def test_a_line_longer_than_the_pipe_arrives_whole() -> None:
 
 
 def test_too_many_lines_are_dropped_and_counted() -> None:
-    """A reader that stays away loses the newest lines, and is told how many."""
+    """A reader that stays away loses the newest lines, and reads how many."""
     with small_pipe() as (reader, fd):
         writer = Writer(fd)
         for number in range(BACKLOG_MAX + 1000):
@@ -240,7 +240,7 @@ def test_a_terminal_nobody_reads_blocks_nobody() -> None:
 
 
 def logged(log_format: str, *, level: Level = "info", app: str | None = "coach") -> list[str]:
-    """Give what a log of this format writes for an event, a problem and an app's output."""
+    """Return what a log of this format writes for an event, a problem and an app's output."""
     with small_pipe() as (reader, fd):
         log = Log(log_format, level, fd)
         log.event("ready on ::", app=app, kind="ready", problem=False)
@@ -287,7 +287,7 @@ def test_the_level_is_for_the_supervisors_own_lines(level: Level, count: int) ->
 
 
 def log_to_a_terminal(no_color: str) -> str:
-    """Give what a log writes on a terminal, in a child whose environment is changed."""
+    """Return what a log writes on a terminal, in a child whose environment is changed."""
     os.environ.pop("NO_COLOR", None)
     if no_color:
         os.environ["NO_COLOR"] = no_color

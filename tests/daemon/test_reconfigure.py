@@ -42,14 +42,14 @@ def started(project: Project, **keys: Any) -> Running:
 def hang_up(running: Running) -> str:
     """Write the configuration, let it be read anew by SIGHUP, and give what it changed."""
 
-    def told() -> list[str]:
+    def recorded() -> list[str]:
         return [text for text in _told(running) if not text.startswith("reading")]
 
-    before = len(told())
+    before = len(recorded())
     running.project.write()
     running.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(told()) > before, what="the configuration has been read")
-    return told()[-1].removeprefix("the configuration: ")
+    eventually(lambda: len(recorded()) > before, what="the configuration has been read")
+    return recorded()[-1].removeprefix("the configuration: ")
 
 
 def _told(running: Running) -> list[str]:
@@ -200,9 +200,9 @@ def test_an_invalid_one_changes_nothing(project: Project) -> None:
     running = started(project)
     workers = running.worker("coach"), running.worker("other")
     project.apps["coach"]["port"] = "five"
-    told = hang_up(running)
-    assert told.startswith("the new configuration is refused, nothing has changed: ")
-    assert "apps.coach.port" in told
+    recorded = hang_up(running)
+    assert recorded.startswith("the new configuration is refused, nothing has changed: ")
+    assert "apps.coach.port" in recorded
     check = eventually(lambda: running.health()["checks"].get("configuration"))
     assert check["status"] == "warn"
     assert check["reason"].startswith("the new configuration is invalid: ")

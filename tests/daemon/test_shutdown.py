@@ -146,7 +146,7 @@ def test_a_second_signal(project: Project, second: signal.Signals) -> None:
 
 
 def test_signals_during_the_start(project: Project) -> None:
-    """A supervisor that is told to stop while it starts leaves nothing behind."""
+    """A supervisor that is stopped while it starts leaves nothing behind."""
     for name in ("coach", "admin"):
         project.app(name, "import time\ntime.sleep(0.2)\n" + GOOD_APP.format(text=name))
     running = project.start(wait=False)

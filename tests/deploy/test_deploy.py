@@ -29,10 +29,12 @@ def leave():
     os._exit(3)
 """
 WATCH_S = 1.2
+# Whether a version is only checked: it has an empty data folder then.
+CHECKED = "'.flask-supervisor-swap' in os.environ['FLASK_SUPERVISOR_DATA_DIR']"
 
 
 def source_of(text: str, more: str = "") -> str:
-    """Give the module of a version."""
+    """Return the module of a version."""
     return APP.format(text=text, more=more)
 
 
@@ -149,7 +151,7 @@ def test_one_that_fails_only_in_its_place(project: Project) -> None:
     """What the try beforehand can't see, the reload does: the old worker never ends."""
     running = start(project)
     pid = running.worker("coach")
-    more = "if '.flask-supervisor-swap' not in __file__: raise ValueError('not here')"
+    more = f"if not {CHECKED}: raise ValueError('not here')"
     with only_old(project):
         result = project.command("deploy", "coach", str(make_source(project, "new", more)))
     assert result.returncode == 1
@@ -166,7 +168,7 @@ import threading, time
 def crash():
     time.sleep({after_s})
     os._exit(7)
-if '.flask-supervisor-swap' not in __file__:
+if '.flask-supervisor-swap' not in os.environ["FLASK_SUPERVISOR_DATA_DIR"]:
     threading.Thread(target=crash, daemon=True).start()
 """
 

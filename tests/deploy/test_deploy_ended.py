@@ -8,36 +8,35 @@ from pathlib import Path
 import pytest
 from harness import Project, Running, ask, eventually
 from operating_case import Following, call, wait_until_ready
-from test_deploy import is_as_before, make_source, only_old, source_of, start
+from test_deploy import CHECKED, is_as_before, make_source, only_old, source_of, start
 
 HELD_IMPORT = """
 import time
 if {where}:
     time.sleep(600)
 """
-STAGED = "'.flask-supervisor-swap' in __file__"
 SLOW_GIT = "#!/bin/sh\necho $$ >> {log}\nexec sleep 600\n"
 
 
 def staging(project: Project) -> Path:
-    """Give a source that is never read to its end."""
+    """Return a source that is never read to its end."""
     pipe = project.folder / "new.tar.gz"
     os.mkfifo(pipe)
     return pipe
 
 
 def checking(project: Project) -> Path:
-    """Give a version whose import beside the app takes for ever."""
-    return make_source(project, "new", HELD_IMPORT.format(where=STAGED))
+    """Return a version whose import beside the app takes for ever."""
+    return make_source(project, "new", HELD_IMPORT.format(where=CHECKED))
 
 
 def reloading(project: Project) -> Path:
-    """Give a version whose import in its place takes for ever."""
-    return make_source(project, "new", HELD_IMPORT.format(where=f"not {STAGED}"))
+    """Return a version whose import in its place takes for ever."""
+    return make_source(project, "new", HELD_IMPORT.format(where=f"not {CHECKED}"))
 
 
 def watching(project: Project) -> Path:
-    """Give a good version: it is watched for long."""
+    """Return a good version: it is watched for long."""
     return make_source(project, "new")
 
 
@@ -92,9 +91,9 @@ def test_a_lost_command_undoes_it(project: Project, phase: str) -> None:
         deploying.end(signal.SIGKILL)
     eventually(lambda: not call(running, "release.progress")["running"])
     is_as_before(project)
-    told = call(running, "events")["events"]
+    recorded = call(running, "events")["events"]
     expected = f"{ENDS[phase]}the command that waited for it has ended"
-    assert any(expected in event["text"] for event in told)
+    assert any(expected in event["text"] for event in recorded)
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -177,7 +177,7 @@ def page():
 
 
 def site(number: str) -> dict[str, str]:
-    """Give the files of an app with templates, static files, and siblings beside its module."""
+    """Return the files of an app with templates, static files, and siblings beside its module."""
     return {
         "helper.py": f"H = '{number}'\n",
         "lazy_parts.py": "",
@@ -282,7 +282,7 @@ def test_one_in_a_group_that_breaks_its_mate(project: Project, group: Running) -
 
 
 def make_environment(project: Project) -> str:
-    """Make a virtual environment with Flask and a package of its own; gives its interpreter."""
+    """Make a virtual environment with Flask and a package of its own; returns its interpreter."""
     environment = project.folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     [packages] = environment.glob("lib/python*/site-packages")

@@ -1,4 +1,4 @@
-"""``flask-supervisor doctor``: each thing it looks at, when it is good and when it is bad."""
+"""``flask-supervisor doctor``: each diagnosis, with and without the problem."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Result = "subprocess.CompletedProcess[str]"
 
 
 def findings(result: Result) -> dict[str, Any]:
-    """Give the findings by topic, the worst of each; the exit code has to agree with them."""
+    """Return the worst diagnosis of each topic; the exit code has to agree with them."""
     assert result.stderr == ""
     found = json.loads(result.stdout)
     order = ("pass", "warn", "fail")
@@ -40,7 +40,7 @@ def findings(result: Result) -> dict[str, Any]:
 
 
 def examined(project: Project, **options: Any) -> dict[str, Any]:
-    """Run doctor on a project that is written already, or as its tests want it."""
+    """Run doctor on a project whose configuration is written already."""
     return findings(run_command(project.folder, "doctor", "--json", **options))
 
 
@@ -51,16 +51,16 @@ def examined_as(uid: int, project: Project) -> dict[str, Any]:
 
 
 def says(finding: dict[str, Any]) -> tuple[str, str, str | None]:
-    """Give a finding in short."""
+    """Return status, text and hint of a diagnosis."""
     return finding["status"], finding["text"], finding["hint"]
 
 
 def test_all_is_well(project: Project) -> None:
-    """Before the first start everything passes, in the order in which things go wrong."""
+    """Before the first start everything passes, in the order in which a start would fail."""
     project.app("coach")
     result = project.command("doctor", "--json")
     everything = json.loads(result.stdout)
-    found = [one for one in everything if one["topic"] != "service"]  # as the machine has it
+    found = [one for one in everything if one["topic"] != "service"]  # depends on the machine
     assert result.returncode == 0
     assert everything[-1]["topic"] == "service"
     assert [one["topic"] for one in found] == [
@@ -92,7 +92,7 @@ def test_supervisord_beside_this_one(project: Project) -> None:
     for name, metadata in (("supervisor-4.2.5", "Name: supervisor\n"), ("half-0.1", None)):
         folder = project.folder / "site" / f"{name}.dist-info"
         folder.mkdir(parents=True)
-        if metadata:  # the other one is what a pip that was interrupted leaves
+        if metadata:  # an interrupted pip leaves the other one
             (folder / "METADATA").write_text(f"Metadata-Version: 2.1\n{metadata}Version: 4.2.5\n")
     path = f"{os.environ.get('PYTHONPATH', '')}:{Path(machine.__file__).parents[2]}"
     found = examined(project, env={"PYTHONPATH": f"{path}:{project.folder / 'site'}"})
@@ -101,7 +101,7 @@ def test_supervisord_beside_this_one(project: Project) -> None:
 
 
 def test_a_package_that_is_missing() -> None:
-    """It is named, with the command that installs it."""
+    """The diagnosis names it, with the command that installs it."""
     found = machine.packages(("flask", "no-such-package"))
     assert found.status is Status.FAIL
     assert (found.text, found.hint) == ("missing: no-such-package", "pip install no-such-package")
@@ -111,17 +111,17 @@ def test_a_package_that_is_missing() -> None:
     ("wall_s", "status"), [(0.0, Status.WARN), (1.6e9, Status.WARN), (1.8e9, Status.PASS)]
 )
 def test_a_clock_that_is_not_set(wall_s: float, status: Status) -> None:
-    """A Raspberry Pi without a network is in the past."""
+    """A Raspberry Pi without a network boots in the past."""
     found = machine.clock(lambda: wall_s)
     assert found.status is status
-    assert time.strftime("%Y-%m-%d", time.gmtime(wall_s)) in found.text
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_s)) in found.text
 
 
 # ---- configuration
 
 
 def test_folders_of_apps(project: Project) -> None:
-    """A folder that isn't there, or is none, keeps an app from working; a disabled one doesn't."""
+    """A missing folder, or a file in its place, is a problem, but not for a disabled app."""
     for name in ("coach", "camera", "off"):
         project.app(name)
     project.apps["coach"]["path"] = "nowhere"
@@ -139,7 +139,7 @@ def test_folders_of_apps(project: Project) -> None:
 
 @pytest.mark.root
 def test_a_folder_that_cannot_be_entered() -> None:
-    """Not even seen, or seen but closed: said with the folder that is in the way, and its owner."""
+    """The diagnosis names the closed folder, on the way to the app's or itself, and its owner."""
     with open_project() as project:
         project.app("coach", path="closed/coach")
         (project.folder / "closed" / "coach").mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_entered() -> None:
 
 
 def owned(mode: int, uid: int) -> Callable[[Path], None]:
-    """Give a function that makes the state folder with this mode and owner."""
+    """Return a function that makes the state folder with this mode and owner."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
@@ -216,7 +216,7 @@ STATE_FOLDERS: dict[str, tuple[Callable[[Path], Any], str, str, str]] = {
     ("make", "status", "text", "hint"), STATE_FOLDERS.values(), ids=STATE_FOLDERS
 )
 def test_state_folders(make: Callable[[Path], Any], status: str, text: str, hint: str) -> None:
-    """What keeps a user from working with the state folder, and what to do, without a traceback."""
+    """What keeps a user from working with the state folder, and what to do."""
     with open_project() as project:
         path = project.folder / ".flask-supervisor"
         project.app("coach")
@@ -233,7 +233,7 @@ def test_state_folders(make: Callable[[Path], Any], status: str, text: str, hint
 @pytest.mark.root
 @pytest.mark.debian("util-linux", program="unshare")
 def test_a_file_system_that_is_full_or_can_only_be_read(project: Project) -> None:
-    """As an SD card becomes when it is worn out."""
+    """What happens to a worn-out SD card."""
     project.app("coach")
     project.supervisor["state_dir"] = "card/state"
     (project.folder / "card").mkdir()
@@ -254,7 +254,7 @@ def test_a_file_system_that_is_full_or_can_only_be_read(project: Project) -> Non
 
 
 def test_too_few_open_files(project: Project) -> None:
-    """A limit that the main process would run into is said before it does."""
+    """A limit that is too low for the main process is a problem."""
     project.app("coach")
     project.write()
     limit = ("sh", "-c", 'ulimit -n 65; exec "$0" "$@"', sys.executable, "-m", "supervisor")
@@ -268,7 +268,7 @@ def test_too_few_open_files(project: Project) -> None:
 
 
 def test_a_running_supervisor(project: Project) -> None:
-    """Its ports are its own; what isn't ready is named."""
+    """Its ports pass; apps that are not ready are named."""
     project.app("coach")
     project.app("broken", "1 / 0\n")
     running = project.start()
@@ -288,7 +288,7 @@ def test_a_running_supervisor(project: Project) -> None:
 
 
 def test_a_supervisor_that_does_not_answer(project: Project) -> None:
-    """It is stopped in the middle of its work; its ports are known by its lock."""
+    """Its main process is stopped by SIGSTOP; its lock identifies its ports."""
     project.app("coach")
     running = project.start()
     wait_until_ready(running, "coach")
@@ -304,7 +304,7 @@ def test_a_supervisor_that_does_not_answer(project: Project) -> None:
 
 @pytest.mark.root
 def test_the_supervisor_of_another_user() -> None:
-    """Its ports are perhaps its own: that is a note, and sudo shows it."""
+    """Its ports may be its own: a warning, which sudo resolves."""
     with open_project() as project:
         project.app("coach")
         wait_until_ready(project.start(), "coach")
@@ -336,7 +336,7 @@ def test_a_port_that_is_taken(project: Project) -> None:
 
 
 def test_a_port_that_is_taken_after_a_crash(project: Project) -> None:
-    """What holds it now is not the supervisor, though it is of the same user."""
+    """The port holder is not the supervisor, though it is of the same user."""
     port = project.app("coach")
     running = project.start()
     wait_until_ready(running, "coach")
@@ -355,14 +355,14 @@ def test_a_port_that_is_taken_after_a_crash(project: Project) -> None:
 
 
 def test_connections_in_time_wait_are_told_apart(project: Project) -> None:
-    """They block nothing, whether the port is free or held."""
+    """The text says that they don't block the port, be it free or held."""
     port = project.app("coach")
     project.write()
     server = socket.create_server(("127.0.0.1", port))
     with server:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", port)) as client:
-                server.accept()[0].close()  # who closes first waits
+                server.accept()[0].close()  # the side that closes first keeps TIME_WAIT
                 assert client.recv(1) == b""
         note = "; its connections in TIME_WAIT never block it"
         eventually(lambda: examined(project)["port of coach"]["text"].endswith(note))
@@ -395,7 +395,7 @@ def test_addresses_that_cannot_be_bound(
 
 @pytest.mark.root
 def test_a_port_for_root() -> None:
-    """What an ordinary user may not bind is said with the ways to have it."""
+    """A port that an ordinary user may not bind is a problem, with the ways to allow it."""
     limit = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     if limit < 2:
         pytest.skip("every user may bind every port here")
@@ -408,7 +408,7 @@ def test_a_port_for_root() -> None:
 
 
 def test_a_unix_socket(project: Project) -> None:
-    """One of a supervisor that runs is its own; one of anybody else is in use."""
+    """A running supervisor's socket passes; another process's is in use."""
     project.app("coach", host="unix:coach.sock")
     project.write()
     with closing(socket.socket(socket.AF_UNIX)) as holder:
@@ -425,7 +425,7 @@ def test_a_unix_socket(project: Project) -> None:
 
 
 def test_a_broken_configuration(project: Project) -> None:
-    """Each mistake is a finding, and what needs no configuration is looked at all the same."""
+    """Each problem is a diagnosis of its own, and what needs no configuration is diagnosed too."""
     project.app("coach", threads=0, port=free_ports(1)[0])
     project.apps["coach"]["prot"] = 1
     result = project.command("doctor", "--json")
@@ -438,7 +438,7 @@ def test_a_broken_configuration(project: Project) -> None:
 
 @pytest.mark.root
 def test_a_configuration_that_may_not_be_read() -> None:
-    """Another user's file: said with what to do."""
+    """Another user's file is a problem, with what to do."""
     with open_project() as project:
         project.app("coach")
         project.write().chmod(0o600)

@@ -1,4 +1,4 @@
-"""The archive that ``doctor --report`` writes for somebody who can't look at the machine."""
+"""The archive that ``doctor --report`` writes for a bug report."""
 
 import json
 import tarfile
@@ -10,7 +10,7 @@ from operating_case import run_command, wait_until_ready
 
 
 def report(project: Project, code: int, *, config: str | None = None) -> dict[str, Any]:
-    """Write a report, and give the documents in it by name."""
+    """Write a report, and return the documents in it by name."""
     file = project.folder / "report.tar.gz"
     if config is None:
         result = project.command("doctor", "--report", str(file))
@@ -30,7 +30,7 @@ def report(project: Project, code: int, *, config: str | None = None) -> dict[st
 
 
 def test_a_report_of_everything(project: Project) -> None:
-    """One archive holds what somebody else needs to understand a problem."""
+    """The archive holds all that others need to understand a problem, and no secret."""
     project.app("coach")
     stopped = report(project, 0)
     assert stopped["status.json"] == stopped["logs.json"] == stopped["events.json"]
@@ -54,7 +54,7 @@ def test_a_report_of_everything(project: Project) -> None:
 
 
 def test_a_report_with_a_broken_configuration(project: Project) -> None:
-    """What can be told is told: of the supervisor that still runs, too."""
+    """The archive has what needs no configuration, and what the supervisor answers."""
     project.app("coach")
     wait_until_ready(project.start(), "coach")
     project.apps["coach"]["threads"] = 0
@@ -67,14 +67,14 @@ def test_a_report_with_a_broken_configuration(project: Project) -> None:
 
 
 def test_a_report_without_a_configuration(project: Project) -> None:
-    """There is no supervisor to ask, and the reason is said where its answers would be."""
+    """Without a supervisor, the reason stands in place of its answers."""
     found = report(project, 1, config="nowhere.toml")
     assert "there is no such file" in found["logs.json"]["unavailable"]
     assert "there is no such file" in found["doctor.json"][2]["text"]
 
 
 def test_a_report_that_cannot_be_written(project: Project) -> None:
-    """The findings are shown all the same; standard output stays JSON for programs."""
+    """The diagnoses are printed all the same; standard output stays JSON."""
     project.app("coach")
     result = project.command("doctor", "--json", "--report", "/nowhere/report.tar.gz")
     assert result.returncode == 1

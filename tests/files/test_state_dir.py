@@ -1,15 +1,16 @@
-"""The state folder: one supervisor at a time, and messages for what can't be."""
+"""The state folder: one supervisor at a time, and an error where it can't be used."""
 
 import os
 import resource
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from harness import Project, eventually, process_in_test
 
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
@@ -20,7 +21,7 @@ TIMEOUT_S = 30.0
 HOLD = """
 import sys, time
 from pathlib import Path
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 StateDir(Path(sys.argv[1])).lock("2026-03-01T12:00:00Z")
 print("locked", flush=True)
 time.sleep(600)
@@ -28,15 +29,15 @@ time.sleep(600)
 
 
 def lock_and_unlock(path: Path) -> bool:
-    """Take the lock of a state folder and let go of it; tell that it could be had."""
+    """Take the lock of a state folder and release it; return True."""
     state = StateDir(path)
     state.lock(STARTED)
     state.unlock()
     return True
 
 
-def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
-    """A missing folder is created with its parents; nobody else may look into it."""
+def test_only_its_owner_may_read_the_folder(tmp_path: Path) -> None:
+    """A missing folder is created with its parents, with mode 0700."""
     path = tmp_path / "a" / "state"
     state = StateDir(path)
     assert not path.exists()
@@ -49,8 +50,8 @@ def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
         state.unlock()
 
 
-def test_a_second_one_hears_who_is_first(project: Project) -> None:
-    """Whoever comes second is refused, with the pid and the start of the first."""
+def test_a_second_supervisor_is_refused(project: Project) -> None:
+    """The error names the pid and the start of the first one."""
     path = project.folder / "state"
     with process_in_test(project, HOLD, str(path)) as holder:
         assert holder.stdout.readline() == "locked\n"
@@ -58,11 +59,11 @@ def test_a_second_one_hears_who_is_first(project: Project) -> None:
             lock_and_unlock(path)
     words = f"already running as pid {holder.pid}, started {STARTED}, with the state folder {path}"
     assert raised.value.message == words
-    assert raised.value.hint == "look at it with: flask-supervisor status"
+    assert raised.value.hint == "see: flask-supervisor status"
 
 
-def test_two_in_one_process_are_two(tmp_path: Path) -> None:
-    """The lock belongs to the one that took it, not to the process."""
+def test_the_lock_excludes_its_own_process(tmp_path: Path) -> None:
+    """The lock belongs to the `StateDir` that took it, not to the process."""
     first = StateDir(tmp_path)
     first.lock(STARTED)
     try:
@@ -75,7 +76,7 @@ def test_two_in_one_process_are_two(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_lock_ends_with_its_process(project: Project, number: int) -> None:
-    """However the first one ends, the next one starts without a clean-up."""
+    """However the holder ends, the next one starts without a clean-up."""
     path = project.folder / "state"
     with process_in_test(project, HOLD, str(path)) as holder:
         assert holder.stdout.readline() == "locked\n"
@@ -88,7 +89,7 @@ HOLD_WITH_A_CHILD = """
 import os, sys, time
 from pathlib import Path
 from supervisor.process.fork import fork_child
-from supervisor.files.state_dir import StateDir
+from supervisor.files.state_dir import StateDir, lock_holder
 state = StateDir(Path(sys.argv[1]))
 state.lock("now")
 child = fork_child(lambda connection: time.sleep(600), name="fs-test")
@@ -99,7 +100,7 @@ time.sleep(600)
 
 
 def test_a_worker_does_not_hold_the_lock(project: Project) -> None:
-    """A worker that lives on keeps nobody from the lock."""
+    """The lock is free once its holder releases it, though a forked worker lives on."""
     path = project.folder / "state"
     with process_in_test(project, HOLD_WITH_A_CHILD, str(path)) as holder:
         assert int(holder.stdout.readline())
@@ -107,15 +108,15 @@ def test_a_worker_does_not_hold_the_lock(project: Project) -> None:
 
 
 def lock_while_held(path: Path) -> bool:
-    """Tell whether the lock can be had."""
+    """Return whether the lock is free."""
     try:
         return lock_and_unlock(path)
-    except AlreadyRunning:  # the worker has just been forked, and still closes descriptors
+    except AlreadyRunning:  # the worker is still closing inherited descriptors
         return False
 
 
 def test_an_old_lock_file_is_overwritten(tmp_path: Path) -> None:
-    """What a lock file held before, garbage included, is replaced."""
+    """Earlier content of the lock file, garbage included, is replaced."""
     (tmp_path / "lock").write_bytes(b"\xff" * 1000)
     state = StateDir(tmp_path)
     state.lock(STARTED)
@@ -126,7 +127,7 @@ def test_an_old_lock_file_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_holder_that_has_not_written_yet(project: Project) -> None:
-    """Garbage in a held lock file is shown as it can be, or the pid is called unknown."""
+    """An empty lock file gives an unknown pid; garbage in it is shown with replacements."""
     path = project.folder / "state"
     with process_in_test(project, HOLD, str(path)) as holder:
         assert holder.stdout.readline() == "locked\n"
@@ -142,8 +143,8 @@ def test_a_holder_that_has_not_written_yet(project: Project) -> None:
 
 
 def lock_as_nobody(folder: Path, name: str) -> str:
-    """Give the message for a state folder inside of one that belongs to another user."""
-    os.chdir(folder)  # the folders above may not let the other user through
+    """Return the error for a state folder inside a folder of another user."""
+    os.chdir(folder)  # that user may not be allowed through the folders above
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -158,7 +159,7 @@ def lock_as_nobody(folder: Path, name: str) -> str:
 @pytest.mark.parametrize("mode", [0o555, 0o700])
 @pytest.mark.parametrize("name", ["state", "a/b/state"])
 def test_a_folder_of_another_user(tmp_path: Path, mode: int, name: str) -> None:
-    """A folder that can't be written to is a message with what to do."""
+    """The error says what to do."""
     if os.geteuid() != 0 and mode == 0o700:
         pytest.skip("needs root: the folder has to be another user's")
     folder = tmp_path / "theirs"
@@ -172,15 +173,15 @@ def test_a_folder_of_another_user(tmp_path: Path, mode: int, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "file/state"])
-def test_a_file_in_the_way(tmp_path: Path, name: str) -> None:
-    """A state folder that is a file, or lies below one, is a message too."""
+def test_a_file_in_place_of_a_folder(tmp_path: Path, name: str) -> None:
+    """A state folder that is a file, or is below one, is an error too."""
     (tmp_path / "file").write_text("")
     with pytest.raises(SupervisorError, match=r"cannot use the state folder .*/file"):
         lock_and_unlock(tmp_path / name)
 
 
 def lock_on_a_full_disk(path: Path) -> str:
-    """Take the lock where nothing can be written: files may not grow, as on a full disk."""
+    """Take the lock twice while no file may grow, as on a full disk; return the second error."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
@@ -195,10 +196,10 @@ def lock_on_a_full_disk(path: Path) -> str:
     return "locked twice"
 
 
-def test_a_full_disk_keeps_nobody_from_starting(tmp_path: Path) -> None:
-    """The lock counts, and not the text in it: apps are served though the disk is full."""
+def test_a_full_disk_does_not_prevent_the_start(tmp_path: Path) -> None:
+    """The lock holds without the text in it: apps are served though the disk is full."""
     path = tmp_path / "state"
-    assert lock_and_unlock(path)  # the file is there since an earlier start
+    assert lock_and_unlock(path)  # an earlier start has created the file
     message = call_in_child(lock_on_a_full_disk, path, timeout_s=TIMEOUT_S)
     assert message.startswith("already running as ")
 
@@ -207,7 +208,7 @@ def test_a_full_disk_keeps_nobody_from_starting(tmp_path: Path) -> None:
 
 
 def test_each_app_has_a_folder_for_its_data(tmp_path: Path) -> None:
-    """Data folders are the owner's alone, made once, and kept with what is in them."""
+    """Data folders have mode 0700, are created once and keep their content."""
     state = StateDir(tmp_path / "state")
     for _ in range(2):
         state.make_data_dir("coach")
@@ -218,8 +219,81 @@ def test_each_app_has_a_folder_for_its_data(tmp_path: Path) -> None:
     assert state.control_socket == tmp_path / "state" / "control.sock"
 
 
-def test_a_data_folder_that_can_not_be_made(tmp_path: Path) -> None:
-    """A file in its place is an OSError, which the caller turns into words."""
+def test_a_data_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """A file in its place raises OSError, which the caller reports."""
     (tmp_path / "data").write_text("")
     with pytest.raises(OSError, match="data"):
         StateDir(tmp_path).make_data_dir("coach")
+
+
+# ---- what is not the supervisor's own
+
+
+@pytest.mark.parametrize("target", ["important", "missing"])
+def test_a_lock_that_is_a_link(tmp_path: Path, target: str) -> None:
+    """Its target is neither overwritten nor created; the message says what is wrong."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (tmp_path / "important").write_text("precious")
+    (state / "lock").symlink_to(tmp_path / target)
+    with pytest.raises(SupervisorError, match="lock in it is a link"):
+        StateDir(state).lock(STARTED)
+    assert StateDir(state).locked_by() is None
+    assert lock_holder(state) is None
+    assert (tmp_path / "important").read_text() == "precious"
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.timeout(20)
+def test_a_lock_that_is_a_pipe(tmp_path: Path) -> None:
+    """Nobody waits for a writer."""
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(SupervisorError, match="lock in it is not a regular file"):
+        StateDir(tmp_path).lock(STARTED)
+    assert StateDir(tmp_path).locked_by() is None
+    assert lock_holder(tmp_path) is None
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["state", "state/data"])
+def test_root_is_not_led_out_of_the_state_folder(tmp_path: Path, name: str) -> None:
+    """A folder that the service's user replaced by a link is not used."""
+    owned, target = tmp_path / "owned", tmp_path / "target"
+    (owned / name).parent.mkdir(parents=True)
+    target.mkdir()
+    (owned / name).symlink_to(target)
+    for path in (owned / name, owned, owned / "state"):
+        os.lchown(path, 1000, 1000)
+    state = StateDir(owned / "state")
+    if name == "state":
+        with pytest.raises(SupervisorError, match="root follows no link"):
+            state.lock(STARTED)
+    with pytest.raises(OSError, match="root follows no link"):
+        state.make_data_dir("coach")
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.debian("git")
+def test_git_leaves_the_state_folder_alone(tmp_path: Path) -> None:
+    """``git stash -u`` and ``git clean`` in the app's checkout don't take it away."""
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    state = StateDir(tmp_path / ".flask-supervisor")
+    state.lock(STARTED)
+    try:
+        (state.path / "releases").mkdir()
+        (state.path / "releases/kept").touch()
+        for words in (["stash", "-u"], ["clean", "-q", "-f", "-d"]):
+            subprocess.run([*git, *words], cwd=tmp_path, check=True, capture_output=True)
+        assert (state.path / "releases/kept").exists()
+        assert (state.path / "lock").exists()
+        assert state.path / ".gitignore" in state.entries()
+    finally:
+        state.unlock()
+
+
+def test_a_state_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
+    """Only a new one gets a ``.gitignore``: an operator may want it in git."""
+    assert lock_and_unlock(tmp_path)
+    assert not (tmp_path / ".gitignore").exists()

@@ -317,7 +317,7 @@ def test_keys_that_a_kind_needs(kind: str) -> None:
         ]
     wrong = "url" if kind != "http" else "port"
     assert problems(**good, **{wrong: values[wrong]})[1] == (
-        f"s.toml: requires[0].{wrong}: this key has no meaning for {kind}"
+        f"s.toml: requires[0].{wrong}: requirements of kind {kind} have no such key"
     )
 
 

@@ -33,7 +33,7 @@ def highest() -> float:
 
 
 def after_failures(count: int, *, every_s: float = APART_S) -> History:
-    """Give the history of ``count`` failures, the last one at `NOW`."""
+    """Return the history of ``count`` failures, the last one at `NOW`."""
     history = History()
     for left in reversed(range(count)):
         history = history.after_failure(NOW - left * every_s)
@@ -41,7 +41,7 @@ def after_failures(count: int, *, every_s: float = APART_S) -> History:
 
 
 def after_restarts(count: int, *, every_s: float, ready_s: float = STABLE_S) -> History:
-    """Give the history of ``count`` stable lives, the last one ended at `NOW`."""
+    """Return the history of ``count`` stable lives, the last one ended at `NOW`."""
     history = History()
     for left in reversed(range(count)):
         history = history.after_stable_exit(NOW - left * every_s, ready_s=ready_s)
@@ -200,7 +200,7 @@ RANDOM = st.floats(0, 1, exclude_max=True)
 def replay(
     steps: list[tuple[float, Past]], history: History | None = None
 ) -> tuple[History, float]:
-    """Give the history after ``steps``, pairs of (seconds since the last one, what happened)."""
+    """Return the history after ``steps``, pairs of (seconds since the last one, what happened)."""
     history, now = history or History(), NOW
     for later_s, happens in steps:
         now += later_s
@@ -233,7 +233,7 @@ def test_failed_sticks_until_it_is_cleared(failures: list[tuple[float, Past]]) -
 def test_a_stable_life_that_is_rare_costs_no_delay(
     steps: list[tuple[float, Past]], ready_s: float
 ) -> None:
-    """A stable life after a calm minute is followed by a start at once, whatever was before."""
+    """A worker that served for long after a calm minute is started again at once."""
     history, now = replay(steps)
     history = history.after_stable_exit(now + WINDOW_S, ready_s=ready_s)
     assert history.delay_s(highest) == 0

@@ -74,7 +74,7 @@ CASES = [
 
 
 def load(folder: Path, text: str) -> reader.Config:
-    """Give the configuration of ``text``."""
+    """Return the configuration of ``text``."""
     file = folder / "supervisor.toml"
     file.write_text(text)
     return reader.load(file)
@@ -92,7 +92,7 @@ def test_what_has_changed(
 
 
 def test_all_at_once(tmp_path: Path) -> None:
-    """Apps that come, go, move and change are told apart."""
+    """Apps that come, go, move and change are in different lists."""
     new = """
 [status]
 port = 6001

@@ -12,8 +12,7 @@ from supervisor.policy.generations import (
     RECYCLE_AGAIN_S,
     RECYCLE_MIN_S,
 )
-from supervisor.policy.process_state import (
-    STUCK_AFTER_S,
+from supervisor.policy.process_events import (
     Bound,
     Drain,
     Elapsed,
@@ -32,11 +31,15 @@ from supervisor.policy.process_state import (
     SpawnFailed,
     StopAsked,
     UsageReported,
+)
+from supervisor.policy.process_state import (
+    STUCK_AFTER_S,
     WorkerPhase,
+    after_pause,
     next_wakeup,
     wants_stand_in,
 )
-from supervisor.policy.process_transitions import forgiven, step
+from supervisor.policy.process_transitions import step
 from supervisor.values.reports import Exit
 from supervisor.values.states import AppState
 
@@ -44,7 +47,7 @@ from supervisor.values.states import AppState
 
 
 def reloading(**limits: int) -> ProcessCase:
-    """Give a process whose workers serve while as many of a new generation import."""
+    """Return a process whose workers serve while as many of a new generation import."""
     one = ProcessCase(**limits).up()
     one.beat(later_s=60)
     one.take(ReloadAsked())
@@ -353,12 +356,12 @@ def test_one_of_two_that_is_stuck_leaves_the_app_ready() -> None:
     assert one.numbers(WorkerPhase.IMPORTING) == [3]
 
 
-@pytest.mark.parametrize("wish", [StopAsked(), RestartAsked(), ReloadAsked()])
-def test_a_stuck_worker_is_not_asked_to_drain(wish: StopAsked | RestartAsked) -> None:
+@pytest.mark.parametrize("asked", [StopAsked(), RestartAsked(), ReloadAsked()])
+def test_a_stuck_worker_is_not_asked_to_drain(asked: StopAsked | RestartAsked) -> None:
     """It could not: it is killed."""
     one = ProcessCase().up()
     one.take(Elapsed(), later_s=STUCK_AFTER_S + 1)
-    assert one.take(wish) == [Kill(1)]
+    assert one.take(asked) == [Kill(1)]
 
 
 # ---- too large, too old, too slow
@@ -375,7 +378,7 @@ WELL = {"memory_mb": 100.0, "requests": 499, "oldest_request_s": 5.0}
 def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
     limits: dict[str, float], metrics: dict[str, float], reason: str
 ) -> None:
-    """Nobody is killed: a new generation takes over, and people are told why."""
+    """No worker is killed: a new generation takes over, and the log says why."""
     one = ProcessCase(**limits).up()
     assert one.take(UsageReported(1, **metrics)) == []  # type: ignore[arg-type]  # too soon
     one.now += RECYCLE_MIN_S
@@ -458,7 +461,7 @@ def test_a_pause_of_everybody_is_forgiven() -> None:
     """What nobody could hear, or do, in that time doesn't count against a worker."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
-    one.process = forgiven(one.process, 100)
+    one.process = after_pause(one.process, 100)
     assert one.take(Elapsed(), later_s=100) == []
     assert one.process.state is AppState.READY
     assert one.take(Elapsed(), later_s=HANG_S + 1) == [Kill(1), Kill(2)]

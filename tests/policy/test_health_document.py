@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.policy import health_document
+from supervisor.policy.app_state import AppRecord, AppView
 from supervisor.policy.backoff import History
 from supervisor.policy.health_document import AppFacts, CheckFacts, SupervisorFacts
 from supervisor.policy.process_state import Limits, ProcessState, Refusal, WorkerPhase, WorkerState
@@ -24,21 +25,30 @@ SUPERVISOR = SupervisorFacts(version="1.2.3", pid=42, started_wall=WALL, started
 CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
 
 
-def make_life(state: AppState, **fields: Any) -> ProcessState:
-    """Give a life in ``state`` since 5 seconds."""
-    life = ProcessState(
-        since=NOW - 5, limits=Limits(import_timeout_s=10), state=state, generation=3, current=3
+def make_process(state: AppState, **fields: Any) -> ProcessState:
+    """Return a process that has been in ``state`` for 5 seconds."""
+    process = ProcessState(
+        since=NOW - 5,
+        limits=Limits(import_timeout_s=10),
+        bound=state is not AppState.BLOCKED,
+        stopped=state is AppState.STOPPED,
+        retry_at=NOW + 5 if state in (AppState.BACKOFF, AppState.FAILED) else None,
+        history=History(failed=state is AppState.FAILED),
+        generation=3,
+        current=3,
     )
     phase = {AppState.STARTING: WorkerPhase.IMPORTING, AppState.READY: WorkerPhase.READY}.get(state)
     if phase is not None:
-        life = replace(life, workers=(make_worker(1, phase=phase),))
-    return replace(life, **fields)
+        process = replace(process, workers=(make_worker(1, phase=phase),))
+    process = replace(process, **fields)
+    assert process.state is state
+    return process
 
 
 def make_worker(
     number: int, *, phase: WorkerPhase = WorkerPhase.READY, **fields: Any
 ) -> WorkerState:
-    """Give a worker of generation 3, whose pid is 4710 and its number."""
+    """Return a worker of generation 3, whose pid is 4710 and its number."""
     known = {"generation": 3, "since": NOW - 5, "pid": 4710 + number, "phase": phase}
     return WorkerState(number=number, **{**known, **fields})
 
@@ -49,15 +59,23 @@ def make_facts(
     name: str = "coach",
     stand_in: bool = False,
     facts: dict[str, Any] | None = None,
+    record: dict[str, Any] | None = None,
     **fields: Any,
 ) -> AppFacts:
-    """Give the facts of an app whose life is in ``state``; ``fields`` are those of the life."""
+    """Return the facts of an app alone in a process in ``state``, which has ``fields``."""
+    app = AppRecord(
+        since=NOW - 5,
+        bound=state is not AppState.BLOCKED,
+        stopped=state is AppState.STOPPED,
+        bind_cause=fields.get("cause") if state is AppState.BLOCKED else None,
+        **(record or {}),
+    )
     return AppFacts(
         name=name,
         port=5001,
         address="0.0.0.0:5001",
         control=False,
-        life=make_life(state, **fields),
+        view=AppView(app=app, process=make_process(state, **fields)),
         since_wall=WALL,
         stand_in_answers=stand_in,
         **(facts or {}),
@@ -65,7 +83,7 @@ def make_facts(
 
 
 def make_event(number: int) -> Event:
-    """Give the event that happened ``number`` seconds ago."""
+    """Return the event that happened ``number`` seconds ago."""
     return Event(
         kind=EventKind.READY,
         text=f"event {number}",
@@ -78,7 +96,7 @@ def make_event(number: int) -> Event:
 def whole(
     *apps: AppFacts, checks: tuple[CheckFacts, ...] = (), events: tuple[Event, ...] = ()
 ) -> dict[str, Any]:
-    """Give the whole document, as a program reads it."""
+    """Return the whole document, as a program reads it."""
     document = health_document.document(SUPERVISOR, list(apps), list(checks), list(events), NOW)
     result: dict[str, Any] = json.loads(json.dumps(document))
     return result
@@ -239,14 +257,18 @@ OFTEN = History(restarts=(NOW - 3, NOW - 2, NOW - 1))
 BUSY = Metrics(threads=32, max_threads=32, busy=32, queue=5, queue_wait_s=1.5)
 CONCERNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a worker is missing": ({"cause": WORSE}, {}, WORSE.reason),
-    "foreign listener": ({}, {"foreign": CAUSE}, CAUSE.reason),
+    "port sharing": ({}, {"record": {"sharing": CAUSE}}, CAUSE.reason),
     "refused": (
         {"refusal": Refusal(cause=CAUSE, at=NOW - 7)},
         {},
         f"reload refused, what ran goes on: {CAUSE.reason}",
     ),
-    "saturated": ({}, {"metrics": BUSY}, "all 32 threads are busy and 5 requests wait"),
-    "stale": ({}, {"stale": True}, "the code on disk is not the code that runs"),
+    "saturated": ({}, {"facts": {"metrics": BUSY}}, "all 32 threads are busy and 5 requests wait"),
+    "stale": (
+        {"workers": (make_worker(1, stale=True),)},
+        {},
+        "the code on disk is not the code that runs",
+    ),
     "restarts": ({"history": OFTEN}, {}, "its worker ended 3 times in the last minute"),
 }
 
@@ -254,8 +276,8 @@ CONCERNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", CONCERNS)
 def test_an_app_that_serves_but_is_not_well_warns(name: str) -> None:
     """What is not as it should be makes it `warn`, with a reason and a hint; it is still ready."""
-    life, facts, reason = CONCERNS[name]
-    document = whole(make_facts(AppState.READY, facts=facts, **life))
+    process, facts, reason = CONCERNS[name]
+    document = whole(make_facts(AppState.READY, **facts, **process))
     app = document["apps"]["coach"]
     assert (document["status"], app["status"], app["state"]) == ("warn", "warn", "ready")
     assert app["reason"] == reason
@@ -301,7 +323,7 @@ def test_the_workers_are_listed_with_what_they_do() -> None:
     ]
 
 
-def test_the_figures_of_an_app() -> None:
+def test_the_metrics_of_an_app() -> None:
     """What the workers count and measure is in the document, latencies in milliseconds."""
     metrics = replace(BUSY, total=7, oldest_s=2.34, in_flight=37, connections=40)
     facts = {"metrics": metrics, "latency_ms": (1.26, None), "memory_mb": 31.27}
@@ -337,7 +359,7 @@ def test_the_wait_is_never_negative(later_s: float) -> None:
 @pytest.mark.parametrize("state", AppState)
 @settings(deadline=None)
 @given(later_s=st.integers(0, 4))
-def test_a_picture_ages_as_if_it_were_made_anew(state: AppState, later_s: int) -> None:
+def test_a_snapshot_ages_as_if_it_were_made_anew(state: AppState, later_s: int) -> None:
     """While nothing happens, only ages and waits change."""
     refusal = Refusal(cause=CAUSE, at=NOW - 9)
     apps = [

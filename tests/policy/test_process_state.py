@@ -4,18 +4,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from process_world import IN_USE, Behaviour, World
 
-from supervisor.policy.process_state import (
+from supervisor.policy.process_events import (
     BindFailed,
     Bound,
     FallbackKnown,
     FilesChanged,
-    Limits,
     ReloadAsked,
     RestartAsked,
     StartAsked,
     StopAsked,
-    WorkerPhase,
 )
+from supervisor.policy.process_state import Limits, WorkerPhase
 from supervisor.values.states import AppState, CodeSource
 
 SOON = st.sampled_from([0.0, 0.01, 0.3, 0.99, 1.0, 1.5, 4.0, 7.0, 10.5, 29.9, 31.0, 700.0])
@@ -34,7 +33,7 @@ LIMITS = st.builds(
     replace=st.booleans(),
     max_memory_mb=st.sampled_from([None, 100]),
 )
-WISH = st.sampled_from(
+REQUEST = st.sampled_from(
     [
         *(StartAsked(), StopAsked(), RestartAsked(), ReloadAsked(), ReloadAsked(), FilesChanged()),
         *(
@@ -52,21 +51,21 @@ WELL = Behaviour("ok", first_s=0.2, then_s=10_000.0)
     script=st.lists(BEHAVIOUR, min_size=1, max_size=8),
     limits=LIMITS,
     binds=st.lists(SOON, max_size=2),
-    wishes=st.lists(st.tuples(st.floats(0, 90), WISH), max_size=25),
+    requests=st.lists(st.tuples(st.floats(0, 90), REQUEST), max_size=25),
 )
 def test_what_always_holds(
     script: list[Behaviour],
     limits: Limits,
     binds: list[float],
-    wishes: list[tuple[float, StartAsked]],
+    requests: list[tuple[float, StartAsked]],
 ) -> None:
     """No step breaks an invariant; when everything is well again, the process is ready."""
     world = World(script, limits)
     for at_s in binds:
         world.plan(min(at_s, 20.0), BindFailed(IN_USE))
     world.plan(20.0 if binds else 0.0, Bound())
-    for at_s, wish in wishes:
-        world.plan(at_s, wish)
+    for at_s, request in requests:
+        world.plan(at_s, request)
     world.run(100)
     world.script = iter(lambda: WELL, None)
     world.plan(0.0, RestartAsked())

@@ -9,8 +9,11 @@ from process_world import IN_USE, NO_FORK, REPORT
 from supervisor.policy import process_transitions, worker_transitions
 from supervisor.policy.backoff import FAILED_DELAY_S, STABLE_S
 from supervisor.policy.generations import DRAIN_MARGIN_S, EXIT_GRACE_S, IMPORT_KILL_AFTER_S
-from supervisor.policy.process_state import (
+from supervisor.policy.illegal_transition import IllegalTransition
+from supervisor.policy.process_events import (
     Action,
+    AppFailed,
+    AppJoined,
     BindFailed,
     Bound,
     Drain,
@@ -18,14 +21,16 @@ from supervisor.policy.process_state import (
     Exited,
     FallbackKnown,
     FilesChanged,
+    FilesDiffer,
     GaveUp,
     HeartbeatSeen,
     ImportFailed,
+    Importing,
     Kill,
     LifecycleEvent,
     Pause,
+    PauseConfirmed,
     Ready,
-    Refusal,
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
@@ -36,11 +41,9 @@ from supervisor.policy.process_state import (
     StopAsked,
     UsageReported,
     WorkerEvent,
-    WorkerPhase,
-    next_wakeup,
-    wants_stand_in,
 )
-from supervisor.policy.process_transitions import IllegalTransition, step
+from supervisor.policy.process_state import Refusal, WorkerPhase, next_wakeup, wants_stand_in
+from supervisor.policy.process_transitions import step
 from supervisor.values.states import AppState, CodeSource
 
 B, S, R, W, F, X = (
@@ -54,14 +57,14 @@ B, S, R, W, F, X = (
 
 
 def bound() -> ProcessCase:
-    """Give a process whose first worker imports."""
+    """Return a process whose first worker imports."""
     one = ProcessCase()
     one.take(Bound())
     return one
 
 
 def stopped() -> ProcessCase:
-    """Give a process that an operator stopped, and whose worker has ended."""
+    """Return a process that an operator stopped, and whose worker has ended."""
     one = ProcessCase().up()
     one.take(StopAsked(), Exited(1, ENDED))
     return one
@@ -78,7 +81,7 @@ STATES: dict[AppState, Callable[[], ProcessCase]] = {
 NEXT = {S: Spawn(2, 2), R: Spawn(2, 2), W: Spawn(3, 3), F: Spawn(7, 7), X: Spawn(2, 2)}
 LATE_S = IMPORT_S + IMPORT_KILL_AFTER_S
 # state, event, seconds since then: the state afterwards, the actions
-APP_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] = [
+PROCESS_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] = [
     (B, Bound(), 0, S, [Spawn(1, 1)]),
     (B, BindFailed(IN_USE), 0, B, []),
     (B, FilesChanged(), 0, B, []),
@@ -134,11 +137,13 @@ APP_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action]]] 
     (X, ReloadRefused(IN_USE), 0, X, []),
     (X, FallbackKnown(available=True), 0, X, []),
     (X, Elapsed(), 999, X, []),
+    *((state, FilesDiffer(1, True), 0, state, []) for state in AppState),
 ]
-APP_EVENTS = [
+PROCESS_EVENTS = [
     Bound(),
     BindFailed(IN_USE),
     FilesChanged(),
+    FilesDiffer(1, True),
     StartAsked(),
     StopAsked(),
     RestartAsked(),
@@ -149,8 +154,8 @@ APP_EVENTS = [
 ]
 
 
-@pytest.mark.parametrize(("state", "event", "later_s", "expected", "actions"), APP_TABLE)
-def test_the_table_of_an_app(
+@pytest.mark.parametrize(("state", "event", "later_s", "expected", "actions"), PROCESS_TABLE)
+def test_the_table_of_a_process(
     state: AppState,
     event: LifecycleEvent,
     later_s: float,
@@ -184,10 +189,10 @@ def test_a_stopped_app_may_still_wait_for_its_port() -> None:
     assert one.take(StartAsked()) == [Spawn(1, 1)]
 
 
-def test_the_tests_know_the_whole_table_of_an_app() -> None:
+def test_the_tests_know_the_whole_table_of_a_process() -> None:
     """A pair that is added to the table has to be added to the tests."""
-    tested = {(state, type(event)) for state, event, *_ in APP_TABLE}
-    assert tested | {(X, Bound), (X, BindFailed)} == set(process_transitions._TABLE)
+    tested = {(state, type(event)) for state, event, *_ in PROCESS_TABLE}
+    assert tested | {(X, Bound), (X, BindFailed)} == set(process_transitions.TABLE)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +200,11 @@ def test_the_tests_know_the_whole_table_of_an_app() -> None:
     [
         (s, e)
         for s in AppState
-        for e in APP_EVENTS
-        if (s, type(e)) not in process_transitions._TABLE
+        for e in PROCESS_EVENTS
+        if (s, type(e)) not in process_transitions.TABLE
     ],
 )
-def test_any_other_event_of_an_app_raises(state: AppState, event: LifecycleEvent) -> None:
+def test_any_other_event_of_a_process_raises(state: AppState, event: LifecycleEvent) -> None:
     """An event that can't come in a state is a defect, and says which pair it was."""
     one = STATES[state]()
     with pytest.raises(IllegalTransition, match=f"{type(event).__name__} in state {state}"):
@@ -207,7 +212,7 @@ def test_any_other_event_of_an_app_raises(state: AppState, event: LifecycleEvent
 
 
 @pytest.mark.parametrize("state", AppState)
-@pytest.mark.parametrize("event", APP_EVENTS[2:])
+@pytest.mark.parametrize("event", PROCESS_EVENTS[2:])
 def test_what_may_come_at_any_time_is_known_in_every_state(
     state: AppState, event: LifecycleEvent
 ) -> None:
@@ -222,14 +227,14 @@ def test_what_may_come_at_any_time_is_known_in_every_state(
 
 
 def forking() -> ProcessCase:
-    """Give a process whose first worker has been asked for, but not forked."""
+    """Return a process whose first worker has been asked for, but not forked."""
     one = ProcessCase()
     one.process, _ = step(one.process, Bound(), one.now, lambda: 0.5)
     return one
 
 
 def paused() -> ProcessCase:
-    """Give a process whose worker 1 is paused, because worker 2 serves."""
+    """Return a process whose worker 1 is paused, because worker 2 serves."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
     one.ready()
@@ -237,14 +242,14 @@ def paused() -> ProcessCase:
 
 
 def draining() -> ProcessCase:
-    """Give a process whose worker 1 drains, and worker 2 serves."""
+    """Return a process whose worker 1 drains, and worker 2 serves."""
     one = paused()
     one.take(Elapsed(), later_s=STABLE_S)
     return one
 
 
 def ending() -> ProcessCase:
-    """Give a process whose worker 1 could not import the app and has not ended."""
+    """Return a process whose worker 1 could not import the app and has not ended."""
     one = bound()
     one.take(ImportFailed(1, REPORT))
     return one
@@ -260,8 +265,12 @@ PHASES: dict[WorkerPhase, Callable[[], ProcessCase]] = {
 WORKER_EVENTS: list[WorkerEvent] = [
     Spawned(1, 4711),
     SpawnFailed(1, NO_FORK),
+    Importing(1, []),
     ImportFailed(1, REPORT),
+    AppFailed(1, "coach", REPORT, []),
+    AppJoined(1, "coach", []),
     Ready(1),
+    PauseConfirmed(1),
     HeartbeatSeen(1, at=0.1),
     UsageReported(1),
     Exited(1, CRASH),
@@ -270,24 +279,39 @@ WORKER_EVENTS: list[WorkerEvent] = [
 WORKER_TABLE: list[tuple[WorkerPhase, WorkerEvent, WorkerPhase | None, list[Action]]] = [
     (WorkerPhase.IMPORTING, Spawned(1, 4711), WorkerPhase.IMPORTING, []),
     (WorkerPhase.IMPORTING, SpawnFailed(1, NO_FORK), None, [Spawn(2, 2)]),
+    (WorkerPhase.IMPORTING, Importing(1, []), WorkerPhase.IMPORTING, []),
     (WorkerPhase.IMPORTING, ImportFailed(1, REPORT), WorkerPhase.ENDING, []),
+    (WorkerPhase.IMPORTING, AppFailed(1, "coach", REPORT, []), WorkerPhase.IMPORTING, []),
     (WorkerPhase.IMPORTING, Ready(1), WorkerPhase.READY, []),
     (WorkerPhase.IMPORTING, HeartbeatSeen(1, at=0.1), WorkerPhase.IMPORTING, []),
     (WorkerPhase.IMPORTING, GaveUp(1, REPORT.cause), WorkerPhase.IMPORTING, []),
     (WorkerPhase.IMPORTING, Exited(1, CRASH), None, [Spawn(2, 2)]),
+    (WorkerPhase.READY, AppFailed(1, "coach", REPORT, []), WorkerPhase.READY, []),
+    (WorkerPhase.READY, AppJoined(1, "coach", []), WorkerPhase.READY, []),
+    (WorkerPhase.READY, PauseConfirmed(1), WorkerPhase.READY, []),
     (WorkerPhase.READY, HeartbeatSeen(1, at=0.1), WorkerPhase.READY, []),
     (WorkerPhase.READY, UsageReported(1), WorkerPhase.READY, []),
     (WorkerPhase.READY, GaveUp(1, REPORT.cause), WorkerPhase.READY, []),
     (WorkerPhase.READY, Exited(1, CRASH), None, [Spawn(2, 2)]),
+    (WorkerPhase.PAUSED, AppFailed(1, "coach", REPORT, []), WorkerPhase.PAUSED, []),
+    (WorkerPhase.PAUSED, AppJoined(1, "coach", []), WorkerPhase.PAUSED, []),
+    (WorkerPhase.PAUSED, PauseConfirmed(1), WorkerPhase.PAUSED, []),
     (WorkerPhase.PAUSED, HeartbeatSeen(1, at=0.1), WorkerPhase.PAUSED, []),
     (WorkerPhase.PAUSED, UsageReported(1), WorkerPhase.PAUSED, []),
     (WorkerPhase.PAUSED, GaveUp(1, REPORT.cause), WorkerPhase.PAUSED, []),
     (WorkerPhase.PAUSED, Exited(1, CRASH), None, []),
+    (WorkerPhase.DRAINING, AppFailed(1, "coach", REPORT, []), WorkerPhase.DRAINING, []),
+    (WorkerPhase.DRAINING, AppJoined(1, "coach", []), WorkerPhase.DRAINING, []),
+    (WorkerPhase.DRAINING, PauseConfirmed(1), WorkerPhase.DRAINING, []),
     (WorkerPhase.DRAINING, HeartbeatSeen(1, at=0.1), WorkerPhase.DRAINING, []),
     (WorkerPhase.DRAINING, UsageReported(1), WorkerPhase.DRAINING, []),
     (WorkerPhase.DRAINING, GaveUp(1, REPORT.cause), WorkerPhase.DRAINING, []),
     (WorkerPhase.DRAINING, Exited(1, CRASH), None, []),
+    (WorkerPhase.ENDING, Importing(1, []), WorkerPhase.ENDING, []),
     (WorkerPhase.ENDING, ImportFailed(1, REPORT), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, AppFailed(1, "coach", REPORT, []), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, AppJoined(1, "coach", []), WorkerPhase.ENDING, []),
+    (WorkerPhase.ENDING, PauseConfirmed(1), WorkerPhase.ENDING, []),
     (WorkerPhase.ENDING, Ready(1), WorkerPhase.ENDING, []),
     (WorkerPhase.ENDING, HeartbeatSeen(1, at=0.1), WorkerPhase.ENDING, []),
     (WorkerPhase.ENDING, UsageReported(1), WorkerPhase.ENDING, []),
@@ -431,30 +455,30 @@ def test_a_stopped_app_is_answered_by_the_stand_in_at_once(state: AppState) -> N
 
 
 @pytest.mark.parametrize("late", [Ready(1), ImportFailed(1, REPORT), FilesChanged()])
-@pytest.mark.parametrize("wish", [StopAsked(), RestartAsked()])
+@pytest.mark.parametrize("asked", [StopAsked(), RestartAsked()])
 def test_what_a_killed_worker_still_says_changes_nothing(
-    wish: StopAsked | RestartAsked, late: Ready | ImportFailed | FilesChanged
+    asked: StopAsked | RestartAsked, late: Ready | ImportFailed | FilesChanged
 ) -> None:
     """A worker that was killed in its import may have become ready just before."""
     one = bound()
-    one.take(wish)
+    one.take(asked)
     before = one.process
     assert one.take(late) == []
     assert one.process == before
 
 
-@pytest.mark.parametrize("wish", [StartAsked(), RestartAsked()])
-def test_start_while_the_stopped_worker_still_drains(wish: StartAsked | RestartAsked) -> None:
-    """The worker is not told twice; the next one is forked when it has ended."""
+@pytest.mark.parametrize("asked", [StartAsked(), RestartAsked()])
+def test_start_while_the_stopped_worker_still_drains(asked: StartAsked | RestartAsked) -> None:
+    """The worker gets one drain only; the next one is forked when it has ended."""
     one = ProcessCase().up()
-    assert one.take(StopAsked(), wish) == [Drain(1, False)]
+    assert one.take(StopAsked(), asked) == [Drain(1, False)]
     assert one.take(RestartAsked(), StartAsked(), later_s=1) == []
     assert one.take(Exited(1, CRASH), later_s=1) == [Spawn(2, 2)]
     assert not one.process.history.failures
 
 
 def test_stop_during_a_restart() -> None:
-    """The worker has been told to end already, and nothing is started after it."""
+    """The worker drains already, and nothing is started after it."""
     one = ProcessCase().up()
     assert one.take(RestartAsked(), StopAsked()) == [Drain(1, False)]
     assert one.take(Exited(1, ENDED), later_s=1) == []
@@ -465,7 +489,7 @@ def test_stop_during_a_restart() -> None:
 
 @pytest.mark.parametrize("first", [StopAsked(), RestartAsked()])
 def test_asking_again_does_not_prolong_a_workers_time(first: StopAsked | RestartAsked) -> None:
-    """Its time counts from when it was told to end; then it is killed, once."""
+    """Its time counts from the beginning of the drain; then it is killed, once."""
     one = ProcessCase().up()
     one.take(first)
     for event in (StartAsked(), StopAsked(), RestartAsked()):
@@ -486,7 +510,7 @@ def test_a_restart_is_no_failure() -> None:
 
 
 def test_stop_ends_a_reload_too() -> None:
-    """Both generations are told to end, each in its way; what it was refused for is forgotten."""
+    """Both generations end, each in its way, and the refusal is forgotten."""
     one = ProcessCase().up()
     one.take(ReloadAsked())
     assert one.take(StopAsked()) == [Drain(1, False), Kill(2)]
@@ -500,3 +524,71 @@ def test_pause_is_asked_for_before_anybody_drains() -> None:
     one = ProcessCase().up()
     one.take(ReloadAsked())
     assert one.ready() == [Pause(1)]
+
+
+# ---- what the workers of a process say of their apps
+
+
+def test_a_candidate_that_would_lose_an_app_is_refused() -> None:
+    """It is killed with the cause of that app; an app that was missing before may stay so."""
+    one = ProcessCase().up()
+    one.take(ReloadAsked(), AppFailed(2, "coach", REPORT, []))
+    other = ProcessCase()
+    other.process = one.process
+    assert one.take(Ready(2, frozenset({"admin", "coach"}))) == [Kill(2)]
+    assert one.refusal == REPORT.cause.reason
+    assert (one.process.current, one.process.candidate) == (1, None)
+    assert other.take(Ready(2, frozenset({"admin"}))) == [Pause(1)]
+    assert list(other.worker(2).failures) == ["coach"]
+
+
+def test_an_app_that_joins_its_process_is_missing_no_more() -> None:
+    """Its files are watched with those of the process from then on."""
+    one = ProcessCase().up()
+    one.take(AppFailed(1, "coach", REPORT, ["old"]))
+    assert one.worker(1).failures["coach"].report == REPORT
+    one.take(AppJoined(1, "coach", ["new"]))
+    assert (one.worker(1).failures, one.worker(1).watch) == ({}, ["new"])
+
+
+def test_only_live_code_says_what_to_watch_for_a_repair() -> None:
+    """A worker of the fallback imports files of the release, which nobody edits."""
+    one = ProcessCase()
+    one.take(Bound(), Importing(1, ["live"]))
+    assert one.process.watch == ["live"]
+    one.take(ImportFailed(1, REPORT, ["live", "beyond"]), FallbackKnown(available=True))
+    one.take(Exited(1, CRASH))
+    one.take(Importing(2, ["release"]))
+    assert one.process.source is CodeSource.KNOWN_GOOD
+    assert one.process.watch == ["live", "beyond"]
+    assert one.worker(2).watch == ["release"]
+
+
+def test_a_hand_over_is_over_when_the_old_worker_confirms_its_pause() -> None:
+    """Until then it may accept one more connection; a rollback lets it accept again."""
+    one = paused()
+    assert not one.process.handed_over
+    one.take(PauseConfirmed(1))
+    assert one.process.handed_over
+    one.take(Exited(2, CRASH))
+    assert one.worker(1).accepts and one.process.serving == one.worker(1)
+
+
+def test_files_that_differ_make_their_generation_stale() -> None:
+    """Another generation is not touched, and the same files as before make it good again."""
+    one = paused()
+    one.take(FilesDiffer(1, True))
+    assert not one.process.stale
+    one.take(FilesDiffer(2, True))
+    assert one.process.stale
+    one.take(FilesDiffer(2, False))
+    assert not one.process.stale
+
+
+def test_an_app_that_joins_brings_its_process_up_to_date() -> None:
+    """Unless a file that the process had loaded has changed: then its watch stays the old one."""
+    one = ProcessCase().up()
+    one.take(AppJoined(1, "admin", ["old"]), FilesDiffer(1, True), AppJoined(1, "coach", ["old"]))
+    assert one.process.stale
+    one.take(AppJoined(1, "coach", ["new"]))
+    assert not one.process.stale

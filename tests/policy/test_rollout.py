@@ -44,7 +44,7 @@ WAY = [
 
 
 def at(phase: RolloutPhase, *, probes: bool = False) -> Rollout:
-    """Give a rollout that has got to ``phase`` at `NOW`, without any trouble."""
+    """Return a rollout that has got to ``phase`` at `NOW`, without any trouble."""
     rollout, _ = begin(WHAT, NOW, watch_s=WATCH_S, probes=probes)
     while rollout.phase is not phase:
         if rollout.phase is RolloutPhase.WATCHING:
@@ -109,7 +109,7 @@ def test_after_the_swap_the_old_version_comes_back(
 
 
 def test_a_swap_that_fails_is_made_sure_of() -> None:
-    """It is undone once more, in case it ended half way; the app was never told, so it goes on."""
+    """It is undone, in case it ended half way; the app was never reloaded, so it goes on."""
     rollout, actions = step(at(RolloutPhase.SWAPPING), Failed(BAD), NOW)
     assert (rollout.phase, actions) == (RolloutPhase.UNDOING, (Action.UNDO,))
     rollout, actions = step(rollout, Succeeded(), NOW)

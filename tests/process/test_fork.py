@@ -338,7 +338,7 @@ def test_a_child_dies_with_its_parent(project: Project, number: int) -> None:
 
 SUBREAPER = """
 import os, subprocess
-from supervisor.process.fork import become_subreaper
+from supervisor.process.prctl import become_subreaper
 become_subreaper()
 leave = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]
 pid = int(subprocess.run(leave, stdout=subprocess.PIPE).stdout)

@@ -5,8 +5,10 @@ import io
 import os
 import random
 import stat
+import struct
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,35 @@ def test_too_many(tmp_path: Path) -> None:
     assert "more than 10 files" in refusal(tmp_path, make_zip(*members), limits)
     deep = make_tar(("a/b/c/d/e/f/g/h/i/j/k/l", {}))
     assert "more than 10 files" in refusal(tmp_path, deep, limits)
+
+
+def zip_directory(entries: int, claimed: int) -> bytes:
+    """Return a zip archive with nothing but a central directory, which claims another length."""
+    name = b"x" * 50
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *[0] * 9, len(name), *[0] * 6) + name
+    size = entries * len(entry)
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, claimed, claimed, size, 0, 0)
+    return entry * entries + end
+
+
+@pytest.mark.parametrize("claimed", [1, 65535])
+def test_a_zip_with_a_huge_directory(tmp_path: Path, claimed: int) -> None:
+    """It is refused before zipfile creates an object for each of its entries."""
+    data = zip_directory(300_000, claimed)
+    tracemalloc.start()
+    try:
+        assert "more than 20000 files" in refusal(tmp_path, data)
+        assert tracemalloc.get_traced_memory()[1] < 15 * 2**20  # zipfile alone takes 100 MiB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_with_many_entries(tmp_path: Path) -> None:
+    """As many as are allowed are read, one more is not."""
+    members: list[Member] = [(f"{n:04}", {}) for n in range(500)]
+    assert len(list(unpack_bytes(tmp_path, make_zip(*members)).iterdir())) == 500
+    limits = Limits(files_max=499)
+    assert "more than 499 files" in refusal(tmp_path, make_zip(*members), limits)
 
 
 def test_a_huge_header(tmp_path: Path) -> None:

@@ -1,10 +1,20 @@
 """A new version beside the app: unpacked, imported, refused."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from app_code_case import OTHERS, TARGET, WALL, deploy, files_of, make_source, snapshot
+from app_code_case import (
+    OTHERS,
+    TARGET,
+    WALL,
+    deploy,
+    files_of,
+    make_archive,
+    make_source,
+    snapshot,
+)
 from importing_case import write
 
 from supervisor.releases import operations, staging
@@ -81,3 +91,70 @@ def test_the_check_leaves_no_compiled_code(tmp_path: Path, code: AppCode) -> Non
     staging.try_staged(code, staged, TARGET, {}, 30.0)
     assert not list(staged.rglob("*.pyc"))
     operations.take_back(code)
+
+
+# ---- links
+
+
+def with_links(tmp_path: Path, links: dict[str, str], kind: str) -> Path:
+    """Create version 2 with these links, as a folder or an archive; return its path."""
+    folder = make_source(tmp_path, 2)
+    for path, leads_to in links.items():
+        (folder / path).unlink(missing_ok=True)
+        (folder / path).symlink_to(leads_to)
+    return folder if kind == "folder" else make_archive(folder, wrapped=kind == "wrapped")
+
+
+KINDS = ["folder", "archive", "wrapped"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_link_that_is_not_deployed_may_lead_anywhere(
+    tmp_path: Path, code: AppCode, kind: str, explicit: bool
+) -> None:
+    """It lies outside of what belongs to the app, in an operator's working folder."""
+    source = with_links(tmp_path, {"uploads": "/var/uploads", "docs": "../../docs"}, kind)
+    assert deploy(code, source, explicit=explicit)["ok"]
+    assert snapshot(code.path) == {**files_of(2), **OTHERS}
+    assert not os.path.lexists(code.path / "uploads")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_into_the_apps_own_folder(tmp_path: Path, code: AppCode, kind: str) -> None:
+    """An absolute link that leads to the right place once the version is there is kept as it is."""
+    links = {
+        "static/style.css": f"{code.path}/data/theme.css",
+        "helper.py": f"{code.path}/helper_two.py",
+        "pkg/same": "../static/style.css",
+    }
+    write(tmp_path / "version-2", {"helper_two.py": "H = 'two'"})
+    write(code.path, {"data/theme.css": "mine", "helper_two.py": ""})
+    assert deploy(code, with_links(tmp_path, links, kind))["ok"]
+    assert os.readlink(code.path / "static/style.css") == f"{code.path}/data/theme.css"
+    assert (code.path / "static/style.css").read_text() == "mine"
+    assert (code.path / "helper.py").is_symlink()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("helper.py", "/opt/helper.py"),
+        ("static/uploads", "/var/uploads"),
+        ("static/up", "../../up"),
+        ("pkg/sly", "{home}/../secret"),
+    ],
+)
+def test_a_link_of_the_app_that_leads_out(
+    tmp_path: Path, code: AppCode, kind: str, path: str, leads_to: str
+) -> None:
+    """The refusal names the link and where it leads to; nothing has changed."""
+    leads_to = leads_to.format(home=code.path)
+    source = with_links(tmp_path, {path: leads_to}, kind)
+    answered = answer(staging.stage_source, code, source, False)
+    assert not answered["ok"]
+    assert f"{path} leads out of it, to '{leads_to}'" in answered["reason"]
+    assert "include" in answered["hint"]
+    operations.take_back(code)
+    assert snapshot(code.path) == {**files_of(1), **OTHERS}

@@ -7,6 +7,8 @@ import socket
 import stat
 import subprocess
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,17 +91,14 @@ def test_special_bits_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_working_folder(tmp_path: Path) -> None:
-    """Its repository, environment, caches and sockets are no part of what is deployed."""
+    """Its repository, environment and caches are not deployed."""
     source = make_source(tmp_path / "source")
     for path in (".git/HEAD", "env/pyvenv.cfg", "app/__pycache__/x.pyc", "node_modules/x/y.js"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text("")
-    os.mkfifo(source / "app/pipe")
     target = tmp_path / "target"
     target.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(source / "app/door"))
-        unpack(source, target)
+    unpack(source, target)
     assert {path.name for path in target.iterdir()} - {"env"} == {"app", "run.sh"}
     assert {path.name for path in (target / "app").iterdir()} == {
         "__init__.py",
@@ -117,17 +116,135 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_full_disk(tmp_path: Path) -> None:
-    """The message says so."""
+    """The message names the place that is full, not the source."""
     source = tmp_path / "source.tar"
     source.write_bytes(make_tar(("a", {"data": random.Random(1).randbytes(400_000)})))
     target = tmp_path / "target"
     target.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(target)], check=True)
     try:
-        with pytest.raises(UnpackError, match="No space left on device"):
+        with pytest.raises(UnpackError) as raised:
             unpack(source, target)
+        why = f"No space left on device: the file system of {target} is full"
+        assert raised.value.message == f"cannot unpack source.tar: {why}"
     finally:
         subprocess.run(["umount", str(target)], check=True)
+
+
+# ---- not files, or not the same files any more
+
+
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "socket": lambda path: bind(path),
+    "device": lambda path: path.symlink_to("/dev/null"),
+}
+
+
+def bind(path: Path) -> None:
+    """Create a socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize("create", SPECIAL.values(), ids=SPECIAL)
+@pytest.mark.timeout(20)
+def test_a_source_that_is_no_file(tmp_path: Path, create: Callable[[Path], object]) -> None:
+    """It is refused at once: a pipe without a writer would wait for ever."""
+    create(tmp_path / "source")
+    (tmp_path / "target").mkdir()
+    with pytest.raises(UnpackError, match="it is none of: folder"):
+        unpack(tmp_path / "source", tmp_path / "target")
+
+
+@pytest.mark.parametrize("create", [os.mkfifo, bind], ids=["pipe", "socket"])
+@pytest.mark.timeout(20)
+def test_a_folder_with_something_else_in_it(
+    tmp_path: Path, create: Callable[[Path], object]
+) -> None:
+    """It is named before anything is copied; outside of what is deployed it doesn't matter."""
+    source = make_source(tmp_path / "source")
+    create(source / "app/odd")
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(UnpackError, match="app/odd is neither a file nor a folder nor a link"):
+        unpack(source, target)
+    assert not list(target.iterdir())
+    unpack(source, target, only=["run.sh"])
+
+
+def while_it_is_copied(target: Path, change: Callable[[], object]) -> threading.Thread:
+    """Start a thread that makes a change as soon as something lies in ``target``."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while not any(path.is_file() for path in target.rglob("*")):
+            assert time.monotonic() < deadline
+        change()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def rewrite(folder: Path) -> None:
+    """Write the next version of every file in a folder, as a checkout would."""
+    for file in sorted(folder.iterdir()):
+        file.write_text("2")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "written": rewrite,
+    "last one written": lambda folder: (folder / "2999").write_text("2"),
+    "removed": lambda folder: (folder / "0000").unlink(),
+    "added": lambda folder: (folder / "new").write_text("2"),
+    "replaced": lambda folder: (folder / "2998").rename(folder / "2999"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_folder_that_changes_while_it_is_copied(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    """A mixture of two versions is never deployed."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "app").mkdir(parents=True)
+    target.mkdir()
+    for number in range(3000):
+        (source / f"app/{number:04}").write_text("1")
+    thread = while_it_is_copied(target, lambda: change(source / "app"))
+    try:
+        with pytest.raises(
+            UnpackError, match=r"app/\w+(: No such file| changed while it was read)"
+        ):
+            unpack(source, target)
+    finally:
+        thread.join()
+
+
+def test_an_archive_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    """It may be half written when it is read: the next attempt reads it whole."""
+    source, target = tmp_path / "source.tar", tmp_path / "target"
+    noise = random.Random(1).randbytes(40_000_000)
+    source.write_bytes(make_tar(("a", {}), ("b", {"data": noise}), compress=False))
+    target.mkdir()
+
+    def touch() -> None:
+        with source.open("r+b") as stream:
+            stream.write(b"a")
+
+    thread = while_it_is_copied(target, touch)
+    try:
+        with pytest.raises(UnpackError, match=r"source\.tar changed while it was read"):
+            unpack(source, target)
+    finally:
+        thread.join()
+    shutil.rmtree(target)
+    target.mkdir()
+    unpack(source, target)
+
+
+# ---- where the app is in it
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def end():
 
 
 def texts(running: Running, app: str) -> list[str]:
-    """Give the lines that are kept of an app."""
+    """Return the lines that are kept of an app."""
     return [line["text"] for line in call(running, "logs", app=app)["lines"]]
 
 
@@ -102,7 +102,7 @@ def test_a_hundred_megabytes(project: Project) -> None:
 
 
 def test_the_last_words_of_an_app_that_ends_in_a_flood(project: Project) -> None:
-    """They say why it ended: they are told, behind how many others were not."""
+    """They say why it ended: they are logged, after the number of those that were not."""
     project.app("coach", ENDS)
     running = project.start()
     wait_until_ready(running, "coach")

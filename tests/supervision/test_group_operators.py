@@ -8,7 +8,7 @@ from harness import Poller, Project, ask, eventually, free_ports
 
 
 def test_a_stop_of_one_leaves_the_others_alone(project: Project) -> None:
-    """Its port says 503, its mates go on in the same process; a start brings it back."""
+    """Its port answers 503, the others serve on in the same process; a start brings it back."""
     field = Field.make(project)
     running = project.start()
     pid = field.pid(running)
@@ -26,7 +26,7 @@ def test_a_stop_of_one_leaves_the_others_alone(project: Project) -> None:
 
 
 def test_a_stop_lasts_until_a_start(project: Project) -> None:
-    """Neither a restart nor a reload by a mate's name starts what an operator has stopped."""
+    """Neither a restart nor a reload by another app's name starts what an operator has stopped."""
     field = Field.make(project, devices=False)
     running = project.start()
     pid = field.pid(running)
@@ -126,7 +126,7 @@ def test_health_and_status_show_each_app(project: Project) -> None:
 
 
 def test_logs_of_one_show_what_the_process_prints(project: Project) -> None:
-    """What a process prints can't be told apart: each of its apps shows it."""
+    """What a process prints belongs to all its apps: each of them shows it."""
     field = Field.make(project, devices=False)
     field.write("coach", COACH + "\nprint('hello from coach', flush=True)\n")
     field.pid(project.start())
@@ -278,6 +278,6 @@ def test_equal_module_names_live_in_processes_of_their_own(project: Project) -> 
         project.apps[name]["process"] = "both"
     ended = project.command("config", "check")
     assert ended.returncode == 1
-    assert 'apps.two.path = "two": apps of one process have the same, and one has "one"' in (
+    assert 'apps.two.path = "two": apps of one process must have the same, and one has "one"' in (
         ended.stderr + ended.stdout
     )

@@ -51,7 +51,7 @@ def test_a_broken_app_spares_the_others_and_joins_them_later(project: Project) -
 
 
 def test_a_process_is_stale_only_for_what_it_has_loaded(project: Project) -> None:
-    """A repaired app that joins doesn't make its mates stale; a change of a mate's file does."""
+    """An app that joins doesn't make the others stale; a change of what they loaded does."""
     field = Field.make(project, devices=False)
     field.write("coach", "import registry\nregistry.none\n")
     running = project.start()

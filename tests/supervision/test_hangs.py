@@ -218,7 +218,7 @@ def test_a_full_house_answers_at_once(project: Project) -> None:
 
 
 def test_a_worker_that_eats_memory(project: Project) -> None:
-    """It is replaced by overlap: nothing fails, and people are told why."""
+    """It is replaced by overlap: nothing fails, and the log says why."""
     running = started(project, max_memory_mb=120)
     port, worker = project.port("coach"), running.worker("coach")
     with pollers(port, count=2) as fresh:

@@ -1,4 +1,4 @@
-"""How much of what an app prints is told: whole lines, a bounded number, the last ones always."""
+"""How much of what an app prints is logged: whole lines, a bounded number, the last ones always."""
 
 from collections.abc import Iterable
 
@@ -21,12 +21,12 @@ MAX = LINES_PER_S_MAX
 
 
 def numbered(first: int, count: int) -> bytes:
-    """Give lines that tell which they are."""
+    """Return lines that are numbered."""
     return b"".join(b"%d\n" % number for number in range(first, first + count))
 
 
 def after(said: list[str]) -> int:
-    """Give the number that a line about lines left out names."""
+    """Return the number that a line about lines left out names."""
     (text,) = said
     return int(text.split()[1])
 
@@ -41,7 +41,7 @@ def test_a_quiet_app_is_told_as_it_is() -> None:
 
 
 def test_a_flood_is_counted() -> None:
-    """A second's lines are told, the others counted, and their number is said when it is over."""
+    """A second's lines are logged, the others counted, and their number is logged afterwards."""
     rate = LineRate()
     assert rate.take(numbered(0, 5 * MAX), 10.0) == numbered(0, MAX)
     assert rate.exceeded
@@ -95,7 +95,7 @@ def test_few_long_lines_are_told_at_the_end() -> None:
 
 
 def test_the_end_of_an_earlier_flood_is_not_told_again() -> None:
-    """Lines that were told since then are the last ones."""
+    """Lines that were logged since then are the last ones."""
     rate = LineRate()
     rate.take(numbered(0, 2 * MAX), 10.0)
     assert after(rate.left_out(11.0)) == MAX
@@ -118,19 +118,19 @@ def cut(data: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
     steps=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=9, max_size=9),
 )
 def test_every_line_is_told_or_counted(count: int, sizes: list[int], steps: list[float]) -> None:
-    """However the bytes come: lines are told whole and in order, the others are counted."""
+    """However the bytes come: lines are logged whole and in order, the others are counted."""
     rate, lines = LineRate(), OutputLines()
     data = numbered(100_000, count)
-    now, told, left_out = 50.0, [], 0
+    now, passed, left_out = 50.0, [], 0
     for part, step in zip(cut(data, sizes), steps, strict=False):
         now += step
-        told += lines.feed(rate.take(part, now))
+        passed += lines.feed(rate.take(part, now))
         left_out += sum(after([text]) for text in rate.left_out(now))
     last, said = rate.end()
     left_out += sum(after([text]) for text in said)
-    told += lines.feed(last)
+    passed += lines.feed(last)
     assert lines.rest() == []
-    numbers = [int(line) for line in told]
+    numbers = [int(line) for line in passed]
     assert numbers == sorted(set(numbers))
     assert set(numbers) <= set(range(100_000, 100_000 + count))
     assert len(numbers) + left_out == count

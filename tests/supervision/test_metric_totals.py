@@ -11,7 +11,7 @@ NOW = 1000.0
 
 
 def metrics(total: int, *, latency_ms: float = 1.5, **fields: Any) -> Metrics:
-    """Give the metrics of a worker that has given ``total`` answers, each as fast."""
+    """Return the metrics of a worker that has given ``total`` answers, each as fast."""
     latency = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     latency[bucket(latency_ms)] = total
     classes = {**Metrics().by_class, "2xx": total}

@@ -31,8 +31,8 @@ def test_a_listener_that_joins_later(project: Project) -> None:
         assert f"BAD  port of coach      port {port} is in use by pid {joined.pid}" in doctor.stdout
     found = running.wait_for("coach", status="pass", timeout_s=TIMEOUT_S)
     assert (found["reason"], found["hint"]) == (None, None)
-    told = [event["text"] for event in call(running, "events")["events"]]
-    assert f"port {port} is ours alone again" in told
+    expected = [event["text"] for event in call(running, "events")["events"]]
+    assert f"port {port} is ours alone again" in expected
     assert len(events(running, "coach", "foreign_listener")) == 2
 
 
@@ -46,7 +46,7 @@ def test_listeners_that_are_no_business_of_ours(project: Project) -> None:
         with process_in_test(project, HOLDER, f"+127.0.0.1:{project.status_port}") as joined:
             assert joined.stdout.readline() == "listening\n"
             # once this one is noticed, the other one was looked at as well
-            told = f"port {project.status_port} has another listener"
-            eventually(lambda: told in running.log, timeout_s=TIMEOUT_S)
+            expected = f"port {project.status_port} has another listener"
+            eventually(lambda: expected in running.log, timeout_s=TIMEOUT_S)
         assert running.app("coach")["status"] == "pass"
         assert not events(running, "coach", "foreign_listener")

@@ -43,7 +43,7 @@ def version(project: Project, text: str, *, more: str = "") -> None:
 
 
 def reload(running: Running, **params: Any) -> Any:
-    """Ask for a reload, by default of the coach, and give its outcome."""
+    """Ask for a reload, by default of the coach, and return its outcome."""
     answer = call(running, "reload", timeout_s=60, **(params or {"apps": ["coach"]}))
     return answer["apps"].get("coach")
 
@@ -143,7 +143,7 @@ def test_a_crash_after_probation_is_a_restart(project: Project) -> None:
 
 
 def test_requests_in_flight_during_a_reload(project: Project) -> None:
-    """Those of 2 s and 8 s complete though the limit is near; one of 60 s is cut, and is told."""
+    """Those of 2 s and 8 s complete; one of 60 s is cut off at the limit, and the log says so."""
     running = started(project, stop_timeout_s=9)
     port = project.port("coach")
     with (
@@ -309,12 +309,12 @@ def test_a_broken_save_is_said_once(project: Project) -> None:
     found = eventually(lambda: running.app("coach")["refusal"] and running.app("coach"))
     assert "no_such_module_at_all" in found["refusal"]["reason"]
     assert serves(project, "v0")
-    told = "reload refused, what runs goes on: ModuleNotFoundError"
-    assert running.log.count(told) == 1
+    refused = "reload refused, what runs goes on: ModuleNotFoundError"
+    assert running.log.count(refused) == 1
     project.file("coach").write_text("import no_such_module_at_all  # saved again\n")
     eventually(lambda: len(events(running, "coach", "files_changed")) == 2)
     running.wait_for("coach", workers=running.app("coach")["workers"][:1])
-    assert running.log.count(told) == 1
+    assert running.log.count(refused) == 1
     version(project, "v1")
     assert serves(project, "v1")
     assert running.wait_for("coach", refusal=None, status="pass")

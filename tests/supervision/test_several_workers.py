@@ -26,7 +26,7 @@ def started(project: Project, **keys: Any) -> Running:
 
 
 def pids(running: Running, *, count: int = 2) -> list[int]:
-    """Wait until the coach has so many workers, all ready, and give their pids."""
+    """Wait until the coach has so many workers, all ready, and return their pids."""
 
     def all_ready() -> list[int] | None:
         workers = running.app("coach")["workers"]
@@ -38,7 +38,7 @@ def pids(running: Running, *, count: int = 2) -> list[int]:
 
 
 def cores(found: list[int]) -> list[set[int]]:
-    """Give the cores that each process may use."""
+    """Return the cores that each process may use."""
     return [os.sched_getaffinity(pid) for pid in found]
 
 
@@ -133,7 +133,7 @@ def test_a_reload_of_all_workers(project: Project) -> None:
         assert_all_answered(poller)
 
 
-def test_figures_are_those_of_all_workers(project: Project) -> None:
+def test_metrics_are_those_of_all_workers(project: Project) -> None:
     """Requests and memory are added up."""
     running = started(project)
     pids(running)

@@ -1,4 +1,4 @@
-"""Listeners that outlive the process that bound them: stored, handed in, fitting or not."""
+"""Listeners that outlive the process that bound them; their addresses may match or not."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ class Runs:
         self.store = self.next()
 
     def next(self, extra: list[tuple[str, socket.socket]] | None = None) -> SocketStore:
-        """Start the next process, with what is stored and what else is handed in."""
+        """Start the next process, with the stored sockets and ``extra`` ones."""
         self.systemd.hear_all()
         self.told = []
         handed = [*self.systemd.hand_out(), *(extra or [])]
@@ -34,7 +34,7 @@ class Runs:
         return self.store
 
     def bind(self, address: Address) -> socket.socket:
-        """Let the present process bind."""
+        """Bind a listener in the present process."""
         listener = self.store.bind(address)
         self.given.append(listener)
         return listener
@@ -63,12 +63,12 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 
 def inode(listener: socket.socket) -> int:
-    """Tell one socket from another."""
+    """Return what identifies a socket."""
     return os.fstat(listener.fileno()).st_ino
 
 
 def address_of(kind: str, folder: Path) -> Address:
-    """Give a free address of a kind."""
+    """Return a free address of a kind."""
     if kind == "unix":
         return Address(f"unix:{folder}/app.sock", None)
     return Address(kind, free_ports(1)[0])
@@ -86,7 +86,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_next_process_gets_the_same_listener(runs: Runs, tmp_path: Path, kind: str) -> None:
-    """What one process bound, the next one is given, and a client in between waits in it."""
+    """The next process inherits what one has bound; a client that connects between waits in it."""
     address = address_of(kind, tmp_path)
     first = runs.bind(address)
     number = inode(first)
@@ -109,14 +109,14 @@ def test_the_next_process_gets_the_same_listener(runs: Runs, tmp_path: Path, kin
 
 
 def client_address(address: Address, folder: Path) -> str | tuple[str, int]:
-    """Give where a client connects to."""
+    """Return where a client connects to."""
     if address.port is None:
         return f"{folder}/app.sock"
     return ("::1" if ":" in address.host else "127.0.0.1", address.port)
 
 
 def test_a_port_that_is_gone_from_the_configuration_is_closed(runs: Runs) -> None:
-    """Between two runs one port is added and one removed: the removed one refuses again."""
+    """Between two runs one port is added and one removed: the removed one refuses connections."""
     kept, removed, added = (Address("127.0.0.1", port) for port in free_ports(3))
     for address in (kept, removed):
         runs.store.release(runs.bind(address))
@@ -141,7 +141,7 @@ def test_a_port_that_is_gone_from_the_configuration_is_closed(runs: Runs) -> Non
     ],
 )
 def test_another_host_is_another_listener(runs: Runs, before: str, after: str) -> None:
-    """A stored listener at the same port, but at another host, makes room for the right one."""
+    """A stored listener on the same port at another host is replaced by the right one."""
     port = free_ports(1)[0]
     runs.store.release(runs.bind(Address(before, port)))
     runs.next()
@@ -169,12 +169,12 @@ def test_other_sockets_are_no_listeners(runs: Runs) -> None:
 
 
 def inode_or_none(one: socket.socket) -> int | None:
-    """Tell one socket from another, if it is open."""
+    """Return what identifies a socket, None if it is closed."""
     return None if one.fileno() < 0 else inode(one)
 
 
 def test_socket_activation_goes_by_address(runs: Runs) -> None:
-    """A socket unit gives all its sockets one name: each goes to the app with its address."""
+    """A socket unit gives all its sockets one name: the address decides which app gets one."""
     addresses = [Address("127.0.0.1", port) for port in free_ports(3)]
     activated = [socket.create_server((a.host, a.port), backlog=5) for a in addresses]
     inodes = [inode(one) for one in activated]
@@ -188,7 +188,7 @@ def test_socket_activation_goes_by_address(runs: Runs) -> None:
 
 
 def test_a_unix_socket_whose_file_is_gone_is_made_anew(runs: Runs, tmp_path: Path) -> None:
-    """A listener that no client can find any more is of no use."""
+    """A stored listener whose file is gone is replaced by a new one."""
     address = address_of("unix", tmp_path)
     first = runs.bind(address)
     runs.store.release(first)
@@ -202,7 +202,7 @@ def test_a_unix_socket_whose_file_is_gone_is_made_anew(runs: Runs, tmp_path: Pat
 
 
 def test_a_removed_address_is_forgotten(runs: Runs, tmp_path: Path) -> None:
-    """What a running process closes for good is not stored any more; a socket's file goes too."""
+    """A listener that a running process removes is not stored any more; its file is removed too."""
     tcp, unix = address_of("127.0.0.1", tmp_path), address_of("unix", tmp_path)
     for address in (tcp, unix):
         runs.store.remove(runs.bind(address), address)
@@ -211,18 +211,18 @@ def test_a_removed_address_is_forgotten(runs: Runs, tmp_path: Path) -> None:
 
 
 def test_what_systemd_could_not_take_is_said_again(runs: Runs) -> None:
-    """A full queue at the start loses no listener: it is stored later."""
+    """A full queue at the start loses no listener: `flush` stores it."""
     while runs.notify.feed_watchdog():
         pass
     address = Address("127.0.0.1", free_ports(1)[0])
     runs.bind(address)
-    assert runs.stored == []  # hears everything that was in the queue
+    assert runs.stored == []  # this empties the queue
     runs.store.flush()
     assert runs.stored == [name_of(address)]
 
 
 def test_a_listener_closed_before_it_was_stored_needs_no_storing(runs: Runs) -> None:
-    """Statements that came too late hold up no later ones."""
+    """A notification that is no longer possible doesn't block later ones."""
     early, late = (Address("127.0.0.1", port) for port in free_ports(2))
     while runs.notify.feed_watchdog():
         pass

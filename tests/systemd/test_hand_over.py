@@ -1,4 +1,4 @@
-"""Workers without a main process: they cover for the next one, then end, stuck or not."""
+"""Workers without a main process: they cover the gap to the next one, then exit or are killed."""
 
 import contextlib
 import os
@@ -79,7 +79,7 @@ class Main:
         self.worker, self.port = int(worker), int(port)
 
     def kill(self) -> float:
-        """End the main process as a crash does, and give the time."""
+        """End the main process as a crash does, and return the time."""
         self.process.kill()
         self.process.wait()
         return time.monotonic()
@@ -93,7 +93,7 @@ class Main:
             return False
 
     def worker_ended(self, since: float, *, within_s: float) -> float:
-        """Wait for the worker's end; give how long it took."""
+        """Wait for the worker's end; return how long it took."""
         eventually(lambda: not self.worker_lives, timeout_s=within_s, what="the worker has ended")
         return time.monotonic() - since
 
@@ -108,7 +108,7 @@ class Main:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[type[Main]]:
-    """Start a main process; whatever is left of it is ended."""
+    """Yield a function that starts a main process; its processes are killed at the end."""
     started: list[Main] = []
 
     def make(*, drain_s: float = 1.0, stuck_s: float = 1.0, allowed: str = "allowed") -> Main:
@@ -121,7 +121,7 @@ def start(tmp_path: Path) -> Iterator[type[Main]]:
 
 
 def test_a_worker_covers_and_then_ends(start: type[Main]) -> None:
-    """It accepts for two seconds more, and ends soon after them by itself."""
+    """It accepts connections for two seconds more, and exits soon after that."""
     main = start()
     assert ask(main.port).status == 200
     killed = main.kill()
@@ -132,7 +132,7 @@ def test_a_worker_covers_and_then_ends(start: type[Main]) -> None:
 
 
 def test_a_request_in_flight_is_finished(start: type[Main]) -> None:
-    """A request that began before the end, and lasts longer than the cover, gets its answer."""
+    """A request that began before the end of the main process gets its answer after the cover."""
     main = start(drain_s=10.0)
     with contextlib.ExitStack() as stack:
         import threading
@@ -147,7 +147,7 @@ def test_a_request_in_flight_is_finished(start: type[Main]) -> None:
 
 
 def in_flight(port: int) -> bool:
-    """Say whether a connection to ``port`` is established, as /proc/net/tcp has it."""
+    """Return whether a connection to ``port`` is established, as /proc/net/tcp has it."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines
@@ -155,7 +155,7 @@ def in_flight(port: int) -> bool:
 
 
 def test_prints_do_no_harm_and_reach_the_log(start: type[Main]) -> None:
-    """What an app prints while it covers is in the log of the main process that was."""
+    """What an app prints after the end of its main process goes to that process's log."""
     main = start()
     main.kill()
     assert ask(main.port, "/print").status == 200
@@ -163,7 +163,7 @@ def test_prints_do_no_harm_and_reach_the_log(start: type[Main]) -> None:
 
 
 def test_in_the_foreground_it_dies_with_its_main(start: type[Main]) -> None:
-    """A worker that was not allowed to linger is gone at once, with its port."""
+    """A worker that may not linger dies at once, and its port with it."""
     main = start(allowed="no")
     killed = main.kill()
     assert main.worker_ended(killed, within_s=5) < LINGER_S
@@ -173,7 +173,7 @@ def test_in_the_foreground_it_dies_with_its_main(start: type[Main]) -> None:
 
 @pytest.mark.parametrize("path", ["/stop", "/hold-the-gil"])
 def test_a_stuck_one_is_killed_by_the_kernel(start: type[Main], path: str) -> None:
-    """Stopped, or busy outside of Python code: the timer ends a worker that can't end itself."""
+    """Stopped, or busy outside of Python code: the timer kills a worker that can't exit."""
     main = start(drain_s=0.5, stuck_s=0.5)
     grace_s = HandOverLimits(drain_s=0.5, stuck_s=0.5, log_fd=2).grace_s
     with contextlib.suppress(OSError):
@@ -183,7 +183,7 @@ def test_a_stuck_one_is_killed_by_the_kernel(start: type[Main], path: str) -> No
 
 
 def test_a_stuck_one_has_time_while_there_is_a_main(start: type[Main]) -> None:
-    """As long as the main process decides, the timer is fed, and a pause does no harm."""
+    """As long as the main process lives, the heartbeats postpone the kill."""
     main = start(drain_s=0.5, stuck_s=1.0)
     fed_until = time.monotonic() + HandOverLimits(drain_s=0.5, stuck_s=1.0, log_fd=2).grace_s + 2.0
     while time.monotonic() < fed_until:
@@ -196,7 +196,7 @@ def test_a_stuck_one_has_time_while_there_is_a_main(start: type[Main]) -> None:
 
 
 def test_the_timer_kills_a_process_that_does_not_set_it(tmp_path: Path) -> None:
-    """It kills by SIGKILL, at its time; set anew, it waits anew."""
+    """It sends SIGKILL at its time; setting it again postpones that."""
 
     def run(connection: socket.socket) -> int:
         timer = KillTimer()
@@ -213,7 +213,7 @@ def test_the_timer_kills_a_process_that_does_not_set_it(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_may_not_linger_makes_no_promise() -> None:
-    """Without terms there is no handover, and the worker dies with its main process."""
+    """Without limits there is no hand-over, and the worker dies with its main process."""
 
     def run(connection: socket.socket) -> int:
         report(connection, hand_over.begin() is None)
@@ -224,7 +224,7 @@ def test_a_worker_that_may_not_linger_makes_no_promise() -> None:
 
 
 def test_the_grace_begins_once(tmp_path: Path) -> None:
-    """Whoever notices the end first starts the grace; to notice again changes nothing."""
+    """The first notice of the end starts the grace time; later ones change nothing."""
 
     def run(connection: socket.socket) -> int:
         drains: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""What systemd is told, and when: ready, in words, alive; and of what keeps it from starting."""
+"""What is reported to systemd, and when: READY, STATUS, the watchdog, a failed start."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from supervisor.values.errors import SupervisorError
 def app(
     state: str = "ready", serving: str = "app", status: str = "pass", reason: str | None = None
 ) -> dict[str, Any]:
-    """Give what of an app's health document matters here."""
+    """Return what of an app's health document matters here."""
     return {"state": state, "serving": serving, "status": status, "reason": reason}
 
 
@@ -80,16 +80,16 @@ def systemd(tmp_path: Path) -> Iterator[Listener]:
 
 @pytest.fixture
 def notify(systemd: Listener) -> Iterator[NotifySocket]:
-    """What statements are made with."""
+    """The sending end of the notify socket."""
     made = NotifySocket(systemd.address)
     yield made
     made.close()
 
 
-def test_ready_is_said_once_and_words_on_every_change(
+def test_ready_comes_once_and_status_on_every_change(
     systemd: Listener, notify: NotifySocket
 ) -> None:
-    """Words come when they change; ready comes once, when every port answers."""
+    """STATUS comes when it changes; READY comes once, when every port answers."""
     says = Notifier(notify, None)
     says.update({"a": STARTING})
     assert systemd.hear_all() == ["STATUS=0 of 1 apps ready; a: starting"]
@@ -105,8 +105,8 @@ def test_ready_is_said_once_and_words_on_every_change(
     ]
 
 
-def test_what_was_not_heard_is_said_again(systemd: Listener, notify: NotifySocket) -> None:
-    """When systemd's queue is full, ready comes with a later update: never is it lost."""
+def test_what_was_not_received_is_sent_again(systemd: Listener, notify: NotifySocket) -> None:
+    """If systemd's queue is full, READY comes with a later update: it is never lost."""
     says = Notifier(notify, None)
     while notify.feed_watchdog():
         pass
@@ -129,7 +129,7 @@ def test_only_completed_cycles_feed_the_watchdog(systemd: Listener, notify: Noti
 
 
 def test_without_a_watchdog_nothing_is_fed(systemd: Listener, notify: NotifySocket) -> None:
-    """A unit without WatchdogSec= hears no beats."""
+    """A unit without WatchdogSec= gets no WATCHDOG messages."""
     Notifier(notify, None).cycle_completed(1.0)
     assert systemd.hear_all() == []
 
@@ -149,10 +149,10 @@ def test_reloading_and_stopping(systemd: Listener, notify: NotifySocket) -> None
     ]
 
 
-def test_systemd_is_told_why_it_cannot_start(
+def test_systemd_gets_the_reason_of_a_failed_start(
     systemd: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error before the loop runs is shown by `systemctl status`, and goes on."""
+    """`systemctl status` shows an error before the loop runs, which is raised again."""
     monkeypatch.setattr(notifier, "_HOLD_S", 0.0)
     error = SupervisorError("supervisor.toml: is not valid TOML")
     with pytest.raises(SupervisorError), report_start_failure({"NOTIFY_SOCKET": systemd.address}):
@@ -161,6 +161,6 @@ def test_systemd_is_told_why_it_cannot_start(
 
 
 def test_in_the_foreground_an_error_is_just_an_error() -> None:
-    """Without systemd nobody has to wait."""
+    """Without systemd there is no delay."""
     with pytest.raises(SupervisorError), report_start_failure({}):
         raise SupervisorError("x")

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 def names() -> list[str]:
-    """Give the tests there are, without importing them: "file::function"."""
+    """Return the tests there are, without importing them: "file::function"."""
     found = []
     for file in sorted(INNER.glob("test_*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -122,7 +122,7 @@ def test_on_systemd(outcomes: tuple[dict[str, list[str]], str], name: str) -> No
 def test_nobody_was_refused(
     outcomes: tuple[dict[str, list[str]], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What clients met during restarts, crashes and upgrades is shown, and was no harm."""
+    """The clients' results during restarts, crashes and upgrades are shown, without a failure."""
     lines = [line for line in outcomes[1].splitlines() if " refused, " in line]
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""What an earlier main process left in the unit's cgroup: ended after its grace, nothing else is.
+"""Orphans in the unit's cgroup: they are killed after their grace time, other processes never.
 
 The cgroup is imitated by a folder whose cgroup.procs lists real processes.
 """
@@ -19,7 +19,7 @@ from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
 
 SLEEP = "import time; time.sleep(600)"
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-# Starts another process in its own session, says its pid, and ends or stays.
+# Starts another process in its own session, prints its pid, and waits.
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -37,7 +37,7 @@ class Cgroup:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, code: str, *, session: bool = True) -> "subprocess.Popen[bytes]":
-        """Start a process that isn't ours: its parent is gone, as a orphans is."""
+        """Start a process in the cgroup."""
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -66,7 +66,7 @@ def cgroup(tmp_path: Path) -> Iterator[Cgroup]:
 
 @pytest.fixture
 def orphan(cgroup: Cgroup) -> Iterator[int]:
-    """A process in the cgroup that was started by nobody who still lives."""
+    """A process in the cgroup whose parent has exited."""
     yield from _orphans(SLEEP)
 
 
@@ -87,7 +87,7 @@ def _orphans(code: str) -> Iterator[int]:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process runs, zombies aside."""
+    """Return whether a process runs, zombies aside."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -95,7 +95,7 @@ def alive(pid: int) -> bool:
 
 
 def test_what_was_left_is_ended(cgroup: Cgroup, orphan: int) -> None:
-    """A process that was there before is killed when its grace is over, and not before."""
+    """An orphan is killed by `kill_remaining`, and not before."""
     cgroup.write(orphan)
     orphans = Orphans(cgroup.folder)
     assert orphans.pids == [orphan]
@@ -105,7 +105,7 @@ def test_what_was_left_is_ended(cgroup: Cgroup, orphan: int) -> None:
 
 
 def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
-    """SIGSTOP does not save a process that was left."""
+    """SIGSTOP does not save an orphan."""
     for pid in _orphans(STOPPED):
         eventually(lambda pid=pid: ") T " in Path(f"/proc/{pid}/stat").read_text())
         cgroup.write(pid)
@@ -114,7 +114,7 @@ def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
 
 
 def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
-    """Own children and grandchildren, and this process, are never ended with the predecessor's."""
+    """This process, its children and grandchildren are never killed with the orphans."""
     cgroup.write(orphan)
     orphans = Orphans(cgroup.folder)
     own = cgroup.start(PARENT)
@@ -129,7 +129,7 @@ def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
 
 
 def test_what_a_left_process_started_later_goes_with_it(cgroup: Cgroup) -> None:
-    """A process of the same session counts as the predecessor's, even if its parent has ended."""
+    """A process of an orphan's session counts as orphan, even if its parent has exited."""
     for pid in _orphans(
         "import subprocess, sys, time\n"
         "time.sleep(0.5)\n"
@@ -146,7 +146,7 @@ def test_what_a_left_process_started_later_goes_with_it(cgroup: Cgroup) -> None:
 
 
 def of_session(session: int) -> set[int]:
-    """Give the living processes of a session."""
+    """Return the living processes of a session."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ def of_session(session: int) -> set[int]:
 
 
 def test_a_stranger_that_came_later_is_spared(cgroup: Cgroup, orphan: int) -> None:
-    """A process that systemd itself starts in the unit, such as ExecReload, is not touched."""
+    """A process that systemd starts in the unit later, such as ExecReload, is not touched."""
     orphans = Orphans(cgroup.folder)
     cgroup.write(orphan)
     assert orphans.kill_remaining() == []
@@ -166,7 +166,7 @@ def test_a_stranger_that_came_later_is_spared(cgroup: Cgroup, orphan: int) -> No
 
 
 def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
-    """`kill_everything` ends whoever is in the cgroup, but this process."""
+    """`kill_everything` kills all processes in the cgroup but this one."""
     orphans = Orphans(cgroup.folder)
     own = cgroup.start(SLEEP)
     cgroup.write(orphan, own.pid)
@@ -176,7 +176,7 @@ def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
 
 
 def test_pids_that_are_gone_or_were_given_away_are_no_targets(cgroup: Cgroup) -> None:
-    """A pid is a target only as long as it is the very process that was seen."""
+    """A pid is killed only while it is the same process."""
     process = cgroup.start(SLEEP)
     cgroup.write(process.pid)
     orphans = Orphans(cgroup.folder)
@@ -186,7 +186,7 @@ def test_pids_that_are_gone_or_were_given_away_are_no_targets(cgroup: Cgroup) ->
 
 
 def test_outside_of_a_unit_nothing_is_ever_done(orphan: int) -> None:
-    """In the foreground, in a terminal's scope, there is no cgroup to look at."""
+    """In the foreground, in a terminal's scope, there is no cgroup of ours."""
     orphans = Orphans(None)
     assert orphans.pids == orphans.kill_remaining() == orphans.kill_everything() == []
     assert own_cgroup() is None or own_cgroup().name.endswith(".service")  # type: ignore[union-attr]

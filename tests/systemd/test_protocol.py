@@ -19,7 +19,7 @@ from supervisor.systemd.protocol import STATUS_MAX, Inherited, NotifySocket, fd_
 
 @pytest.fixture(params=["path", "abstract"])
 def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listener]:
-    """Something that hears notifications, at each kind of address."""
+    """The receiving end, at each kind of address."""
     abstract = f"@flask-supervisor-test-{os.getpid()}"
     made = Listener(abstract if request.param == "abstract" else str(tmp_path / "notify"))
     yield made
@@ -28,14 +28,14 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listene
 
 @pytest.fixture
 def notify(listener: Listener) -> Iterator[NotifySocket]:
-    """What the service says things with."""
+    """The sending end."""
     made = NotifySocket(listener.address)
     yield made
     made.close()
 
 
 def test_what_is_said_arrives(listener: Listener, notify: NotifySocket) -> None:
-    """Each statement is one message with the words of sd_notify(3)."""
+    """Each notification is one message with the words of sd_notify(3)."""
     assert notify.active
     said = [
         (notify.ready, ["READY=1"]),
@@ -61,7 +61,7 @@ def test_a_descriptor_is_handed_over(listener: Listener, notify: NotifySocket) -
 
 
 def test_a_status_is_one_line(listener: Listener, notify: NotifySocket) -> None:
-    """A reason with line ends or without end can't pretend to be another statement."""
+    """A reason with line ends can't pass for another notification, and a long one is cut."""
     assert notify.status("coach: bad\nREADY=1\r" + "x" * 10_000)
     [line], _ = listener.hear()
     assert line.startswith("STATUS=coach: bad READY=1 xxx")
@@ -81,7 +81,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 def test_a_full_queue_is_not_waited_for(listener: Listener, notify: NotifySocket) -> None:
-    """When systemd doesn't read, statements are lost, and the caller knows."""
+    """When systemd doesn't read, notifications are dropped, and the caller knows."""
     heard = [notify.feed_watchdog() for _ in range(5000)]
     assert heard[0]
     assert not heard[-1]
@@ -125,7 +125,7 @@ print(json.dumps({
 
 
 def handed_to_a_process(fds: list[int], *, pid: str = "", **variables: str) -> dict[str, object]:
-    """Start a process with ``fds`` as its descriptors from 3 on; give what it took."""
+    """Start a process with ``fds`` as its descriptors from 3 on; return what it inherited."""
     moves = "".join(f"exec {3 + i}<&{fd}\n" for i, fd in enumerate(fds))
     script = f'{moves}exec "$@"'
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
@@ -145,7 +145,7 @@ def handed_to_a_process(fds: list[int], *, pid: str = "", **variables: str) -> d
 
 @contextlib.contextmanager
 def high_descriptors(*sockets: int) -> Iterator[list[int]]:
-    """Give copies of descriptors whose numbers are out of the way."""
+    """Yield copies of descriptors with high numbers."""
     copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, 50) for fd in sockets]
     try:
         yield copies
@@ -155,7 +155,7 @@ def high_descriptors(*sockets: int) -> Iterator[list[int]]:
 
 
 def test_sockets_are_taken_with_their_names() -> None:
-    """Sockets come with name, close-on-exec and the address they had; what is none is closed."""
+    """Sockets come with name, close-on-exec and their address; other descriptors are closed."""
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,
@@ -174,7 +174,7 @@ def test_sockets_are_taken_with_their_names() -> None:
 
 
 def test_sockets_of_another_process_are_left_alone() -> None:
-    """Variables that were meant for another process give nothing, and go no further."""
+    """Variables for another process are ignored, and not passed on."""
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         high_descriptors(one.fileno()) as fds,
@@ -205,7 +205,7 @@ def test_sockets_of_another_process_are_left_alone() -> None:
     ],
 )
 def test_variables(variables: dict[str, str], handed: Inherited) -> None:
-    """What the variables say is read, garbage means nothing, and all of them are gone after."""
+    """The variables are read, garbage is ignored, and all of them are removed."""
     environ = {**variables, "HOME": "/"}
     assert take_inherited(environ, 7) == handed
     assert environ == {"HOME": "/"}

@@ -1,4 +1,4 @@
-"""Errors that the unit's sandbox causes are told from others, and name the key that helps."""
+"""Errors that the unit's sandbox causes are recognised, and their hint names the key to set."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS), "/srv/x/file")
 
 
 def under_unit(folder: Path) -> dict[str, str]:
-    """Give the environment of an app under the unit."""
+    """Return the environment of an app under the unit."""
     return {"INVOCATION_ID": "1", sandbox.DATA_VARIABLE: str(folder)}
 
 
@@ -33,8 +33,8 @@ def test_which_errors_may_be_the_sandboxs(tmp_path: Path, error: OSError, named:
     assert (sandbox.hint(error, under_unit(tmp_path)) is not None) is named
 
 
-def test_elsewhere_it_is_not_the_sandbox(tmp_path: Path) -> None:
-    """Without a unit, or when the data folder is not there either, something else is wrong."""
+def test_without_a_unit_it_is_not_the_sandbox(tmp_path: Path) -> None:
+    """Without a unit, or with a data folder that is not writable either, the cause is another."""
     assert sandbox.hint(READ_ONLY, {sandbox.DATA_VARIABLE: str(tmp_path)}) is None
     assert sandbox.hint(READ_ONLY, {"INVOCATION_ID": "1"}) is None
     assert sandbox.hint(READ_ONLY, under_unit(tmp_path / "gone")) is None
@@ -43,7 +43,7 @@ def test_elsewhere_it_is_not_the_sandbox(tmp_path: Path) -> None:
 def test_the_hint_is_in_the_report_of_an_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An app that writes elsewhere while it is imported gets the key to set as its hint."""
+    """An app that writes to a read-only folder during its import gets the key to set as hint."""
     (tmp_path / "writer.py").write_text(
         "import errno\nraise OSError(errno.EROFS, 'Read-only file system', '/srv/x/log')\n"
     )
@@ -60,7 +60,7 @@ def test_the_hint_is_in_the_report_of_an_import(
 
 
 def test_paths_in_printed_errors() -> None:
-    """Lines of tracebacks and of apps' own words give the paths that were refused, each once."""
+    """Refused paths are found in tracebacks and in apps' own messages, each once."""
     lines = [
         "OSError: [Errno 30] Read-only file system: '/srv/x/log'",
         "could not save: [Errno 30] Read-only file system: '/srv/x/log'!",
@@ -77,5 +77,5 @@ def test_paths_in_printed_errors() -> None:
     ("path", "folder"), [("/srv/x/log", "/srv/x"), ("/data", "/data"), ("/a/b", "/a")]
 )
 def test_the_folder_to_allow(path: str, folder: str) -> None:
-    """What is to be allowed is the folder of the file, but never the whole machine."""
+    """The folder to allow is that of the file, but never the root folder."""
     assert sandbox.folder_to_allow(path) == Path(folder)

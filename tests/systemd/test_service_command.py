@@ -1,4 +1,4 @@
-"""What `service` says before it does anything; tests/systemd has what it does."""
+"""What `service` refuses before it does anything; tests/systemd/inside has what it does."""
 
 import os
 import pwd
@@ -49,7 +49,7 @@ def test_show_for_an_unknown_user(project: Project) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_only_root_may(command: str) -> None:
-    """Others are told how to repeat it; nothing is done."""
+    """Other users get the command to repeat; nothing is done."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach")
@@ -62,7 +62,7 @@ def test_only_root_may(command: str) -> None:
 
 @pytest.mark.root
 def test_without_systemd_there_is_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container, or on another init, the way in the foreground is named."""
+    """In a container, or under another init, the hint is to run in the foreground."""
     monkeypatch.setattr(preflight, "is_available", lambda: False)
     with pytest.raises(SupervisorError) as caught:
         preflight.require_root_and_systemd("install the service")
@@ -71,20 +71,20 @@ def test_without_systemd_there_is_no_service(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def look(folder: Path, machine: Machine = MACHINE) -> list[str]:
-    """Look at the project in ``folder`` as the service's user would."""
+    """Check the project in ``folder`` as the service's user."""
     return preflight.check_folders(configuration.load(folder / "supervisor.toml"), machine)
 
 
 @pytest.fixture
 def open_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the interpreter and the code be ones that everybody may read."""
+    """Replace the interpreter and the code by ones that every user may read."""
     monkeypatch.setattr("sys.executable", "/usr/bin/python3")
     monkeypatch.setattr(preflight, "__file__", "/usr/lib/x/preflight.py")
 
 
 @pytest.mark.root
 def test_a_folder_that_the_user_cannot_read(open_interpreter: None) -> None:
-    """The folder on the way that is closed is named, with its owner and who needs it."""
+    """The error names the closed folder, its owner, and the app that needs it."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach")
@@ -101,7 +101,7 @@ def test_a_folder_that_the_user_cannot_read(open_interpreter: None) -> None:
 
 @pytest.mark.root
 def test_a_configuration_that_the_user_cannot_read(open_interpreter: None) -> None:
-    """A configuration for root's eyes only is no use to another user."""
+    """A configuration that only root may read is refused for another user."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach")
@@ -113,7 +113,7 @@ def test_a_configuration_that_the_user_cannot_read(open_interpreter: None) -> No
 
 @pytest.mark.root
 def test_code_that_the_user_cannot_replace(open_interpreter: None) -> None:
-    """Code of somebody else is served; that deploys can't change it is said beforehand."""
+    """Another user's code is served; a note says that deploys can't change it."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach")
@@ -128,7 +128,7 @@ def test_code_that_the_user_cannot_replace(open_interpreter: None) -> None:
 
 @pytest.mark.root
 def test_a_missing_folder_is_no_barrier(open_interpreter: None) -> None:
-    """What isn't there is complained of by the configuration's own check, not here."""
+    """The check of the configuration reports a missing folder, not this one."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach", path="not-there-yet")
@@ -138,7 +138,7 @@ def test_a_missing_folder_is_no_barrier(open_interpreter: None) -> None:
 
 @pytest.mark.root
 def test_a_state_folder_of_somebody_else(open_interpreter: None) -> None:
-    """The state folder of another user is refused, with both ways out."""
+    """Another user's state folder is refused, with both remedies."""
     with open_folder() as folder:
         project = Project(folder)
         project.app("coach")
@@ -152,14 +152,14 @@ def test_a_state_folder_of_somebody_else(open_interpreter: None) -> None:
 
 
 def test_data_is_deleted_by_name(tmp_path: Path) -> None:
-    """Of the state folder only what is the supervisor's counts as its data."""
+    """Only the supervisor's own entries of the state folder are deleted."""
     for name in ("lock", "data", "photos"):
         (tmp_path / name).touch()
     assert [path.name for path in StateDir(tmp_path).entries()] == ["lock", "data"]
 
 
 def test_the_script_of_the_readme_is_there() -> None:
-    """The one command is executable, and the README and the guide name it."""
+    """The script is executable, and the README and the guide name it."""
     assert os.access(REPOSITORY / "install.sh", os.X_OK)
     for page in ("README.md", "docs/raspberry-pi.md"):
         assert "/install.sh" in (REPOSITORY / page).read_text(encoding="utf-8")

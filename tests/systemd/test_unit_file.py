@@ -1,4 +1,4 @@
-"""The unit and its drop-ins: what they say, and what systemd says of them."""
+"""The unit and its drop-ins: their settings, and systemd's verdict on them."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ MACHINE = Machine(
 
 
 def config(*, file: str = "/etc/flask-supervisor/supervisor.toml", **tables: Any) -> Config:
-    """Give a configuration with one app."""
+    """Return a configuration with one app."""
     app = {"target": "coach:app", "port": 5001, "path": "/opt/flask-supervisor/apps"}
     raw = {
         "supervisor": {"state_dir": "/var/lib/flask-supervisor"},
@@ -45,7 +45,7 @@ def config(*, file: str = "/etc/flask-supervisor/supervisor.toml", **tables: Any
 
 
 def drop_in(found: Config, machine: Machine = MACHINE) -> list[str]:
-    """Give the drop-in's settings, without its comments."""
+    """Return the drop-in's settings, without its comments."""
     lines = unit_file.installation(found, machine).splitlines()
     return [line for line in lines if not line.startswith("#")]
 
@@ -77,7 +77,7 @@ def test_writable_folders_are_listed_once() -> None:
 
 
 def test_what_lies_in_the_state_folder_is_writable_anyway() -> None:
-    """Nothing is said about what systemd makes writable by itself, and never about /."""
+    """Folders in the state folder, and /, are not listed."""
     found = config(app={"path": "/", "writable": ["/var/lib/flask-supervisor/x"]})
     assert "ReadWritePaths" not in unit_file.installation(found, MACHINE)
 
@@ -130,7 +130,7 @@ def test_odd_paths_are_quoted() -> None:
 
 
 def test_growing_steps_where_systemd_has_them() -> None:
-    """RestartSteps= is unknown before 254: there, no file has it."""
+    """systemd before 254 doesn't know RestartSteps=: no file for it has the key."""
     old = unit_file.files(config(), MACHINE)
     new = unit_file.files(config(), replace(MACHINE, systemd_version=254))
     assert set(new) - set(old) == {RESTART_STEPS}
@@ -157,12 +157,12 @@ def test_the_unit_is_the_one_that_ships() -> None:
     ],
 )
 def test_what_the_main_process_relies_on(line: str) -> None:
-    """The unit has what hand-over and restart for ever need."""
+    """The unit has the settings that hand-over and endless restarts need."""
     assert line in unit_file.shipped().splitlines()
 
 
 def written(folder: Path, found: Config, machine: Machine) -> Path:
-    """Write the files of an installation into ``folder``, and give the unit's."""
+    """Write the files of an installation into ``folder``, and return the unit's."""
     for path, text in unit_file.files(found, machine).items():
         if path == RESTART_STEPS:
             continue  # for a newer systemd than the tests may have
@@ -186,7 +186,7 @@ ODD = config(
 def test_systemd_finds_nothing_to_complain_about(
     tmp_path: Path, found: Config, machine: Machine
 ) -> None:
-    """`systemd-analyze verify` says nothing at all: it succeeds on unknown keys too."""
+    """`systemd-analyze verify` prints nothing: its exit code is 0 for unknown keys too."""
     unit = written(tmp_path, found, machine)
     done = analyze("verify", str(unit))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -210,7 +210,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (root / "run").mkdir(exist_ok=True)
-    for name in ("true", "kill"):  # what the units start has to be there
+    for name in ("true", "kill"):  # the programs that the units start have to exist
         (root / "usr" / "bin" / name).write_text("#!/bin/sh\n")
         (root / "usr" / "bin" / name).chmod(0o755)
     return root
@@ -258,7 +258,7 @@ def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_every_relaxation_is_explained() -> None:
-    """What the sandbox leaves open is in the unit's comments, with the reason."""
+    """The unit's comments name what the sandbox allows, with the reason."""
     text = unit_file.shipped()
     for key in (
         "PrivateNetwork",
@@ -273,7 +273,7 @@ def test_every_relaxation_is_explained() -> None:
         assert any(key in line for line in text.splitlines() if line.startswith("#")), key
 
 
-# ---- finding itself, and what is installed
+# ---- its own command, and the installed files
 
 
 def test_it_runs_this_very_installation() -> None:

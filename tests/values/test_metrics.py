@@ -1,4 +1,4 @@
-"""Metrics: adding them up, taking them apart, and what they say of latency."""
+"""Metrics: sums, differences, and quantiles of latencies."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ from supervisor.values.metrics import (
 COUNTS = st.integers(0, 10**9)
 BUCKETS = st.lists(COUNTS, min_size=len(LATENCY_BOUNDS_MS) + 1, max_size=len(LATENCY_BOUNDS_MS) + 1)
 AGES = st.integers(0, 10**6).map(float)  # whole numbers: sums are then exact
-FIGURES = st.builds(
+METRICS = st.builds(
     Metrics,
     threads=COUNTS,
     max_threads=COUNTS,
@@ -42,16 +42,16 @@ FIGURES = st.builds(
 
 
 def with_latencies(*latencies_ms: float) -> Metrics:
-    """Give the metrics of requests that took so long."""
+    """Return the metrics of requests with these latencies."""
     counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     for one in latencies_ms:
         counts[bucket(one)] += 1
     return Metrics(latency=tuple(counts))
 
 
-@given(FIGURES)
-def test_figures_survive_a_message(metrics: Metrics) -> None:
-    """What is sent as JSON is read as the same."""
+@given(METRICS)
+def test_metrics_survive_a_message(metrics: Metrics) -> None:
+    """Metrics that are sent as JSON are read back equal."""
     assert Metrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
 
 
@@ -65,39 +65,39 @@ def test_figures_survive_a_message(metrics: Metrics) -> None:
         {**Metrics().to_json(), "latency": None},
     ],
 )
-def test_what_is_no_figures_is_refused(broken: dict[str, Any]) -> None:
+def test_other_objects_are_refused(broken: dict[str, Any]) -> None:
     """A message that another version sent raises TypeError or ValueError."""
     with pytest.raises((TypeError, ValueError)):
         Metrics.from_json(broken)
 
 
-@given(FIGURES, FIGURES)
+@given(METRICS, METRICS)
 def test_minus_undoes_plus(now: Metrics, earlier: Metrics) -> None:
-    """Counters add up and are taken off again; what is as of now stays that of the first."""
+    """Counters are added and subtracted; gauges stay those of the first."""
     together = plus(now, earlier)
     assert minus(together, earlier) == now
     assert together.total == now.total + earlier.total
     assert (together.busy, together.oldest_s) == (now.busy, now.oldest_s)
 
 
-@given(st.lists(FIGURES, max_size=4))
+@given(st.lists(METRICS, max_size=4))
 def test_the_order_of_merging_does_not_matter(several: list[Metrics]) -> None:
-    """Several workers are merged in any order, and in any groups, to the same."""
+    """Several workers give the same result in any order and in any groups."""
     assert merged(several) == merged(reversed(several))
     assert merged([merged(several[:2]), merged(several[2:])]) == merged(several)
     assert merged(several).threads == sum(one.threads for one in several)
 
 
-@given(st.lists(FIGURES, min_size=1, max_size=4))
+@given(st.lists(METRICS, min_size=1, max_size=4))
 def test_the_worst_age_is_kept(several: list[Metrics]) -> None:
-    """Ages are not added up: the worst one stands for all."""
+    """Ages are not added up: the result has the highest."""
     ages = [one.oldest_s for one in several if one.oldest_s is not None]
     assert merged(several).oldest_s == max(ages, default=None)
     assert merged(several).queue_wait_s == max(one.queue_wait_s for one in several)
 
 
 def test_nothing_merged_is_nothing() -> None:
-    """No workers give metrics of zero."""
+    """Without workers all metrics are zero."""
     assert merged([]) == Metrics()
 
 
@@ -119,7 +119,7 @@ def test_nothing_merged_is_nothing() -> None:
 def test_quantiles_are_interpolated(
     latencies_ms: list[float], quantile: float, expected: float | None
 ) -> None:
-    """Latencies come from the bucket in which the quantile falls."""
+    """Latencies are interpolated in the bucket that contains the quantile."""
     assert latency_ms(with_latencies(*latencies_ms), quantile) == expected
 
 
@@ -127,7 +127,7 @@ def test_quantiles_are_interpolated(
 def test_a_quantile_is_in_the_bucket_of_the_true_one(
     latencies: list[float], quantile: float
 ) -> None:
-    """The estimate is never further off than its bucket is wide."""
+    """The estimate is in the same bucket as the true value."""
     true = sorted(latencies)[math.ceil(quantile * len(latencies)) - 1]
     estimate = latency_ms(with_latencies(*latencies), quantile)
     assert estimate is not None
@@ -138,7 +138,7 @@ def test_a_quantile_is_in_the_bucket_of_the_true_one(
 
 @given(BUCKETS, st.floats(0, 1), st.floats(0, 1))
 def test_quantiles_never_fall(counts: list[int], one: float, other: float) -> None:
-    """A higher quantile is no lower latency."""
+    """A higher quantile never has a lower latency."""
     metrics = Metrics(latency=tuple(counts))
     low, high = (latency_ms(metrics, quantile) for quantile in sorted((one, other)))
     assert (low is None) == (high is None) == (not any(counts))

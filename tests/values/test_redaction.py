@@ -1,4 +1,4 @@
-"""Secrets are found in texts as they are, and as they look when quoted; nothing else is touched."""
+"""Secrets are hidden in texts, plain and quoted; nothing else is changed."""
 
 import json
 from urllib.parse import quote
@@ -13,7 +13,7 @@ PEM = (
     "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n  hkiG9w0BAQEFAASC\nx=\n"
     "-----END PRIVATE KEY-----\n"
 )
-# the first character keeps it apart from what a test puts around it
+# the first character separates it from the text around it
 CHARACTERS = st.characters(exclude_categories=["C", "Z"], include_characters=" \n\udcff")
 SECRETS = st.text(CHARACTERS, min_size=8, max_size=40).map(lambda t: f"§{t.strip()}§·ecret")
 QUOTED = {
@@ -33,7 +33,7 @@ QUOTED = {
 @example(secret="pa'ss\"wo\\rd")
 @example(secret="line one\nline two")
 def test_a_secret_is_found_however_it_is_quoted(look: object, secret: str) -> None:
-    """In what Python, JSON and addresses make of it, the value is gone."""
+    """The value is hidden in the forms that Python, JSON and URLs give it."""
     assert callable(look)
     shown = Redaction([secret])(f"cannot log in with {look(secret)} at 10 o'clock")
     assert HIDDEN in shown
@@ -44,7 +44,7 @@ def test_a_secret_is_found_however_it_is_quoted(look: object, secret: str) -> No
 @settings(deadline=None)
 @given(text=st.text(), values=st.lists(st.sampled_from(["", "a", "12", "yes", "\n", "   "])))
 def test_ordinary_text_stays_as_it_is(text: str, values: list[str]) -> None:
-    """Without secrets, or with values too short to be one, nothing changes."""
+    """Without secrets, or with values that are too short, nothing changes."""
     assert Redaction(values)(text) == text
 
 
@@ -56,13 +56,13 @@ def test_ordinary_text_stays_as_it_is(text: str, values: list[str]) -> None:
         ("took 47110 ms, 14711 and x4711", "took 47110 ms, 14711 and x4711"),
     ],
 )
-def test_a_short_secret_counts_as_a_word(text: str, expected: str) -> None:
-    """Four characters may be a part of anything."""
+def test_a_short_secret_is_hidden_as_a_word(text: str, expected: str) -> None:
+    """Four characters may be a part of any word or number."""
     assert Redaction(["4711"])(text) == expected
 
 
 def test_the_lines_of_a_key_are_hidden_one_by_one() -> None:
-    """What an app prints comes in lines; the frame of a PEM file says what was there."""
+    """Output is captured by line; the frame of a PEM file still says what was hidden."""
     hide = Redaction([PEM])
     assert [hide(line) for line in PEM.splitlines()] == [
         "-----BEGIN PRIVATE KEY-----",
@@ -75,8 +75,8 @@ def test_the_lines_of_a_key_are_hidden_one_by_one() -> None:
     assert hide(" ".join(PEM.split())) == HIDDEN  # as a reason on one line
 
 
-def test_a_secret_that_holds_another_goes_as_a_whole() -> None:
-    """The longer one is looked for first."""
+def test_a_secret_that_contains_another_is_hidden_whole() -> None:
+    """The longer one is replaced first."""
     hide = Redaction(["s3cretword", "postgres://pi:s3cretword@db/field"])
     assert hide("to postgres://pi:s3cretword@db/field") == f"to {HIDDEN}"
     assert hide("with s3cretword") == f"with {HIDDEN}"
@@ -84,16 +84,16 @@ def test_a_secret_that_holds_another_goes_as_a_whole() -> None:
 
 @settings(deadline=None)
 @given(secret=SECRETS.map(lambda text: text.replace("\n", "")), data=st.data())
-def test_the_half_of_a_secret_at_a_cut_is_hidden(secret: str, data: st.DataObject) -> None:
-    """Where a text was cut, the first half of a secret may stand at its end."""
+def test_the_beginning_of_a_secret_at_a_cut_is_hidden(secret: str, data: st.DataObject) -> None:
+    """A truncated text may end with the first part of a secret."""
     length = data.draw(st.integers(4, len(secret)))
     hide = Redaction([secret])
     assert hide.cut(f"before: {secret[:length]}") == f"before: {HIDDEN}"
-    assert hide.cut("nothing of it: §") == "nothing of it: §"
+    assert hide.cut("no part of it: §") == "no part of it: §"
 
 
-def test_documents_are_searched_through() -> None:
-    """Every text in a document, and nothing but texts; the document stays what it is."""
+def test_documents_are_searched() -> None:
+    """Secrets are hidden in every text of a document; the given document isn't changed."""
     hide = Redaction(["s3cretword", "true", "5001"])
     document = {"a": ["s3cretword", {"b": "x s3cretword"}], "port": 5001, "ok": True, "n": None}
     shown = {"a": [HIDDEN, {"b": f"x {HIDDEN}"}], "port": 5001, "ok": True, "n": None}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -12,15 +13,17 @@ import pytest
 from harness import REPOSITORY
 
 VIEW = """
-import sys
+import shutil, sys
 from pathlib import Path
 from supervisor.worker.code_view import CodeView
 live, version = Path(sys.argv[1]), Path(sys.argv[2])
 import os
 os.chdir(live)
-view = CodeView(live, version).install()
 sys.path.insert(0, str(live))
 """
+
+
+INSTALL = "view = CodeView(live, version).install()"
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -31,10 +34,22 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def run(live: Path, version: Path, program: str) -> Any:
-    """Run ``program`` in a process that sees ``version`` at ``live``; return what it prints."""
+def run(
+    live: Path, version: Path, program: str, *, install: str = INSTALL, scratch: bool = False
+) -> Any:
+    """Run ``program`` in a process that sees ``version`` at ``live``; return what it prints.
+
+    ``scratch``: it sees the live code, and ``version`` is for what it writes.
+    """
+    install = "view = CodeView(live, None, scratch=version).install()" if scratch else install
     done = subprocess.run(
-        [sys.executable, "-c", VIEW + textwrap.dedent(program), str(live), str(version)],
+        [
+            sys.executable,
+            "-c",
+            f"{VIEW}{install}\n{textwrap.dedent(program)}",
+            str(live),
+            str(version),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -246,22 +261,75 @@ def test_only_what_is_replaced_is_hidden(live: Path, version: Path) -> None:
     program = """
         import json
         from supervisor.worker.code_view import CodeView
-        CodeView(live, version, lambda path: path.split("/")[0] == "pkg").install()
+        CodeView(live, version, include=["pkg"]).install()
         import shared
         print(json.dumps(shared.S))
     """
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            VIEW.replace("view = CodeView(live, version).install()", "") + textwrap.dedent(program),
-            str(live),
-            str(version),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        check=False,
+    assert run(live, version, program, install="") == "of all"
+
+
+def test_a_check_writes_into_copies_only(live: Path, tmp_path: Path) -> None:
+    """Whatever an import writes, moves or removes: the app sees it, the live files stay."""
+    write(live, {"app.py": "", "cache/old.txt": "old", "gone.txt": "1", "pkg/old_name.py": ""})
+    base = sqlite3.connect(live / "data.db")
+    base.execute("create table t (x)")
+    base.commit()
+    base.close()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    before = {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+    found = run(
+        live,
+        scratch,
+        """
+        import json, pathlib, shutil, sqlite3
+        import pkg.old_name as kept
+        assert kept.__file__ == str(live / "pkg/old_name.py")
+        here = live
+        base = sqlite3.connect(here / "data.db")
+        base.execute("insert into t values (1)")
+        base.execute("create table more (y)")
+        base.commit()
+        rows = base.execute("select count(*) from t").fetchone()[0]
+        base.close()
+        (here / "new" / "deep").mkdir(parents=True)
+        (here / "new" / "deep" / "file.txt").write_text("written")
+        with open(here / "games.json", "a") as stream:
+            stream.write(" more")
+        os.rename("cache/old.txt", "cache/moved.txt")
+        os.remove("gone.txt")
+        shutil.rmtree("static")
+        print(json.dumps([
+            rows, (here / "new/deep/file.txt").read_text(), open("games.json").read(),
+            sorted(os.listdir("cache")), os.path.exists("gone.txt"), sorted(os.listdir(".")),
+            sqlite3.connect(":memory:").execute("select 1").fetchone()[0],
+        ]))
+        """,
+        scratch=True,
     )
-    assert json.loads(done.stdout) == "of all", done.stderr
+    assert found == [
+        1,
+        "written",
+        '"new data" more',
+        ["moved.txt"],
+        False,
+        ["app.py", "cache", "data.db", "games.json", "new", "pkg"],
+        1,
+    ]
+    assert {path: path.read_bytes() for path in live.rglob("*") if path.is_file()} == before
+
+
+def test_a_check_may_have_both(live: Path, version: Path, tmp_path: Path) -> None:
+    """The code of a version, copies of what it writes, and the rest as it is live."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    program = f"""
+        import json
+        from supervisor.worker.code_view import CodeView
+        CodeView(live, version, scratch=Path({str(scratch)!r})).install()
+        import app
+        open("games.json", "a").close()
+        print(json.dumps([app.W, open("games.json").read(), open("static/uploads/p.png").read()]))
+    """
+    assert run(live, version, program, install="") == ["kept", '"old data"', "a photo"]
+    assert (version / "games.json").read_text() == '"old data"'

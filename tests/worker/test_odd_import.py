@@ -13,15 +13,15 @@ from observing import assert_all_answered, events, is_alive, refused_with, rss_m
 from process_case import ProcessCase
 from process_world import NOW, REPORT
 
-from supervisor.policy.process_state import (
+from supervisor.policy.process_events import (
     Bound,
     Elapsed,
     Exited,
     FilesChanged,
     ImportFailed,
     Spawn,
-    WorkerPhase,
 )
+from supervisor.policy.process_state import WorkerPhase
 from supervisor.supervision.output_lines import LINES_PER_S_MAX
 from supervisor.values.reports import Exit
 from supervisor.values.states import AppState

@@ -1,4 +1,4 @@
-"""What the tests on a real systemd share. They run inside of it, as root of a throw-away machine:
+"""Fixtures for the tests on a real systemd, which run as root of a throw-away machine:
 
     tests/systemd/with-systemd -- .venv/bin/python -m pytest tests/systemd/inside
 

@@ -1,4 +1,4 @@
-"""Clients of a service: pollers with a connection a request, and clients that keep theirs.
+"""Clients of a service: pollers with a new connection per request, and keep-alive clients.
 
     load.py RATE CLIENTS URL...
 
@@ -20,7 +20,7 @@ CLIENT_PAUSE_S = 0.05
 
 
 class Load:
-    """What was met so far."""
+    """The outcomes so far."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -31,7 +31,7 @@ class Load:
         self.stopped = False
 
     async def ask(self, url: str, connection: "Connection") -> None:
-        """Make one request, on ``connection`` if that is open."""
+        """Make one request on ``connection``, which opens if it is closed."""
         began = time.monotonic()
         try:
             status = await asyncio.wait_for(connection.ask(url), TIMEOUT_S)
@@ -47,7 +47,7 @@ class Load:
             self.times.append((time.monotonic() - began, url))
 
     async def poll(self, urls: list[str], rate: float) -> None:
-        """Ask ``rate`` times a second, each time on a connection of its own."""
+        """Poll ``rate`` times a second, on a new connection each time."""
         running = set()
         due = time.monotonic()
         for url in cycle(urls):
@@ -66,7 +66,7 @@ class Load:
         connection.close()
 
     async def keep_asking(self, urls: list[str]) -> None:
-        """Ask again and again, on one connection for each server."""
+        """Make requests one after the other, on one connection for each server."""
         connections = {url: Connection(keep=True) for url in urls}
         for url in cycle(urls):
             if self.stopped:
@@ -77,7 +77,7 @@ class Load:
             connection.close()
 
     def result(self) -> dict[str, object]:
-        """Say what was met; ``worst_ms`` by port."""
+        """Return the outcomes; ``worst_ms`` by port."""
         ordered = sorted(seconds for seconds, _ in self.times)
         worst: dict[str, float] = {}
         for seconds, url in sorted(self.times):
@@ -100,7 +100,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, url: str) -> int:
-        """Make one request and give the status of the answer, once it is complete."""
+        """Make one request, and return the status when the answer is complete."""
         parts = urlsplit(url)
         if self._streams is None:
             self._streams = await asyncio.open_connection(parts.hostname, parts.port)

@@ -1,4 +1,4 @@
-"""A machine with a real systemd, as the tests inside of it see it."""
+"""Helpers for the tests inside a machine with a real systemd."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ SYSTEM = Path("/etc/systemd/system")
 DROP_INS = SYSTEM / f"{UNIT}.d"
 INSTALLATION = DROP_INS / "10-installation.conf"
 COMMAND = ROOT / "venv" / "bin" / "flask-supervisor"
-PORTS = (5000, 5001, 6000)  # the network is this machine's own: nobody else has them
+PORTS = (5000, 5001, 6000)  # the machine has a network of its own
 URLS = (
     "http://127.0.0.1:5000/static/favicon.svg",
     "http://127.0.0.1:5001/",
@@ -41,7 +41,7 @@ app = Flask(__name__)
 def index():
     return "{name}\\n"
 """
-# Can be made to hang in every way.
+# It can hang in each way.
 TROUBLE = """
 import os, re, signal, time
 from flask import Flask
@@ -79,21 +79,21 @@ def run(
 
 
 def systemctl(*words: str) -> str:
-    """Run systemctl, which has to succeed; gives what it prints."""
+    """Run systemctl, which has to succeed; return what it prints."""
     done = run("systemctl", *words)
     assert done.returncode == 0, f"systemctl {shlex.join(words)}: {done.stderr}"
     return done.stdout
 
 
 def properties(unit: str = UNIT) -> Mapping[str, str]:
-    """Give what systemd knows of a unit."""
+    """Return what systemd knows of a unit."""
     lines = systemctl("show", unit).splitlines()
     found = dict(line.split("=", 1) for line in lines if "=" in line)
-    return defaultdict(str, found)  # some are left out where they are empty
+    return defaultdict(str, found)  # empty ones may be missing
 
 
 def journal(unit: str = UNIT) -> str:
-    """Give the log of a unit."""
+    """Return the log of a unit."""
     return run("journalctl", "--quiet", "--no-pager", "-o", "cat", "-u", unit).stdout
 
 
@@ -120,7 +120,7 @@ def write_app(name: str, source: str | None = None, folder: Path = APPS) -> None
 
 
 def refused(port: int) -> bool:
-    """Say whether nobody listens on a port."""
+    """Return whether nobody listens on a port."""
     try:
         ask(port, timeout_s=2)
     except ConnectionRefusedError:
@@ -131,22 +131,22 @@ def refused(port: int) -> bool:
 
 
 def health(port: int = 6000) -> Any:
-    """Give the whole health document."""
+    """Return the whole health document."""
     return ask(port, "/health", timeout_s=5).json
 
 
 def app_health(name: str) -> Any:
-    """Give the health document of an app."""
+    """Return the health document of an app."""
     return ask(6000, f"/health/{name}", timeout_s=5).json
 
 
 def main_pid() -> int:
-    """Give the pid of the main process, 0 if there is none."""
+    """Return the pid of the main process, 0 if there is none."""
     return int(properties()["MainPID"])
 
 
 def unit_pids() -> list[int]:
-    """Give the pids of all processes in the unit's cgroup."""
+    """Return the pids of all processes in the unit's cgroup."""
     file = Path(f"/sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs")
     with contextlib.suppress(OSError):
         return [int(line) for line in file.read_text().split()]
@@ -154,7 +154,7 @@ def unit_pids() -> list[int]:
 
 
 def parent(pid: int) -> int:
-    """Give the pid of a process's parent, 0 if it has ended."""
+    """Return the pid of a process's parent, 0 if it has ended."""
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
@@ -169,7 +169,7 @@ class Machine:
         self._load: subprocess.Popen[str] | None = None
 
     def install(self, source: Path = REPOSITORY) -> float:
-        """Run the one command of the README; gives how long it took."""
+        """Run the one command of the README; return how long it took."""
         began = time.monotonic()
         done = run(source / "install.sh", env={"PYTHON": PYTHON})
         self.output = done.stdout + done.stderr
@@ -179,7 +179,7 @@ class Machine:
         return time.monotonic() - began
 
     def reset(self) -> None:
-        """Bring back what `install` gave, if a test changed it, and wait until all is well."""
+        """Restore the installation, if a test has changed it, and wait until all apps are ready."""
         own = DROP_INS / "90-test.conf"
         changed = own.exists() or CONFIG.read_text() != self._config
         if changed or properties()["ActiveState"] != "active":
@@ -195,7 +195,7 @@ class Machine:
         eventually(lambda: health()["status"] == "pass", what="all is well")
 
     def wait(self) -> None:
-        """Wait until nothing is left of an earlier main process."""
+        """Wait until no orphan is left."""
         eventually(self._alone, timeout_s=30, what="no orphan is left")
 
     def _alone(self) -> bool:
@@ -203,18 +203,18 @@ class Machine:
         return main != 0 and all(pid == main or parent(pid) == main for pid in unit_pids())
 
     def override(self, *lines: str) -> None:
-        """Let the unit have other settings, until the next `reset`."""
+        """Override settings of the unit until the next `reset`."""
         DROP_INS.mkdir(exist_ok=True)
         (DROP_INS / "90-test.conf").write_text("\n".join(["[Service]", *lines]) + "\n")
         systemctl("daemon-reload")
 
     def restart(self) -> None:
-        """Restart the service; waits until it is ready, and what was before is gone."""
+        """Restart the service, and wait until it is ready and no orphan is left."""
         systemctl("restart", UNIT)
         self.wait()
 
     def start_anew(self) -> None:
-        """Stop and start the service: quicker, for nothing is handed over."""
+        """Stop and start the service: faster than a restart, since it has no hand-over."""
         systemctl("stop", UNIT)
         systemctl("start", UNIT)
 
@@ -224,7 +224,7 @@ class Machine:
 
     @contextlib.contextmanager
     def load(self, *urls: str, rate: int = 200, clients: int = 8) -> Iterator[dict[str, Any]]:
-        """Ask all the time while the block runs; what was met is in the dictionary afterwards."""
+        """Run a load while the block runs; the yielded dictionary has its outcomes afterwards."""
         met: dict[str, Any] = {}
         script = Path(__file__).parent / "load.py"
         words = [sys.executable, script, str(rate), str(clients), *(urls or URLS)]
@@ -252,13 +252,13 @@ class Machine:
 
 
 def pause(seconds: float) -> None:
-    """Let a load go on for a while."""
+    """Wait for ``seconds``, while a load goes on."""
     deadline = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= deadline, timeout_s=seconds + 5)
 
 
 def kill_main() -> int:
-    """End the main process as a crash does; gives the pid of the next one, once it is ready."""
+    """End the main process as a crash does; return the pid of the next one, once it is ready."""
     before = main_pid()
     systemctl("kill", "--signal=KILL", "--kill-whom=main", UNIT)
 
@@ -271,7 +271,7 @@ def kill_main() -> int:
 
 
 def create_user(name: str) -> Path:
-    """Make a person's account, as Raspberry Pi OS does; gives its home."""
+    """Create a person's account, as Raspberry Pi OS does; return its home folder."""
     run("useradd", "--create-home", "--shell", "/bin/bash", name)
     home = Path("/home") / name
     home.chmod(0o700)
@@ -279,7 +279,7 @@ def create_user(name: str) -> Path:
 
 
 def give(folder: Path, user: str) -> None:
-    """Let a folder and all in it belong to a user."""
+    """Change the owner of a folder and all of its content to ``user``."""
     for path in [folder, *folder.rglob("*")]:
         shutil.chown(path, user, user)
 

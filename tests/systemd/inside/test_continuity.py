@@ -1,4 +1,4 @@
-"""Restart, crash and upgrade under load: nobody is refused, no answer is lost."""
+"""Restart, crash and upgrade under load: no connection is refused, no answer is lost."""
 
 import re
 import shutil
@@ -25,11 +25,11 @@ from machine import (
     write_config,
 )
 
-BEFORE_S, AFTER_S = 0.3, 3.0  # the old workers serve on for 2 s, then say goodbye to their clients
+BEFORE_S, AFTER_S = 0.3, 3.0  # the old workers serve for 2 s more, then they drain
 
 
 def check(met: dict[str, Any], what: str) -> None:
-    """Say what the clients met, and demand that it is nothing bad."""
+    """Print the outcomes of the clients, and check that no request failed."""
     sys.stderr.write(
         f"\n{what}: {met['answers']} answers, {met['refused']} refused, {len(met['lost'])} lost, "
         f"median {met['median_ms']} ms, worst {met['worst_ms']}, {met['statuses']}\n"
@@ -40,14 +40,14 @@ def check(met: dict[str, Any], what: str) -> None:
 
 
 def warm_up() -> None:
-    """Let the workers answer their first requests, which take longest, before it counts."""
+    """Make the first requests, which take longest, before the load begins."""
     for port, path in ((5000, "/static/favicon.svg"), (5001, "/"), (6000, "/livez")):
         for _ in range(20):
             assert ask(port, path).status == 200
 
 
 def test_kill_9_of_the_main_process(machine: Machine) -> None:
-    """The next main process takes over the sockets; clients don't notice that there was a crash."""
+    """The next main process inherits the sockets; clients don't notice the crash."""
     before = main_pid()
     warm_up()
     with machine.load() as met:
@@ -60,7 +60,7 @@ def test_kill_9_of_the_main_process(machine: Machine) -> None:
 
 
 def test_restart(machine: Machine) -> None:
-    """A plain restart hands over as a crash does."""
+    """A restart has the same hand-over as a crash."""
     before = main_pid()
     warm_up()
     with machine.load() as met:
@@ -72,7 +72,7 @@ def test_restart(machine: Machine) -> None:
 
 
 def test_upgrade(machine: Machine, tmp_path: Path) -> None:
-    """Another version is installed by the same one command, under load."""
+    """The same command installs another version, under load."""
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "tests")
     shutil.copytree(REPOSITORY, source, ignore=ignore)
@@ -96,7 +96,7 @@ def change(file: Path, pattern: str, text: str) -> None:
 
 
 def test_a_reload_is_announced(machine: Machine) -> None:
-    """`systemctl reload` reads the configuration anew, and nobody is refused."""
+    """`systemctl reload` reads the configuration again; no connection is refused."""
     write_app("more")
     text = Path("/etc/flask-supervisor/supervisor.toml")
     with machine.load(rate=50, clients=2) as met:
@@ -112,8 +112,8 @@ def test_a_reload_is_announced(machine: Machine) -> None:
     assert properties()["NFileDescriptorStore"] == "4"
 
 
-def test_stuck_orphans_are_ended(machine: Machine) -> None:
-    """A worker that can't hear that its main process is gone is killed when its grace is over."""
+def test_stuck_orphans_are_killed(machine: Machine) -> None:
+    """A worker that can't notice the end of its main process is killed after its grace time."""
     paths = {"gil": "/gil", "stopped": "/stop"}
     for name in paths:
         write_app(name, TROUBLE)

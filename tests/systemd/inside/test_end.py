@@ -1,4 +1,4 @@
-"""The end: nothing is left, whoever is stuck; and the watchdog ends what would never end."""
+"""A stop leaves no process, even a stuck one; the watchdog aborts a stuck main process."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from machine import (
     write_config,
 )
 
-# Leaves a process that has left everything: its session, its parent, its output.
+# Starts a daemon: a process with its own session, without its parent and output.
 DAEMON = """
 import subprocess, sys
 from flask import Flask
@@ -40,7 +40,7 @@ STOP_S = 8.0  # shutdown_timeout_s is 1; the rest is a busy machine
 
 
 def stop_and_look() -> None:
-    """Stop the service; nothing may be left of it, and the ports are free."""
+    """Stop the service; no process may be left, and its ports are free."""
     began = time.monotonic()
     systemctl("stop", UNIT)
     assert time.monotonic() - began < STOP_S
@@ -51,7 +51,7 @@ def stop_and_look() -> None:
 
 
 def test_stop_with_stuck_workers(machine: Machine) -> None:
-    """A worker that holds the GIL, one under SIGSTOP, and a daemon of an app: all are ended."""
+    """A worker that holds the GIL, one under SIGSTOP, and a daemon of an app: all are killed."""
     for name in ("gil", "stopped"):
         write_app(name, TROUBLE)
     write_app("daemon", DAEMON)
@@ -67,12 +67,12 @@ def test_stop_with_stuck_workers(machine: Machine) -> None:
 
 
 def test_stop_right_after_a_crash(machine: Machine) -> None:
-    """The workers of a main process that has just died are ended too."""
+    """A stop also kills the workers of a main process that has just died."""
     kill_main()
     stop_and_look()
 
 
-def test_a_main_process_that_stops_turning(machine: Machine) -> None:
+def test_a_main_process_that_is_stuck(machine: Machine) -> None:
     """Under SIGSTOP: /livez says so within 4 s, the watchdog acts, and no port ever refuses."""
     machine.override("WatchdogSec=6s")
     machine.start_anew()
@@ -91,8 +91,8 @@ def test_a_main_process_that_stops_turning(machine: Machine) -> None:
     assert "Fatal Python error: Aborted" in journal()  # and where it was
 
 
-def test_a_busy_machine_is_no_reason(machine: Machine) -> None:
-    """As long as the main loop turns, however slowly, the watchdog is content."""
+def test_a_slow_main_process_is_not_aborted(machine: Machine) -> None:
+    """As long as the main loop makes progress, however slowly, the watchdog is fed."""
     machine.override("WatchdogSec=2s")
     machine.start_anew()
     before = main_pid()

@@ -31,7 +31,7 @@ from machine import (
 
 
 def test_the_one_command(machine: Machine) -> None:
-    """It prints where the apps are, and they are there, as a user of their own."""
+    """It prints the addresses of the apps; they answer, as the service's own user."""
     for port in PORTS:
         assert re.search(rf"http://\S+:{port}$", machine.output, re.MULTILINE), machine.output
     assert "read_only" not in machine.output
@@ -47,8 +47,8 @@ def test_the_one_command(machine: Machine) -> None:
     assert run("/usr/local/bin/flask-supervisor", "status").returncode == 0
 
 
-def test_status_has_the_words(machine: Machine) -> None:
-    """`systemctl status` says how it is, and the unit starts at the next boot."""
+def test_systemctl_status_shows_the_apps(machine: Machine) -> None:
+    """`systemctl status` shows how many apps are ready; the unit starts at the next boot."""
     text = systemctl("status", "--no-pager", UNIT)
     assert 'Status: "2 of 2 apps ready"' in text
     assert "; enabled" in text
@@ -58,7 +58,7 @@ def test_status_has_the_words(machine: Machine) -> None:
 
 
 def test_the_log_is_in_the_journal(machine: Machine) -> None:
-    """Lines carry their priority, and no second time of their own."""
+    """Lines carry their priority, and no time besides the journal's."""
     lines = run(
         "journalctl", "-q", "-u", UNIT, "-o", "json", "--output-fields=PRIORITY,MESSAGE"
     ).stdout.splitlines()
@@ -68,13 +68,13 @@ def test_the_log_is_in_the_journal(machine: Machine) -> None:
 
 
 def files() -> dict[Path, tuple[str, float]]:
-    """Give the content and age of everything that an installation writes."""
+    """Return the content and age of everything that an installation writes."""
     found = [SYSTEM / UNIT, *DROP_INS.iterdir(), CONFIG]
     return {file: (file.read_text(), file.stat().st_mtime) for file in found}
 
 
 def test_twice_is_once(machine: Machine) -> None:
-    """Installing again writes nothing, and leaves a service that runs."""
+    """Installing again writes nothing, and the service goes on."""
     before = files()
     done = machine.command("service", "install")
     assert done.returncode == 0, done.stderr
@@ -82,7 +82,7 @@ def test_twice_is_once(machine: Machine) -> None:
     assert files() == before
     assert properties()["ActiveState"] == "active"
     eventually(lambda: health()["status"] == "pass")
-    other = run(COMMAND, "service", "install", cwd=REPOSITORY)  # which has a configuration too
+    other = run(COMMAND, "service", "install", cwd=REPOSITORY)  # it has a configuration too
     assert other.returncode == 0, other.stderr
     assert files() == before
     for line in machine.command("doctor").stdout.splitlines():
@@ -90,13 +90,13 @@ def test_twice_is_once(machine: Machine) -> None:
 
 
 def test_systemd_knows_every_key(machine: Machine) -> None:
-    """`systemd-analyze verify` has nothing to say about what is installed."""
+    """`systemd-analyze verify` finds no fault in the installed files."""
     done = run("systemd-analyze", "verify", SYSTEM / UNIT)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_is_needed_is_said(machine: Machine) -> None:
-    """Whoever isn't root is told to use sudo; an unknown user is no surprise later."""
+def test_what_is_needed_is_reported(machine: Machine) -> None:
+    """A user who isn't root gets the sudo command; an unknown user is refused at once."""
     words = ["setpriv", "--reuid=65534", "--clear-groups", str(COMMAND)]
     done = run(*words, "service", "install", "--config", str(CONFIG))
     assert done.returncode == 1
@@ -108,7 +108,7 @@ def test_what_is_needed_is_said(machine: Machine) -> None:
 
 
 def test_apps_in_a_persons_folder(machine: Machine) -> None:
-    """The system user can't read pi's folder, which is said before; as pi it works."""
+    """The system user can't read pi's folder, which is refused; as pi it works."""
     home = create_user("pi")
     write_app("field", folder=home)
     config = home / "supervisor.toml"
@@ -132,7 +132,7 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     drop_in = (DROP_INS / "10-installation.conf").read_text()
     assert "# Relaxed: /home/pi is in a home folder." in drop_in
     again = machine.command("service", "install", config=config)
-    assert again.returncode == 0, again.stderr  # it goes on as pi
+    assert again.returncode == 0, again.stderr  # the user stays pi
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
 
     systemctl("stop", UNIT)
@@ -141,7 +141,7 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
 
 
 def test_who_may_replace_what(machine: Machine) -> None:
-    """Code that belongs to somebody else is served, with a note on what doesn't work."""
+    """Another user's code is served, with a note on what doesn't work."""
     write_app("foreign", folder=Path("/srv"))
     write_config({"foreign": {"port": 5002, "path": "/srv/foreign"}})
     done = machine.command("service", "install")
@@ -151,8 +151,8 @@ def test_who_may_replace_what(machine: Machine) -> None:
     assert ask(5002).text == "foreign\n"
 
 
-def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
-    """A service that can't get the state folder is not even tried; the copy is named."""
+def test_another_supervisor_is_named(machine: Machine) -> None:
+    """A service that can't lock the state folder is not started; its holder is named."""
     systemctl("stop", UNIT)
     by_hand = f"exec {COMMAND} run --config {CONFIG}"
     systemctl_run = run("systemd-run", "--unit=by-hand", "--collect", "sh", "-c", by_hand)
@@ -163,12 +163,12 @@ def test_a_copy_by_hand_is_in_the_way(machine: Machine) -> None:
     assert done.returncode == 1
     assert f"another supervisor runs as pid {pid}" in done.stderr
     systemctl("stop", "by-hand.service")
-    for path in STATE.rglob("*"):  # that copy was root's
+    for path in STATE.rglob("*"):  # that supervisor ran as root
         os.chown(path, STATE.stat().st_uid, STATE.stat().st_gid, follow_symlinks=False)
 
 
 def test_an_invalid_configuration(machine: Machine) -> None:
-    """Where none has worked before, the reason is told, and it is tried again, not all the time."""
+    """Without an earlier one that worked, the reason is reported, and starts are delayed."""
     systemctl("stop", UNIT)
     shutil.rmtree(STATE / "config", ignore_errors=True)
     CONFIG.write_text(CONFIG.read_text().replace("port = 5001", "prot = 5001"))

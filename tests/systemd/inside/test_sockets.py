@@ -1,4 +1,4 @@
-"""Listeners that systemd keeps or makes: ports that come and go between two runs."""
+"""Listeners that systemd stores or creates: ports that come and go between two runs."""
 
 import shutil
 import socket
@@ -25,7 +25,7 @@ SOCKET = "flask-supervisor.socket"
 
 
 def test_ports_come_and_go_between_runs(machine: Machine) -> None:
-    """What is removed from the configuration refuses again, what is added is kept from now on."""
+    """A removed port refuses connections, an added one is stored from now on."""
     for name in ("one", "two"):
         write_app(name)
     write_config({"one": {"port": 5001}, "two": {"port": 5003, "host": "127.0.0.1"}})
@@ -33,12 +33,12 @@ def test_ports_come_and_go_between_runs(machine: Machine) -> None:
     eventually(lambda: ask(5001, timeout_s=30).text == "one\n")
     eventually(lambda: ask(5003, timeout_s=30).text == "two\n")
     assert properties()["NFileDescriptorStore"] == "3"
-    eventually(lambda: refused(5000))  # systemd closes what it has kept in a thread
+    eventually(lambda: refused(5000))  # systemd closes stored descriptors in a thread
     write_config({"one": {"port": 5001}, "two": {"host": f"unix:{STATE}/two.sock"}})
     machine.restart()
     eventually(lambda: refused(5003))
     assert properties()["NFileDescriptorStore"] == "3"
-    machine.restart()  # the Unix socket is handed over too
+    machine.restart()  # the Unix socket is inherited too
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(STATE / "two.sock"))
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -48,7 +48,7 @@ def test_ports_come_and_go_between_runs(machine: Machine) -> None:
 
 
 def test_a_stop_drops_what_was_kept(machine: Machine) -> None:
-    """After a stop the ports are free for anybody, and a start binds them anew."""
+    """After a stop the ports are free for others, and a start binds them again."""
     systemctl("stop", UNIT)
     assert properties()["NFileDescriptorStore"] == "0"
     eventually(lambda: refused(5001))
@@ -82,7 +82,7 @@ def test_socket_activation(machine: Machine) -> None:
         eventually(lambda: health()["status"] == "pass")
         eventually(lambda: ask(5002, timeout_s=30).text == "more\n")
         assert "no app listens at ('0.0.0.0', 5000)" in journal()
-        assert properties()["NFileDescriptorStore"] == "1"  # systemd has the others anyway
+        assert properties()["NFileDescriptorStore"] == "1"  # the socket unit has the others
         machine.restart()
         eventually(lambda: ask(5001, timeout_s=30).text == "more\n")
         eventually(lambda: health()["status"] == "pass")

@@ -1,4 +1,4 @@
-"""What goes wrong in the field: imports, ports, the clock, an empty /run, the sandbox."""
+"""Faults in the field: imports, ports, the clock, an empty /run, the sandbox."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def index():
 
 
 def hold(port: int) -> None:
-    """Let another service hold a port."""
+    """Start another service that holds a port."""
     code = f"import http.server as h; h.test(port={port}, bind='0.0.0.0')"
     done = run("systemd-run", "--unit=camera", "--collect", "python3", "-c", code)
     assert done.returncode == 0, done.stderr
@@ -120,14 +120,14 @@ def test_a_clock_that_starts_in_1970(machine: Machine, tmp_path: Path) -> None:
 
 
 def _wall_year(machine: Machine) -> str:
-    """Give the time of an event that happens now, by the service's clock."""
+    """Return the time of an event that happens now, by the service's clock."""
     done = machine.command("restart", "admin", "--json")
     assert done.returncode == 0, done.stderr
     return str(health()["events"][-1]["time"])
 
 
 def test_the_sandbox(machine: Machine) -> None:
-    """An app that writes elsewhere is refused, with the key to set; with it, it works."""
+    """An app that writes to a read-only folder fails, with the key to set; with it, it works."""
     folder = Path("/srv/photos")
     folder.mkdir(exist_ok=True)
     shutil.chown(folder, "flask-supervisor")
@@ -153,7 +153,7 @@ def test_the_sandbox(machine: Machine) -> None:
 
 
 def test_doctor_sees_what_is_wrong_with_the_service(machine: Machine) -> None:
-    """Disabled, changed, stopped, and a copy by hand beside it: each is a finding."""
+    """Disabled, changed, stopped, and another supervisor beside it: each is a diagnosis."""
 
     def texts() -> str:
         found = json.loads(machine.command("doctor", "--json").stdout)

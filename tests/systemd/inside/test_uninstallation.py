@@ -1,4 +1,4 @@
-"""The last test of all: what is installed goes, data stays until it is to go too."""
+"""The last test: uninstalling removes the files; data stays until it is deleted too."""
 
 import pwd
 
@@ -19,7 +19,7 @@ from machine import (
 
 
 def test_only_data_stays(machine: Machine) -> None:
-    """Unit, drop-ins, links, processes and ports are gone; data and configuration are not."""
+    """Unit, drop-ins, links, processes and ports are gone; data and configuration stay."""
     done = machine.command("service", "uninstall")
     assert done.returncode == 0, done.stderr
     assert unit_pids() == []

@@ -11,10 +11,10 @@ from typing import Any
 
 from supervisor.config import env_file
 from supervisor.config.problems import Problem, Problems, printable
-from supervisor.config.settings import Sources, is_secret
+from supervisor.config.settings import Origins, is_secret
+from supervisor.files import text as text_file
 
 OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"
-_SECRET_FILE_MAX = 64 * 1024
 _PLACES = frozenset({"host", "port", "path", "target", "state_dir"})  # log and status show them
 
 Raw = dict[str, Any]
@@ -50,7 +50,7 @@ class Merge:
             if isinstance(table, dict):
                 table[key] = text if _is_app_variable((*tables, key)) else _toml_value(text)
             else:
-                self.problems.add(path, "what it is in is no table")
+                self.problems.add(path, f"{'.'.join(tables)} is not a table")
 
     def resolve_references(self, table: Raw, path: tuple[str, ...] = ()) -> None:
         """Replace each reference below ``path`` by the value that it stands for."""
@@ -80,7 +80,7 @@ class Merge:
                 self.problems.add(path, f"the variable {name} is not set")
             return self._environment.get(name, "")
         self._origins[path] = f"file {name}"
-        return self._read(name, path, limit=_SECRET_FILE_MAX).rstrip("\r\n")
+        return self._read(name, path).rstrip("\n")
 
     def read_env_files(self, raw: Raw) -> dict[str, dict[str, str]]:
         """Return the variables in the ``env_file`` of each app that has one."""
@@ -96,21 +96,18 @@ class Merge:
                 self.problems.add(path, f"{given}, line {line}: {why}")
         return found
 
-    def _read(self, name: str, path: str, *, limit: int = -1) -> str:
+    def _read(self, name: str, path: str) -> str:
         """Return the text of the file that the key at ``path`` names; empty where it can't."""
         try:
-            with (self._file.absolute().parent / name).open(encoding="utf-8") as stream:
-                return stream.read(limit)
-        except UnicodeDecodeError:
-            self.problems.add(path, f"cannot read {name}: it is not UTF-8 text")
+            return text_file.read(self._file.absolute().parent / name)
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             why = getattr(error, "strerror", None) or error
             self.problems.add(path, f"cannot read {name}: {why}")
-        return ""
+            return ""
 
-    def sources(self) -> Sources:
+    def origins(self) -> Origins:
         """Return where the values came from."""
-        return Sources(
+        return Origins(
             self._origins,
             frozenset(self._hidden),
             frozenset(self._variables),

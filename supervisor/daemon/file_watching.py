@@ -1,0 +1,66 @@
+"""Whether the files of apps are still what was imported: the status worker watches them.
+
+When it can't, since its port is taken or it starts, a throw-away child compares them each second.
+"""
+
+from supervisor.process.channel import Message
+from supervisor.process.throwaway import TaskFailed, run_in_child
+from supervisor.source.fingerprints import changed
+from supervisor.supervision.process_set import ProcessSet
+from supervisor.supervision.runtime import Runtime
+from supervisor.values.states import AppState
+from supervisor.values.watch_requests import WatchKey, WatchRequest
+
+_TIMEOUT_S = 10.0
+_URGENT_S = 1.0  # what is watched less often than this can wait for the status worker
+
+
+class FileWatching:
+    """Reports to ``processes`` which of their files have changed."""
+
+    def __init__(self, runtime: Runtime, processes: ProcessSet) -> None:
+        self._runtime = runtime
+        self._processes = processes
+        self._compares = False
+
+    def on_message(self, message: Message) -> None:
+        """Handle what the status worker found."""
+        if message["type"] == "files":
+            self._found(WatchKey.from_json(message["key"]), changed=message["changed"])
+
+    def on_tick(self) -> None:
+        """Compare files in a child while the status worker can't."""
+        if self._processes.status.state.state is not AppState.READY and not self._compares:
+            urgent = [one for one in self._processes.watches() if one.every_s < _URGENT_S]
+            if urgent:
+                self._compares = True
+                self._runtime.jobs.run(self._compare(urgent))
+
+    async def stale_processes(self) -> set[str]:
+        """Return the names of processes whose files are not what they imported.
+
+        Raises `TaskFailed` or OSError when that can't be found out.
+        """
+        return {key.process for key in await _changed(self._processes.watches())}
+
+    async def _compare(self, watches: list[WatchRequest]) -> None:
+        try:
+            found = await _changed(watches)
+        except (TaskFailed, OSError):
+            return  # the next tick tries again, and so does each retry of an app
+        finally:
+            self._compares = False
+        for key in found:
+            self._found(key, changed=True)
+
+    def _found(self, key: WatchKey, *, changed: bool) -> None:
+        process = self._processes.by_name.get(key.process)
+        if process is not None:
+            process.on_files(key, changed=changed)
+
+
+async def _changed(watches: list[WatchRequest]) -> list[WatchKey]:
+    """Return the keys of the watches whose files have changed."""
+    by_number = {str(number): watch.to_json() for number, watch in enumerate(watches)}
+    found = await run_in_child(changed, by_number, timeout_s=_TIMEOUT_S, quiet=True)
+    return [watches[int(number)].key for number in found]

@@ -1,0 +1,71 @@
+"""What happened, for everybody who asks: the events, the log lines of apps, and the log."""
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from supervisor.supervision.changes import ChangeSignal
+from supervisor.supervision.log_buffer import LogBook
+from supervisor.values.events import Event, EventKind, EventLog
+from supervisor.values.redaction import Redaction
+
+OWN_LINES = "-"  # the supervisor's own lines stand under this name in the log book
+
+
+class LogOutput(Protocol):
+    """Where log lines go; see `daemon.log.Log`."""
+
+    def event(self, text: str, *, app: str | None, kind: str, problem: bool) -> None:
+        """Write an event."""
+
+    def output(self, text: str, *, app: str, pid: int) -> None:
+        """Write a line that a worker printed."""
+
+
+class Journal:
+    """Records events and what workers print; takes ``secrets`` out of every text.
+
+    ``now`` returns monotonic seconds, ``wall`` the wall time for people (RFC 3339, UTC).
+    """
+
+    def __init__(
+        self,
+        log: LogOutput,
+        signal: ChangeSignal,
+        secrets: Collection[str],
+        *,
+        now: Callable[[], float],
+        wall: Callable[[], str],
+    ) -> None:
+        self.events = EventLog()
+        self.lines = LogBook()
+        self.hide = Redaction(secrets)
+        self._secrets = frozenset(secrets)
+        self._log = log
+        self._signal = signal
+        self._now = now
+        self._wall = wall
+
+    def add_secrets(self, secrets: Collection[str]) -> None:
+        """Take these out of every text too; workers that know the old ones may still run."""
+        self._secrets |= frozenset(secrets)
+        self.hide = Redaction(self._secrets)
+
+    def record(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
+        """Log and remember an event of ``app`` (None: of the supervisor itself)."""
+        text = self.hide(text)
+        now, wall = self._now(), self._wall()
+        event = Event(kind=kind, text=text, app=app, monotonic_s=now, wall=wall, problem=problem)
+        self.events.add(event)
+        self._signal.mark()
+        self._log.event(text, app=app, kind=str(kind), problem=problem)
+        self.lines.add(text, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)
+
+    def log_only(self, text: str, *, kind: EventKind) -> None:
+        """Log what is not for the public, as a path: port 6000 shows events."""
+        self._log.event(text, app=None, kind=str(kind), problem=False)
+
+    def print_output(self, app: str, pid: int, lines: list[str]) -> None:
+        """Log and remember lines that a worker of ``app`` printed."""
+        for line in lines:
+            self._log.output(line, app=app, pid=pid)
+            self.lines.add(line, app=app, pid=pid, output=True, time=self._wall(), now=self._now())

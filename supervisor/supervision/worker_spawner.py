@@ -1,0 +1,71 @@
+"""Forks the workers of a process."""
+
+import itertools
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from supervisor.policy.process_events import Spawn, Spawned, SpawnFailed
+from supervisor.supervision.process_core import ProcessCore
+from supervisor.supervision.worker_handle import WorkerHandle, WorkerOwner
+from supervisor.supervision.worker_pool import Begun
+from supervisor.values.events import EventKind
+from supervisor.values.reports import Cause
+
+WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
+"""What a worker runs: takes its channel, the listeners by app, its place among the workers of its
+generation (from 0), and the release that it runs (None: the live code); returns the exit code."""
+
+
+class WorkerSpawner:
+    """Forks workers that run ``worker_main``; their messages go to ``owner``."""
+
+    def __init__(self, core: ProcessCore, owner: WorkerOwner, worker_main: WorkerMain) -> None:
+        self._core = core
+        self._owner = owner
+        self._worker_main = worker_main
+
+    def spawn(self, action: Spawn) -> None:
+        """Fork a worker, now or together with others; the outcome is an event."""
+        self._core.runtime.pool.begin(partial(self._fork, action))
+
+    def _fork(self, action: Spawn) -> Begun:
+        """Fork a worker; returns what is to be done then."""
+        core = self._core
+        if core.state.worker(action.number) is None:
+            return lambda: None  # given up by now: the one before it could not be forked
+        place = self._free_place(action.generation)
+        release = core.known_good.release_for(action.source)
+        held = {
+            name: port.listener for name, port in core.ports.items() if port.listener is not None
+        }
+        try:
+            worker = WorkerHandle.start(
+                core.runtime,
+                core.name,
+                self._owner,
+                lambda channel: self._worker_main(channel, held, place, release),
+                [listener.fileno() for listener in held.values()],
+                number=action.number,
+                generation=action.generation,
+                place=place,
+            )
+        except OSError as error:
+            return partial(self._failed, action.number, error)
+        core.workers[action.number] = worker
+        return lambda: core.step(Spawned(action.number, worker.pid))
+
+    def _failed(self, number: int, error: OSError) -> None:
+        cause = Cause(
+            reason=f"no worker could be started: {error.strerror}",
+            hint="the machine is out of memory, processes or open files",
+        )
+        self._core.messages.record(EventKind.EXITED, cause.reason, problem=True)
+        self._core.step(SpawnFailed(number, cause))
+
+    def _free_place(self, generation: int) -> int:
+        """Return the lowest place in a generation that no worker has."""
+        workers = self._core.workers.values()
+        taken = {worker.place for worker in workers if worker.generation == generation}
+        return next(place for place in itertools.count() if place not in taken)

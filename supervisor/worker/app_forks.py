@@ -1,0 +1,88 @@
+"""Makes the processes that an app forks what they would be without a supervisor.
+
+`multiprocessing` (with its start method ``fork``) and `os.fork` copy the whole worker: listeners,
+which keep the port in use; connections of clients, which stay open; the channel; and the handler
+of SIGTERM, which keeps `Process.terminate` from ending the copy. A copy also has to end when its
+worker is killed.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterable
+
+from supervisor.process.prctl import die_with_parent
+from supervisor.worker import app_signals
+
+_F_SETSIG = 10  # fcntl(2), which Python has no name for
+
+
+class _Lifeline:
+    """A pipe that ends when the worker ends: the kernel then kills the processes that hold it.
+
+    PR_SET_PDEATHSIG would kill them when the *thread* that forked them ends, and a thread pool that
+    shrinks, or an import in a thread, ends threads. So each process opens the read end anew, as a
+    file description of its own, and asks for SIGKILL when it becomes readable (F_SETSIG, O_ASYNC).
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC)
+
+    def hold(self) -> None:
+        """Have this process, which has just been forked, killed when the worker ends."""
+        inherited = self._read
+        try:
+            self._read = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_NONBLOCK)
+            fcntl.fcntl(self._read, _F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(self._read, fcntl.F_SETOWN, os.getpid())
+            flags = fcntl.fcntl(self._read, fcntl.F_GETFL)
+            fcntl.fcntl(self._read, fcntl.F_SETFL, flags | os.O_ASYNC)
+        except OSError:  # too many open files, or an emulated kernel
+            self._read = inherited
+            if threading.current_thread() is threading.main_thread():
+                die_with_parent()
+        else:
+            os.close(inherited)
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+        poll = select.poll()
+        poll.register(self._read, 0)
+        if poll.poll(0):  # it hung up before the signal was asked for
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def separate_forks(descriptors: Callable[[], Iterable[int]]) -> None:
+    """Separate each process that is forked from now on from this worker.
+
+    ``descriptors`` returns what they must not keep: listeners, connections, the channel.
+    """
+    lifeline = _Lifeline()
+    masks = threading.local()  # a thread's signal mask before it forks
+
+    def before() -> None:
+        masks.before = app_signals.block()
+
+    def in_child() -> None:
+        app_signals.restore()
+        _release(descriptors())
+        lifeline.hold()
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+
+    os.register_at_fork(before=before, after_in_child=in_child, after_in_parent=in_parent)
+
+
+def _release(descriptors: Iterable[int]) -> None:
+    """Close descriptors; /dev/null takes their numbers, because objects still refer to them."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in descriptors:
+        with contextlib.suppress(OSError):  # a thread of the worker has just closed it
+            os.fstat(fd)
+            os.dup2(null, fd, inheritable=False)
+    os.close(null)

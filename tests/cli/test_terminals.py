@@ -1,0 +1,166 @@
+"""Terminals and pipes of every kind: without colours, without Unicode, closed at the other end."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from harness import Project, Running, ask, eventually
+from operating_case import call, wait_until_ready
+
+# It prints, and is named, what no encoding but UTF has.
+APP = """
+from flask import Flask
+app = Flask(__name__)
+print("imported \\U0001f680 déjà vu")
+raise RuntimeError("kein Sensor für \\U0001f680")
+"""
+COMMANDS = {
+    "status": ("status",),
+    "logs": ("logs",),
+    "events": ("events",),
+    "check": ("check",),
+    "doctor": ("doctor",),
+    "config show": ("config", "show"),
+    "status --json": ("status", "--json"),
+    "logs --json": ("logs", "--json"),
+}
+# With Python's own ways to get to UTF-8 switched off.
+ENCODINGS = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "POSIX locale": {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+@pytest.fixture
+def running(project: Project) -> Iterator[Running]:
+    """Run an app that fails with a text beyond ASCII."""
+    project.app("coach", APP)
+    started = project.start()
+    started.wait_for("coach", serving="stand-in", says="Sensor")
+    yield started
+    assert started.process.poll() is None
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_output_that_cannot_be_encoded(
+    project: Project, running: Running, words: tuple[str, ...], encoding: dict[str, str]
+) -> None:
+    """Characters that the terminal can't show are replaced; JSON stays valid; nothing raises."""
+    result = subprocess.run(
+        [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
+        capture_output=True,
+        env=project.environment(PYTHONUTF8="0", **encoding),
+        cwd=project.folder,
+        check=False,
+    )
+    assert b"Traceback" not in result.stderr
+    assert result.stdout
+    if words == ("status", "--json"):
+        reason = json.loads(result.stdout)["apps"]["coach"]["reason"]
+        assert "kein Sensor für \U0001f680" in reason
+    elif words == ("logs", "--json"):
+        texts = [json.loads(line)["text"] for line in result.stdout.splitlines()]
+        assert "imported \U0001f680 déjà vu" in texts
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_nobody_reads_the_output(
+    project: Project, running: Running, words: tuple[str, ...]
+) -> None:
+    """When the reader of a pipe has exited, a command exits silently."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            env=project.environment(),
+            cwd=project.folder,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+    assert result.returncode == 1
+    assert b"Traceback" not in result.stderr
+    assert b"Broken pipe" not in result.stderr  # `check` shows there what the app printed
+
+
+def shown_on_terminal(project: Project, *words: str, **variables: str) -> str:
+    """Run a command on a terminal, standard error included, and return what it shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=project.environment(TERM="xterm", **variables),
+    )
+    os.close(theirs)
+    received = bytearray()
+    try:
+        while part := os.read(ours, 65536):
+            received += part
+    except OSError:  # EIO: the other end is closed
+        pass
+    finally:
+        os.close(ours)
+        process.wait(30)
+    return received.decode()
+
+
+@pytest.mark.parametrize("words", [*COMMANDS.values(), ("stop", "couch")])
+def test_no_color(project: Project, running: Running, words: tuple[str, ...]) -> None:
+    """NO_COLOR keeps colours out of output and errors; an empty one doesn't count."""
+    assert "\x1b" not in shown_on_terminal(project, *words, NO_COLOR="1")
+    if "--json" not in words and words[0] != "config":
+        assert "\x1b" in shown_on_terminal(project, *words, NO_COLOR="")
+
+
+def test_an_app_named_beyond_ascii(project: Project, running: Running) -> None:
+    """An argument that no encoding has is reported, not raised."""
+    found = project.command("status", "c\udcffch")
+    assert found.returncode == 1
+    assert "there is no app" in found.stderr
+
+
+def test_logs_of_several_apps(project: Project) -> None:
+    """They come in order of time, each once, without those of other apps."""
+    source = "import sys\nfrom flask import Flask, request\napp = Flask(__name__)\n"
+    source += '@app.get("/")\ndef index():\n    print(request.args["text"])\n    return ""\n'
+    for name in ("admin", "coach", "camera"):
+        project.app(name, source)
+    started = project.start()
+    wait_until_ready(started, "admin", "coach", "camera")
+    for number in range(6):
+        name = ("admin", "coach", "camera")[number % 3]
+        assert ask(project.port(name), f"/?text=line-{number}").status == 200
+        lines = eventually(
+            lambda number=number: [
+                line["text"]
+                for line in call(started, "logs")["lines"]
+                if line["text"] == f"line-{number}"
+            ]
+        )
+        assert lines == [f"line-{number}"]
+    shown = project.command("logs", "camera", "admin", "-n", "3").stdout.splitlines()
+    assert [line.split()[-1] for line in shown] == ["line-2", "line-3", "line-5"]
+    twice = project.command("logs", "admin", "admin").stdout
+    assert twice == project.command("logs", "admin").stdout
+
+
+def test_the_newest_events(project: Project, running: Running) -> None:
+    """``events -n N`` prints the last N."""
+    everything = project.command("events").stdout.splitlines()
+    assert len(everything) > 3
+    newest = project.command("events", "-n", "2").stdout.splitlines()
+    assert len(newest) == 2
+    assert project.command("events", "-n", "0").stdout == ""
+    assert project.command("events", "-n", "-1").returncode == 2
