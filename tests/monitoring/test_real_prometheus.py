@@ -83,6 +83,7 @@ def write_configurations(folder: Path, *, target: int, alertmanager: int, webhoo
 def query(port: int, expression: str) -> list[Any]:
     """Return what Prometheus answers to an expression."""
     answer = ask(port, f"/api/v1/query?query={urllib.parse.quote(expression)}")
+    assert answer.status == 200, answer.text  # it starts
     return list(answer.json["data"]["result"])
 
 
