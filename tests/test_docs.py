@@ -126,7 +126,7 @@ def test_every_endpoint_and_field_is_described() -> None:
     about = SupervisorFacts(version="", pid=1, started_wall="", started_s=0.0)
     words = {
         *status_worker.ENDPOINTS,
-        *document(about, [], [], [], 0.0),
+        *document(about, [], [], [], 0.0, event_counts={}, main_loop_lag_s=0.0),
         *app_document(facts, 0.0),
         *app_document(facts, 0.0)["requests"],
         *map(str, WorkerPhase),

@@ -1,6 +1,7 @@
 """When the main process does what: after a change, at a time that something is due, each second."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from supervisor.daemon.file_watching import FileWatching
@@ -42,6 +43,7 @@ class Scheduler:
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = runtime.now()
+        self._tick_at = math.inf  # when the next tick is due
         self._is_ending = False
 
     def begin(self) -> None:
@@ -51,6 +53,7 @@ class Scheduler:
     def tick_for_ever(self) -> None:
         """Do what is due each second, for the first time in a second."""
         asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._tick_at = self._runtime.now() + TICK_S
 
     def settle_no_more(self) -> None:
         """Follow no further change: the end has begun."""
@@ -81,6 +84,7 @@ class Scheduler:
                 process.on_time()
 
     def _tick(self) -> None:
+        self._feed.note_lag(self._runtime.now() - self._tick_at)
         self.tick_for_ever()  # first: whatever fails below
         self._do_what_is_due()  # hangs are checked for
         self._watching.on_tick()

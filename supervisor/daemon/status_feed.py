@@ -75,6 +75,11 @@ class StatusFeed:
         self._checks = checks
         self._sender = SnapshotSender(runtime.signal)
         self._settings_of: tuple[Config, dict[str, Any]] | None = None
+        self._lag_s = 0.0
+
+    def note_lag(self, seconds: float) -> None:
+        """Remember how late the main loop was, until the next snapshot, if it was never later."""
+        self._lag_s = max(self._lag_s, seconds)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the health document as of now."""
@@ -100,6 +105,7 @@ class StatusFeed:
             },
             now=self._runtime.now(),
         )
+        self._lag_s = 0.0
 
     def _check_settings(self) -> dict[str, Any]:
         """Return what the status worker is to check; made once for each configuration."""
@@ -138,6 +144,8 @@ class StatusFeed:
             [self._status_check(), *self._checks()],
             self._runtime.journal.events.last(health_document.EVENTS_SHOWN),
             self._runtime.now(),
+            event_counts=self._runtime.journal.events.counts(),
+            main_loop_lag_s=self._lag_s,
         )
 
     def _status_check(self) -> CheckFacts:

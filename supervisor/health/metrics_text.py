@@ -66,7 +66,7 @@ def _supervisor(snapshot: dict[str, Any]) -> Iterator[Metric]:
     if snapshot.get("main_loop_lag_s") is not None:
         yield gauge(
             "main_loop_lag_seconds",
-            "How late the main process's loop was at its last round of each second.",
+            "How late the main process's loop was, at worst, since the snapshot before.",
             [({}, snapshot["main_loop_lag_s"])],
         )
 

@@ -4,7 +4,7 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 ``status`` words; the fields are described in docs/health.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -158,6 +158,8 @@ def _requests_document(facts: AppFacts) -> dict[str, Any]:
         "max_threads": metrics.max_threads,
         "connections": metrics.connections,
         "latency_ms": {"p50": p50, "p99": p99},
+        "latency_counts": list(metrics.latency),
+        "latency_sum_s": round(metrics.latency_sum_s, 3),
     }
 
 
@@ -194,8 +196,14 @@ def document(
     checks: list[CheckFacts],
     events: list[Event],
     now: float,
+    *,
+    event_counts: Mapping[str, Mapping[str, int]],
+    main_loop_lag_s: float,
 ) -> dict[str, Any]:
-    """Return the whole snapshot: what ``/health`` answers and ``status --json`` prints."""
+    """Return the whole snapshot: what ``/health`` answers and ``status --json`` prints.
+
+    ``event_counts`` are by app ("" for none) and kind.
+    """
     statuses = [app_status(app, now) for app in apps] + [_check_status(c) for c in checks]
     return {
         "status": str(worst(statuses)),
@@ -206,6 +214,8 @@ def document(
         "apps": {app.name: app_document(app, now) for app in apps},
         "checks": {check.name: check_document(check) for check in checks},
         "events": [event_document(event, now) for event in events[-EVENTS_SHOWN:]],
+        "event_counts": {app: dict(kinds) for app, kinds in event_counts.items()},
+        "main_loop_lag_s": round(main_loop_lag_s, 3),
     }
 
 

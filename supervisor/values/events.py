@@ -52,12 +52,19 @@ class EventLog:
 
     def __init__(self, capacity: int = 500) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
+        self._counts: dict[str, dict[str, int]] = {}
         self.count = 0
 
     def add(self, event: Event) -> None:
         """Append ``event``; drop the oldest one if there are more than ``capacity``."""
         self._events.append(event)
         self.count += 1
+        kinds = self._counts.setdefault(event.app or "", {})
+        kinds[str(event.kind)] = kinds.get(str(event.kind), 0) + 1
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many events there were, dropped ones too: by app ("" for none), by kind."""
+        return {app: dict(kinds) for app, kinds in self._counts.items()}
 
     def last(self, count: int) -> list[Event]:
         """Return the newest ``count`` events, oldest first."""

@@ -200,6 +200,10 @@ def test_facts_and_metrics_of_a_running_supervisor(project: Project) -> None:
     assert found["flask_supervisor_app_up['broken']"] == 0
     assert found["flask_supervisor_app_port_bound['broken']"] == 1
     assert found["flask_supervisor_main_process_alive[]"] == 1
+    assert found["flask_supervisor_main_loop_lag_seconds[]"] < 5
+    assert found["flask_supervisor_events_total['coach', 'ready']"] == 1
+    assert found["flask_supervisor_events_total['', 'started']"] == 1
+    assert found["flask_supervisor_app_request_duration_seconds_count['coach']"] == 6
     assert found["flask_supervisor_host_memory_size_bytes[]"] > 0
     answer = ask(project.status_port, "/metrics", accept="application/openmetrics-text")
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
