@@ -56,6 +56,13 @@ def test_every_key_has_a_row_with_its_default(title: str) -> None:
             assert row[1] == f"`{default:g}`"
 
 
+def test_every_key_of_a_destination_has_a_row() -> None:
+    """The reference describes each key of the tables of who is told."""
+    text = section(DOCS / "configuration.md", "`[[notify]]`")
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert set(rows) == {field.name for field in dataclasses.fields(settings.NotifySettings)}
+
+
 def test_no_row_describes_a_key_that_is_gone() -> None:
     """Every row of the reference belongs to a key that exists."""
     for title, table in TABLES.items():

@@ -24,6 +24,7 @@ _MODULES = {
     "fleet": ("fleet",),
     "health": ("health",),
     "logs": ("logs", "events"),
+    "notify": ("notify",),
     "operate": ("start", "stop", "restart", "reload"),
     "releases": ("releases", "compare"),
     "run": ("run",),

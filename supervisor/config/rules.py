@@ -78,4 +78,8 @@ _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+(:[ -~]*)?")
 HttpHeader = Annotated[str, Rule('"Name: value" or "Name"', _HEADER.fullmatch)]
 _TOKEN = re.compile(r"[!-~]+")
 Token = Annotated[str, Rule("a token of visible ASCII characters", _TOKEN.fullmatch)]
+NotifyUrl = Annotated[
+    str,
+    Rule('an address of Apprise, as "mailto://..."', re.compile(r"[a-z][a-z0-9]+://\S+").fullmatch),
+]
 Url = Annotated[str, Rule('"http://..." or "https://..."', re.compile(r"https?://[^/\s]").match)]

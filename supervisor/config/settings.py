@@ -25,6 +25,7 @@ from supervisor.config.rules import (
     HttpHeader,
     HttpStatus,
     Name,
+    NotifyUrl,
     Percent,
     Port,
     Seconds,
@@ -42,6 +43,7 @@ from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
 _ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
 _INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
@@ -55,10 +57,12 @@ def is_app_name(name: str) -> bool:
 def is_secret(path: str, hidden: Collection[str]) -> bool:
     """Return whether the value at a key path must not be shown.
 
-    That holds for the ``hidden`` paths, for tables and lists that contain one of them, and for
-    variables of an app whose name says it.
+    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
+    variables of an app whose name says it, for tokens, and for where messages go.
     """
     if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
+        return True
+    if _SECRET_KEY.search(path):
         return True
     return ".env." in path and has_secret_name(path.rpartition(".")[2])
 
@@ -114,6 +118,15 @@ class HostSettings:
     disk_free_percent: Percent = 5.0
     temperature_c: Celsius = 80.0
     memory_free_percent: Percent = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifySettings:
+    """``[[notify]]``: somebody who is told of changes."""
+
+    url: NotifyUrl = field(repr=False)
+    on: Literal["warn", "fail"] = "warn"
+    apps: list[Name] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +245,7 @@ class Config:
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
     requires: list[Requirement] = field(default_factory=list)
+    notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
     # where it comes from, set by `reader`
     file: Path = _no_key(default=Path("supervisor.toml"))
@@ -273,7 +287,7 @@ class Config:
         found = set(self.origins.secrets).union(*(self.app_secrets(name) for name in self.apps))
         required = [self.requires, *(app.requires for app in self.apps.values())]
         tokens = {one.token for several in required for one in several if one.token}
-        return found | tokens | self._inherited_secrets()
+        return found | tokens | {one.url for one in self.notify} | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
         """Return those of `secret_values` that the app gets."""

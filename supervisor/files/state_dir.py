@@ -16,7 +16,18 @@ from pathlib import Path
 from supervisor.files import safe_folder
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
-_ENTRIES = (".gitignore", "lock", "control.sock", "releases", "config", "events", "data", "tmp")
+_ENTRIES = (
+    ".gitignore",
+    "lock",
+    "control.sock",
+    "releases",
+    "config",
+    "events",
+    "events.damaged",
+    "notified",
+    "data",
+    "tmp",
+)
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o700
 

@@ -60,6 +60,7 @@ def check_settings(config: Config) -> dict[str, Any]:
                 for one in _required(config, name)
             ),
         ],
+        "notify": [asdict(one) for one in config.notify],
         "probes": {
             name: {
                 "host": config.address(name)[0],

@@ -8,6 +8,7 @@ from typing import Any
 from supervisor.config.settings import HostSettings
 from supervisor.health.check_runner import CheckOutcome, CheckRunner
 from supervisor.health.host_watcher import HostWatcher
+from supervisor.health.notifiers import Notifiers
 from supervisor.health.required_checks import probe_checks, required_checks
 from supervisor.policy.check_state import CheckPhase
 from supervisor.policy.host_warnings import host_warnings
@@ -25,12 +26,19 @@ Document = dict[str, Any]
 class LiveChecks:
     """Runs the checks of a configuration, and watches the machine.
 
-    ``on_change`` is called, in a thread of its own, with the documents of all checks whenever one
-    of them says something else. Methods may be called from any thread.
+    ``snapshot`` returns what the main process has pushed. ``on_change`` is called, in a thread of
+    its own, with the documents of all checks whenever one of them says something else. Methods may
+    be called from any thread.
     """
 
-    def __init__(self, on_change: Callable[[dict[str, Document]], None]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Document],
+        on_change: Callable[[dict[str, Document]], None],
+    ) -> None:
+        self._snapshot = snapshot
         self._on_change = on_change
+        self._notifiers = Notifiers(self._look)
         self._lock = threading.Lock()
         self._settings: Document = {}
         self._wanted: tuple[list[str], list[str]] = ([], [])  # apps to check, and to probe
@@ -50,6 +58,7 @@ class LiveChecks:
         if self._host is None:
             self._host = HostWatcher(settings["state_dir"], self._report)
             self._host.start()
+        self._notifiers.follow(settings)
 
     def _run_checks(self, checks: list[Any]) -> None:
         if self._runner is None:
@@ -67,11 +76,20 @@ class LiveChecks:
         return {
             **{one.name: document_of(one, now) for one in outcomes},
             **warning_documents(host_warnings(self.host(), thresholds)),
+            **self._notifiers.documents(),
         }
 
     def host(self) -> Document:
         """Return the facts about the machine."""
         return {} if self._host is None else self._host.facts()
+
+    def _look(self) -> tuple[dict[str, Document], dict[str, Document]]:
+        """Return the documents of apps and of checks that people are told of."""
+        snapshot = self._snapshot()
+        checks = {**snapshot["checks"], **self.documents()}
+        for name in self._notifiers.documents():  # who can't be told needn't be told so
+            del checks[name]
+        return snapshot["apps"], checks
 
     def added_to(self, snapshot: Document) -> Document:
         """Return a snapshot of the main process with the checks and the facts."""

@@ -223,7 +223,9 @@ def run_status(
         report({"type": "files", "key": key.to_json(), "changed": changed})
 
     watcher = FileWatcher(report_change)
-    live = LiveChecks(lambda documents: report({"type": "checks", "checks": documents}))
+    live = LiveChecks(
+        copy.snapshot, lambda documents: report({"type": "checks", "checks": documents})
+    )
 
     def on_message(message: Message) -> None:
         copy.push(message["snapshot"])
