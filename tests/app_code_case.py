@@ -1,6 +1,7 @@
 """An app in a folder with other things, its next versions, and a deploy of one."""
 
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from importing_case import write
 from supervisor.releases import operations, staging
 from supervisor.releases.app_code import AppCode
 from supervisor.releases.operations import answer
+from supervisor.releases.replacement import Mode
 
 WALL = "2026-03-01T12:00:00Z"
 
@@ -52,15 +54,25 @@ def snapshot(folder: Path) -> dict[str, str]:
     }
 
 
-def deploy(code: AppCode, source: Path, *, explicit: bool = False) -> dict[str, Any]:
+def prepare(
+    code: AppCode, staged: Path, include: Collection[str] = INCLUDE, mode: Mode | None = None
+) -> dict[str, Any]:
+    """Return the plan that puts ``staged`` in place; what it lacks is removed."""
+    mode = mode or Mode(delete=True)
+    plan: dict[str, Any] = operations.prepare(code, staged, include, mode, "before", WALL)["plan"]
+    return plan
+
+
+def deploy(
+    code: AppCode, source: Path, *, explicit: bool = False, mode: Mode | None = None
+) -> dict[str, Any]:
     """Do all that a deploy does with files; return the answer of `put_in_place`."""
     staged = Path(staging.stage_source(code, source, explicit)["staged"])
     tried = staging.try_staged(code, staged, TARGET, {}, 30.0)
-    kept = operations.keep_live(code, "before a deploy", WALL)
-    include = {*code.include, *tried["imported"]}
-    answered = answer(operations.put_in_place, code, staged, include, kept["fingerprints"])
+    plan = prepare(code, staged, tried["imported"], mode)
+    answered = answer(operations.put_in_place, code, staged, plan)
     if answered["ok"]:
-        operations.make_final(code)
+        operations.make_final(code, plan)
     else:
         operations.take_back(code)
     return answered

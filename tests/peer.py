@@ -11,10 +11,10 @@ from harness import REPOSITORY, ask, eventually, free_ports
 
 
 @contextlib.contextmanager
-def plain_waitress(target: str) -> Iterator[int]:
-    """Serve ``target`` by the ``waitress`` command line alone; yield the port."""
+def plain_waitress(target: str, *, folder: Path | None = None) -> Iterator[int]:
+    """Serve ``target``, in ``folder``, by the ``waitress`` command line alone; yield the port."""
     port = free_ports(1)[0]
-    folders = f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"
+    folders = f"{REPOSITORY}{os.pathsep}{folder or Path(__file__).parent}"
     process = subprocess.Popen(
         [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}", target],
         stdout=subprocess.DEVNULL,

@@ -35,11 +35,11 @@ def check_command(apps: tuple[str, ...], config_file: str | None, as_json: bool)
     for name in apps:
         if name not in config.apps:
             raise click.UsageError(f"{no_such_app(name, config.apps)} (in {config.file})")
-    document = _checked(config, list(apps), quiet=as_json)
+    document = run_checks(config, list(apps), quiet=as_json)
     if as_json:
         print_json(document)
     else:
-        _print_summary(config, document)
+        print_summary(config, document)
     sys.exit(0 if document["ok"] else 1)
 
 
@@ -60,7 +60,7 @@ def _document(
     }
 
 
-def _checked(config: Config, names: list[str], *, quiet: bool) -> Document:
+def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
     """Run all checks; print each outcome as it comes, unless ``quiet``; return the document."""
     from supervisor.doctor.machine import diagnose_app_ports
     from supervisor.health.app_check import check_apps, check_requires
@@ -130,7 +130,7 @@ def _place(problem: Document) -> str:
     return str(problem["file"]) + (f":{problem['line']}" if problem["line"] else "")
 
 
-def _print_summary(config: Config, document: Document) -> None:
+def print_summary(config: Config, document: Document) -> None:
     """Print the ports that have a problem, and a last line on the whole."""
     for port in document["ports"]:
         if port["status"] != Status.PASS:

@@ -5,12 +5,12 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from supervisor.cli.options import app_names, client, config_option, json_option
-from supervisor.cli.output import print_error, print_json
+from supervisor.cli.output import print_error, print_json, print_note
 from supervisor.cli.releases import release_names
 from supervisor.client import Client
 from supervisor.policy import rollout
@@ -27,17 +27,39 @@ _app_argument = click.argument("app", metavar="APP", shell_complete=app_names)
 @click.argument(
     "source", metavar="SOURCE", type=click.Path(exists=True, readable=True, path_type=Path)
 )
+@click.option("--only", is_flag=True, help="Replace what SOURCE has, and remove nothing.")
+@click.option("--delete", is_flag=True, help="Remove the app's files that SOURCE lacks.")
 @config_option
 @json_option
-def deploy_command(app: str, source: Path, config_file: str | None, as_json: bool) -> None:
+def deploy_command(
+    app: str, source: Path, only: bool, delete: bool, config_file: str | None, as_json: bool
+) -> None:
     """Deploy a new version of an app; undo it if it fails.
 
-    SOURCE is a folder, .tar.gz, .tar or .zip. The supervisor imports the new version beside the
-    app, checks its requirements, keeps the present files as a release, replaces them, reloads the
-    app and watches it. If the app doesn't stay ready, or doesn't answer, the old files come back.
-    Ctrl-C undoes the deploy too.
+    SOURCE is a folder, .tar.gz, .tar or .zip, or a single file, which replaces the one with its
+    name. The supervisor imports the new version beside the app, checks its requirements, keeps the
+    present files as a release, replaces them, reloads the app and watches it. If the app doesn't
+    stay ready, or doesn't answer, the old files come back. Ctrl-C undoes the deploy too.
+
+    If SOURCE lacks files that the app has, nothing changes without --delete or --only. Files that
+    the app has written itself always stay.
     """
-    _change(config_file, as_json, "release.deploy", app=app, source=os.path.abspath(source))
+    if only and delete:
+        raise click.UsageError("--only removes nothing, --delete does: choose one")
+    params = {"app": app, "source": os.path.abspath(source), "only": only, "delete": delete}
+    outcome = _change(config_file, as_json, "release.deploy", **params)
+    paths = outcome.get("would_remove") or []
+    if paths and not as_json and sys.stdin.isatty() and _may_remove(paths):
+        params["delete"] = True
+        outcome = _change(config_file, as_json, "release.deploy", **params)
+    _exit_with(outcome, as_json=as_json)
+
+
+def _may_remove(paths: list[str]) -> bool:
+    click.echo(f"SOURCE lacks {len(paths)} files of the app:")
+    for path in paths:
+        click.echo(f"  {path}")
+    return click.confirm("Remove them?", default=False)
 
 
 @click.command("rollback", epilog="Example: flask-supervisor rollback coach 12")
@@ -52,11 +74,12 @@ def rollback_command(app: str, release: str | None, config_file: str | None, as_
     by default, the newest release that has proven good and is not in place. The present files are
     kept as a release.
     """
-    _change(config_file, as_json, "release.rollback", app=app, release=release)
+    outcome = _change(config_file, as_json, "release.rollback", app=app, release=release)
+    _exit_with(outcome, as_json=as_json)
 
 
-def _change(config_file: str | None, as_json: bool, method: str, **params: Any) -> None:
-    """Call ``method``, show its progress until it is complete, and exit."""
+def _change(config_file: str | None, as_json: bool, method: str, **params: Any) -> dict[str, Any]:
+    """Call ``method``, show its progress until it is complete, and return the outcome."""
     key = os.urandom(8).hex()  # distinguishes this call from another operator's
     call = _BackgroundCall(
         client(config_file, timeout_s=_LONGEST_S), method, {**params, "key": key}
@@ -75,7 +98,10 @@ def _change(config_file: str | None, as_json: bool, method: str, **params: Any) 
             if interrupts > 1:
                 raise  # the supervisor undoes it even if this command has gone
             click.echo("interrupted: undoing it", err=True)
-    outcome = call.result()
+    return call.result()
+
+
+def _exit_with(outcome: dict[str, Any], *, as_json: bool) -> NoReturn:
     _print_outcome(outcome, as_json=as_json)
     sys.exit(0 if outcome["ok"] else 1)
 
@@ -162,3 +188,5 @@ def _print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"release {outcome['release']} is in place")
     if outcome["kept"]:
         click.echo(f"the previous files are release {outcome['kept']}")
+    for note in outcome["notes"]:
+        print_note(note)

@@ -17,12 +17,14 @@ from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
 
 _MODULES = {
+    "add": ("add",),
     "check": ("check",),
     "config": ("config",),
     "deploy": ("deploy", "rollback"),
     "doctor": ("doctor",),
     "fleet": ("fleet",),
     "health": ("health",),
+    "init": ("init",),
     "logs": ("logs", "events"),
     "notify": ("notify",),
     "operate": ("start", "stop", "restart", "reload"),
@@ -80,7 +82,13 @@ def main() -> None:
 @group_config_option
 @click.version_option(__version__, message="flask-supervisor %(version)s")
 def cli() -> None:
-    """Serve several Flask apps, each on its own port, and keep every port answering."""
+    """Serve several Flask apps, each on its own port, and keep every port answering.
+
+    \b
+    Without --config, commands use the first of these files that exists:
+      $FLASK_SUPERVISOR_CONFIG, supervisor.toml or config/supervisor.toml in
+      this folder or one above it, /etc/flask-supervisor/supervisor.toml
+    """
 
 
 def _command_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

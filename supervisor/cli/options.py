@@ -11,7 +11,7 @@ from supervisor.cli.output import print_note
 from supervisor.client import Client
 from supervisor.config import reader as configuration
 from supervisor.config.locate import find
-from supervisor.config.settings import Config
+from supervisor.config.settings import Config, SupervisorSettings
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
 
@@ -38,9 +38,9 @@ def _config_option(command: _Command, *, is_group: bool) -> _Command:
         metavar="FILE",
         callback=_named_config,
         expose_value=not is_group,
-        help="The configuration file. Default: the first that exists of $FLASK_SUPERVISOR_CONFIG, "
-        "supervisor.toml or config/supervisor.toml in this folder or one above it, "
-        "/etc/flask-supervisor/supervisor.toml.",
+        help="The configuration file; -c may follow the command too."
+        if is_group
+        else "The configuration file. Default: see `flask-supervisor --help`.",
     )
     return option(command)
 
@@ -64,8 +64,17 @@ def load_or_none(config_file: str | None) -> Config | None:
 
 
 def state_dir(config_file: str | None) -> Path:
-    """Return the state folder that the configuration names, even if the rest is not valid."""
-    file = find(config_file)
+    """Return the state folder that the configuration names, even if the rest is not valid.
+
+    Without a configuration, that of a supervisor that serves an app from this folder.
+    """
+    try:
+        file = find(config_file)
+    except ConfigError:
+        here = Path(SupervisorSettings().state_dir).absolute()
+        if config_file is None and StateDir(here).control_socket.exists():
+            return here
+        raise
     try:
         return configuration.load_state_dir(file)
     except ConfigError:

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -14,8 +15,11 @@ from supervisor.config.locate import find
 from supervisor.config.settings import Config
 from supervisor.config.show import planned
 
+_NO_FILE = "<command line>"  # in place of a configuration file, in messages
+
 
 @click.command("run", epilog="Example: flask-supervisor run --config config/supervisor.toml")
+@click.argument("target", metavar="[TARGET]", required=False)
 @config_option
 @click.option(
     "--reload",
@@ -28,24 +32,60 @@ from supervisor.config.show import planned
     is_flag=True,
     help="If the configuration is not valid, run with the last one that worked.",
 )
-def run_command(config_file: str | None, reload_on_change: bool, last_good_config: bool) -> None:
+@click.option("--port", metavar="N", type=click.IntRange(1, 65535), help="The port for TARGET.")
+@click.option("--host", metavar="ADDRESS", help="The address for TARGET. Default: 0.0.0.0.")
+def run_command(
+    target: str | None,
+    config_file: str | None,
+    reload_on_change: bool,
+    last_good_config: bool,
+    port: int | None,
+    host: str | None,
+) -> None:
     """Serve the apps in the foreground until SIGTERM or Ctrl-C.
 
     SIGHUP reads the configuration again and applies what has changed.
+
+    With TARGET, serve one app without a configuration: a file such as hello.py, or module:app.
     """
     gc.disable()  # until everything is loaded: see `warm_up`
     from supervisor.systemd.notifier import report_start_failure
 
+    if target is None and (port is not None or host is not None):
+        raise click.UsageError("--port and --host need a TARGET")
+    if target is not None and (config_file is not None or last_good_config):
+        raise click.UsageError("TARGET is served without a configuration: name one of them")
     with report_start_failure(dict(os.environ)):
-        config = _load(find(config_file), last_good_config)
-        from supervisor.daemon.log import Log
-        from supervisor.daemon.loop import Supervisor
+        if target is None:
+            config = _load(find(config_file), last_good_config)
+        else:
+            config = _config_for(target, port, host)
+        _serve(config, reload_on_change=reload_on_change)
 
-        log = Log(config.supervisor.log_format, config.supervisor.log_level)
-        for text in _notes(config):
-            log.event(text, app=None, kind="config", problem=True)
-        supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
-        sys.exit(asyncio.run(supervisor.run()))
+
+def _config_for(target: str, port: int | None, host: str | None) -> Config:
+    """Return a configuration with one app, which no file contains."""
+    from supervisor.cli.targets import DEFAULT_PORT, read_target
+
+    found = read_target(target)
+    app = {"target": found.target, "port": port or found.port or DEFAULT_PORT}
+    tables = {
+        "supervisor": {} if host is None else {"host": host},
+        "apps": {found.name: {**app, "path": str(found.path)}},
+    }
+    return reader.parse(tables, Path(_NO_FILE), os.environ)
+
+
+def _serve(config: Config, *, reload_on_change: bool) -> NoReturn:
+    """Be the main process, and exit with its exit code."""
+    from supervisor.daemon.log import Log
+    from supervisor.daemon.loop import Supervisor
+
+    log = Log(config.supervisor.log_format, config.supervisor.log_level)
+    for text in _notes(config):
+        log.event(text, app=None, kind="config", problem=True)
+    supervisor = Supervisor(config, log, reload_on_change=reload_on_change)
+    sys.exit(asyncio.run(supervisor.run()))
 
 
 def _load(file: Path, last_good_config: bool) -> Config:

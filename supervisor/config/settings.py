@@ -208,7 +208,7 @@ class AppSettings:
     writable: list[Text] = field(default_factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
-    exclude: list[Below] = _planned(default_factory=list)
+    exclude: list[Below] = field(default_factory=list)
     umask: Umask | None = _planned(default=None)
     hardware: list[Hardware] = _planned(default_factory=list)
     access_log: bool = _planned(default=False)

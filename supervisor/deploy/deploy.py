@@ -58,6 +58,7 @@ class Deploy:
         self.request = request
         self.lines: list[Line] = []
         code = steps.code_of(self._config, processes.by_app, request.app)
+        self._would_remove: list[str] = []  # files that the operator has to be asked about
         self._files = FileSteps(self._config, code, request)
         # an app that is stopped gets its files, and is imported when somebody starts it
         self._is_stopped = self._app.view().state is AppState.STOPPED
@@ -181,6 +182,7 @@ class Deploy:
             return await doing[action]() or rollout.Succeeded()
         except StepFailed as error:
             cause = error.cause
+            self._would_remove = error.would_remove
         except (TaskFailed, OSError) as error:
             cause = Cause(reason=f"{rollout.progress(self._rollout)}: {error}")
         cause = self._hidden(cause)
@@ -267,4 +269,6 @@ class Deploy:
             "seconds": round(self.seconds, 3),
             "kept": self._files.kept,
             "release": self._files.released,
+            "notes": self._files.notes,
+            "would_remove": self._would_remove,
         }

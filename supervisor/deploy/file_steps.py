@@ -11,6 +11,7 @@ from supervisor.deploy.request import DeployRequest
 from supervisor.process.throwaway import run_in_child
 from supervisor.releases import operations
 from supervisor.releases.app_code import AppCode
+from supervisor.releases.replacement import named
 from supervisor.values.reports import Cause
 
 _FILES_S = 600.0  # 100 MB on a slow SD card, and more
@@ -18,11 +19,15 @@ _CHECK_MARGIN_S = 90.0  # reading the files, and starting another interpreter
 
 
 class StepFailed(Exception):
-    """A step of a deploy failed, for ``cause``."""
+    """A step of a deploy failed, for ``cause``.
 
-    def __init__(self, cause: Cause) -> None:
+    ``would_remove``: it would have removed these files, and was not asked to.
+    """
+
+    def __init__(self, cause: Cause, would_remove: Sequence[str] = ()) -> None:
         super().__init__(cause.reason)
         self.cause = cause
+        self.would_remove = list(would_remove)
 
 
 class FileSteps:
@@ -35,7 +40,9 @@ class FileSteps:
         self._request = request
         self._staged = Path()
         self._imported: Sequence[str] = ()
-        self._expected: dict[str, str] = {}
+        self._mode = request.mode
+        self._plan: dict[str, Any] = {}
+        self.notes: list[str] = []  # what the operator should know when it is done
         self.kept: str | None = None  # the release of the files that are replaced
         self.released: str | None = None  # the release that is put back
 
@@ -43,11 +50,14 @@ class FileSteps:
         """Put the new version beside the app."""
         request = self._request
         if request.source is not None:
-            found = await _in_child(steps.stage, self._config, self._code, request.source)
+            found = await _in_child(
+                steps.stage, self._config, self._code, request.source, request.mode
+            )
         else:
             found = await _in_child(steps.stage_release, self._config, self._code, request.release)
             self.released = found["name"]
         self._staged = Path(found["staged"])
+        self._mode = replace(request.mode, only=request.only or found["only"])
         self._code = replace(
             self._code, include=tuple(found["include"]), others=tuple(found["others"])
         )
@@ -57,29 +67,42 @@ class FileSteps:
         wanted_s = sum(required.timeout_s for required in self._settings.requires)
         limit_s = self._settings.import_timeout_s + wanted_s + _CHECK_MARGIN_S
         found = await _in_child(
-            steps.check, self._config, self._code, self._staged, timeout_s=limit_s, quiet=True
+            steps.check,
+            self._config,
+            self._code,
+            self._staged,
+            self._mode.only,
+            timeout_s=limit_s,
+            quiet=True,
         )
         self._imported = found["imported"]
+        if found["lacking"]:
+            text = f"SOURCE lacks {named(found['lacking'])}, read at import: the live file stays"
+            self.notes.append(text)
 
     async def keep(self, wall: str, in_use: Sequence[Path]) -> None:
         """Keep the live files as a release, made at ``wall``; those ``in_use`` are not removed."""
-        # also what only the new version names: whatever is replaced has to be kept
-        include = tuple(sorted({*self._code.include, *self._imported}))
-        self._code = replace(self._code, include=include)
         found = await _in_child(
-            operations.keep_live, self._code, self._request.note, wall, list(in_use)
+            operations.prepare,
+            self._code,
+            self._staged,
+            self._imported,
+            self._mode,
+            self._request.note,
+            wall,
+            list(in_use),
         )
-        self.kept, self._expected = found["name"], found["fingerprints"]
+        self.kept, self._plan = found["name"], found["plan"]
+        if self._plan["data"]:
+            self.notes.append(f"the app has written {named(self._plan['data'])}: that stays")
 
     async def swap(self) -> None:
         """Put the new files in place."""
-        await _in_child(
-            operations.put_in_place, self._code, self._staged, self._imported, self._expected
-        )
+        await _in_child(operations.put_in_place, self._code, self._staged, self._plan)
 
     async def commit(self) -> None:
         """Make the new files final."""
-        await _in_child(operations.make_final, self._code)
+        await _in_child(operations.make_final, self._code, self._plan)
 
     async def undo(self) -> None:
         """Put the old files back, and remove what was staged."""
@@ -100,5 +123,6 @@ async def _in_child(
         operations.answer, function, *arguments, timeout_s=timeout_s, quiet=quiet
     )
     if not found["ok"]:
-        raise StepFailed(Cause(reason=found["reason"], hint=found["hint"]))
+        cause = Cause(reason=found["reason"], hint=found["hint"])
+        raise StepFailed(cause, found["would_remove"])
     return found

@@ -141,12 +141,21 @@ class ReleaseCommands:
         )
 
     async def deploy(self, params: Params) -> Outcome:
-        """Put the files of ``source``, an absolute path, in the place of those of ``app``."""
+        """Put the files of ``source``, an absolute path, in the place of those of ``app``.
+
+        ``delete`` removes the files that it lacks, ``only`` keeps them; without either, the deploy
+        is refused where there are some.
+        """
         source = Path(_text(params, "source"))
         if not source.is_absolute():
             raise RequestError("bad_params", '"source" has to be an absolute path')
-        key = _key(params)
-        return await self._run(DeployRequest(app=_text(params, "app"), source=source, key=key))
+        only, delete = _flag(params, "only"), _flag(params, "delete")
+        if only and delete:
+            raise RequestError("bad_params", '"only" removes nothing, "delete" does: choose one')
+        request = DeployRequest(
+            app=_text(params, "app"), source=source, key=_key(params), only=only, delete=delete
+        )
+        return await self._run(request)
 
     async def rollback(self, params: Params) -> Outcome:
         """Put a ``release`` of ``app`` back; without one the last good one that isn't in place."""
@@ -224,6 +233,13 @@ def _text(params: Params, name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str) or not value:
         raise RequestError("bad_params", f'"{name}" has to be a text')
+    return value
+
+
+def _flag(params: Params, name: str) -> bool:
+    value = params.get(name, False)
+    if not isinstance(value, bool):
+        raise RequestError("bad_params", f'"{name}" has to be true or false')
     return value
 
 

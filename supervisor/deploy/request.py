@@ -5,6 +5,7 @@ from pathlib import Path
 
 from supervisor.config.settings import Config
 from supervisor.policy.rollout import RolloutPhase
+from supervisor.releases.replacement import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,13 @@ class DeployRequest:
     source: Path | None = None
     release: str | None = None
     key: str | None = None  # the client's own name for it
+    only: bool = False  # replace what SOURCE has, remove nothing
+    delete: bool = False  # remove what SOURCE lacks
+
+    @property
+    def mode(self) -> Mode:
+        """How the new version takes the place of the old one."""
+        return Mode(only=self.only, delete=self.delete, is_rollback=self.source is None)
 
     @property
     def what(self) -> str:

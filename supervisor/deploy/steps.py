@@ -16,6 +16,7 @@ from supervisor.health.app_check import check_app, check_requires, read_app
 from supervisor.releases import operations, staging, swap
 from supervisor.releases.app_code import AppCode, Document
 from supervisor.releases.release import ReleaseError
+from supervisor.releases.replacement import Mode, plan_replacement
 from supervisor.source import app_entries
 from supervisor.source.import_survey import own_files
 from supervisor.supervision.app_process import AppProcess
@@ -33,6 +34,7 @@ def code_of(config: Config, processes: Mapping[str, AppProcess], app: str) -> Ap
         include=include_of(config, processes, app),
         state_dir=config.state_dir,
         others=tuple(entry for other in others for entry in include_of(config, processes, other)),
+        exclude=tuple(config.apps[app].exclude),
     )
 
 
@@ -79,15 +81,21 @@ def traced(path: Path, target: str) -> list[str]:
 # ---- the steps of a deploy
 
 
-def stage(config: Config, code: AppCode, source: Path) -> Document:
+def stage(config: Config, code: AppCode, source: Path, mode: Mode) -> Document:
     """Unpack ``source`` beside the app; returns ``staged``, ``include`` and ``others``.
 
-    What an earlier deploy left, since it could not be undone, is undone first.
+    What an earlier deploy left, since it could not be undone, is undone first. Raises
+    `WouldRemove`.
     """
     code = _made_ready(config, code)
     _insist_readable(source)
     explicit = config.apps[code.app].include is not None
-    return {**staging.stage_source(code, source, explicit), **_named(code)}
+    found = staging.stage_source(code, source, explicit)
+    # before anything is imported: which files SOURCE lacks says more than what fails without them
+    mode = replace(mode, only=mode.only or found["only"])
+    plan_replacement(code, Path(found["staged"]), (), mode)
+    named = _named(code)
+    return {**found, **named, "include": sorted({*named["include"], *found["include"]})}
 
 
 def stage_release(config: Config, code: AppCode, wanted: str | None) -> Document:
@@ -95,7 +103,8 @@ def stage_release(config: Config, code: AppCode, wanted: str | None) -> Document
     code = _made_ready(config, code)
     found = staging.stage_release(code, wanted)
     named = _named(code)
-    return {**found, **named, "include": sorted({*named["include"], *found["include"]})}
+    include = sorted({*named["include"], *found["include"]})
+    return {**found, **named, "include": include, "only": False}
 
 
 def _made_ready(config: Config, code: AppCode) -> AppCode:
@@ -128,36 +137,38 @@ def _user() -> str:
         return f"uid {os.geteuid()}"
 
 
-def check(config: Config, code: AppCode, staged: Path) -> Document:
-    """Import the staged version, and check what it requires; returns ``imported``.
+def check(config: Config, code: AppCode, staged: Path, only: bool) -> Document:
+    """Import the staged version, and check what it requires.
 
+    Returns ``imported`` and ``lacking``, as `staging.try_staged`. ``only``: it removes no file.
     Of an app that can't be imported twice at a time the files are only read.
     """
     app = config.apps[code.app]
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     once = app.reload == "replace" or app.bind == "app"
-    staging.see_staged(code, staged)
+    staging.see_staged(code, staged, only=only)
     if once or app.python is not None:
         found = (read_app if once else check_app)(config, code.app)
         if not found["ok"]:
             raise ReleaseError(found["reason"], hint=found["hint"])
-        imported: set[str] = set()
+        tried: Document = {"imported": [], "lacking": []}
     else:
-        imported = _import(config, code, staged, work / "data")
+        tried = _import(config, code, staged, work / "data", only=only)
     _insist_on_requirements(check_requires(config, code.app))
     files = own_files(app.target, code.path, app_search_path(code.path))
-    return {"imported": sorted(imported | {*staging.entries_of(code, staged, files)})}
+    imported = sorted({*tried["imported"], *staging.entries_of(code, staged, files)})
+    return {"imported": imported, "lacking": tried["lacking"]}
 
 
-def _import(config: Config, code: AppCode, staged: Path, data_dir: Path) -> set[str]:
+def _import(config: Config, code: AppCode, staged: Path, data_dir: Path, *, only: bool) -> Document:
     app = config.apps[code.app]
     data_dir.mkdir(mode=0o700, exist_ok=True)
     environment = {**config.app_environment(code.app), DATA_VARIABLE: str(data_dir)}
-    found = staging.try_staged(
-        code, staged, app.target, environment, app.import_timeout_s, config.app_secrets(code.app)
+    secrets = config.app_secrets(code.app)
+    return staging.try_staged(
+        code, staged, app.target, environment, app.import_timeout_s, secrets, only=only
     )
-    return set(found["imported"])
 
 
 def _insist_on_requirements(findings: Collection[Document]) -> None:

@@ -3,7 +3,7 @@
 root often works in folders that the service's user owns, as in ``sudo flask-supervisor config
 restore``: a link there could make root write to, or give away, any file of the machine. So root
 follows a link only if root owns it and its folder (compare protected_symlinks in proc_sys_fs(5)).
-Other users follow every link: they can do no more than whoever planted it.
+Other users follow every link: they have no rights that are worth stealing.
 """
 
 import contextlib

@@ -159,13 +159,9 @@ def end_probation(process: ProcessState, now: float) -> Step:
 
 
 def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
-    """Let the paused workers serve again, and kill the new ones."""
+    """Let the paused workers serve again, and end the new ones."""
     paused = process.of(WorkerPhase.PAUSED)
-    process, killed = each(
-        process,
-        process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=process.current),
-        lambda process, worker: kill(process, worker, now, cause),
-    )
+    process, ended = end_generation(process, process.current, now, cause)
     is_fallback = paused[0].source is CodeSource.KNOWN_GOOD
     process = replace(
         process,
@@ -178,7 +174,7 @@ def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
         recycle_at=now + RECYCLE_AGAIN_S,
     )
     process, resumed = each(process, paused, _resume)
-    return process, resumed + killed
+    return process, resumed + ended
 
 
 def _resume(process: ProcessState, worker: WorkerState) -> Step:
@@ -199,8 +195,24 @@ def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
         refusal=Refusal(cause=cause, at=now),
         recycle_at=now + RECYCLE_AGAIN_S,
     )
-    unfinished = process.of(WorkerPhase.IMPORTING, WorkerPhase.READY, generation=generation)
-    return each(process, unfinished, lambda process, worker: kill(process, worker, now, cause))
+    return end_generation(process, generation, now, cause)
+
+
+def end_generation(
+    process: ProcessState, generation: int, now: float, verdict: Cause | None = None
+) -> Step:
+    """End the workers of one generation: those that are ready may have accepted requests."""
+    process, drained = each(
+        process,
+        process.of(WorkerPhase.READY, generation=generation),
+        lambda process, worker: drain(process, worker, now),
+    )
+    process, killed = each(
+        process,
+        process.of(WorkerPhase.IMPORTING, generation=generation),
+        lambda process, worker: kill(process, worker, now, verdict),
+    )
+    return process, drained + killed
 
 
 def kill(

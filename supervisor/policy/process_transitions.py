@@ -17,6 +17,7 @@ from supervisor.policy.generations import (
     Step,
     each,
     end_all,
+    end_generation,
     end_probation,
     fill_up,
     kill,
@@ -188,9 +189,9 @@ def _reload(process: ProcessState, _event: ReloadAsked, now: float, rng: Rng) ->
         return process, ()
     if process.candidate is None:
         return worker_transitions.reload(process, now, rng)
-    newer = process.of(WorkerPhase.IMPORTING, WorkerPhase.READY, generation=process.candidate)
+    newer = process.candidate
     process = replace(process, candidate=None, pending=Pending.RELOAD)
-    return each(process, newer, lambda process, worker: kill(process, worker, now))
+    return end_generation(process, newer, now)
 
 
 def _reload_refused(process: ProcessState, event: ReloadRefused, now: float, _rng: Rng) -> Step:

@@ -5,9 +5,9 @@ Receiving never blocks. End of file, a socket error and a line that is no JSON o
 """
 
 import json
-import select
 import socket
 import threading
+from select import select  # the real one, whatever an app patches
 from typing import Any
 
 from supervisor.values.errors import ChannelClosed
@@ -122,7 +122,7 @@ class Channel:
         """
         self.send(message)
         while self._unsent:
-            if not select.select([], [self._connection], [], timeout_s)[1]:
+            if not select([], [self._connection], [], timeout_s)[1]:
                 raise ChannelClosed("the other end does not read")
             self.flush()
 

@@ -7,9 +7,16 @@ import signal
 import sys
 import threading
 import traceback
+from _thread import start_new_thread  # the real ones, whatever an app patches
+from time import sleep
 from typing import NoReturn
 
 CLEANUP_S = 2.0  # for non-daemon threads and atexit handlers
+
+
+def _exit_later(code: int) -> None:
+    sleep(CLEANUP_S)
+    os._exit(code)
 
 
 def exit_process(code: int) -> NoReturn:
@@ -19,10 +26,8 @@ def exit_process(code: int) -> NoReturn:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # it is ending already
-    limit = threading.Timer(CLEANUP_S, os._exit, [code])
-    limit.daemon = True
     with contextlib.suppress(RuntimeError):  # no thread left: then there is no limit
-        limit.start()
+        start_new_thread(_exit_later, (code,))
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # joins non-daemon threads
         atexit._run_exitfuncs()

@@ -47,6 +47,14 @@ def keep_good(
     return operations.keep_good(AppCode(**code), before, created, in_use)
 
 
+def note_written(code: AppCodeFields, paths: list[str]) -> Answer:
+    """Note files that an app has written itself; see `operations.note_written`."""
+    from supervisor.releases import operations
+    from supervisor.releases.app_code import AppCode
+
+    return operations.note_written(AppCode(**code), paths)
+
+
 def find_good(code: AppCodeFields) -> Answer:
     """Return the newest good release whose files are as they were kept.
 

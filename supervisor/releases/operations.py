@@ -3,14 +3,20 @@
 Everything here blocks on the disk: the main process calls it in a child by way of `answer`.
 """
 
-import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from supervisor.releases import swap
 from supervisor.releases.app_code import AppCode, Document
-from supervisor.releases.release import About, ReleaseError
+from supervisor.releases.release import About
+from supervisor.releases.replacement import (
+    Mode,
+    Replacement,
+    check_unchanged,
+    plan_replacement,
+)
 from supervisor.source import file_tree
 from supervisor.source.file_tree import Tree
 from supervisor.source.git_state import git_state
@@ -24,7 +30,8 @@ def answer(function: Callable[..., Document], *arguments: Any) -> Document:
     try:
         return {"ok": True, **function(*arguments)}
     except SupervisorError as error:
-        return {"ok": False, "reason": error.message, "hint": error.hint}
+        found = {"ok": False, "reason": error.message, "hint": error.hint}
+        return {**found, "would_remove": getattr(error, "paths", [])}
 
 
 # ---- keep
@@ -47,14 +54,12 @@ def keep_good(
 def keep_live(code: AppCode, note: str, created: str, in_use: Collection[Path] = ()) -> Document:
     """Keep the live files before they are replaced, whether they work or not.
 
-    Return ``fingerprints`` too, for `put_in_place`. Without files nothing is kept, and ``name`` is
-    null.
+    Return the same as `keep_good`. Without files nothing is kept, and ``name`` is null.
     """
     tree = code.scan()
-    seen = {"include": list(tree.include), "fingerprints": tree.fingerprints}
     if not tree.files:
-        return {"name": None, "digest": None, "written": False, "git": None, **seen}
-    return {**_keep(code, tree, note, created, in_use), **seen}
+        return {"name": None, "digest": None, "written": False, "git": None}
+    return _keep(code, tree, note, created, in_use)
 
 
 def _keep(code: AppCode, tree: Tree, note: str, created: str, in_use: Collection[Path]) -> Document:
@@ -75,41 +80,59 @@ def _keep(code: AppCode, tree: Tree, note: str, created: str, in_use: Collection
 # ---- put in place
 
 
-def put_in_place(
+def prepare(
     code: AppCode,
     staged: Path,
     include: Collection[str],
-    expected: Mapping[str, str],
+    mode: Mode,
+    note: str,
+    created: str,
+    in_use: Collection[Path] = (),
+) -> Document:
+    """Decide what changes, and keep the live files as a release before they are replaced.
+
+    Return ``plan``, for `put_in_place`, and what `keep_live` returns. ``include`` names the entries
+    that the staged version is made of. Raises `WouldRemove`, and the errors of `keep_live`.
+    """
+    code = replace(code, include=tuple(sorted({*code.include, *include})))
+    plan = plan_replacement(code, staged, include, mode)
+    return {**keep_live(code, note, created, in_use), "plan": plan.to_json()}
+
+
+def put_in_place(
+    code: AppCode,
+    staged: Path,
+    plan: Document,
     hook: Callable[[str], None] = lambda _step: None,
 ) -> Document:
-    """Swap the staged files in; ``include`` names the entries they are made of.
+    """Swap the staged files in, as `prepare` planned it.
 
-    ``expected`` are the fingerprints that `keep_live` returned: files that changed since would be
-    lost. Raises an error when it couldn't be done; the old files are in place then.
+    Raises an error when it couldn't be done; the old files are in place then.
     """
-    tree = code.scan(include=expected.keys()) if expected else None
-    if tree is not None and tree.fingerprints != dict(expected):
-        raise ReleaseError(
-            f"files of app '{code.app}' changed while it was being replaced",
-            hint="repeat it when nobody else is working on them",
-        )
-    chosen = {*code.include, *include, *expected}
-    gone = {entry for entry in code.others if not os.path.lexists(staged / entry)}
-    chosen -= gone  # of another app, and not in the new version: it stays
+    replacement = Replacement(**plan)
+    check_unchanged(code, replacement)
     swap.begin(
         code.path,
         staged,
-        include=chosen,
-        old_paths=[file.path for file in code.scan(include=chosen).files],
-        new_paths=[file.path for file in code.scan(staged, chosen).files],
+        include=replacement.include,
+        old_paths=replacement.old,
+        new_paths=replacement.new,
         hook=hook,
     )
     return {}
 
 
-def make_final(code: AppCode) -> Document:
-    """Make the new files final."""
+def make_final(code: AppCode, plan: Document) -> Document:
+    """Make the new files final, and note which of them were not there before."""
     swap.commit(code.path)
+    old, new = set(plan["old"]), set(plan["new"])
+    code.store.change_notes(code.app, lambda notes: notes.with_created(new - old, old - new))
+    return {}
+
+
+def note_written(code: AppCode, paths: Collection[str]) -> Document:
+    """Note files that the app has written itself: they are its data from now on."""
+    code.store.change_notes(code.app, lambda notes: notes.with_written(paths))
     return {}
 
 

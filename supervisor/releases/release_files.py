@@ -60,6 +60,20 @@ def faults(root: Path, manifest: Manifest) -> list[str]:
     return found + [f"{path}: was added" for path in _all_files(root) if path not in wanted]
 
 
+def drop_cached(root: Path, manifest: Manifest) -> None:
+    """Drop these files from the kernel's cache, so that they are read from the disk.
+
+    They have to be synced before (posix_fadvise(2)). Raises OSError.
+    """
+    for entry in manifest.entries:
+        if entry.sha256 is not None:
+            fd = os.open(root / entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)
+
+
 def _all_files(folder: Path) -> Iterator[str]:
     """Yield the paths of all files and links below a folder but compiled Python."""
     for parent, folders, names in os.walk(folder):

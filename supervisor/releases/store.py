@@ -2,42 +2,37 @@
 
 ``FOLDER/APP/000012-1a2b3c4d/`` (number, first characters of the digest) holds ``files/`` and
 ``manifest.json``. Whatever else lies there is no release: it is set aside, and never fatal.
-One process at a time writes.
+One process at a time writes, see `release_writer`.
 """
 
 import contextlib
 import errno
 import json
-import re
+import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from supervisor.files import atomic_file
-from supervisor.releases import disk_errors, release_files
-from supervisor.releases.release import (
-    FILES,
-    About,
-    Release,
-    ReleaseError,
-    folder_name,
-    read_release,
-    write_manifest,
-)
+from supervisor.releases import disk_errors, release_files, release_writer
+from supervisor.releases.app_notes import AppNotes
+from supervisor.releases.release import About, Release, ReleaseError, read_release
 from supervisor.releases.release_files import FileChanged
+from supervisor.releases.release_writer import BAD, AppFolder, Locked
 from supervisor.source.manifest import BadManifest, Manifest
 
 KEPT = 5
-_BAD_KEPT = 2  # enough to find out what happened, without filling the disk
-_NUMBERED = re.compile(r"(\d{6,9})-")
 _GOOD = "good.json"
-_BAD = ".bad"
+_NOTES = "notes.json"
+WAIT_S = 300.0  # another process may copy 100 MB to a slow SD card
+_TIDY_WAIT_S = 10.0
 
 
 class Releases:
     """The releases of all apps below one folder; nothing is created before it is needed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait_s: float = WAIT_S) -> None:
         self._folder = folder
+        self._wait_s = wait_s  # for another process that changes the releases
 
     # ---- read
 
@@ -88,60 +83,101 @@ class Releases:
         the files still the same? The newest `KEPT` stay, and beyond these the last good one and
         the folders ``in_use``. Raises `ReleaseError`, and leaves nothing behind then.
         """
+        found = self._sound(app, manifest)
+        if found is not None:
+            return found, False
+        with self._changing(app) as folder:
+            found = self._sound(app, manifest)  # another process may have kept it meanwhile
+            if found is not None:
+                return found, False
+            for release in self.all_of(app):
+                if release.digest == manifest.digest:  # damaged on the card
+                    folder.set_aside(release.folder.name, _names(in_use))
+            name = folder.write(root, manifest, about, is_unchanged)
+            self._prune(app, folder, in_use)
+            return read_release(app, self._folder / app / name), True
+
+    def _sound(self, app: str, manifest: Manifest) -> Release | None:
         for release in self.all_of(app):
-            if release.digest == manifest.digest:
-                if not self.faults(release):
-                    return release, False
-                self.set_aside(app, release.folder, in_use=in_use)  # damaged on the card
-        try:
-            release = self._write(app, root, manifest, about, is_unchanged)
-            self._prune(app, in_use)
-        except OSError as error:
-            raise _cannot_keep(app, self._folder, error) from error
-        return release, True
+            if release.digest == manifest.digest and not self.faults(release):
+                return release
+        return None
 
     def mark_good(self, app: str, digest: str) -> None:
         """Record that a release has proven good, as the last one; raises `ReleaseError`."""
-        before = self._good_digests(app)
-        after = [digest, *(d for d in before if d != digest)][:KEPT]
-        if after == before:
+        if self._good_digests(app)[:1] == [digest]:
             return
-        try:
+        with self._changing(app):
+            before = self._good_digests(app)
+            after = [digest, *(d for d in before if d != digest)][:KEPT]
             data = json.dumps({"good": after}).encode() + b"\n"
             atomic_file.write_whole(self._folder / app / _GOOD, data)
+
+    def notes(self, app: str) -> AppNotes:
+        """Return what is known of the app's files beside its releases."""
+        return AppNotes.read(self._folder / app / _NOTES)
+
+    def change_notes(self, app: str, change: Callable[[AppNotes], AppNotes]) -> None:
+        """Write the notes that ``change`` returns, if they differ; raises `ReleaseError`."""
+        if change(self.notes(app)) == self.notes(app):
+            return
+        with self._changing(app):
+            after = change(self.notes(app))
+            atomic_file.write_whole(self._folder / app / _NOTES, after.to_bytes())
+
+    @contextlib.contextmanager
+    def _changing(self, app: str) -> Iterator[AppFolder]:
+        """Open the app's folder for changes; raises `ReleaseError` for all that goes wrong."""
+        try:
+            with (
+                release_writer.locked(self._folder, wait_s=self._wait_s, create=True) as fd,
+                release_writer.opened_app(app, fd, create=True) as folder,
+            ):
+                yield folder
+        except Locked as error:
+            raise ReleaseError(
+                f"cannot keep a release of app '{app}': another process is writing releases",
+                hint="it is tried again when the app is reloaded",
+            ) from error
+        except BadManifest as error:
+            raise ReleaseError(
+                f"cannot keep a release of app '{app}': read back, {error}"
+            ) from error
         except OSError as error:
             raise _cannot_keep(app, self._folder, error) from error
 
-    def set_aside(self, app: str, folder: Path, *, in_use: Collection[Path] = ()) -> None:
-        """Rename what isn't a sound release, so that it doesn't count, if that can be done."""
-        for number in range(1000):
-            target = folder.with_name(f"{folder.name}{_BAD}-{number}")
-            if target.exists():
-                continue
-            with contextlib.suppress(OSError):  # a read-only disk: it stays, and is left out
-                folder.rename(target)
-            break
-        bad = [p for p in self._names(app) if _BAD in p.name and p not in in_use]
-        for old in sorted(bad, key=_change_time)[:-_BAD_KEPT]:
-            with contextlib.suppress(OSError):
-                atomic_file.remove(old)
+    def _prune(self, app: str, folder: AppFolder, in_use: Collection[Path]) -> None:
+        """Remove the oldest releases beyond `KEPT`."""
+        kept = {release.folder.name for release in self.good(app)[:1]} | _names(in_use)
+        for release in self.all_of(app)[KEPT:]:
+            if release.folder.name not in kept:
+                folder.remove_release(release.folder.name)
 
     def tidy(self) -> list[str]:
         """Remove what was left unfinished, set aside what is no release, and return what it was.
 
-        Call it when nobody else writes: at the start.
+        Does nothing while another process writes, or on a disk that can't be written to.
         """
-        found = []
-        for app in _apps(self._folder):
-            for path in self._names(app):
-                if path.name.startswith(atomic_file.TEMPORARY):
-                    with contextlib.suppress(OSError):
-                        atomic_file.remove(path)
-            for path, release in list(self._each(app)):
-                if release is None:
-                    self.set_aside(app, path)
-                    found.append(f"{app}/{path.name} is no complete release: it was set aside")
+        found: list[str] = []
+        wait_s = min(self._wait_s, _TIDY_WAIT_S)
+        with (
+            contextlib.suppress(OSError, Locked),
+            release_writer.locked(self._folder, wait_s=wait_s, create=False) as fd,
+        ):
+            for app in sorted(os.listdir(fd)):
+                with contextlib.suppress(OSError), release_writer.opened_app(app, fd) as folder:
+                    found += self._tidy(app, folder)
         return found
+
+    def _tidy(self, app: str, folder: AppFolder) -> Iterator[str]:
+        for name in folder.names():
+            if name.startswith(atomic_file.TEMPORARY):
+                with contextlib.suppress(OSError):
+                    folder.remove(name)
+        for path, release in list(self._each(app)):
+            if release is None:
+                folder.set_aside(path.name, ())
+                yield f"{app}/{path.name} is no complete release: it was set aside"
 
     def copy_out(self, release: Release, folder: Path) -> None:
         """Copy the files of a release into the empty ``folder``.
@@ -163,16 +199,14 @@ class Releases:
 
     # ---- below
 
-    def _names(self, app: str) -> list[Path]:
-        try:
-            return sorted((self._folder / app).iterdir())
-        except OSError:
-            return []
-
     def _each(self, app: str) -> Iterator[tuple[Path, Release | None]]:
         """Yield what has the name of a release, with None for what can't be read."""
-        for path in self._names(app):
-            if path.name.startswith(".") or path.name == _GOOD or _BAD in path.name:
+        try:
+            paths = sorted((self._folder / app).iterdir())
+        except OSError:
+            return
+        for path in paths:
+            if path.name.startswith(".") or path.name in (_GOOD, _NOTES) or BAD in path.name:
                 continue
             try:
                 yield path, read_release(app, path)
@@ -186,76 +220,9 @@ class Releases:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return []  # damaged, or nothing has proven good yet
 
-    def _next_number(self, app: str) -> int:
-        numbers = [_NUMBERED.match(path.name) for path in self._names(app)]
-        return max((int(found[1]) for found in numbers if found), default=0) + 1
 
-    def _write(
-        self,
-        app: str,
-        root: Path,
-        manifest: Manifest,
-        about: About,
-        is_unchanged: Callable[[], bool],
-    ) -> Release:
-        parent = self._folder / app
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        number = self._next_number(app)
-        name = folder_name(number, manifest)
-        temporary = parent / f"{atomic_file.TEMPORARY}{name}"
-        atomic_file.remove(temporary)
-        try:
-            temporary.mkdir(mode=0o700)
-            (temporary / FILES).mkdir(mode=0o755)
-            release_files.copy_files(root, manifest, temporary / FILES)
-            _insist(is_unchanged)
-            write_manifest(temporary, app, number, manifest, about)
-            atomic_file.sync_file_system(temporary)
-            temporary.rename(parent / name)
-            atomic_file.sync_folder(parent)
-        except FileChanged as error:
-            _discard(temporary)
-            raise ReleaseError(
-                f"cannot keep a release of app '{app}': {error} changed meanwhile",
-                hint="it is tried again after the app has started with the files as they are",
-            ) from error
-        except BaseException:
-            _discard(temporary)
-            raise
-        return read_release(app, parent / name)
-
-    def _prune(self, app: str, in_use: Collection[Path]) -> None:
-        """Remove the oldest releases beyond `KEPT`."""
-        kept = {release.folder for release in self.good(app)[:1]} | set(in_use)
-        for release in self.all_of(app)[KEPT:]:
-            if release.folder not in kept:
-                going = release.folder.with_name(f"{atomic_file.TEMPORARY}{release.folder.name}")
-                release.folder.rename(going)  # first: a partly removed release is none
-                atomic_file.remove(going)
-
-
-def _insist(is_unchanged: Callable[[], bool]) -> None:
-    if not is_unchanged():
-        raise FileChanged("one of its files")
-
-
-def _discard(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # `tidy` removes it
-        atomic_file.remove(folder)
-
-
-def _apps(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir() if path.is_dir())
-    except OSError:
-        return []
-
-
-def _change_time(path: Path) -> float:
-    try:
-        return path.lstat().st_ctime
-    except OSError:
-        return 0.0
+def _names(folders: Collection[Path]) -> set[str]:
+    return {folder.name for folder in folders}
 
 
 def _cannot_keep(app: str, folder: Path, error: OSError) -> ReleaseError:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from supervisor.files import atomic_file
+from supervisor.files import atomic_file, safe_folder
 from supervisor.releases.swap_journal import (
     Journal,
     Move,
@@ -177,12 +177,12 @@ def _give_to_owner(root: Path, staged: Path) -> None:
     if os.geteuid() != 0:
         return
     owner = root.stat()
-    for parent, folders, files in os.walk(staged):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            live = root / path.relative_to(staged)
-            now = live.lstat() if os.path.lexists(live) else owner
-            os.lchown(path, now.st_uid, now.st_gid)
+    with safe_folder.opened(Path(os.path.realpath(staged))) as top:
+        for parent, folders, files, folder in os.fwalk(".", dir_fd=top):
+            for name in (*folders, *files):
+                live = root / parent / name
+                now = live.lstat() if os.path.lexists(live) else owner
+                os.chown(name, now.st_uid, now.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 # ---- moves

@@ -45,7 +45,8 @@ def is_under_way(work: Path) -> bool:
 
 def write_journal(work: Path, journal: Journal) -> None:
     """Write the journal, whole; raises OSError."""
-    atomic_file.write_whole(work / _JOURNAL, json.dumps(asdict(journal)).encode())
+    real = Path(os.path.realpath(work))  # the app's folder may lie behind a link of its owner
+    atomic_file.write_whole(real / _JOURNAL, json.dumps(asdict(journal)).encode())
 
 
 def remove_journal(work: Path) -> None:

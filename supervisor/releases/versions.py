@@ -24,10 +24,10 @@ def describe(code: AppCode, before: Mapping[str, str] | None) -> Document:
     return {"digest": manifest.digest, **git}
 
 
-def fingerprints(code: AppCode) -> dict[str, str]:
-    """Return the fingerprint of each entry that may belong to the app; call it before imports."""
+def stamps(code: AppCode) -> dict[str, str]:
+    """Return the stamp of each file that may belong to the app; call it before imports."""
     include = code.include or app_entries.candidates(code.path)
-    return file_tree.fingerprints(code.path, include, skip=[str(code.state_dir)])
+    return file_tree.stamps(code.path, include, skip=[str(code.state_dir)])
 
 
 def listing(code: AppCode) -> Document:

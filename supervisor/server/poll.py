@@ -8,6 +8,7 @@ those that just had an event, and those that are not `settled`.
 import os
 import select
 from collections.abc import Callable
+from select import poll  # the real one, whatever an app patches
 from typing import Any, Protocol
 
 from waitress import wasyncore
@@ -34,7 +35,7 @@ class SocketMap(dict[int, Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._poll = select.poll()
+        self._poll = poll()
         self._flags: dict[int, int] = {}  # the events that are registered
         self._unsettled: set[int] = set()
 

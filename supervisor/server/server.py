@@ -137,6 +137,13 @@ class Server:
         """Stop watching ``fd``; to be called in the loop."""
         self._sockets.pop(fd, None)
 
+    def threads_run(self, *, timeout_s: float) -> bool:
+        """Return whether a thread of each listener does a task within ``timeout_s`` seconds.
+
+        Blocks; to be called before `run`.
+        """
+        return all(listener.pool.runs(timeout_s=timeout_s) for listener in self._listeners)
+
     def descriptors(self) -> list[int]:
         """Return the descriptors of listeners, connections and whatever else is watched."""
         return list(self._sockets)

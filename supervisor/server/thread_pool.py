@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from _thread import allocate_lock  # the real one, whatever an app patches
 from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
@@ -87,6 +88,12 @@ class Pool(ThreadedTaskDispatcher):
                 self._shortage_logged = True
                 log.notice("cannot start another thread: %s", error)
 
+    def runs(self, *, timeout_s: float) -> bool:
+        """Return whether a thread does a task within ``timeout_s`` seconds; blocks."""
+        task = _Task()
+        self.add_task(task)
+        return task.done.acquire(timeout=timeout_s)
+
     def head_wait_s(self, now: float) -> float:
         """Return how long the first request of the queue has waited; 0 without one."""
         try:
@@ -134,6 +141,24 @@ class Pool(ThreadedTaskDispatcher):
             connections=connections,
             **self._counters.counted(),
         )
+
+
+class _Task:
+    """A task that shows that a thread runs; waits like a request in the queue."""
+
+    queued_at = float("inf")
+    queued_behind = 0
+
+    def __init__(self) -> None:
+        self.done = allocate_lock()
+        self.done.acquire()
+
+    def service(self) -> None:
+        """Note that a thread runs."""
+        self.done.release()
+
+    def cancel(self) -> None:
+        """Do nothing: there is no client."""
 
 
 class _CpuUse:

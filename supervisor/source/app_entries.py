@@ -26,6 +26,11 @@ def candidates(root: Path) -> list[str]:
     return sorted(name for name in names if _is_candidate(root, name))
 
 
+def is_named_like_code(name: str) -> bool:
+    """Return whether an entry with this name belongs to an app by default, whatever it is."""
+    return name in BESIDE or name.endswith(_MODULE_SUFFIXES)
+
+
 def _is_candidate(root: Path, name: str) -> bool:
     if name in EXCLUDED_NAMES:
         return False

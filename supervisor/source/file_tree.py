@@ -8,7 +8,7 @@ too: it needs the standard library alone.
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,11 @@ class TreeFile:
     link: str | None = None
 
     @property
+    def stamp(self) -> str:
+        """What changes when the file is written or replaced."""
+        return f"{self.size} {self.mtime_ns} {self.inode} {self.mode} {self.link}"
+
+    @property
     def is_folder(self) -> bool:
         """Whether it is an empty folder."""
         return stat.S_ISDIR(self.mode)
@@ -74,7 +79,11 @@ class Tree:
     root: Path
     include: tuple[str, ...]
     files: tuple[TreeFile, ...]
-    fingerprints: dict[str, str]  # of each of `include`
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """The stamp of each file, by its path."""
+        return {file.path: file.stamp for file in self.files}
 
 
 def scan(
@@ -83,43 +92,46 @@ def scan(
     *,
     skip: Collection[str] = (),
     home: Path | None = None,
+    is_data: Callable[[str], bool] = lambda _path: False,
     files_max: int = FILES_MAX,
     size_max: int = SIZE_MAX,
 ) -> Tree:
     """Return all that lies in the files and folders ``include`` below ``root``.
 
-    Leaves out what is missing, and the folders ``skip`` (absolute paths). ``home`` is the folder
-    that a staged tree goes into: links may lead there. Raises `TreeError` for what can't be read,
+    Leaves out what is missing, the folders ``skip`` (absolute paths), and the files that
+    ``is_data`` returns True for. ``home`` is the folder that a staged tree goes into: links may
+    lead there. Raises `TreeError` for what can't be read,
     for more than the limits, and for an entry that leads out of ``root``.
     """
     root = Path(os.path.realpath(root))
     chosen = _with_link_targets(root, _outermost(include), home)
     files: list[TreeFile] = []
-    fingerprints = {}
     size = 0
     for entry in chosen:
-        digest = hashlib.blake2b(digest_size=16)
         for file in _walk(root, entry, frozenset(skip)):
+            if is_data(file.path):
+                continue
             size += file.size
             files.append(file)
             if len(files) > files_max or size > size_max:
                 raise _too_much(root, files, files_max, size_max)
-            digest.update(_line(file))
-        fingerprints[entry] = digest.hexdigest()
-    return Tree(root=root, include=chosen, files=tuple(files), fingerprints=fingerprints)
+    return Tree(root=root, include=chosen, files=tuple(files))
 
 
-def fingerprints(
-    root: Path, include: Iterable[str], *, skip: Collection[str] = ()
+def stamps(
+    root: Path,
+    include: Iterable[str],
+    *,
+    skip: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return the fingerprint of each of ``include`` that can be read, as `scan` does.
+    """Return the stamp of each file in ``include`` that can be read, by its path, as `scan` does.
 
-    It changes when a file is written, added, moved or removed. Blocks on the disk.
+    A stamp changes when the file is written or replaced. Blocks on the disk.
     """
     found: dict[str, str] = {}
     for entry in _outermost(include):
         try:
-            found.update(scan(root, [entry], skip=skip).fingerprints)
+            found.update(scan(root, [entry], skip=skip).stamps)
         except TreeError:
             continue  # `scan` reports why
     return found
@@ -244,11 +256,6 @@ def _file(root: Path, path: str, found: os.stat_result) -> TreeFile | None:
         inode=found.st_ino,
         link=link,
     )
-
-
-def _line(file: TreeFile) -> bytes:
-    line = f"{file.path}\0{file.size} {file.mtime_ns} {file.inode} {file.mode} {file.link}\0"
-    return line.encode("utf-8", "surrogateescape")
 
 
 def _unreadable(path: str, error: OSError) -> TreeError:

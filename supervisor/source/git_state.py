@@ -1,10 +1,10 @@
 """Asks git which commit an app's files were checked out from, and whether they are as committed.
 
-git runs what a repository's configuration names, as whoever asks (CVE-2022-24765). So it is asked
-only about repositories that nobody but root and our own user can change, without the
-configuration of the system and the user, with hooks, file system monitor, pager, transports and
-credentials off. ``git status`` prints no differences, so no external diff and no textconv runs.
-Filters can't be switched off: with one configured, whether files were changed is unknown.
+git runs programs that a repository's configuration names, as the user that runs git
+(CVE-2022-24765). So it is called only for repositories that no user but root and our own can
+change, without the configuration of the system and the user, with hooks, file system monitor,
+pager, transports and credentials off. ``git status`` prints no differences, so no external diff
+and no textconv runs. Filters can't be switched off: where one is configured, ``dirty`` is null.
 """
 
 import os

@@ -56,8 +56,14 @@ class NoKnownGood:
     def on_time(self, process: ProcessState, worker: WorkerHandle | None, now: float) -> None:
         """Do what is due; called every second, and at each wake-up."""
 
-    def keep(self, message: Message) -> None:
-        """Keep the code that a worker described in ``message``."""
+    def on_stamps(self, files: dict[str, str]) -> None:
+        """Receive a part of the stamps that belong to the next `on_imports`."""
+
+    def on_imports(self, worker: WorkerHandle, message: Message) -> None:
+        """Receive what a worker has imported, as it was asked to report."""
+
+    def on_written(self, files: list[str]) -> None:
+        """Receive the names of files that the app has written below its folder."""
 
 
 class KnownGood(NoKnownGood):
@@ -85,6 +91,7 @@ class KnownGood(NoKnownGood):
         self._fallback: FallbackRelease | None = None
         self._described: int | None = None  # the worker whose version is known
         self._kept: int | None = None  # the worker whose code has been kept
+        self._stamps: dict[str, str] = {}  # of the files from before the import
         self._again_at = 0.0
         self._recorded: str | None = None
 
@@ -111,32 +118,43 @@ class KnownGood(NoKnownGood):
         self.imported = worker.facts.get("imported", self.imported)
         if ready_s >= DESCRIBE_AFTER_S and self._described != worker.number:
             self._described = worker.number
-            self._describe(worker)
+            worker.send({"type": "request_imports", "for": "describe"})
         due = ready_s >= self._known_good_after_s() and now >= self._again_at
         if due and self._kept != worker.number and not process.stale:
             self._kept = worker.number
-            worker.send({"type": "request_imports"})  # the answer goes to `keep`
+            worker.send({"type": "request_imports", "for": "keep"})
 
-    def _describe(self, worker: WorkerHandle) -> None:
-        before = worker.facts.get("before") or None
+    def on_stamps(self, files: dict[str, str]) -> None:
+        """Receive a part of the stamps that belong to the next `on_imports`."""
+        self._stamps.update(files)
+
+    def on_imports(self, worker: WorkerHandle, message: Message) -> None:
+        """Describe or keep the code that the worker has imported, as it was asked for."""
+        before, self._stamps = self._stamps or None, {}
+        code = self._code(message["imported"])
+        if message["for"] == "keep":
+            wall, in_use = self._runtime.wall(), self.in_use()
+            self._runtime.jobs.work_with_files(
+                file_jobs.keep_good, code, before, wall, in_use, done=self._was_kept
+            )
+            return
 
         def described(answer: Answer) -> None:
             if self._described == worker.number:
                 self.version = {key: answer[key] for key in _SHOWN} if answer["ok"] else None
                 self._runtime.signal.notify()
 
-        code = self._code(self.imported)
         self._runtime.jobs.work_with_files(file_jobs.describe, code, before, done=described)
 
-    def keep(self, message: Message) -> None:
-        """Keep the code that a worker described in ``message``."""
+    def on_written(self, files: list[str]) -> None:
+        """Note files that the app has written: they are its data, not its code."""
+
+        def noted(answer: Answer) -> None:
+            if not answer["ok"]:
+                self._record(f"its data can't be noted: {answer['reason']}", problem=True)
+
         self._runtime.jobs.work_with_files(
-            file_jobs.keep_good,
-            self._code(message["imported"]),
-            message["before"] or None,
-            self._runtime.wall(),
-            self.in_use(),
-            done=self._was_kept,
+            file_jobs.note_written, self._code([]), files, done=noted
         )
 
     def _was_kept(self, answer: Answer) -> None:

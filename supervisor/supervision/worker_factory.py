@@ -153,6 +153,7 @@ def code_of(config: Config, state: StateDir, name: str, imported: list[str]) -> 
         "include": tuple(include),
         "state_dir": state.path,
         "others": tuple(sorted(others.difference(include))),
+        "exclude": tuple(app.exclude),
     }
 
 

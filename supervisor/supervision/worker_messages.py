@@ -64,8 +64,13 @@ class WorkerMessages:
                 self._ready(worker)
             case {"type": "paused"}:
                 core.step(PauseConfirmed(worker.number))
+            case {"type": "stamps", "files": files}:
+                core.known_good.on_stamps(files)
             case {"type": "imports"}:
-                core.known_good.keep(message)
+                core.known_good.on_imports(worker, message)
+            case {"type": "written", "files": files}:
+                core.known_good.on_written(files)
+                return
             case _ if self._other is not None:
                 self._other(message)
         core.runtime.signal.notify()

@@ -9,10 +9,10 @@ worker is killed.
 import contextlib
 import fcntl
 import os
-import select
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from select import poll  # the real one, whatever an app patches
 
 from supervisor.process.prctl import die_with_parent
 from supervisor.worker import app_signals
@@ -49,9 +49,9 @@ class _Lifeline:
         if self._write >= 0:
             os.close(self._write)
             self._write = -1
-        poll = select.poll()
-        poll.register(self._read, 0)
-        if poll.poll(0):  # it hung up before the signal was asked for
+        hang_up = poll()
+        hang_up.register(self._read, 0)
+        if hang_up.poll(0):  # it hung up before the signal was asked for
             os.kill(os.getpid(), signal.SIGKILL)
 
 

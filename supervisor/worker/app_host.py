@@ -5,7 +5,9 @@ alone; once it is repaired, it is imported beside them. Needs the standard libra
 alone.
 """
 
+import contextlib
 import errno
+import itertools
 import os
 import socket
 import sys
@@ -31,7 +33,11 @@ from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
+
+_STAMPS_IN_MESSAGE = 4000  # files; a message has to fit into `channel.LINE_MAX`
+_THREADS_START_S = 10.0  # also on a busy machine
 
 
 class AppHost:
@@ -49,9 +55,10 @@ class AppHost:
         self._code = code
         self._path = code.path
         self._files = FileRecord(code.path)
+        self._reported: set[str] = set()  # files that the apps have written
         self._view: CodeView | None = None  # if another version than the live code is served
         self._sources = Watch(trees=(str(code.root),), skip=code.skip)
-        self._before: dict[str, str] = {}  # fingerprints of the app's files before the import
+        self._before: dict[str, str] = {}  # stamps of the app's files from before the import
         self._inherited = app_entries.newest_module()  # later modules were loaded by the apps
         self._sockets = listeners
         self._channel = channel
@@ -80,10 +87,29 @@ class AppHost:
 
     def import_all(self) -> bool:
         """Import every app and report those that fail; return whether any app can be served."""
+        self._note_sources()
+        self._send({"type": "importing", "watch": self._watch})
+        reports = {}
+        for app in self._apps.values():
+            report = self._bring_up(app)
+            if report is None:
+                continue
+            reports[app.name] = report
+            if has_green_threads():  # no app of this process could answer
+                return self._fail(report)
+            if self.shared:
+                self._send(self._failure("member_failed", report, app=app.name))
+        self._note_files_read()
+        if len(reports) == len(self._apps):
+            return self._fail(next(iter(reports.values())))
+        return self._check_threads()
+
+    def _note_sources(self) -> None:
+        """Take the fingerprints of the sources before the import."""
         fingerprint, is_recent = read_watch(self._sources)
         if not self.shared and self._code.release is None:
             include = self._code.include or app_entries.candidates(self._path)
-            self._before = file_tree.fingerprints(self._path, include, skip=self._code.skip)
+            self._before = file_tree.stamps(self._path, include, skip=self._code.skip)
         if self._code.release is not None:
             self._view = CodeView(self._path, self._code.release).install()
         self._files.install()
@@ -95,31 +121,54 @@ class AppHost:
         self._latest = self._watch
         if self.shared:
             self._stamps = stamps(self._sources)
-        self._send({"type": "importing", "watch": self._watch})
-        reports = {}
-        for app in self._apps.values():
-            report = self._bring_up(app)
-            if report is not None:
-                reports[app.name] = report
-                if self.shared:
-                    self._send(self._failure("member_failed", report, app=app.name))
+
+    def _note_files_read(self) -> None:
+        """Take the fingerprints of the code that the import has read as files."""
         self._files.import_ended()
         if self._before:
             read = app_entries.code_among(self._files.read)
-            self._before |= file_tree.fingerprints(self._path, read, skip=self._code.skip)
-        if len(reports) < len(self._apps):
-            return True
-        self._send(self._failure("import_failed", next(iter(reports.values()))))
+            self._before |= file_tree.stamps(self._path, read, skip=self._code.skip)
+
+    def _fail(self, report: ImportReport) -> bool:
+        """Report that no app can be served; return False."""
+        self._send(self._failure("import_failed", report))
         return False
 
+    def _check_threads(self) -> bool:
+        """Return whether the threads run that are to answer requests; report it if they don't.
+
+        An app may have replaced what threads are made of, or the machine may have none left.
+        """
+        if self.server.threads_run(timeout_s=_THREADS_START_S):
+            return True
+        report = ImportReport.without_place(
+            type="ThreadsNotRunning",
+            message=f"the threads that answer requests don't run {_THREADS_START_S:g} s after "
+            "the import",
+            hint="does the app patch Python's threading, or has the limit of tasks been reached?",
+        )
+        return self._fail(report)
+
     def facts(self) -> Message:
-        """Return the fingerprints of the code before the import, and the files it imported."""
+        """Return the entries below the app's folder that the import used."""
         imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
-        return {
-            "before": self._before,
-            "imported": sorted({*imported, *app_entries.code_among(self._files.read)}),
-            "written": self._files.written,
-        }
+        return {"imported": sorted({*imported, *app_entries.code_among(self._files.read)})}
+
+    def _send_imports(self, purpose: str) -> None:
+        """Send the stamps of the code from before the import, in parts, and what it used."""
+        stamps = iter(self._before.items())
+        while part := dict(itertools.islice(stamps, _STAMPS_IN_MESSAGE)):
+            self._send({"type": "stamps", "files": part})
+        self._send({"type": "imports", "for": purpose, **self.facts()})
+
+    def report_written(self) -> None:
+        """Send the names of files that the apps have written since the last call."""
+        if self._files.count == len(self._reported):
+            return
+        new = sorted({*self._files.written} - self._reported)[:_STAMPS_IN_MESSAGE]
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
+            if self._channel.send_if_read({"type": "written", "files": new}):
+                self._reported.update(new)
 
     def on_message(self, message: Message) -> None:
         """Handle a message of the main process about one app, in the thread of the loop."""
@@ -129,8 +178,8 @@ class AppHost:
                     target=self._import_beside, args=[self._apps[name]], daemon=True
                 )
                 thread.start()
-            case {"type": "request_imports"}:
-                self._send({"type": "imports", **self.facts()})
+            case {"type": "request_imports", "for": purpose}:
+                self._send_imports(purpose)
             case {"type": "close", "app": name} if name in self._served:
                 self._served[name].accepting = False
                 self._served[name].draining = True

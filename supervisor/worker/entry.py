@@ -53,6 +53,7 @@ class AppWorker:
             channel,
             shutdown_timeout_s=self.shutdown_timeout_s,
             on_message=host.on_message,
+            on_heartbeat=host.report_written,
             facts=host.facts(),
         )
         if host.has_ended:
@@ -67,49 +68,80 @@ def serve(
     *,
     shutdown_timeout_s: float,
     on_message: Callable[[Message], None] | None = None,
+    on_heartbeat: Callable[[], None] | None = None,
     facts: Message | None = None,
 ) -> None:
     """Send ``ready``, with ``facts``, and serve until a drain, by message or signal, is over.
 
-    Other messages go to ``on_message``, in the thread that runs the server's loop.
+    Other messages go to ``on_message``, in the thread that runs the server's loop, which also
+    calls ``on_heartbeat`` with each heartbeat.
     """
 
     def drain(_number: int, _frame: object) -> None:
         server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
 
-    def receive() -> None:
-        try:
-            messages = channel.receive()
-        except ChannelClosed:  # the main process has ended
-            if promise is None:
-                os._exit(1)  # no main process would ever end this worker
-            server.unwatch(channel.fileno())
-            promise.on_main_process_gone(
-                lambda timeout_s, idle_s: server.drain(timeout_s=timeout_s, idle_s=idle_s)
-            )
-            return
-        for message in messages:
-            match message["type"]:
-                case "drain":
-                    server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
-                case "pause":
-                    server.pause()  # in the thread of the loop: it accepts nothing from here on
-                    channel.send_if_read({"type": "paused"})
-                case "resume":
-                    server.resume()
-                case _ if on_message is not None:
-                    on_message(message)
-
-    promise = hand_over.begin()
+    handover = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
         app_signals.install(number, drain)
-    server.watch(channel.fileno(), receive)
+    server.watch(channel.fileno(), _Receiver(server, channel, handover, on_message).receive)
     channel.send_all({"type": "ready", **(facts or {})}, timeout_s=SEND_TIMEOUT_S)
-    heartbeats = HeartbeatSender(server, channel, promise)
-    if promise is not None:
-        notice_main_process_end(channel, promise)
-    server.every(HEARTBEAT_S, heartbeats.send)
+    heartbeats = HeartbeatSender(server, channel, handover)
+    if handover is not None:
+        notice_main_process_end(channel, handover)
+
+    def report(now: float) -> None:
+        heartbeats.send(now)
+        if on_heartbeat is not None:
+            on_heartbeat()
+
+    server.every(HEARTBEAT_S, report)
     cut_off = server.run()
-    heartbeats.send(time.monotonic())  # once more, so that every request is counted
+    report(time.monotonic())  # once more, so that every request is counted
     if cut_off:
         sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")
+
+
+class _Receiver:
+    """Handles what the main process sends, and its end, in the thread of the server's loop."""
+
+    def __init__(
+        self,
+        server: Server,
+        channel: Channel,
+        handover: hand_over.HandOver | None,
+        on_message: Callable[[Message], None] | None,
+    ) -> None:
+        self._server = server
+        self._channel = channel
+        self._handover = handover
+        self._on_message = on_message
+
+    def receive(self) -> None:
+        """Handle the messages that have arrived."""
+        try:
+            messages = self._channel.receive()
+        except ChannelClosed:
+            self._main_process_ended()
+            return
+        for message in messages:
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        match message["type"]:
+            case "drain":
+                self._server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
+            case "pause":
+                self._server.pause()  # in the thread of the loop: it accepts nothing from here on
+                self._channel.send_if_read({"type": "paused"})
+            case "resume":
+                self._server.resume()
+            case _ if self._on_message is not None:
+                self._on_message(message)
+
+    def _main_process_ended(self) -> None:
+        if self._handover is None:
+            os._exit(1)  # no main process would ever end this worker
+        self._server.unwatch(self._channel.fileno())
+        self._handover.on_main_process_gone(
+            lambda timeout_s, idle_s: self._server.drain(timeout_s=timeout_s, idle_s=idle_s)
+        )

@@ -42,6 +42,11 @@ class FileRecord:
         return sorted(self._read - self._written)
 
     @property
+    def count(self) -> int:
+        """How many files were written."""
+        return len(self._written)
+
+    @property
     def written(self) -> list[str]:
         """The files that were written, moved into place or made."""
         return sorted(self._written)

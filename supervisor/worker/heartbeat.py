@@ -7,8 +7,8 @@ Needs the standard library and waitress alone.
 import contextlib
 import os
 import resource
-import select
 import threading
+from select import poll  # the real one, whatever an app patches
 
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
@@ -25,13 +25,13 @@ _MESSAGE_EVERY_S = 30.0  # the longest time between two messages, also when noth
 class HeartbeatSender:
     """Sends heartbeats of ``server``: to the shared page, and through ``channel`` what is new.
 
-    ``promise``, of a worker that may outlive the main process, has to be kept alive too.
+    ``handover``, of a worker that may outlive the main process, has to be kept alive too.
     """
 
-    def __init__(self, server: Server, channel: Channel, promise: HandOver | None) -> None:
+    def __init__(self, server: Server, channel: Channel, handover: HandOver | None) -> None:
         self._server = server
         self._channel = channel
-        self._promise = promise
+        self._handover = handover
         self._page = heartbeat_page.own_page()
         self._memory = _Memory()
         self._sent: tuple[dict[str, Metrics], float] | None = None  # metrics and memory in MB
@@ -39,8 +39,8 @@ class HeartbeatSender:
 
     def send(self, now: float) -> None:
         """Send a heartbeat, and a message with metrics if they have changed; for the loop."""
-        if self._promise is not None:
-            self._promise.feed_timer()
+        if self._handover is not None:
+            self._handover.feed_timer()
         if self._page is not None:
             self._page.worker.write(now)
         current = self._server.metrics(now), round(self._memory.resident_mb(), 1)
@@ -60,14 +60,14 @@ class HeartbeatSender:
                 self._sent, self._message_due_at = current, now + _MESSAGE_EVERY_S
 
 
-def notice_main_process_end(channel: Channel, promise: HandOver) -> None:
-    """Notify ``promise`` when the main process ends, even if the server's loop is stuck then."""
+def notice_main_process_end(channel: Channel, handover: HandOver) -> None:
+    """Notify ``handover`` when the main process ends, even if the server's loop is stuck then."""
 
     def wait() -> None:
-        poll = select.poll()
-        poll.register(channel.fileno(), 0)  # reports the hang-up, and no message
-        poll.poll()
-        promise.start_grace()
+        hang_up = poll()
+        hang_up.register(channel.fileno(), 0)  # reports the hang-up, and no message
+        hang_up.poll()
+        handover.start_grace()
 
     threading.Thread(target=wait, name="orphaned", daemon=True).start()
 

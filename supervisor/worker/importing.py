@@ -26,6 +26,7 @@ from supervisor.worker.import_failure import (
     failure_report,
     is_own,
 )
+from supervisor.worker.monkey_patching import green_threads_error
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -84,10 +85,15 @@ def import_app(
             app = _load(target)
             for function in after_import:
                 _call_after_import(function)
-            return app, None
-    except BaseException as error:  # noqa: BLE001 - this is the import boundary: all is reported
-        seconds = time.monotonic() - started
-        return None, failure_report(error, target=target, path=path, seconds=seconds, hide=hide)
+        error: BaseException | None = green_threads_error()
+    except BaseException as caught:  # noqa: BLE001 - this is the import boundary: all is reported
+        error = green_threads_error() or caught
+        if error is not caught:
+            error.__cause__ = caught  # it fails because of the patch: its own message misleads
+    if error is None:
+        return app, None
+    seconds = time.monotonic() - started
+    return None, failure_report(error, target=target, path=path, seconds=seconds, hide=hide)
 
 
 class _time_limit:

@@ -166,3 +166,38 @@ def test_restoring_as_root(tmp_path: Path, history: ConfigHistory) -> None:
     history.restore(history.entries()[0], file)
     replaced = history.entries()[0]
     assert [(p.stat().st_uid, p.stat().st_gid) for p in (file, replaced.path)] == [(1000, 1001)] * 2
+
+
+STRANGER = 1000
+
+
+@pytest.mark.root
+def test_root_is_not_led_astray_by_the_history(tmp_path: Path) -> None:
+    """A link in the place of the history's folder, or of the state folder, gives nothing away."""
+    target, owned = tmp_path / "target", tmp_path / "owned"
+    for folder in (target, owned / "state"):
+        folder.mkdir(parents=True)
+        os.chown(folder, STRANGER if folder != target else 0, -1)
+    os.chown(owned, STRANGER, -1)
+    (owned / "state/config").symlink_to(target)
+    (owned / "other").symlink_to(target)
+    for state in ("state", "other"):
+        with pytest.raises(HistoryError, match="root follows no link"):
+            ConfigHistory(owned / state / "config").keep(b"text")
+    assert list(target.iterdir()) == []
+    assert target.stat().st_uid == 0
+
+
+@pytest.mark.root
+def test_root_restores_no_file_behind_anothers_link(tmp_path: Path, history: ConfigHistory) -> None:
+    """The supervisor's user may write the history: root must not copy it over any file."""
+    history.keep(b"theirs")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"root's")
+    (tmp_path / "owned").mkdir()
+    (tmp_path / "owned/supervisor.toml").symlink_to(secret)
+    os.chown(tmp_path / "owned", STRANGER, STRANGER)
+    with pytest.raises(HistoryError, match="root follows no link"):
+        history.restore(history.entries()[0], tmp_path / "owned/supervisor.toml")
+    assert secret.read_bytes() == b"root's"
+    assert texts(history) == [b"theirs"]

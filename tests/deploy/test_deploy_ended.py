@@ -19,10 +19,13 @@ SLOW_GIT = "#!/bin/sh\necho $$ >> {log}\nexec sleep 600\n"
 
 
 def staging(project: Project) -> Path:
-    """Return a source that is never read to its end."""
-    pipe = project.folder / "new.tar.gz"
-    os.mkfifo(pipe)
-    return pipe
+    """Return a source that takes seconds to copy: as many files as are allowed."""
+    source = make_source(project, "new")
+    (source / "static").mkdir(exist_ok=True)
+    (source / "static/0").write_text("x")
+    for number in range(1, 19_000):
+        os.link(source / "static/0", source / f"static/{number}")
+    return source
 
 
 def checking(project: Project) -> Path:

@@ -41,6 +41,9 @@ def test_a_version_that_lacks_a_module_is_refused(project: Project) -> None:
     (source / "pkg" / "words.py").unlink()
     result = project.command("deploy", "coach", str(source))
     assert result.returncode == 1
+    assert "SOURCE lacks pkg/words.py, which app 'coach' has" in result.stderr
+    result = project.command("deploy", "coach", str(source), "--delete")
+    assert result.returncode == 1
     assert "No module named 'pkg.words'" in result.stderr
     assert running.worker("coach") == pid
     assert answer(project)["word"] == "kept"

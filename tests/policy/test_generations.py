@@ -254,20 +254,20 @@ def test_a_generation_takes_over_when_all_its_workers_are_ready() -> None:
 
 
 def test_one_failed_import_refuses_the_whole_generation() -> None:
-    """The others import the same: they are killed."""
+    """The others import the same; one that is ready may have accepted requests, and drains."""
     one = reloading(workers=2)
     one.take(Ready(3))
-    assert one.take(ImportFailed(4, REPORT)) == [Kill(3)]
+    assert one.take(ImportFailed(4, REPORT)) == [Drain(3, True)]
     assert one.refusal == REPORT.cause.reason
     assert one.take(Exited(3, Exit(signal=9)), Exited(4, Exit(code=1))) == []
     assert one.numbers(WorkerPhase.READY) == [1, 2]
 
 
 def test_one_crash_on_probation_rolls_all_back() -> None:
-    """All old workers resume, and the other new ones are killed."""
+    """All old workers resume; the other new ones finish their requests, and end."""
     one = reloading(workers=2)
     one.ready()
-    assert one.take(Exited(4, CRASH), later_s=0.3) == [Resume(1), Resume(2), Kill(3)]
+    assert one.take(Exited(4, CRASH), later_s=0.3) == [Resume(1), Resume(2), Drain(3, True)]
     assert one.process.current == 1
 
 

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_code_case import INCLUDE, OTHERS, TARGET, WALL, deploy, files_of, make_source, snapshot
+from app_code_case import (
+    OTHERS,
+    TARGET,
+    WALL,
+    deploy,
+    files_of,
+    make_source,
+    prepare,
+    snapshot,
+)
 from importing_case import write
 
 from supervisor.process import fork
@@ -15,11 +24,12 @@ from supervisor.process.throwaway import call_in_child
 from supervisor.releases import operations, staging, swap, versions
 from supervisor.releases.app_code import AppCode
 from supervisor.releases.operations import answer
+from supervisor.releases.replacement import Mode
 
 
 def test_what_was_imported_is_kept(code: AppCode) -> None:
     """What the app imported, with templates and static files, and nothing else."""
-    before = versions.fingerprints(code)
+    before = versions.stamps(code)
     kept = operations.keep_good(code, before, WALL)
     assert kept["written"]
     [release] = code.store.good("coach")
@@ -31,11 +41,11 @@ def test_what_was_imported_is_kept(code: AppCode) -> None:
 @pytest.mark.parametrize("path", ["app.py", "templates/index.html", "pkg/new.py"])
 def test_a_file_changed_since_the_start(code: AppCode, path: str) -> None:
     """What is on the disk now has not served: it is not kept, and neither is a mixture."""
-    before = versions.fingerprints(code)
+    before = versions.stamps(code)
     (code.path / path).write_text("changed")
     answered = answer(operations.keep_good, code, before, WALL)
     assert not answered["ok"]
-    assert f"{path.split('/')[0]} has changed since app 'coach' started" in answered["reason"]
+    assert f"{path} has changed since app 'coach' started" in answered["reason"]
     assert not code.store.all_of("coach")
     described = answer(versions.describe, code, before)
     assert not described["ok"]
@@ -44,7 +54,7 @@ def test_a_file_changed_since_the_start(code: AppCode, path: str) -> None:
 
 def test_it_runs_in_a_child(code: AppCode) -> None:
     """Answers are JSON, errors too: the main process calls them in a child."""
-    before = versions.fingerprints(code)
+    before = versions.stamps(code)
     assert call_in_child(answer, operations.keep_good, code, before, WALL, timeout_s=60)["ok"]
     (code.path / "app.py").unlink()
     found = call_in_child(answer, operations.keep_good, code, before, WALL, timeout_s=60)
@@ -61,9 +71,10 @@ def test_a_deploy_and_the_way_back(tmp_path: Path, code: AppCode, kind: str) -> 
     assert [(r["number"], r["good"], r["live"]) for r in listed] == [(1, True, False)]
     staged = staging.stage_release(code, None)
     assert staged["name"] == listed[0]["name"]
-    kept = operations.keep_live(code, "before a rollback", WALL)
-    operations.put_in_place(code, Path(staged["staged"]), staged["include"], kept["fingerprints"])
-    operations.make_final(code)
+    folder = Path(staged["staged"])
+    plan = prepare(code, folder, staged["include"], Mode(is_rollback=True))
+    operations.put_in_place(code, folder, plan)
+    operations.make_final(code, plan)
     assert snapshot(code.path) == {**files_of(1), **OTHERS}
     listed = versions.listing(code)["releases"]
     assert [(r["number"], r["live"], r["last_good"]) for r in listed] == [
@@ -71,6 +82,18 @@ def test_a_deploy_and_the_way_back(tmp_path: Path, code: AppCode, kind: str) -> 
         (1, True, True),
     ]
     assert operations.recover([code.path]) == {"undone": [], "problems": []}
+
+
+@pytest.mark.root
+def test_root_deploys_behind_a_link_of_the_apps_owner(tmp_path: Path, code: AppCode) -> None:
+    """``current`` that the app's user turns to a version is no reason to refuse a deploy."""
+    for path in (tmp_path, code.path, *code.path.rglob("*")):
+        os.chown(path, 1000, 1000)
+    (tmp_path / "current").symlink_to(code.path)
+    os.lchown(tmp_path / "current", 1000, 1000)
+    assert deploy(replace(code, path=tmp_path / "current"), make_source(tmp_path, 2))["ok"]
+    assert snapshot(code.path) == {**files_of(2), **OTHERS}
+    assert (code.path / "app.py").stat().st_uid == 1000
 
 
 def test_modules_that_come_and_go(tmp_path: Path, code: AppCode) -> None:
@@ -96,11 +119,11 @@ def test_what_another_app_needs_stays(tmp_path: Path, code: AppCode) -> None:
 
 
 def test_an_edit_in_the_middle_is_not_lost(tmp_path: Path, code: AppCode) -> None:
-    """What somebody changed after it was kept is not replaced."""
+    """A file that changed after it was kept is not replaced."""
     staged = Path(staging.stage_source(code, make_source(tmp_path, 2), False)["staged"])
-    kept = operations.keep_live(code, "before a deploy", WALL)
+    plan = prepare(code, staged)
     (code.path / "helper.py").write_text("precious")
-    answered = answer(operations.put_in_place, code, staged, INCLUDE, kept["fingerprints"])
+    answered = answer(operations.put_in_place, code, staged, plan)
     assert "changed while it was being replaced" in answered["reason"]
     operations.take_back(code)
     assert (code.path / "helper.py").read_text() == "precious"
@@ -117,11 +140,11 @@ def test_killed_at_any_step(tmp_path: Path, code: AppCode) -> None:
         hook("staged")
         staging.try_staged(code, staged, TARGET, {}, 30.0)
         hook("tried")
-        kept = operations.keep_live(code, "before a deploy", WALL)
+        plan = prepare(code, staged)
         hook("kept")
-        operations.put_in_place(code, staged, INCLUDE, kept["fingerprints"], hook)
+        operations.put_in_place(code, staged, plan, hook)
         hook("in place")
-        operations.make_final(code)
+        operations.make_final(code, plan)
         hook("final")
 
     steps: list[str] = []
@@ -159,19 +182,20 @@ def test_a_broken_file_is_repaired_and_kept(code: AppCode) -> None:
     operations.keep_good(code, None, WALL)
     (code.path / "app.py").write_text("import field_trainer.settings_manager\n")
     staged = staging.stage_release(code, None)
-    kept = operations.keep_live(code, "before a rollback", WALL)
-    operations.put_in_place(code, Path(staged["staged"]), staged["include"], kept["fingerprints"])
-    operations.make_final(code)
+    folder = Path(staged["staged"])
+    plan = prepare(code, folder, staged["include"], Mode(is_rollback=True))
+    operations.put_in_place(code, folder, plan)
+    operations.make_final(code, plan)
     assert snapshot(code.path) == {**files_of(1), **OTHERS}
     newest = code.store.all_of("coach")[0]
     assert (newest.files / "app.py").read_text() == "import field_trainer.settings_manager\n"
-    assert newest.note == "before a rollback"
+    assert newest.note == "before"
 
 
 def test_recovering_beside_a_damaged_journal(tmp_path: Path, code: AppCode) -> None:
     """A damaged journal in one folder is reported, and the other folders are restored."""
     staged = Path(staging.stage_source(code, make_source(tmp_path, 2), False)["staged"])
-    operations.put_in_place(code, staged, INCLUDE, {})
+    operations.put_in_place(code, staged, prepare(code, staged))
     bad = tmp_path / "bad"
     (bad / swap.WORK).mkdir(parents=True)
     (bad / swap.WORK / "journal.json").write_text("{")

@@ -114,7 +114,9 @@ def test_a_link_that_is_not_deployed_may_lead_anywhere(
     tmp_path: Path, code: AppCode, kind: str, explicit: bool
 ) -> None:
     """It lies outside of what belongs to the app, in an operator's working folder."""
-    source = with_links(tmp_path, {"uploads": "/var/uploads", "docs": "../../docs"}, kind)
+    links = {"uploads": "/var/uploads", "docs": "../../docs", "old/x.py": "/opt/x.py"}
+    (tmp_path / "version-2/old").mkdir(parents=True)
+    source = with_links(tmp_path, links, kind)
     assert deploy(code, source, explicit=explicit)["ok"]
     assert snapshot(code.path) == {**files_of(2), **OTHERS}
     assert not os.path.lexists(code.path / "uploads")
@@ -143,6 +145,7 @@ def test_a_link_into_the_apps_own_folder(tmp_path: Path, code: AppCode, kind: st
         ("helper.py", "/opt/helper.py"),
         ("static/uploads", "/var/uploads"),
         ("static/up", "../../up"),
+        ("unknown.py", "/opt/unknown.py"),
         ("pkg/sly", "{home}/../secret"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from release_case import APP, keep, keep_versions, make_app, names, truncate
 
+from supervisor.releases.release import ReleaseError
 from supervisor.releases.store import Releases
 
 GARBAGE: dict[str, Callable[[Path], object]] = {
@@ -97,7 +98,8 @@ def test_only_few_of_what_was_set_aside_stay(tmp_path: Path, root: Path, store: 
     """Damage that comes again and again doesn't fill the disk."""
     for version in range(1, 7):
         release, _ = keep(store, make_app(root, version))
-        store.set_aside(APP, release.folder)
+        truncate(release.folder / "manifest.json")
+        assert len(store.tidy()) == 1
     assert len([name for name in names(tmp_path) if ".bad-" in name]) == 2
 
 
@@ -126,3 +128,18 @@ def test_a_damaged_file_is_found(
     spoil(release.files)
     [found] = store.faults(release)
     assert found.startswith(fault)
+
+
+def test_a_copy_that_the_disk_damaged(tmp_path: Path, root: Path, store: Releases) -> None:
+    """A release is read back before it counts as kept: nothing is left of a wrong one."""
+    first, _ = keep(store, root)
+
+    def spoil_the_copy() -> bool:
+        [copy] = first.folder.parent.glob(".new-*/files/app/__init__.py")
+        copy.write_text("VERSION = 0\n")
+        return True
+
+    with pytest.raises(ReleaseError, match=r"read back, app/__init__\.py: is not what") as raised:
+        keep(store, make_app(root, 2), is_unchanged=spoil_the_copy)
+    assert "the disk may be failing" in str(raised.value.hint)
+    assert names(tmp_path) == [first.folder.name]

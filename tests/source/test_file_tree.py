@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.process.throwaway import call_in_child
 from supervisor.source.app_entries import imported
-from supervisor.source.file_tree import Tree, TreeError, fingerprints, manifest_of, scan
+from supervisor.source.file_tree import Tree, TreeError, manifest_of, scan, stamps
 from supervisor.source.manifest import Manifest
 
 
@@ -183,25 +183,25 @@ def relink(link: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_every_change_changes_the_fingerprint(tmp_path: Path, change: object) -> None:
-    """Whatever happens to one of its files, the tree has another fingerprint."""
+def test_every_change_changes_the_stamps(tmp_path: Path, change: object) -> None:
+    """Whatever happens to one of its files, the tree has other stamps."""
     write(tmp_path, "app/a.py", "other.py")
     (tmp_path / "app/link").symlink_to("a.py")
     os.utime(tmp_path / "app/a.py", (1, 1))
-    before = fingerprints(tmp_path, ["app", "other.py"])
+    before = stamps(tmp_path, ["app", "other.py"])
     assert change(tmp_path) or True  # type: ignore[operator]
-    after = fingerprints(tmp_path, ["app", "other.py"])
-    assert after["app"] != before["app"]
+    after = stamps(tmp_path, ["app", "other.py"])
+    assert after != before
     assert after["other.py"] == before["other.py"]
-    assert scan(tmp_path, ["app", "other.py"]).fingerprints == after
+    assert scan(tmp_path, ["app", "other.py"]).stamps == after
 
 
 def test_data_and_caches_change_nothing(tmp_path: Path) -> None:
     """An app that compiles itself, logs and writes its database is still the same."""
     write(tmp_path, "app/a.py")
-    before = fingerprints(tmp_path, ["app"])
+    before = stamps(tmp_path, ["app"])
     write(tmp_path, *LEFT_OUT)
-    assert fingerprints(tmp_path, ["app"]) == before
+    assert stamps(tmp_path, ["app"]) == before
 
 
 # ---- manifests

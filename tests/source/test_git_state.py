@@ -215,7 +215,7 @@ THEIRS = [".", "src", ".git", ".git/config", ".git/index", ".git/info/exclude"]
 @pytest.mark.root
 @pytest.mark.parametrize("path", THEIRS)
 def test_a_repository_that_another_user_can_change(checkout: Path, path: str) -> None:
-    """git is not asked: whoever owns one of these decides what it runs."""
+    """git is not called: the owner of one of these decides what it runs."""
     os.chown(checkout / path, STRANGER, STRANGER)
     if path == "src":  # below the repository
         assert git_state(checkout / "src", ["app"])

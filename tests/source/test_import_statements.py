@@ -160,7 +160,7 @@ def test_what_is_added_to_the_search_path(source: str, expected: set[str | None]
     ],
 )
 def test_what_cannot_be_compiled_is_refused(text: bytes, line: int | None, skipped: bool) -> None:
-    """The line is told where Python knows it; nesting may be our own limit only."""
+    """The error has the line where Python knows it; what is nested too deeply is skipped."""
     with pytest.raises(Unreadable) as raised:
         read(text, "")
     assert raised.value.skipped is skipped

@@ -1,11 +1,12 @@
 """Several workers for one app: all accept, each has its core, one that dies is replaced alone."""
 
+import contextlib
 import os
 import signal
 from typing import Any
 
 import pytest
-from harness import GOOD_APP, Project, Running, ask, eventually
+from harness import GOOD_APP, Poller, Project, Running, ask, eventually
 from load import pollers
 from observing import assert_all_answered, events, is_alive
 from operating_case import call
@@ -145,3 +146,28 @@ def test_metrics_are_those_of_all_workers(project: Project) -> None:
     assert found["requests"]["threads"] == 8
     assert found["requests"]["max_threads"] == 64
     assert found["memory_mb"] > 2
+
+
+def test_a_refused_generation_finishes_its_requests(project: Project) -> None:
+    """A new worker may have accepted requests before another one of its generation fails."""
+    slow = "\nimport time\n@app.get('/slow')\ndef slow():\n    time.sleep(0.3)\n    return 'slow'\n"
+    first_only = (
+        "import os, time\ntry:\n    os.remove('once')\nexcept FileNotFoundError:\n"
+        "    time.sleep(1.5)\n    raise\n"
+    )
+    running = started(project)
+    old = pids(running)
+    project.file("coach", "once").touch()
+    project.file("coach").write_text(first_only + GOOD_APP.format(text="new") + slow)
+    pollers_of_slow = [Poller(project.port("coach"), rate=20, path="/slow") for _ in range(6)]
+    with contextlib.ExitStack() as stack:
+        for poller in pollers_of_slow:
+            stack.enter_context(poller)
+        outcome = call(running, "reload", apps=["coach"], timeout_s=60)["apps"]["coach"]
+    assert not outcome["ok"]
+    assert pids(running) == old
+    for poller in pollers_of_slow:
+        assert (poller.refused, poller.failed) == (0, [])
+        statuses = {answer.status for answer in poller.answers}
+        assert statuses <= {200, 404}, "the old code has no such page, the new one has"
+    assert any(answer.status == 200 for poller in pollers_of_slow for answer in poller.answers)

@@ -1,0 +1,67 @@
+"""``flask-supervisor add``: adds an app to the configuration."""
+
+import os
+import stat
+from pathlib import Path
+
+import click
+
+from supervisor.cli.config_text import with_app
+from supervisor.cli.options import config_option
+from supervisor.cli.targets import read_target
+from supervisor.config import reader as configuration
+from supervisor.config.locate import find
+from supervisor.config.settings import RESERVED_NAMES, is_app_name
+from supervisor.files import atomic_file
+from supervisor.values.errors import SupervisorError
+
+
+@click.command("add", epilog="Example: flask-supervisor add coach coach:app --port 5001")
+@click.argument("app", metavar="APP")
+@click.argument("target", metavar="TARGET")
+@click.option("--port", metavar="N", type=click.IntRange(1, 65535), required=True, help="Its port.")
+@click.option("--path", metavar="DIR", help="The first folder of its sys.path.")
+@config_option
+def add_command(
+    app: str, target: str, port: int, path: str | None, config_file: str | None
+) -> None:
+    """Add an app to the configuration; its comments stay.
+
+    TARGET is module:app, module:factory(), or a file with an app, which is read but not run. The
+    configuration is checked before it is written.
+    """
+    if not is_app_name(app):
+        reserved = ", ".join(sorted(RESERVED_NAMES))
+        raise click.UsageError(
+            f"{app!r} is no name for an app: it needs a letter a-z, then a-z, 0-9 or _, and must "
+            f"not be one of {reserved}"
+        )
+    file = find(config_file)
+    config = configuration.load(file)
+    if app in config.apps:
+        raise SupervisorError(
+            f"there is an app {app!r} already in {file}",
+            hint=f"choose another name, or edit [apps.{app}]",
+        )
+    found = read_target(target)
+    folder = path or os.path.relpath(found.path, config.folder)
+    keys: dict[str, str | int] = {"target": found.target, "port": port}
+    if folder != ".":
+        keys["path"] = folder
+    text = with_app(config.text.decode(), app, keys).encode()
+    configuration.parse_text(text, file)
+    _replace(file, text)
+    click.echo(f"added app {app!r} to {file}")
+    click.echo(f"next: flask-supervisor check {app}, then: flask-supervisor reload")
+
+
+def _replace(file: Path, text: bytes) -> None:
+    """Replace the text of ``file``; mode and owner stay, and a link stays one."""
+    target = Path(os.path.realpath(file))
+    try:
+        status = target.stat()
+        owner = (status.st_uid, status.st_gid)
+        atomic_file.write_whole(target, text, mode=stat.S_IMODE(status.st_mode), owner=owner)
+    except OSError as error:
+        hint = "repeat it with sudo" if isinstance(error, PermissionError) else None
+        raise SupervisorError(f"cannot write {file}: {error.strerror}", hint=hint) from error

@@ -1,0 +1,236 @@
+"""``flask-supervisor init``: what it finds in a folder, and the configuration that it writes."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from operating_case import environment
+
+from supervisor.cli.config_text import new_configuration, quoted
+from supervisor.cli.project import module_of, read_project, usable_name
+from supervisor.config import reader
+
+FLASK = "from flask import Flask\napp = Flask(__name__)\n"
+FACTORY = "from flask import Flask\ndef create_app():\n    return Flask(__name__)\n"
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write files by their paths, and return the folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def init(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``init`` in ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", "init", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=folder,
+        env=environment(FLASK_SUPERVISOR__STATUS__PORT="26999"),
+        timeout=60,
+        check=False,
+    )
+
+
+def proposed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the apps of the configuration that ``init`` would write; it has to be valid."""
+    text = new_configuration(read_project(folder))
+    raw = tomllib.loads(text)
+    (folder / ".env").touch()
+    reader.parse(tomllib.loads(text), folder / "supervisor.toml")
+    apps: dict[str, dict[str, Any]] = raw["apps"]
+    return apps
+
+
+FIELD = {
+    "field/coach_interface.py": "import hardware.bus\n"
+    + FLASK
+    + "if __name__ == '__main__':\n    app.run(port=25001)\n",
+    "field/hardware/__init__.py": "",
+    "field/hardware/bus.py": "try:\n    import serial\nexcept ImportError:\n    serial = None\n",
+    "admin.py": FACTORY,
+    "wsgi.py": "from admin import create_app\napplication = create_app()\n",
+    "unused.py": "open('was-run', 'w').close()\nraise SystemExit\n",
+    "requirements.txt": "flask\n",
+    ".env": "TOKEN=abcdefgh\n",
+}
+
+
+def test_a_folder_with_two_apps(tmp_path: Path) -> None:
+    """Apps, ports, devices, environment and requirements are found, and the apps can be served."""
+    write(tmp_path, FIELD)
+    done = init(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "was-run").exists()
+    text = (tmp_path / "supervisor.toml").read_text()
+    assert tomllib.loads(text)["apps"] == {
+        "admin": {"target": "wsgi:application", "port": 5000, "env_file": ".env"},
+        "coach_interface": {
+            "target": "coach_interface:app",
+            "port": 25001,
+            "path": "field",
+            "env_file": ".env",
+            "reload": "replace",
+        },
+    }
+    assert "# from field/coach_interface.py, line 5" in text
+    assert "serial (field/hardware/bus.py, line 2) holds a serial port" in text
+    assert f"read 6 Python files in {tmp_path}, and ran none:" in done.stdout
+    assert "admin: Flask app wsgi:application" in done.stdout
+    assert "  requirements.txt\n" in done.stdout
+    assert "coach_interface: ok, imported in" in done.stdout
+    assert done.stdout.endswith("\nnext: flask-supervisor run\n")
+
+
+def test_another_folder(tmp_path: Path) -> None:
+    """The commands to go on with name the file."""
+    write(tmp_path / "field", {"coach.py": FLASK})
+    done = init(tmp_path, "field")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("next: flask-supervisor run -c field/supervisor.toml\n")
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_configuration_is_never_overwritten(tmp_path: Path, dangling: bool) -> None:
+    """A file stays as it is, and a link that leads nowhere too."""
+    write(tmp_path, {"coach.py": FLASK})
+    file = tmp_path / "supervisor.toml"
+    if dangling:
+        file.symlink_to("gone.toml")
+    else:
+        file.write_text("# mine\n")
+    done = init(tmp_path)
+    assert done.returncode == 1
+    assert "init never overwrites a configuration" in done.stderr
+    assert not (tmp_path / "gone.toml").exists()
+    assert dangling or file.read_text() == "# mine\n"
+
+
+def test_an_app_that_cannot_be_imported(tmp_path: Path) -> None:
+    """The configuration is written, the problem shown, and the next command named."""
+    write(tmp_path, {"coach.py": "import nosuch_module\n" + FLASK})
+    done = init(tmp_path)
+    assert done.returncode == 1
+    assert "No module named 'nosuch_module'" in done.stdout
+    assert done.stdout.endswith("then: flask-supervisor check\n")
+    assert (tmp_path / "supervisor.toml").exists()
+
+
+def test_nothing_to_serve(tmp_path: Path) -> None:
+    """Apps that can't be served are named with the reason, and nothing is written."""
+    files = {
+        "api.py": "from fastapi import FastAPI\napi = FastAPI()\n",
+        "make.py": "from flask import Flask\ndef create_app(config):\n    return Flask('x')\n",
+        "broken.py": "def f(:\n",
+    }
+    done = init(write(tmp_path, files))
+    assert done.returncode == 1
+    assert "api.py: api is not served: FastAPI is an ASGI app" in done.stdout
+    assert "make.py: create_app() is not served: the factory needs arguments" in done.stdout
+    assert "broken.py is not valid: SyntaxError" in done.stdout
+    assert f"found no app to serve in {tmp_path}" in done.stderr
+    assert not (tmp_path / "supervisor.toml").exists()
+
+
+def test_every_app_gets_its_own_port(tmp_path: Path) -> None:
+    """Ports that two apps have, and ports that are unknown, are replaced by free ones."""
+    run = FLASK + "app.run(port={})\n"
+    files = {
+        "a.py": run.format(5000),
+        "b.py": run.format(5000),
+        "c.py": FLASK,
+        "d.py": run.format(5001),
+        "e.py": run.format(6000),
+    }
+    apps = proposed(write(tmp_path, files))
+    ports = {name: app["port"] for name, app in apps.items()}
+    assert ports == {"a": 5000, "b": 5002, "c": 5003, "d": 5001, "e": 6000}
+    text = new_configuration(read_project(tmp_path))
+    assert tomllib.loads(text)["status"] == {"port": 6001}
+
+
+def test_a_port_in_another_file(tmp_path: Path) -> None:
+    """A script that imports an app, or its factory, and serves it, has its port."""
+    files = {
+        "coach.py": FLASK,
+        "run_coach.py": "from coach import app as web\nweb.run(port=5011)\n",
+        "admin/__init__.py": FACTORY,
+        "serve.py": "import waitress, admin\nfrom admin import create_app\n"
+        "waitress.serve(create_app(), port=5012)\n",
+    }
+    apps = proposed(write(tmp_path, files))
+    assert {name: app["port"] for name, app in apps.items()} == {"coach": 5011, "admin": 5012}
+
+
+def test_packages_environments_and_tests(tmp_path: Path) -> None:
+    """A package is named from its folder on; environments and tests are not read."""
+    files = {
+        "src/field/__init__.py": "",
+        "src/field/web/__init__.py": FACTORY,
+        "src/.venv/pyvenv.cfg": "",
+        "src/.venv/bin/python": "",
+        "src/.venv/lib/x.py": FLASK,
+        "other_env/pyvenv.cfg": "",
+        "other_env/x.py": FLASK,
+        "tests/test_web.py": FLASK,
+        "test_app.py": FLASK,
+    }
+    apps = proposed(write(tmp_path, files))
+    assert apps == {
+        "web": {
+            "target": "field.web:create_app()",
+            "port": 5000,
+            "path": "src",
+            "python": "src/.venv/bin/python",
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "packages", "path", "module"),
+    [
+        ("coach.py", [], ".", "coach"),
+        ("field/coach.py", [], "field", "coach"),
+        ("field/coach.py", ["field"], ".", "field.coach"),
+        ("field/__init__.py", ["field"], ".", "field"),
+        ("a/b/c.py", ["a/b"], "a", "b.c"),
+    ],
+)
+def test_the_module_of_a_file(
+    tmp_path: Path, file: str, packages: list[str], path: str, module: str
+) -> None:
+    """Folders with an ``__init__.py`` are packages; the search path begins above them."""
+    write(tmp_path, {file: "", **{f"{package}/__init__.py": "" for package in packages}})
+    found, name = module_of(tmp_path / file, tmp_path)
+    assert (found, name) == (tmp_path / path, module)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("coach", "coach"),
+        ("Coach-2", "coach_2"),
+        ("2nd", "nd"),
+        ("status", None),
+        ("_", None),
+        ("ü", None),
+    ],
+)
+def test_names_of_apps(word: str, name: str | None) -> None:
+    """A name has a-z, 0-9 and _, begins with a letter, and is not reserved."""
+    assert usable_name(word) == name
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_quoted_texts(text: str) -> None:
+    """Every text is read back from TOML as it was."""
+    assert tomllib.loads(f"x = {quoted(text)}") == {"x": text}
