@@ -41,7 +41,9 @@ _EXAMPLE = (
     help="Seconds that all machines together have to answer.",
 )
 def fleet_command(file: str | None, watch: bool, as_json: bool, timeout_s: float) -> None:
-    """Show many machines in one table: who is reachable and ready, what fails, who runs other code.
+    """Show the health of many machines in one table.
+
+    It has who is reachable and ready, what fails, and who runs other code than most.
 
     Exit code 0 when every machine answers, is ready and runs the same releases, else 1.
     """

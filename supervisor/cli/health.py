@@ -41,7 +41,9 @@ class _Plugin(click.Command):
     help="Seconds until an answer counts as missing.",
 )
 def health_command(url: str | None, config_file: str | None, timeout_s: float) -> None:
-    """Ask a status port how it is, as a monitoring plugin: one line with performance data.
+    """Ask a status port for its health, as a monitoring plugin.
+
+    It prints one line with performance data.
 
     URL is pi.local, pi.local:6000 or http://pi.local:6000/health/coach; without it, the status port
     of this machine's configuration. Exit code 0 OK, 1 WARNING, 2 CRITICAL (also when there is no

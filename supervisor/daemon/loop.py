@@ -17,6 +17,7 @@ from supervisor.config.settings import Config
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer, listen
 from supervisor.daemon.check_reports import CheckReports
+from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
 from supervisor.daemon.reconfiguration import Reconfigurer
@@ -76,15 +77,24 @@ class Supervisor:
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._watching = FileWatching(runtime, self._processes)
+        self._event_file = EventFile(runtime, self._state.events)
         self._check_reports = reports = CheckReports(runtime)
         self._reconfigurer = Reconfigurer(runtime, self._apply)
-        feed = StatusFeed(runtime, self._processes, self._stand_in, self._about, self._own_checks)
+        feed = StatusFeed(
+            runtime,
+            self._processes,
+            self._stand_in,
+            self._about,
+            checks=self._own_checks,
+            last_failure=self._event_file.last_failure,
+        )
         self._scheduler = Scheduler(
             runtime,
             self._processes,
             self._stand_in,
             feed=feed,
             watching=self._watching,
+            event_file=self._event_file,
             unit=self._unit,
             flush_log=log.flush,
         )
@@ -134,6 +144,7 @@ class Supervisor:
         self._handle_signals()
         listener = listen(self._state.control_socket)
         server = ControlServer(listener, self._methods, ENDING_WITH_CLIENT)
+        self._event_file.restore()
         self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
@@ -197,6 +208,8 @@ class Supervisor:
             pool.kill_all(spared)
             await pool.wait_for_end(DRAIN_MARGIN_S, spared)
         self._processes.close()
+        with contextlib.suppress(OSError):  # a full disk: then the last events are missing
+            self._event_file.close()
         if not hand_over:
             await self._unit.kill_everything()
         self._log.flush()

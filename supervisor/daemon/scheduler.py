@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.status_feed import StatusFeed
 from supervisor.policy import health_document
@@ -29,6 +30,7 @@ class Scheduler:
         *,
         feed: StatusFeed,
         watching: FileWatching,
+        event_file: EventFile,
         unit: Unit,
         flush_log: Callable[[], None],
     ) -> None:
@@ -37,6 +39,7 @@ class Scheduler:
         self._stand_in = stand_in
         self._feed = feed
         self._watching = watching
+        self._event_file = event_file
         self._unit = unit
         self._flush_log = flush_log
         self._sharing = PortSharing(runtime, processes.on_port_sharing)
@@ -88,6 +91,7 @@ class Scheduler:
         self.tick_for_ever()  # first: whatever fails below
         self._do_what_is_due()  # hangs are checked for
         self._watching.on_tick()
+        self._event_file.on_tick()
         if not self._feed.holds():
             self._runtime.signal.notify()
         self._sharing.on_tick(self._processes.ports(), self._runtime.now())

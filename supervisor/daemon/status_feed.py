@@ -58,7 +58,10 @@ def _able(workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
 
 
 class StatusFeed:
-    """The health document of all ``processes``; ``checks`` returns those of the supervisor."""
+    """The health document of all ``processes``.
+
+    ``checks`` returns those of the supervisor, ``last_failure`` that of an app or a process.
+    """
 
     def __init__(
         self,
@@ -67,12 +70,14 @@ class StatusFeed:
         stand_in: StandInManager,
         about: SupervisorFacts,
         checks: Callable[[], list[CheckFacts]],
+        last_failure: Callable[[str], dict[str, Any] | None],
     ) -> None:
         self._runtime = runtime
         self._processes = processes
         self._stand_in = stand_in
         self._about = about
         self._checks = checks
+        self._last_failure = last_failure
         self._sender = SnapshotSender(runtime.signal)
         self._settings_of: tuple[Config, dict[str, Any]] | None = None
         self._lag_s = 0.0
@@ -134,6 +139,7 @@ class StatusFeed:
             metrics=totals.total,
             latency_ms=(p50, p99),
             memory_mb=totals.memory_mb,
+            last_failure=self._last_failure(name) or self._last_failure(process.name),
         )
 
     def _document(self, facts: list[AppFacts]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ over restarts: a machine that boots without a clock has no other. The boot id
 import contextlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,21 @@ class StoredFailure:
     monotonic_s: float
     wall: str
     reason: str
-    hint: str | None
     report: Mapping[str, Any] | None
     lines: tuple[str, ...] = ()
 
 
 class EventHistory:
-    """The newest events, oldest first, and each app's last failure; bounded."""
+    """The newest events, oldest first, and each app's last failure; bounded.
+
+    ``boot`` is the boot that this is. ``written`` says when the file was written last: a boot, and
+    its monotonic seconds; None before the first time.
+    """
 
     def __init__(self, boot: str) -> None:
-        self._boot = boot
-        self._events: list[StoredEvent] = []
+        self.boot = boot
+        self.written: tuple[str, float] | None = None
+        self._events: deque[StoredEvent] = deque(maxlen=EVENTS_MAX)
         self._failures: dict[str, StoredFailure] = {}
 
     @property
@@ -75,8 +80,8 @@ class EventHistory:
         """Record an event of this boot; return it with its number."""
         number = self._events[-1].number + 1 if self._events else 1
         cut = replace(event, text=event.text[:_TEXT_MAX])
-        stored = StoredEvent(number=number, boot=self._boot, event=cut)
-        self._events = [*self._events, stored][-EVENTS_MAX:]
+        stored = StoredEvent(number=number, boot=self.boot, event=cut)
+        self._events.append(stored)
         return stored
 
     def fail(self, app: str, failure: StoredFailure) -> None:
@@ -89,13 +94,19 @@ class EventHistory:
             report=None if report is None else {k: _end(v) for k, v in report.items()},
         )
 
+    def add_lines(self, app: str, lines: Sequence[str]) -> None:
+        """Add what the worker of ``app`` printed last to its failure."""
+        failure = self._failures.get(app)
+        if failure is not None:
+            self.fail(app, replace(failure, lines=tuple(lines)))
+
     def forget_failures(self, but: Collection[str]) -> None:
         """Forget the failures of all apps that are not in ``but``."""
         self._failures = {app: one for app, one in self._failures.items() if app in but}
 
     def boots_ago(self, boot: str) -> int:
         """Return how many boots ago ``boot`` was, as far as events tell: 0 is this one."""
-        order = [self._boot]
+        order = [self.boot]
         for stored in reversed(self._events):
             if stored.boot not in order:
                 order.append(stored.boot)
@@ -105,6 +116,7 @@ class EventHistory:
         """Return a JSON object that `from_json` reads."""
         return {
             "format": _FORMAT,
+            "written": self.written,
             "events": [_event_json(one) for one in self._events],
             "failures": {app: _failure_json(one) for app, one in self._failures.items()},
         }
@@ -116,7 +128,10 @@ class EventHistory:
         try:
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']!r} is unknown")
-            history._events = [_event_from(one) for one in content["events"]][-EVENTS_MAX:]
+            if content["written"] is not None:
+                written, at = content["written"]
+                history.written = (_a(str, written), _seconds(at))
+            history._events.extend(_event_from(one) for one in content["events"])
             history._failures = {
                 str(app): _failure_from(one) for app, one in content["failures"].items()
             }
@@ -131,9 +146,9 @@ class EventHistory:
 class WritePace:
     """When the file is to be written: on change, at most once in `INTERVAL_S`; monotonic times."""
 
-    def __init__(self) -> None:
+    def __init__(self, next_at: float = -math.inf) -> None:
         self._changed = False
-        self._next_at = -math.inf
+        self._next_at = next_at
 
     @property
     def due_at(self) -> float | None:
@@ -227,7 +242,6 @@ def _failure_json(failure: StoredFailure) -> dict[str, Any]:
         "monotonic_s": failure.monotonic_s,
         "wall": failure.wall,
         "reason": failure.reason,
-        "hint": failure.hint,
         "report": None if failure.report is None else dict(failure.report),
         "lines": list(failure.lines),
     }
@@ -239,7 +253,6 @@ def _failure_from(content: Any) -> StoredFailure:
         monotonic_s=_seconds(content["monotonic_s"]),
         wall=_a(str, content["wall"]),
         reason=_a(str, content["reason"]),
-        hint=None if content["hint"] is None else _a(str, content["hint"]),
         report=None if content["report"] is None else _a(dict, content["report"]),
         lines=tuple(_a(str, line) for line in _a(list, content["lines"])),
     )

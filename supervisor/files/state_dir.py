@@ -93,6 +93,11 @@ class StateDir:
         self._lock_fd: int | None = None
 
     @property
+    def events(self) -> Path:
+        """The path of the file with what happened."""
+        return self.path / "events"
+
+    @property
     def control_socket(self) -> Path:
         """The path of the control socket."""
         return self.path / "control.sock"

@@ -6,6 +6,7 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from math import isfinite
 from typing import Any
 
 from supervisor.policy.app_state import AppView
@@ -37,6 +38,7 @@ class AppFacts:
     metrics: Metrics = field(default_factory=Metrics)
     latency_ms: tuple[float | None, float | None] = (None, None)  # of the last minute: p50, p99
     memory_mb: float | None = None
+    last_failure: dict[str, Any] | None = None  # over restarts of the supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
         "refusal": _refusal_document(process.refusal, now),
         "stale": process.stale,
         "release": facts.version,
+        "last_failure": facts.last_failure,
         "retry_in_s": retry_in_s,
         "requests": _requests_document(facts),
         "memory_mb": None if facts.memory_mb is None else round(facts.memory_mb, 1),
@@ -253,7 +256,7 @@ def event_document(event: Event, now: float) -> dict[str, Any]:
     """Return an event for a program."""
     return {
         "time": event.wall,
-        "age_s": round(now - event.monotonic_s, 1),
+        "age_s": round(now - event.monotonic_s, 1) if isfinite(event.monotonic_s) else None,
         "app": event.app,
         "kind": str(event.kind),
         "text": event.text,

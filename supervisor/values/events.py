@@ -1,6 +1,7 @@
 """Events: what happened, with a kind for programs and a text for people."""
 
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 
 from supervisor.values.records import dataclass
@@ -65,6 +66,12 @@ class EventLog:
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many events there were, dropped ones too: by app ("" for none), by kind."""
         return {app: dict(kinds) for app, kinds in self._counts.items()}
+
+    def restore(self, events: Iterable[Event]) -> None:
+        """Put events of before in front: they have numbers, but don't count."""
+        older = list(events)
+        self._events = deque([*older, *self._events], maxlen=self._events.maxlen)
+        self.count += len(older)
 
     def last(self, count: int) -> list[Event]:
         """Return the newest ``count`` events, oldest first."""

@@ -33,7 +33,6 @@ FAILURE = StoredFailure(
     monotonic_s=5.0,
     wall=NO_CLOCK,
     reason="ValueError: x",
-    hint="look",
     report={"type": "ValueError", "traceback": "...", "seconds": 0.5},
     lines=("one", "two"),
 )
@@ -56,11 +55,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for kind in EventKind:
         history.add(event(f"ä {kind}", kind=kind, app=None, problem=True))
     history.fail("coach", FAILURE)
+    history.written = ("b1", 12.5)
     save(tmp_path / "events", history.to_json())
     again, problem = load(tmp_path / "events", "b1")
     assert problem is None
     assert again.events == history.events
     assert again.failures == {"coach": FAILURE}
+    assert again.written == ("b1", 12.5)
 
 
 def test_order_needs_no_clock(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def vars_of(failure: StoredFailure) -> dict[str, Any]:
     """Return the fields of a failure."""
     return {
         name: getattr(failure, name)
-        for name in ("boot", "monotonic_s", "wall", "reason", "hint", "report", "lines")
+        for name in ("boot", "monotonic_s", "wall", "reason", "report", "lines")
     }
 
 
@@ -140,6 +141,8 @@ EVENT = {
         json.dumps({**GOOD, "events": [{**EVENT, "text": 1}]}).encode(),
         json.dumps({**GOOD, "events": [{**EVENT, "monotonic_s": float("nan")}]}).encode(),
         json.dumps({**GOOD, "failures": []}).encode(),
+        json.dumps({**GOOD, "written": "yesterday"}).encode(),
+        json.dumps({**GOOD, "written": ["b", None]}).encode(),
         json.dumps({**GOOD, "failures": {"a": {}}}).encode(),
     ],
 )
