@@ -16,7 +16,6 @@ from pathlib import Path
 
 from supervisor.config.settings import Requirement, is_secret
 from supervisor.health.command_check import check_command
-from supervisor.health.http_check import check_http
 from supervisor.values.reports import Cause
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
@@ -123,6 +122,8 @@ def _tcp(wanted: Requirement, _around: Surroundings) -> Cause | None:
 
 
 def _http(wanted: Requirement, _around: Surroundings) -> Cause | None:
+    from supervisor.health.http_check import check_http  # urllib: 2 MiB, and few need it
+
     return check_http(wanted)
 
 

@@ -18,7 +18,6 @@ from werkzeug.exceptions import HTTPException
 
 from supervisor import __version__
 from supervisor.health.file_watcher import FileWatcher
-from supervisor.health.live_checks import LiveChecks
 from supervisor.policy.health_document import aged, not_ready
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
@@ -97,12 +96,12 @@ class SnapshotCopy:
         }
 
 
-def create_app(copy: SnapshotCopy, live: LiveChecks) -> Flask:
-    """Return the status app, which answers from ``copy`` and what is checked here."""
+def create_app(copy: SnapshotCopy, added_to: Callable[[Snapshot], Snapshot]) -> Flask:
+    """Return the status app, which answers from ``copy`` and what ``added_to`` adds to it."""
     app = Flask(__name__, static_folder=None)
 
     def current() -> Snapshot:
-        return live.added_to(copy.snapshot())
+        return added_to(copy.snapshot())
 
     @app.get("/")
     def index() -> Response:
@@ -205,6 +204,8 @@ def run_status(
 
     Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
     """
+    from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
+
     channel = Channel(connection)
     page = heartbeat_page.own_page()
     if page is None:
@@ -233,7 +234,7 @@ def run_status(
         live.follow(message["checks"], message["snapshot"])
 
     server = Server()
-    server.add(listener, create_app(copy, live), name="status", threads=_THREADS)
+    server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
     watcher.start()
     if _receive_first(channel, on_message):
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)
