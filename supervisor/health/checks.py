@@ -52,7 +52,8 @@ def _directory(wanted: Requirement, around: Surroundings) -> Cause | None:
     if problem is not None:
         return problem
     if not path.is_dir():
-        return Cause(reason=f"{wanted.path} is no directory")
+        hint = "correct `path`, or make a directory of it"
+        return Cause(reason=f"{wanted.path} is no directory", hint=hint)
     if not os.access(path, os.R_OK | os.X_OK):
         return _no_access(wanted, "read", path)
     return _writable(path, wanted)
@@ -64,7 +65,8 @@ def _file(wanted: Requirement, around: Surroundings) -> Cause | None:
     if problem is not None:
         return problem
     if path.is_dir():
-        return Cause(reason=f"{wanted.path} is a directory, and no file")
+        hint = "correct `path`, or put a file there"
+        return Cause(reason=f"{wanted.path} is a directory, and no file", hint=hint)
     if not os.access(path, os.R_OK):
         return _no_access(wanted, "read", path)
     return _writable(path, wanted)
@@ -74,14 +76,16 @@ def _absent(path: Path, wanted: Requirement) -> Cause | None:
     try:
         path.stat()
     except FileNotFoundError:
-        hint = None
+        hint = "create it, or correct `path`"
         if path.is_symlink():
-            return Cause(reason=f"{wanted.path} is a link that leads to nothing")
+            hint = "create what it leads to, or correct the link"
+            return Cause(reason=f"{wanted.path} is a link that leads to nothing", hint=hint)
         if wanted.mounted:
             hint = "is the disk plugged in, and in /etc/fstab?"
         return Cause(reason=f"{wanted.path} doesn't exist", hint=hint)
     except OSError as error:
-        return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}")
+        hint = "see who may enter the folders above it; a network disk may be gone"
+        return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}", hint=hint)
     if wanted.mounted and not os.path.ismount(path):
         return Cause(
             reason=f"{wanted.path} is there, but nothing is mounted on it",
@@ -113,11 +117,15 @@ def _tcp(wanted: Requirement, _around: Surroundings) -> Cause | None:
     try:
         socket.create_connection((host, port), timeout=wanted.timeout_s).close()
     except socket.gaierror as error:
-        return Cause(reason=f"the name {host} can't be resolved: {error.strerror}")
+        hint = "is the name right, and is the network up?"
+        reason = f"the name {host} can't be resolved: {error.strerror}"
+        return Cause(reason=reason, hint=hint)
     except TimeoutError:
-        return Cause(reason=f"{host}:{port} doesn't answer within {wanted.timeout_s:g} s")
+        reason = f"{host}:{port} doesn't answer within {wanted.timeout_s:g} s"
+        return Cause(reason=reason, hint="is that machine on, and does a firewall let it answer?")
     except OSError as error:
-        return Cause(reason=f"{host}:{port} can't be reached: {error.strerror}")
+        hint = "is the server running, and are `host` and `port` right?"
+        return Cause(reason=f"{host}:{port} can't be reached: {error.strerror}", hint=hint)
     return None
 
 
@@ -193,7 +201,8 @@ def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
     try:
         usage = shutil.disk_usage(path)
     except OSError as error:
-        return Cause(reason=f"{wanted.path or path.name} can't be checked: {error.strerror}")
+        reason = f"{wanted.path or path.name} can't be checked: {error.strerror}"
+        return Cause(reason=reason, hint="correct `path`, or mount what belongs there")
     free = 100 * usage.free / usage.total if usage.total else 0.0
     if free >= least:
         return None

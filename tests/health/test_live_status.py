@@ -70,7 +70,8 @@ def test_a_check_that_fails_and_recovers(project: Project) -> None:
     assert ask(project.port("coach")).text == "hello"
     assert f"check {name}: token doesn't exist" in kinds(running)
     shown = project.command("status")
-    assert "token doesn't exist" in shown.stdout
+    assert shown.returncode == 1
+    assert f"check {name}: token doesn't exist\n  create it, or correct `path`" in shown.stdout
     assert json.loads(project.command("status", "--json").stdout)["checks"][name]["app"] == "coach"
     assert metrics(project)[f"flask_supervisor_check_passing['coach', '{name}', 'true']"] == 0
 
@@ -254,3 +255,19 @@ def test_the_status_port_under_attack(project: Project, flood: int) -> None:
         for connection in connections:
             connection.close()
     assert running.app("coach")["restarts"] == 0
+
+
+def test_status_fails_with_its_headline(project: Project) -> None:
+    """All apps are ready, but the status port is held by another process: exit code 1."""
+    project.app("coach")
+    with socket.create_server(("0.0.0.0", project.status_port)):
+        running = project.start(wait=False)
+        eventually(lambda: ask(project.port("coach")).status == 200, what="the app serves")
+        shown = eventually(
+            lambda: (found := project.command("status")).stdout and found, what="it answers"
+        )
+        assert ": fail" in shown.stdout.splitlines()[0]
+        assert shown.returncode == 1
+        assert project.command("status", "coach").returncode == 0
+    eventually(lambda: running.health()["status"] == "pass", timeout_s=40, what="it is bound")
+    assert project.command("status").returncode == 0
