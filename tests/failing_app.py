@@ -2,10 +2,12 @@
 
 ``/view/KIND`` raises before the answer, ``/first/KIND`` in a generator that has sent nothing,
 ``/stream/KIND`` in one that has sent a part, and ``/close/KIND`` in the ``close`` of its iterable.
+``/full_disk`` makes the end of the request fail, as when its temporary file can't be closed.
 ``/headers?NAME=VALUE`` answers 200 with that header, ``/logging/NAME`` sets up logging first.
 """
 
 import asyncio
+import errno
 import logging
 import logging.config
 import sys
@@ -77,11 +79,17 @@ LOGGING: dict[str, Callable[[], None]] = {
 }
 
 
+def _fail_to_close() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Fail as the path says."""
     _, where, kind = [*environ["PATH_INFO"].split("/"), "", ""][:3]
     if where == "logging":
         LOGGING[kind]()
+    if where == "full_disk":
+        environ["waitress.client_disconnected"].__self__.requests[0].close = _fail_to_close
     if where == "view":
         raise KINDS[kind]()
     headers = parse_qsl(environ["QUERY_STRING"]) if where == "headers" else []

@@ -207,12 +207,6 @@ def wait_until_ready(running: Running, *names: str) -> None:
         running.wait_for(name, state="ready", timeout_s=30)
 
 
-def rss_mib(pid: int) -> float:
-    """Return the resident memory of ``pid``."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
-
-
 class Stopwatch:
     """Measures the seconds of a block."""
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from supervisor.cli.options import app_names, client, config_option, json_option, load_or_none
-from supervisor.cli.output import print_json
+from supervisor.cli.output import print_json, print_wrapped
 from supervisor.config.settings import AppSettings
 
 _OUTCOME_MARGIN_S = 15.0  # beyond the limits of an app
@@ -24,13 +24,13 @@ def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_jso
         print_json({"ok": ok, **answer})
         sys.exit(0 if ok else 1)
     if "configuration" in answer:
-        click.echo(f"configuration: {answer['configuration']}")
+        click.echo(f"the configuration: {answer['configuration']}")
     for name, outcome in answer["apps"].items():
         failed = not outcome["ok"]
-        click.secho(f"{name}: ", nl=False, err=failed)
-        click.secho(outcome["reason"], fg="red" if failed else None, err=failed)
+        colour = "red" if failed else None
+        print_wrapped(outcome["reason"], head=f"{name}: ", indent=2, colour=colour, err=failed)
         if outcome["hint"]:
-            click.echo(f"  {outcome['hint']}", err=True)
+            print_wrapped(outcome["hint"], indent=2, err=True)
     sys.exit(0 if ok else 1)
 
 

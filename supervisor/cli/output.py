@@ -35,16 +35,14 @@ def print_json(document: Any, *, one_line: bool = False) -> None:
 def print_error(error: SupervisorError) -> None:
     """Print on standard error what went wrong, and what to do next."""
     for line in error.message.splitlines():
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(line, err=True)
-    for line in (error.hint or "").splitlines():
-        click.echo(f"  {line}", err=True)
+        print_wrapped(line, head=click.style("error: ", fg="red"), indent=2, err=True)
+    if error.hint:
+        print_wrapped(error.hint, indent=2, err=True)
 
 
 def print_note(text: str) -> None:
     """Print on standard error what the reader should know."""
-    click.secho("note: ", fg="yellow", nl=False, err=True)
-    click.echo(text, err=True)
+    print_wrapped(text, head=click.style("note: ", fg="yellow"), indent=2, err=True)
 
 
 def print_wrapped(
@@ -55,6 +53,9 @@ def print_wrapped(
     Only a terminal gets wrapped lines: programs get the text whole. ``head`` may be styled; by
     default it is the indent.
     """
+    if "\n" in text:  # an excerpt of a file, whose columns matter
+        click.echo(textwrap.indent(text, " " * indent), err=err)
+        return
     head = head or " " * indent
     first, *others = _lines(text, click.unstyle(head), indent, sys.stderr if err else sys.stdout)
     click.echo(head, nl=False, err=err)

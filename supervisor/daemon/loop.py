@@ -150,7 +150,7 @@ class Supervisor:
         self._journal.record(EventKind.STARTED, text, app=None)
         self._journal.log_only(f"its configuration is {config.file}", kind=EventKind.STARTED)
         warm_up()
-        await self._releases.recover()
+        self._releases.begin_recovery()
         await server.start()
         self._scheduler.begin()
         self._scheduler.on_time()

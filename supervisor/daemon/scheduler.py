@@ -42,7 +42,7 @@ class Scheduler:
         self._event_file = event_file
         self._unit = unit
         self._flush_log = flush_log
-        self._sharing = PortSharing(runtime, processes.on_port_sharing)
+        self._sharing = PortSharing(runtime, processes.ports, processes.on_port_sharing)
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = runtime.now()
@@ -94,7 +94,7 @@ class Scheduler:
         self._event_file.on_tick()
         if not self._feed.holds():
             self._runtime.signal.notify()
-        self._sharing.on_tick(self._processes.ports(), self._runtime.now())
+        self._sharing.on_tick(self._runtime.now())
         self._runtime.pool.tick()
         self._stand_in.on_tick()
         self._flush_log()

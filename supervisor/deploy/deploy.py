@@ -6,7 +6,7 @@ by an operator, and then watched until the time for that is over.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from supervisor.deploy import steps
@@ -57,6 +57,12 @@ class Deploy:
         self._app = AppWatch(processes, runtime.journal.events, process, request.app)
         self.request = request
         self.lines: list[Line] = []
+        path = self._config.app_path(request.app)
+        self._same_folder = {  # their files are replaced too, or lie beside those that are
+            processes.by_app[name]
+            for name in processes.by_app
+            if self._config.app_path(name) == path
+        }
         code = steps.code_of(self._config, processes.by_app, request.app)
         self._would_remove: list[str] = []  # files that the operator has to be asked about
         self._files = FileSteps(self._config, code, request)
@@ -172,11 +178,11 @@ class Deploy:
             Action.STAGE: self._files.stage,
             Action.CHECK: self._files.check,
             Action.KEEP: self._keep,
-            Action.SWAP: self._files.swap,
+            Action.SWAP: self._swap,
             Action.RELOAD: self._start,
             Action.PROBE: self._probe,
             Action.COMMIT: self._files.commit,
-            Action.UNDO: self._files.undo,
+            Action.UNDO: self._undo,
         }
         try:
             return await doing[action]() or rollout.Succeeded()
@@ -187,6 +193,25 @@ class Deploy:
             cause = Cause(reason=f"{rollout.progress(self._rollout)}: {error}")
         cause = self._hidden(cause)
         return rollout.Probed(cause) if action is Action.PROBE else rollout.Failed(cause)
+
+    async def _swap(self) -> None:
+        with self._held("a deploy is putting its new files in place"):
+            await self._files.swap()
+
+    async def _undo(self) -> None:
+        with self._held("a deploy is putting its old files back"):
+            await self._files.undo()
+
+    @contextlib.contextmanager
+    def _held(self, reason: str) -> Iterator[None]:
+        """Let no worker import from the app's folder in the block: its files are no version."""
+        for process in self._same_folder:
+            process.hold(Cause(reason=reason, hint="see: flask-supervisor status --watch"))
+        try:
+            yield
+        finally:
+            for process in self._same_folder:
+                process.release()
 
     async def _keep(self) -> None:
         await self._files.keep(self._runtime.wall(), self._process.known_good.in_use())

@@ -3,15 +3,14 @@
 What they need takes a third of the time of a start, and mostly nobody asks.
 """
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supervisor.control.methods import Commands
 from supervisor.control.server import Method
+from supervisor.deploy.interrupted_deploys import InterruptedDeploys
 from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
-from supervisor.values.constants import SWAP_FOLDER
 
 if TYPE_CHECKING:
     from supervisor.deploy.methods import ReleaseCommands
@@ -28,6 +27,7 @@ class LazyReleaseMethods:
         self._runtime = runtime
         self._processes = processes
         self._commands = commands
+        self._interrupted = InterruptedDeploys(runtime, processes)
         self._releases: ReleaseCommands | None = None
 
     def methods(self) -> dict[str, Method]:
@@ -41,14 +41,14 @@ class LazyReleaseMethods:
         if self._releases is None:
             from supervisor.deploy.methods import ReleaseCommands
 
-            self._releases = ReleaseCommands(self._runtime, self._processes, self._commands)
+            self._releases = ReleaseCommands(
+                self._runtime, self._processes, self._commands, self._interrupted
+            )
         return self._releases
 
-    async def recover(self) -> None:
-        """Undo or finish a deploy that was cut off; to be called before any app is started."""
-        config = self._runtime.config
-        if any(os.path.lexists(config.app_path(name) / SWAP_FOLDER) for name in config.apps):
-            await self._loaded().deploying.recover()
+    def begin_recovery(self) -> None:
+        """Begin to undo deploys that were cut off; to be called before any app is started."""
+        self._interrupted.begin()
 
     async def stop(self, limit_s: float) -> None:
         """Undo the deploy that is under way, within ``limit_s`` seconds."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,32 @@ from supervisor.control.methods import Commands
 from supervisor.control.server import Method, RequestError, whole_number
 from supervisor.deploy import steps
 from supervisor.deploy.deploy import Deploy, Outcome, Reload
-from supervisor.deploy.request import DeployRequest, without_paths
+from supervisor.deploy.interrupted_deploys import InterruptedDeploys
+from supervisor.deploy.request import DeployRequest
 from supervisor.process.throwaway import TaskFailed, run_in_child
-from supervisor.releases import operations, versions
-from supervisor.releases.swap import WORK
+from supervisor.releases import versions
 from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import SupervisorError
-from supervisor.values.events import EventKind
 from supervisor.values.states import AppState
 
-_RECOVER_S = 600.0
 _READ_S = 120.0  # hashing 100 MB on a slow SD card
 
 Params = dict[str, Any]
 
 
 class Deploying:
-    """Runs deploys and rollbacks, one at a time."""
+    """Runs deploys and rollbacks, one at a time, and none before the ``interrupted`` are undone."""
 
-    def __init__(self, runtime: Runtime, processes: ProcessSet, reload: Reload) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        processes: ProcessSet,
+        reload: Reload,
+        interrupted: InterruptedDeploys,
+    ) -> None:
+        self._interrupted = interrupted
         self._runtime = runtime
         self._processes = processes
         self._reload = reload
@@ -59,6 +63,10 @@ class Deploying:
                 f"{other.request.what} is under way, since {other.seconds:.0f} s",
                 hint="one at a time: repeat it when that is over",
             )
+        if self._interrupted.under_way:
+            raise SupervisorError(
+                "a deploy that was cut off is being undone", hint="repeat it when that is over"
+            )
         if self._is_ending:
             raise SupervisorError("the supervisor is about to end")
         deploy = Deploy(self._runtime, self._processes, self._reload, process, request)
@@ -86,38 +94,21 @@ class Deploying:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def recover(self) -> None:
-        """Put old versions back where the last supervisor ended in the middle of a deploy.
-
-        To be called before any app is started.
-        """
-        config = self._runtime.config
-        paths = [config.app_path(name) for name in config.apps]
-        left = [path for path in dict.fromkeys(paths) if os.path.lexists(path / WORK)]
-        if not left:
-            return
-        try:
-            found = await run_in_child(operations.recover, left, timeout_s=_RECOVER_S)
-        except (TaskFailed, OSError) as error:
-            found = {"undone": [], "problems": [f"what a deploy has left is there: {error}"]}
-        names = {str(path): [n for n in config.apps if config.app_path(n) == path] for path in left}
-        for path in found["undone"]:
-            text = "the supervisor had ended in the middle of a deploy: the old version is back"
-            for name in names[path]:
-                self._runtime.journal.record(EventKind.DEPLOY, text, app=name)
-        for problem in found["problems"]:
-            text = without_paths(problem.replace("\n", ";"), config)
-            self._runtime.journal.record(EventKind.DEPLOY, text, app=None, problem=True)
-
 
 class ReleaseCommands:
     """The methods; one deploy or rollback at a time."""
 
-    def __init__(self, runtime: Runtime, processes: ProcessSet, commands: Commands) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        processes: ProcessSet,
+        commands: Commands,
+        interrupted: InterruptedDeploys,
+    ) -> None:
         self._runtime = runtime
         self._processes = processes
         self._commands = commands
-        self.deploying = Deploying(runtime, processes, commands.reload_one)
+        self.deploying = Deploying(runtime, processes, commands.reload_one, interrupted)
 
     def methods(self) -> dict[str, Method]:
         """Return the methods by name."""

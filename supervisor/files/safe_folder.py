@@ -64,7 +64,7 @@ def read_file(name: str, folder: int, size_max: int = -1) -> tuple[bytes, os.sta
 
 def _walk(path: Path, create_mode: int | None, within: int | None) -> int:
     """Open ``path`` one name after the other, so that no name is looked up twice."""
-    pending, links = list(reversed(path.parts)), 0
+    pending, links = _names(path), 0
     fd = os.open("/" if within is None else ".", _STEP, dir_fd=within)
     try:
         while pending:
@@ -72,7 +72,7 @@ def _walk(path: Path, create_mode: int | None, within: int | None) -> int:
             inner = _step(name, fd, None if create_mode is None else _mode(create_mode, pending))
             if inner is None:
                 links += 1
-                pending += reversed(Path(_target(name, fd, links)).parts)
+                pending += _names(Path(_target(name, fd, links)))
             else:
                 os.close(fd)
                 fd = inner
@@ -82,6 +82,17 @@ def _walk(path: Path, create_mode: int | None, within: int | None) -> int:
         raise
     finally:
         os.close(fd)
+
+
+def _names(path: Path) -> list[str]:
+    """Return the names to open, the first one last.
+
+    The root belongs to the name after it: a user-mode emulator has another folder for the root.
+    """
+    parts = list(path.parts)
+    if path.is_absolute() and len(parts) > 1:
+        parts[:2] = [parts[0] + parts[1]]
+    return parts[::-1]
 
 
 def _target(name: str, folder: int, links: int) -> str:

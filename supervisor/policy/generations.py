@@ -58,6 +58,8 @@ def start(
     process: ProcessState, now: float, rng: Rng, source: CodeSource = CodeSource.LIVE
 ) -> Step:
     """Start a new generation that is to serve; no worker serves now."""
+    if process.held is not None:
+        return replace(process, pending=Pending.START, retry_at=None, cause=process.held), ()
     if process.limits.replace and process.workers:  # they are about to end
         return replace(process, pending=Pending.START, retry_at=None), ()
     generation = process.generation + 1
@@ -80,12 +82,16 @@ def fill_up(process: ProcessState, now: float, rng: Rng) -> Step:
     at_work = process.of(WorkerPhase.READY, WorkerPhase.IMPORTING, generation=process.current)
     if not at_work:
         return start(process, now, rng, process.source)
+    if process.held is not None:
+        return replace(process, retry_at=now), ()  # `next_wakeup` ignores it until the release
     process = replace(process, retry_at=None)
     return _spawn(process, process.current, process.limits.workers - len(at_work), now, rng)
 
 
 def start_candidate(process: ProcessState, now: float, rng: Rng) -> Step:
     """Start a generation beside the one that serves, or later if too many generations drain."""
+    if process.held is not None:
+        return replace(process, pending=Pending.RELOAD), ()
     process, drained = end_probation(process, now)
     draining = {worker.generation for worker in process.of(WorkerPhase.DRAINING)}
     if len(draining) >= DRAINING_MAX:

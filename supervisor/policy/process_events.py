@@ -72,6 +72,18 @@ class FallbackKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The files are being replaced, for ``cause``: until `Released`, no worker may import them."""
+
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The files are whole again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Elapsed:
     """Time went by; changes something only if a deadline of the process has been reached."""
 
@@ -87,6 +99,8 @@ LifecycleEvent = (
     | ReloadAsked
     | ReloadRefused
     | FallbackKnown
+    | Held
+    | Released
     | Elapsed
 )
 

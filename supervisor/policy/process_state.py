@@ -12,6 +12,7 @@ The value is changed by `process_transitions.step` alone. What concerns one app 
 from collections.abc import Mapping
 from dataclasses import field, replace
 from enum import StrEnum
+from functools import cached_property  # asked for each second, and the value never changes
 from typing import Any
 
 from supervisor.policy.backoff import History
@@ -100,7 +101,7 @@ class Pending(StrEnum):
     RELOAD = "reload"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: it caches what it derives
 class ProcessState:
     """The state of a process. All times are monotonic seconds."""
 
@@ -122,6 +123,7 @@ class ProcessState:
     has_fallback: bool = False  # there is a last known good release
     broken: Cause | None = None  # why the live code can't be imported
     retry_live_at: float | None = None  # while the last known good release serves
+    held: Cause | None = None  # why no worker may be started: its files are being replaced
     cause: Cause | None = None  # why it doesn't serve, or not with all its workers
     refusal: Refusal | None = None
     history: History = field(default_factory=History)
@@ -140,7 +142,7 @@ class ProcessState:
             if worker.phase in phases and generation in (None, worker.generation)
         )
 
-    @property
+    @cached_property
     def state(self) -> AppState:
         """What the process is doing, as its ports and its workers have it."""
         if self.stopped:
@@ -157,7 +159,7 @@ class ProcessState:
             return AppState.STARTING
         return AppState.FAILED if self.history.failed else AppState.BACKOFF
 
-    @property
+    @cached_property
     def serving(self) -> WorkerState | None:
         """The first worker that serves, stuck or not, or None."""
         return next(iter(self.of(WorkerPhase.READY, generation=self.current)), None)
@@ -228,7 +230,7 @@ def next_wakeup(process: ProcessState, now: float) -> float | None:
     times = [worker.kill_at for worker in process.workers if worker.kill_at is not None]
     if process.probation_until is not None:
         times.append(process.probation_until)
-    if process.candidate is None:
+    if process.candidate is None and process.held is None:
         times += [t for t in (process.retry_at, process.retry_live_at) if t is not None]
     if process.unserved_since is not None and not wants_stand_in(process, now):
         times.append(process.unserved_since + STAND_IN_AFTER_S)

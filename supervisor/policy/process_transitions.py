@@ -27,14 +27,17 @@ from supervisor.policy.generations import (
 )
 from supervisor.policy.illegal_transition import IllegalTransition
 from supervisor.policy.process_events import (
+    Action,
     BindFailed,
     Bound,
     Elapsed,
     FallbackKnown,
     FilesChanged,
     FilesDiffer,
+    Held,
     LifecycleEvent,
     ProcessEvent,
+    Released,
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
@@ -50,7 +53,7 @@ from supervisor.policy.process_state import (
     Refusal,
     WorkerPhase,
 )
-from supervisor.policy.recovery import fallback_known
+from supervisor.policy.recovery import after_exit, fallback_known
 from supervisor.values.reports import Cause
 from supervisor.values.states import AppState
 
@@ -198,6 +201,33 @@ def _reload_refused(process: ProcessState, event: ReloadRefused, now: float, _rn
     return replace(process, refusal=Refusal(cause=event.cause, at=now)), ()
 
 
+# ---- a deploy
+
+
+def _hold(process: ProcessState, event: Held, now: float, _rng: Rng) -> Step:
+    """End the workers that import: what they have read may be a mixture of two versions."""
+    process = replace(process, held=event.cause)
+    actions: tuple[Action, ...] = ()
+    if process.candidate is not None:
+        newer = process.candidate
+        process = replace(process, candidate=None, pending=Pending.RELOAD)
+        process, actions = end_generation(process, newer, now)
+    importing = process.of(WorkerPhase.IMPORTING, generation=process.current)
+    if importing and not process.of(WorkerPhase.READY, generation=process.current):
+        process = replace(process, pending=Pending.START, cause=event.cause)
+    process, killed = each(process, importing, lambda process, worker: kill(process, worker, now))
+    return process, actions + killed
+
+
+def _release(process: ProcessState, _event: Released, now: float, rng: Rng) -> Step:
+    """Start what had to wait."""
+    is_cause = process.cause is not None and process.cause is process.held
+    process = replace(process, held=None, cause=None if is_cause else process.cause)
+    if process.pending is None:
+        return process, ()
+    return after_exit(process, now, rng)
+
+
 # ---- time
 
 
@@ -210,6 +240,8 @@ def _elapsed(process: ProcessState, _event: Elapsed, now: float, rng: Rng) -> St
         if process.worker(worker.number) is worker:  # not one that another's end has changed
             process, more = worker_deadlines.elapsed(process, worker, now)
             actions += more
+    if process.held is not None:
+        return process, actions
     if _wants_live(process, now):
         process, spawned = start_candidate(process, now, rng)
         return process, actions + spawned
@@ -290,4 +322,6 @@ TABLE: dict[tuple[AppState, type[LifecycleEvent]], Handler] = {
     (AppState.STOPPED, FallbackKnown): _fallback_known,
     (AppState.STOPPED, Elapsed): _elapsed,
     **{(state, FilesDiffer): _files_differ for state in AppState},
+    **{(state, Held): _hold for state in AppState},
+    **{(state, Released): _release for state in AppState},
 }

@@ -4,6 +4,7 @@ Requests are counted in the tasks, where the status is known and the answer ends
 would cost several times as much.
 """
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -238,12 +239,13 @@ class ServerChannel(HTTPChannel):
             del serving[key]
 
     def _abandon(self) -> None:
-        """Free the connection after an error that waitress doesn't handle, as in a log handler."""
+        """Free the connection after an error that waitress doesn't handle, as on a full disk."""
         with self.requests_lock:
-            for request in self.requests:
-                request.close()
-            self.requests = []
+            waiting, self.requests = self.requests[1:], []
             self.close_when_flushed = True
+        for request in waiting:
+            with contextlib.suppress(OSError):  # of its temporary file
+                request.close()
         self.server.pull_trigger()
 
     def write_soon(self, data: bytes) -> int:

@@ -73,7 +73,7 @@ class AppImports:
     def on_time(self, now: float) -> None:
         """Begin the attempts that are due, and give up those that take too long."""
         core = self._core
-        if core.serving is None:
+        if core.serving is None or core.state.held is not None:
             return
         for name, app in core.apps.items():
             if app.attempt_is_overdue(now):
@@ -84,7 +84,8 @@ class AppImports:
     def retry_now(self, name: str) -> None:
         """Begin an attempt of an app that is missing in a process that serves."""
         core = self._core
-        if core.serving is not None and core.apps[name].import_phase is ImportPhase.MISSING:
+        is_free = core.serving is not None and core.state.held is None
+        if is_free and core.apps[name].import_phase is ImportPhase.MISSING:
             core.step_app(name, AttemptBegun(self.limit_s))
 
     def begin(self, name: str) -> None:

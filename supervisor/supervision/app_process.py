@@ -19,6 +19,8 @@ from supervisor.policy.process_events import (
     FallbackKnown,
     FilesChanged,
     FilesDiffer,
+    Held,
+    Released,
 )
 from supervisor.policy.process_state import Limits, ProcessState, Refusal, WorkerPhase
 from supervisor.process.channel import Message
@@ -221,6 +223,14 @@ class AppProcess:
     def allow_for_pause(self, pause_s: float) -> None:
         """Don't count ``pause_s`` seconds, in which this process did not run, against workers."""
         self._core.allow_for_pause(pause_s)
+
+    def hold(self, cause: Cause) -> None:
+        """Start no worker until `release`, since the files are being replaced."""
+        self._core.step(Held(cause))
+
+    def release(self) -> None:
+        """Start what had to wait for the files."""
+        self._core.step(Released())
 
     def forget_refusal(self, before: Refusal | None) -> None:
         """Take back the newest refusal: the files that it spoke of are gone again."""

@@ -20,24 +20,27 @@ Found = Callable[[ManagedPort, Cause | None], None]
 
 
 class PortSharing:
-    """Checks ports, and calls ``found`` with who shares one, or None when it is ours alone again.
+    """Checks ``ports``; calls ``found`` with who shares one, or None when it is ours alone again.
 
     The cause that ``found`` gets is that of a port in use; see `ports.conflict`.
     """
 
-    def __init__(self, runtime: Runtime, found: Found) -> None:
+    def __init__(
+        self, runtime: Runtime, ports: Callable[[], list[ManagedPort]], found: Found
+    ) -> None:
         self._runtime = runtime
+        self._ports = ports
         self._found = found
         self._known: dict[str, frozenset[int]] = {}
         self._works = True
         self._check_at = 0.0
 
-    def on_tick(self, ports: list[ManagedPort], now: float) -> None:
+    def on_tick(self, now: float) -> None:
         """Check every port that we have bound, every `INTERVAL_S`; never blocks."""
         if now < self._check_at:
             return
         self._check_at = now + INTERVAL_S
-        for port in ports:
+        for port in self._ports():
             if self._works:
                 self._check(port)
 

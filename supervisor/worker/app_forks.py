@@ -17,8 +17,6 @@ from select import poll  # the real one, whatever an app patches
 from supervisor.process.prctl import die_with_parent
 from supervisor.worker import app_signals
 
-_F_SETSIG = 10  # fcntl(2), which Python has no name for
-
 
 class _Lifeline:
     """A pipe that ends when the worker ends: the kernel then kills the processes that hold it.
@@ -31,18 +29,13 @@ class _Lifeline:
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC)
 
-    def hold(self) -> None:
+    def hold(self, *, forked_by_main_thread: bool) -> None:
         """Have this process, which has just been forked, killed when the worker ends."""
         inherited = self._read
         try:
-            self._read = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_NONBLOCK)
-            fcntl.fcntl(self._read, _F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(self._read, fcntl.F_SETOWN, os.getpid())
-            flags = fcntl.fcntl(self._read, fcntl.F_GETFL)
-            fcntl.fcntl(self._read, fcntl.F_SETFL, flags | os.O_ASYNC)
+            self._read = _killing_end(inherited)
         except OSError:  # too many open files, or an emulated kernel
-            self._read = inherited
-            if threading.current_thread() is threading.main_thread():
+            if forked_by_main_thread:  # which ends with the worker
                 die_with_parent()
         else:
             os.close(inherited)
@@ -51,8 +44,21 @@ class _Lifeline:
             self._write = -1
         hang_up = poll()
         hang_up.register(self._read, 0)
-        if hang_up.poll(0):  # it hung up before the signal was asked for
+        if hang_up.poll(0):  # the worker ended before this process asked for the signal
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killing_end(read_end: int) -> int:
+    """Open the pipe ``read_end`` anew; its hang-up kills this process. Raises OSError."""
+    fd = os.open(f"/proc/self/fd/{read_end}", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def separate_forks(descriptors: Callable[[], Iterable[int]]) -> None:
@@ -61,19 +67,21 @@ def separate_forks(descriptors: Callable[[], Iterable[int]]) -> None:
     ``descriptors`` returns what they must not keep: listeners, connections, the channel.
     """
     lifeline = _Lifeline()
-    masks = threading.local()  # a thread's signal mask before it forks
+    worker = os.getpid()
+    forking = threading.local()  # of the thread that forks: its signal mask, and which it is
 
     def before() -> None:
-        masks.before = app_signals.block()
+        forking.by_main = threading.current_thread() is threading.main_thread()
+        forking.mask = app_signals.block()
 
     def in_child() -> None:
         app_signals.restore()
         _release(descriptors())
-        lifeline.hold()
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+        lifeline.hold(forked_by_main_thread=forking.by_main and os.getppid() == worker)
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_parent() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     os.register_at_fork(before=before, after_in_child=in_child, after_in_parent=in_parent)
 

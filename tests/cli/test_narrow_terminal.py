@@ -45,7 +45,8 @@ def test_long_texts_go_on_below_themselves(project: Project, columns: int) -> No
     project.app("coach", "raise RuntimeError('no sensor answers ' * 10)\n")
     running = project.start()
     running.wait_for("coach", state="backoff")
-    for command, about, indent in (("status", "no sensor", 7), ("doctor", "packages", 21)):
+    commands = (("status", "no sensor", 7), ("doctor", "packages", 21), ("check", "no sensor", 2))
+    for command, about, indent in commands:
         whole = project.command(command).stdout.splitlines()
         longest = next(line for line in whole if about in line)
         assert len(longest) > columns

@@ -14,7 +14,7 @@ from supervisor.cli.process_usage import CpuMeter, with_usage
 
 @pytest.fixture
 def running(project: Project) -> Iterator[Running]:
-    """Run two apps, of which one can't be imported."""
+    """Run two apps, which must survive the test."""
     for name in ("admin", "coach"):
         project.app(name)
     started = project.start()

@@ -166,13 +166,13 @@ def test_the_history_is_listed(project: Project) -> None:
     project.write()
     found = command(project, "config", "history")
     assert found.returncode == 0
-    assert "no configuration has been kept yet" in found.stdout
+    assert "the history is empty" in found.stdout
     first = make_history(project)
     project.app("admin")
     make_history(project)
     lines = command(project, "config", "history").stdout.splitlines()
     assert [line.split("-")[0] for line in lines] == ["2", "1"]
-    assert lines[0].endswith("is in supervisor.toml")
+    assert lines[0].endswith("in supervisor.toml now")
     listed = json.loads(command(project, "config", "history", "--json").stdout)["configurations"]
     assert [(c["number"], c["came_up"], c["in_file"]) for c in listed] == [
         (2, True, True),
@@ -194,11 +194,11 @@ def test_a_broken_file_is_repaired_by_one_command(project: Project) -> None:
     assert project.config.read_bytes() == good
     assert tomllib.loads(good.decode())["apps"]["coach"]["port"] == port
     lines = command(project, "config", "history").stdout.splitlines()
-    assert "was replaced, never came up" in lines[0]
-    assert "is in supervisor.toml" in lines[1]
+    assert "replaced, never came up" in lines[0]
+    assert "in supervisor.toml now" in lines[1]
     again = command(project, "config", "restore", "2")  # the broken one
     assert again.returncode == 1
-    assert "but it can't be used now" in again.stderr
+    assert "the restored configuration is not valid" in again.stderr
     assert project.config.read_text() == "broken ["
 
 
@@ -208,5 +208,5 @@ def test_nothing_to_restore(project: Project) -> None:
     make_history(project)
     found = command(project, "config", "restore")
     assert found.returncode == 1
-    assert "there is no other configuration that came up" in found.stderr
+    assert "the history has no other configuration that came up" in found.stderr
     eventually(lambda: not project.processes())

@@ -200,5 +200,5 @@ def test_a_client_that_disconnects_is_noticed() -> None:
         server.wait_for(held=1, connections=1)
         wire.reset()
         server.wait_for(held=1, connections=0)
-        server.tell("release")
+        server.command("release")
         server.wait_for_metrics(busy=0, connections=0)

@@ -24,6 +24,7 @@ from supervisor.policy.process_events import (
     FilesDiffer,
     GaveUp,
     HeartbeatSeen,
+    Held,
     ImportFailed,
     Importing,
     Kill,
@@ -31,6 +32,7 @@ from supervisor.policy.process_events import (
     Pause,
     PauseConfirmed,
     Ready,
+    Released,
     ReloadAsked,
     ReloadRefused,
     RestartAsked,
@@ -44,6 +46,7 @@ from supervisor.policy.process_events import (
 )
 from supervisor.policy.process_state import Refusal, WorkerPhase, next_wakeup, wants_stand_in
 from supervisor.policy.process_transitions import step
+from supervisor.values.reports import Cause
 from supervisor.values.states import AppState, CodeSource
 
 B, S, R, W, F, X = (
@@ -138,12 +141,16 @@ PROCESS_TABLE: list[tuple[AppState, LifecycleEvent, float, AppState, list[Action
     (X, FallbackKnown(available=True), 0, X, []),
     (X, Elapsed(), 999, X, []),
     *((state, FilesDiffer(1, True), 0, state, []) for state in AppState),
+    *((state, Held(IN_USE), 0, state, [Kill(1)] if state is S else []) for state in AppState),
+    *((state, Released(), 0, state, []) for state in AppState),
 ]
 PROCESS_EVENTS = [
     Bound(),
     BindFailed(IN_USE),
     FilesChanged(),
     FilesDiffer(1, True),
+    Held(IN_USE),
+    Released(),
     StartAsked(),
     StopAsked(),
     RestartAsked(),
@@ -592,3 +599,48 @@ def test_an_app_that_joins_brings_its_process_up_to_date() -> None:
     assert one.process.stale
     one.take(AppJoined(1, "coach", ["new"]))
     assert not one.process.stale
+
+
+# ---- a hold: while a deploy moves files, nothing imports them
+
+HELD = Cause(reason="a deploy is replacing its files")
+IMPORTS = (FilesChanged(), StartAsked(), RestartAsked(), ReloadAsked(), Elapsed())
+
+
+@pytest.mark.parametrize("state", [S, R, W, F])
+@pytest.mark.parametrize("event", IMPORTS, ids=lambda event: type(event).__name__)
+def test_nothing_is_started_while_files_are_replaced(
+    state: AppState, event: LifecycleEvent
+) -> None:
+    """Whatever happens meanwhile waits for the release, and then it happens."""
+    one = STATES[state]()
+    one.take(Held(HELD))
+    before = one.numbers(*WorkerPhase)
+    actions = one.take(event, later_s=400)
+    for number in one.numbers(WorkerPhase.READY, WorkerPhase.ENDING, WorkerPhase.DRAINING):
+        actions += one.take(Exited(number, CRASH))
+    actions += one.take(Elapsed(), later_s=400)
+    assert not [action for action in actions if isinstance(action, Spawn)]
+    assert set(one.numbers(*WorkerPhase)) <= set(before)
+    assert next_wakeup(one.process, one.now) is None
+    actions = one.take(Released(), Elapsed())
+    assert [type(action) for action in actions] == [Spawn]
+
+
+def test_the_hold_is_the_reason_while_nothing_serves() -> None:
+    """It is gone with the release."""
+    one = bound()
+    one.take(Held(HELD), Exited(1, ENDED))
+    assert (one.process.state, one.process.cause) == (S, HELD)
+    one.take(Released())
+    assert one.process.cause is None
+
+
+def test_a_worker_that_serves_goes_on_while_files_are_replaced() -> None:
+    """A candidate that imports is ended; the reload comes after the release."""
+    one = ProcessCase().up()
+    one.take(ReloadAsked())
+    assert one.take(Held(HELD)) == [Kill(2)]
+    one.take(Exited(2, ENDED))
+    assert one.process.state is R
+    assert one.take(Released()) == [Spawn(3, 3)]

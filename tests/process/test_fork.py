@@ -243,19 +243,19 @@ def test_a_child_of_a_running_loop_has_a_loop_of_its_own() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         a, b = socket.socketpair()
-        heard = asyncio.Event()
+        readable = asyncio.Event()
         usr1 = asyncio.Event()
         with a, b:
-            loop.add_reader(a, heard.set)
+            loop.add_reader(a, readable.set)
             loop.add_signal_handler(signal.SIGUSR1, usr1.set)
             result = call_in_child(run_a_loop, timeout_s=TIMEOUT_S)
             assert result == ["data", "signal"]
             await asyncio.sleep(0)
-            assert not heard.is_set()
+            assert not readable.is_set()
             assert not usr1.is_set()
             b.send(b"x")
             os.kill(os.getpid(), signal.SIGUSR1)
-            await asyncio.wait_for(heard.wait(), TIMEOUT_S)
+            await asyncio.wait_for(readable.wait(), TIMEOUT_S)
             await asyncio.wait_for(usr1.wait(), TIMEOUT_S)
             loop.remove_reader(a)
             loop.remove_signal_handler(signal.SIGUSR1)

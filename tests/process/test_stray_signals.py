@@ -1,4 +1,4 @@
-"""Signals that nobody has a use for don't end the main process."""
+"""Signals without a meaning for the main process don't end it."""
 
 import signal
 

@@ -66,6 +66,18 @@ def test_hundreds_of_them_do_not_block_the_port(log: Path, kind: str) -> None:
             assert server.drained() == 0
 
 
+def test_an_error_after_the_answer_frees_the_connection(failing: Serving, log: Path) -> None:
+    """When waitress itself fails to end a request the connection is closed, and others serve."""
+    for _ in range(8):  # more than there are threads
+        assert ask(failing.port, "/full_disk", timeout_s=5).text == "/full_disk\n"
+    metrics = failing.wait_for_metrics(total=8, busy=0, queue=0, connections=0)
+    assert metrics.threads == 4
+    assert log.read_text().count("OSError: [Errno 28] No space left on device") == 8
+    with Wire(failing.port) as wire:
+        assert wire.get("/full_disk").answer().status == 200
+        assert wire.rest() == b""
+
+
 def test_a_pipelined_request_behind_a_failure(failing: Serving) -> None:
     """The connection of a failed request is closed, as waitress closes it after an Exception."""
     with Wire(failing.port) as wire:

@@ -336,7 +336,7 @@ def test_steps_of_the_wall_clock_close_no_connection(server: Serving, seconds: i
         sending.send(UPLOAD_HEAD + "\r\n").send(UPLOAD[:1000])
         server.wait_for(connections=2)
         server.command(f"step {seconds}")
-        for _ in range(3):  # each makes the loop look at its connections
+        for _ in range(3):  # each makes the loop check its connections
             assert ask(server.port).status == 200
         assert idle.get("/after").answer().text == "/after\n"
         assert sending.send(UPLOAD[1000:]).answer().text == DIGEST

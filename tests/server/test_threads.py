@@ -211,10 +211,10 @@ def _until_the_end(wire: Wire) -> bytes:
 def test_a_stuck_loop_sends_no_heartbeat(server: Serving) -> None:
     """Another thread sees the last heartbeat get older, and can still read the metrics."""
     assert server.command("heartbeats")["age_s"] < 1
-    told = server.command("stall 1.0")
-    assert told["age_s"] >= 0.5
-    assert told["metrics"]["max_threads"] == 4
-    eventually(lambda: server.command("heartbeats")["count"] > told["count"])
+    during = server.command("stall 1.0")
+    assert during["age_s"] >= 0.5
+    assert during["metrics"]["max_threads"] == 4
+    eventually(lambda: server.command("heartbeats")["count"] > during["count"])
     eventually(lambda: server.command("heartbeats")["age_s"] < 0.2)
 
 

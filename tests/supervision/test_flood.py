@@ -9,8 +9,8 @@ import time
 import unicodedata
 
 from harness import Poller, Project, Running, ask, eventually
-from observing import cpu_s
-from operating_case import Following, call, rss_mib, wait_until_ready
+from observing import cpu_s, rss_mib
+from operating_case import Following, call, wait_until_ready
 
 MEGABYTES = 100
 # Whoever asks for /flood starts it: lines of 1 MB of what is no text, cut in the middle of letters.

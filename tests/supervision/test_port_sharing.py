@@ -28,7 +28,7 @@ def test_a_listener_that_joins_later(project: Project) -> None:
         assert f"pid {joined.pid} (python" in shown
         doctor = project.command("doctor")
         assert doctor.returncode == 1
-        assert f"BAD  port of coach      port {port} is in use by pid {joined.pid}" in doctor.stdout
+        assert f"FAIL port of coach      port {port} is in use by pid {joined.pid}" in doctor.stdout
     found = running.wait_for("coach", status="pass", timeout_s=TIMEOUT_S)
     assert (found["reason"], found["hint"]) == (None, None)
     expected = [event["text"] for event in call(running, "events")["events"]]

@@ -47,7 +47,7 @@ def test_only_other_metrics_are_news_for_monitors() -> None:
         metrics = {"coach": Metrics(total=total).to_json()}
         signal.unseen = False
         messages.handle(
-            worker, {"type": "beat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
+            worker, {"type": "heartbeat", "at": 98.0, "memory_mb": memory_mb, "metrics": metrics}
         )
         news.append(signal.unseen)
     assert news == [True, False, True, False, True, True]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import eventually
+from observing import is_alive
 
 from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
 
@@ -86,22 +87,14 @@ def _orphans(code: str) -> Iterator[int]:
         os.kill(pid, signal.SIGKILL)
 
 
-def alive(pid: int) -> bool:
-    """Return whether a process runs, zombies aside."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
 def test_what_was_left_is_ended(cgroup: Cgroup, orphan: int) -> None:
     """An orphan is killed by `kill_remaining`, and not before."""
     cgroup.write(orphan)
     orphans = Orphans(cgroup.folder)
     assert orphans.pids == [orphan]
-    assert alive(orphan)
+    assert is_alive(orphan)
     assert orphans.kill_remaining() == [orphan]
-    eventually(lambda: not alive(orphan))
+    eventually(lambda: not is_alive(orphan))
 
 
 def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
@@ -110,7 +103,7 @@ def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
         eventually(lambda pid=pid: ") T " in Path(f"/proc/{pid}/stat").read_text())
         cgroup.write(pid)
         assert Orphans(cgroup.folder).kill_remaining() == [pid]
-        eventually(lambda pid=pid: not alive(pid))
+        eventually(lambda pid=pid: not is_alive(pid))
 
 
 def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
@@ -122,8 +115,8 @@ def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:
     grandchild = int(own.stdout.readline())
     cgroup.write(orphan, own.pid, grandchild)
     assert orphans.kill_remaining() == [orphan]
-    assert alive(own.pid)
-    assert alive(grandchild)
+    assert is_alive(own.pid)
+    assert is_alive(grandchild)
     with contextlib.suppress(ProcessLookupError):
         os.kill(grandchild, signal.SIGKILL)
 
@@ -137,12 +130,12 @@ def test_what_a_left_process_started_later_goes_with_it(cgroup: Cgroup) -> None:
     ):
         cgroup.write(pid)
         orphans = Orphans(cgroup.folder)
-        found = eventually(lambda pid=pid: of_session(pid) - {pid} and not alive(pid))
+        found = eventually(lambda pid=pid: of_session(pid) - {pid} and not is_alive(pid))
         assert found
         [late] = of_session(pid)
         cgroup.write(late)
         assert orphans.kill_remaining() == [late]
-        eventually(lambda late=late: not alive(late))
+        eventually(lambda late=late: not is_alive(late))
 
 
 def of_session(session: int) -> set[int]:
@@ -150,7 +143,7 @@ def of_session(session: int) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and alive(int(entry.name)):
+            if entry.name.isdigit() and is_alive(int(entry.name)):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session:
                     found.add(int(entry.name))
@@ -162,7 +155,7 @@ def test_a_stranger_that_came_later_is_spared(cgroup: Cgroup, orphan: int) -> No
     orphans = Orphans(cgroup.folder)
     cgroup.write(orphan)
     assert orphans.kill_remaining() == []
-    assert alive(orphan)
+    assert is_alive(orphan)
 
 
 def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
@@ -172,7 +165,7 @@ def test_at_the_end_nothing_is_left(cgroup: Cgroup, orphan: int) -> None:
     cgroup.write(orphan, own.pid)
     assert sorted(orphans.kill_everything()) == sorted([orphan, own.pid])
     assert own.wait(10) == -signal.SIGKILL
-    eventually(lambda: not alive(orphan))
+    eventually(lambda: not is_alive(orphan))
 
 
 def test_pids_that_are_gone_or_were_given_away_are_no_targets(cgroup: Cgroup) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import lives
+from children import lives, run_python
 from harness import Project, Running, ask, eventually
 from wire import Wire
 
@@ -202,3 +202,40 @@ def test_a_program_that_the_app_executes_gets_no_descriptor(coach: Running) -> N
     spawned = ask(coach.project.port("coach"), "/posix_spawn").text
     assert spawned.split()[:3] == ["0", "1", "2"]
     assert len(spawned.split()) == 4
+
+
+WITHOUT_DESCRIPTORS = """
+import ctypes, os, threading
+from supervisor.worker.app_forks import separate_forks
+
+separate_forks(list)
+real_open = os.open
+
+def no_descriptor_left(path, *more):
+    if path.startswith("/proc/self/fd/"):
+        raise OSError(24, "Too many open files")
+    return real_open(path, *more)
+
+def print_signal_at_the_end_of_the_parent():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        number = ctypes.c_int()
+        ctypes.CDLL(None).prctl(2, ctypes.byref(number))  # PR_GET_PDEATHSIG
+        os.write(writer, b"%d" % number.value)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(os.read(reader, 10).decode(), flush=True)
+
+os.open = no_descriptor_left
+print_signal_at_the_end_of_the_parent()
+thread = threading.Thread(target=print_signal_at_the_end_of_the_parent)
+thread.start()
+thread.join()
+"""
+
+
+def test_without_a_descriptor_left_the_main_thread_ends_its_processes() -> None:
+    """PR_SET_PDEATHSIG takes over, but not for a thread, which may end long before the worker."""
+    done = run_python(WITHOUT_DESCRIPTORS)
+    assert done.stdout.split() == [str(int(signal.SIGKILL)), "0"], done.stderr

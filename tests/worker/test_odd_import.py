@@ -208,7 +208,7 @@ raise RuntimeError("never ready")
     eventually(counted.exists)
     began, limit = time.monotonic(), counted.stat().st_size + 18
     eventually(lambda: counted.stat().st_size > limit or time.monotonic() > began + 3)
-    assert counted.stat().st_size <= limit  # two for each look at the files, and some more
+    assert counted.stat().st_size <= limit  # two for each check of the files, and some more
     assert events(running, "coach", "files_changed")
     assert ask(project.port("neighbour")).status == 200
 
@@ -221,10 +221,10 @@ def test_changes_without_end_count_as_failing() -> None:
     while one.now < NOW + 600:
         number = one.numbers(WorkerPhase.IMPORTING)[0]
         actions = one.take(ImportFailed(number, REPORT), Exited(number, Exit(code=1)))
-        told = False
-        while not actions:  # the files are looked at as often, and told once for each worker
-            actions = one.take(Elapsed() if told else FilesChanged(), later_s=0.5)
-            told = True
+        is_reported = False
+        while not actions:  # files are checked twice a second, and reported once for each worker
+            actions = one.take(Elapsed() if is_reported else FilesChanged(), later_s=0.5)
+            is_reported = True
         starts.append(one.now)
     assert len(starts) < 600 / 60 * 60  # one a second would be wild
     assert max(b - a for a, b in itertools.pairwise(starts)) <= 61
