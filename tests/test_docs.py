@@ -5,14 +5,18 @@ import re
 from pathlib import Path
 
 import click
+import health_documents
 import pytest
 from harness import REPOSITORY
 
 from supervisor.cli import main
 from supervisor.config import settings
-from supervisor.health import status_worker
+from supervisor.health import live_checks, status_worker
+from supervisor.health.check_runner import Check, outcome_of
+from supervisor.policy import check_state
 from supervisor.policy.app_state import AppRecord, AppView
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
+from supervisor.policy.host_warnings import host_warnings
 from supervisor.policy.process_state import Limits, ProcessState, WorkerPhase
 from supervisor.values.events import EventKind
 from supervisor.values.states import AppState, Serving, Status
@@ -50,6 +54,13 @@ def test_every_key_has_a_row_with_its_default(title: str) -> None:
             assert row[1] == f'`"{default}"`'
         elif isinstance(default, int | float):
             assert row[1] == f"`{default:g}`"
+
+
+def test_every_key_of_a_destination_has_a_row() -> None:
+    """The reference describes each key of the tables of who is told."""
+    text = section(DOCS / "configuration.md", "`[[notify]]`")
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert set(rows) == {field.name for field in dataclasses.fields(settings.NotifySettings)}
 
 
 def test_no_row_describes_a_key_that_is_gone() -> None:
@@ -95,6 +106,17 @@ def test_every_command_and_option_is_described() -> None:
         assert command.epilog.startswith(f"Example: flask-supervisor {name}")
 
 
+def live_check_words() -> set[str]:
+    """Return the fields of a check, the facts about a machine and the checks made of them."""
+    state = check_state.new(0.0)
+    rule = check_state.CheckRule(interval_s=1.0, timeout_s=1.0, threshold=1)
+    check = Check(name="x", app=None, critical=True, rule=rule, definition=1, run=lambda: None)
+    fields = live_checks.document_of(outcome_of(check, state), 0.0)
+    warnings = host_warnings(health_documents.HOST, settings.HostSettings())
+    inner = [fact for fact in health_documents.HOST.values() if isinstance(fact, dict)]
+    return {*fields, *warnings, *health_documents.HOST, *(key for one in inner for key in one)}
+
+
 def test_every_endpoint_and_field_is_described() -> None:
     """The health reference names each path, field, state, check and event kind."""
     text = (DOCS / "health.md").read_text(encoding="utf-8")
@@ -111,7 +133,7 @@ def test_every_endpoint_and_field_is_described() -> None:
     about = SupervisorFacts(version="", pid=1, started_wall="", started_s=0.0)
     words = {
         *status_worker.ENDPOINTS,
-        *document(about, [], [], [], 0.0),
+        *document(about, [], [], [], 0.0, event_counts={}, main_loop_lag_s=0.0),
         *app_document(facts, 0.0),
         *app_document(facts, 0.0)["requests"],
         *map(str, WorkerPhase),
@@ -119,6 +141,7 @@ def test_every_endpoint_and_field_is_described() -> None:
         *map(str, Serving),
         "main_process",
         "status_port",
+        *live_check_words(),
     }
     missing = [word for word in words if f"`{word}`" not in text]
     assert not missing

@@ -42,11 +42,16 @@ def test_it_has_every_file_of_a_package(wheel: list[str], package: str) -> None:
     assert {name for name in wheel if name.startswith(f"{package}/")} == files
 
 
-def test_it_has_the_example_configuration_and_the_unit(wheel: list[str]) -> None:
+def test_it_has_the_examples_and_the_unit(wheel: list[str]) -> None:
     """After an installation they lie in share/flask-supervisor of the environment."""
     shared = {name.partition(SHARED)[2] for name in wheel if SHARED in name}
-    units = {f"systemd/{file.name}" for file in (REPOSITORY / "systemd").glob("*")}
-    assert shared == {"supervisor.toml", *units}
+    files = {
+        str(file.relative_to(REPOSITORY))
+        for folder in ("systemd", "monitoring")
+        for file in (REPOSITORY / folder).rglob("*")
+        if file.is_file()
+    }
+    assert shared == {"supervisor.toml", *files}
 
 
 def test_it_has_nothing_else(wheel: list[str]) -> None:

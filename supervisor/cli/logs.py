@@ -94,12 +94,19 @@ def _newest(records: list[Record], count: float | None) -> list[Record]:
 @json_option
 @_follow_option
 @_newest_option(help="Only the newest N. Default: all, up to 500.")
-def events_command(config_file: str | None, as_json: bool, follow: bool, lines: int | None) -> None:
-    """Show starts, failures, repairs and operators' commands."""
+@click.option("--since", callback=_age, metavar="AGE", help="Not older than 30s, 10m, 2h or 1d.")
+def events_command(
+    config_file: str | None, as_json: bool, follow: bool, lines: int | None, since: float | None
+) -> None:
+    """Show starts, failures, repairs and operators' commands.
+
+    Those of before a restart of the supervisor or the machine too, up to 200 in all.
+    """
     supervisor = client(config_file)
 
     def fetch(after: int) -> tuple[list[Record], int]:
-        answer = supervisor.call("events", after=after)
+        limit = {"max_age_s": since} if since is not None and after == 0 else {}
+        answer = supervisor.call("events", after=after, **limit)
         return _newest(answer["events"], lines if after == 0 else None), answer["last"]
 
     _show(fetch, _print_event, as_json=as_json, follow=follow)

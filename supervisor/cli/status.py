@@ -34,7 +34,8 @@ def status_command(
 ) -> None:
     """Show the state of every app, and the reason if it has a problem.
 
-    With APP, only of the named apps. Exit code 0 when all of them are ready, else 1.
+    With APP, only of the named apps. Exit code 0 when all of them are ready and nothing fails,
+    else 1.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
@@ -51,7 +52,14 @@ def status_command(
             _print_snapshot(snapshot, clear=True)
         except KeyboardInterrupt:
             break
-    sys.exit(0 if all(app["state"] == "ready" for app in snapshot["apps"].values()) else 1)
+    sys.exit(0 if _is_well(snapshot, whole=not apps) else 1)
+
+
+def _is_well(snapshot: Snapshot, *, whole: bool) -> bool:
+    """Return whether the apps are ready and nothing of them fails; ``whole``: nothing at all."""
+    failing = whole and snapshot["status"] == "fail"
+    shown = snapshot["apps"].values()
+    return not failing and all(a["state"] == "ready" and a["status"] != "fail" for a in shown)
 
 
 def _fetch(config_file: str | None, names: tuple[str, ...], meter: CpuMeter | None) -> Snapshot:
@@ -89,6 +97,8 @@ def _print_snapshot(snapshot: Snapshot, *, clear: bool) -> None:
         if check["reason"]:
             colour = COLOURS[check["status"]]
             print_wrapped(check["reason"], head=f"check {name}: ", indent=2, colour=colour)
+            if check["hint"]:
+                print_wrapped(check["hint"], indent=2)
 
 
 def _print_app(name: str, app: dict[str, Any], width: int) -> None:

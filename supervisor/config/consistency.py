@@ -33,6 +33,7 @@ def check(raw: Raw, problems: Problems) -> None:
         problems.add("apps", text)
     apps = {name: app for name, app in given.items() if isinstance(app, dict)}
     _check_names(given, problems)
+    _check_notify(raw.get("notify"), given, problems)
     _check_ports(raw, apps, problems)
     _check_processes(apps, problems)
     for name, app in apps.items():
@@ -47,6 +48,16 @@ def _check_names(apps: Raw, problems: Problems) -> None:
                 f"0-9 or _, and is not {' or '.join(sorted(RESERVED_NAMES))}"
             )
             problems.add(f"apps.{name}", text)
+
+
+def _check_notify(destinations: object, apps: Raw, problems: Problems) -> None:
+    """Add the apps that somebody is to be told of, but that there are not."""
+    for number, one in enumerate(destinations if isinstance(destinations, list) else ()):
+        names = one.get("apps") if isinstance(one, dict) else None
+        for place, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str) and name not in apps:
+                text = f"there is no such app; known: {', '.join(apps)}"
+                problems.add_value(f"notify[{number}].apps[{place}]", name, text)
 
 
 def _check_app(name: str, app: Raw, problems: Problems) -> None:

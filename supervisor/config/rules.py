@@ -73,4 +73,13 @@ Umask = Annotated[
     str, Rule('three octal digits in quotes, as "022"', re.compile(r"0?[0-7]{3}").fullmatch)
 ]
 Hardware = Literal["gpio", "i2c", "spi", "serial", "camera", "audio", "can"]
+HttpStatus = Annotated[int, _between(100, 599, "a status of HTTP")]
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+(:[ -~]*)?")
+HttpHeader = Annotated[str, Rule('"Name: value" or "Name"', _HEADER.fullmatch)]
+_TOKEN = re.compile(r"[!-~]+")
+Token = Annotated[str, Rule("a token of visible ASCII characters", _TOKEN.fullmatch)]
+NotifyUrl = Annotated[
+    str,
+    Rule('an address of Apprise, as "mailto://..."', re.compile(r"[a-z][a-z0-9]+://\S+").fullmatch),
+]
 Url = Annotated[str, Rule('"http://..." or "https://..."', re.compile(r"https?://[^/\s]").match)]

@@ -22,13 +22,17 @@ from supervisor.config.rules import (
     HangTimeout,
     Hardware,
     Host,
+    HttpHeader,
+    HttpStatus,
     Name,
+    NotifyUrl,
     Percent,
     Port,
     Seconds,
     Target,
     Text,
     Threads,
+    Token,
     Umask,
     Url,
     UrlPath,
@@ -39,6 +43,7 @@ from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
 _ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
 _INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
@@ -52,10 +57,12 @@ def is_app_name(name: str) -> bool:
 def is_secret(path: str, hidden: Collection[str]) -> bool:
     """Return whether the value at a key path must not be shown.
 
-    That holds for the ``hidden`` paths, for tables and lists that contain one of them, and for
-    variables of an app whose name says it.
+    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
+    variables of an app whose name says it, for tokens, and for where messages go.
     """
     if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
+        return True
+    if _SECRET_KEY.search(path):
         return True
     return ".env." in path and has_secret_name(path.rpartition(".")[2])
 
@@ -108,9 +115,18 @@ class StatusSettings:
 class HostSettings:
     """``[host]``: when a fact about the machine becomes a warning."""
 
-    disk_free_percent: Percent = _planned(default=5.0)
-    temperature_c: Celsius = _planned(default=80.0)
-    memory_free_percent: Percent = _planned(default=5.0)
+    disk_free_percent: Percent = 5.0
+    temperature_c: Celsius = 80.0
+    memory_free_percent: Percent = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifySettings:
+    """``[[notify]]``: somebody who is told of changes."""
+
+    url: NotifyUrl = field(repr=False)
+    on: Literal["warn", "fail"] = "warn"
+    apps: list[Name] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +141,10 @@ class Requirement:
     host: Text | None = None
     port: Port | None = None
     url: Url | None = None
+    token: Token | None = field(default=None, repr=False)
+    expect_status: HttpStatus | None = None
+    expect_header: HttpHeader | None = None
+    expect_json: dict[str, Any] = field(default_factory=dict)
     name: Text | None = None
     default: Value | None = None
     command: list[Text] | None = None
@@ -142,7 +162,7 @@ REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "directory": (("path",), ("mounted", "writable")),
     "file": (("path",), ("mounted", "writable")),
     "tcp": (("port",), ("host",)),
-    "http": (("url",), ()),
+    "http": (("url",), ("token", "expect_status", "expect_header", "expect_json")),
     "env": (("name",), ("default",)),
     "module": (("name",), ()),
     "command": (("command",), ()),
@@ -179,6 +199,8 @@ class AppSettings:
     before_start: list[list[Text]] = field(default_factory=list)
     after_import: list[Function] = field(default_factory=list)
     health_path: UrlPath | None = None
+    health_interval_s: Seconds = 30.0
+    health_threshold: Count = 3
     smoke: list[UrlPath] = field(default_factory=list)
     known_good_after_s: Seconds = 60.0
     deploy_watch_s: Seconds = 10.0
@@ -223,6 +245,7 @@ class Config:
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
     requires: list[Requirement] = field(default_factory=list)
+    notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
     # where it comes from, set by `reader`
     file: Path = _no_key(default=Path("supervisor.toml"))
@@ -262,7 +285,9 @@ class Config:
     def secret_values(self) -> set[str]:
         """Return every value that no output may contain."""
         found = set(self.origins.secrets).union(*(self.app_secrets(name) for name in self.apps))
-        return found | self._inherited_secrets()
+        required = [self.requires, *(app.requires for app in self.apps.values())]
+        tokens = {one.token for several in required for one in several if one.token}
+        return found | tokens | {one.url for one in self.notify} | self._inherited_secrets()
 
     def app_secrets(self, name: str) -> set[str]:
         """Return those of `secret_values` that the app gets."""

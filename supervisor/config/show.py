@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
-from supervisor.config.settings import Config
+from supervisor.config.settings import Config, NotifySettings
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
 
@@ -26,6 +26,8 @@ def settings(config: Config) -> Iterator[Setting]:
         yield from _of_table(config, table, getattr(config, table))
     if config.requires:
         yield _setting(config, "requires", config.requires)
+    if config.notify:
+        yield _setting(config, "notify", config.notify)
     for name, app in config.apps.items():
         yield from _of_table(config, f"apps.{name}", app)
         for variable, value in config.env_files.get(name, {}).items():
@@ -68,4 +70,8 @@ def _setting(config: Config, path: str, value: Any) -> Setting:
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    found = asdict(value)
+    hidden = "url" if isinstance(value, NotifySettings) else "token"
+    return {**found, hidden: HIDDEN} if found.get(hidden) else found

@@ -72,12 +72,14 @@ class Commands:
         return self._snapshot()
 
     async def events(self, params: Params) -> dict[str, Any]:
-        """Return the events with a number above ``after``, and the newest number."""
+        """Return the events above number ``after``, none older than ``max_age_s``, and the last."""
         after = whole_number(params, "after", 0)
+        since_s = _since(params, self._runtime.now())
         now, events = self._runtime.now(), self._runtime.journal.events
         documents = [
             {"number": number, **health_document.event_document(event, now)}
             for number, event in events.after(after)
+            if since_s is None or event.monotonic_s >= since_s
         ]
         return {"events": documents, "last": events.count}
 
@@ -87,15 +89,12 @@ class Commands:
         # what several apps of a process print is under the name of the process
         apps = None if app is None else {app, self.process_of(app).name}
         now = self._runtime.now()
-        since_s = params.get("max_age_s")
-        if since_s is not None and not isinstance(since_s, int | float):
-            raise RequestError("bad_params", '"max_age_s" has to be a number of seconds')
         book = self._runtime.journal.lines
         lines = book.lines(
             apps=apps,
             after=whole_number(params, "after", 0),
             newest=min(whole_number(params, "newest", _LINES_MAX), _LINES_MAX),
-            since_s=None if since_s is None else now - since_s,
+            since_s=_since(params, now),
         )
         return {"lines": [log_buffer.to_json(line, now) for line in lines], "last": book.last}
 
@@ -213,3 +212,13 @@ class Commands:
             return failed(process.view(own[0]), f"{reason}: {', '.join(apps)}")
         process.on_operator(StopAsked(), apps=names)
         return await self._outcomes.of_stop(process, names)
+
+
+def _since(params: Params, now: float) -> float | None:
+    """Return the monotonic time that ``max_age_s`` stands for, None without it."""
+    age_s = params.get("max_age_s")
+    if age_s is None:
+        return None
+    if isinstance(age_s, bool) or not isinstance(age_s, int | float):
+        raise RequestError("bad_params", '"max_age_s" has to be a number of seconds')
+    return now - age_s

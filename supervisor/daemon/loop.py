@@ -16,6 +16,8 @@ from supervisor import __version__
 from supervisor.config.settings import Config
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer, listen
+from supervisor.daemon.check_reports import CheckReports
+from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
 from supervisor.daemon.reconfiguration import Reconfigurer
@@ -28,6 +30,7 @@ from supervisor.policy.config_changes import Changes
 from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
+from supervisor.process.channel import Message
 from supervisor.process.fork import scrub_environment
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
@@ -70,27 +73,35 @@ class Supervisor:
         self._unit = Unit(lambda text: self._journal.record(EventKind.HAND_OVER, text, app=None))
         self._runtime = runtime = self._make_runtime(config)
         self._journal = runtime.journal
-        factory = WorkerFactory(
-            runtime, self._state, lambda message: self._watching.on_message(message)
-        )
+        factory = WorkerFactory(runtime, self._state, self._on_status_message)
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._watching = FileWatching(runtime, self._processes)
+        self._event_file = EventFile(runtime, self._state.events)
+        self._check_reports = reports = CheckReports(runtime)
         self._reconfigurer = Reconfigurer(runtime, self._apply)
-        feed = StatusFeed(runtime, self._processes, self._stand_in, self._about, self._own_checks)
+        feed = StatusFeed(
+            runtime,
+            self._processes,
+            self._stand_in,
+            self._about,
+            checks=self._own_checks,
+            last_failure=self._event_file.last_failure,
+        )
         self._scheduler = Scheduler(
             runtime,
             self._processes,
             self._stand_in,
             feed=feed,
             watching=self._watching,
+            event_file=self._event_file,
             unit=self._unit,
             flush_log=log.flush,
         )
         commands = Commands(
             runtime,
             self._processes,
-            snapshot=feed.snapshot,
+            snapshot=lambda: reports.added_to(feed.snapshot()),
             reconfigure=self._reconfigure,
             stale_processes=self._watching.stale_processes,
         )
@@ -133,6 +144,7 @@ class Supervisor:
         self._handle_signals()
         listener = listen(self._state.control_socket)
         server = ControlServer(listener, self._methods, ENDING_WITH_CLIENT)
+        self._event_file.restore()
         self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
@@ -196,6 +208,8 @@ class Supervisor:
             pool.kill_all(spared)
             await pool.wait_for_end(DRAIN_MARGIN_S, spared)
         self._processes.close()
+        with contextlib.suppress(OSError):  # a full disk: then the last events are missing
+            self._event_file.close()
         if not hand_over:
             await self._unit.kill_everything()
         self._log.flush()
@@ -268,6 +282,13 @@ class Supervisor:
                 self._processes.by_name[name].on_operator(ReloadAsked(), by="the new configuration")
         self._scheduler.on_time()
         self._tidy_later()
+
+    def _on_status_message(self, message: Message) -> None:
+        """Handle what the status worker reports: of files, or of its checks."""
+        if message["type"] == "checks":
+            self._check_reports.receive(message["checks"])
+        else:
+            self._watching.on_message(message)
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()

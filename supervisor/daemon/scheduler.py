@@ -1,8 +1,10 @@
 """When the main process does what: after a change, at a time that something is due, each second."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
+from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.status_feed import StatusFeed
 from supervisor.policy import health_document
@@ -28,6 +30,7 @@ class Scheduler:
         *,
         feed: StatusFeed,
         watching: FileWatching,
+        event_file: EventFile,
         unit: Unit,
         flush_log: Callable[[], None],
     ) -> None:
@@ -36,12 +39,14 @@ class Scheduler:
         self._stand_in = stand_in
         self._feed = feed
         self._watching = watching
+        self._event_file = event_file
         self._unit = unit
         self._flush_log = flush_log
         self._sharing = PortSharing(runtime, processes.ports, processes.on_port_sharing)
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = runtime.now()
+        self._tick_at = math.inf  # when the next tick is due
         self._is_ending = False
 
     def begin(self) -> None:
@@ -51,6 +56,7 @@ class Scheduler:
     def tick_for_ever(self) -> None:
         """Do what is due each second, for the first time in a second."""
         asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._tick_at = self._runtime.now() + TICK_S
 
     def settle_no_more(self) -> None:
         """Follow no further change: the end has begun."""
@@ -81,9 +87,11 @@ class Scheduler:
                 process.on_time()
 
     def _tick(self) -> None:
+        self._feed.note_lag(self._runtime.now() - self._tick_at)
         self.tick_for_ever()  # first: whatever fails below
         self._do_what_is_due()  # hangs are checked for
         self._watching.on_tick()
+        self._event_file.on_tick()
         if not self._feed.holds():
             self._runtime.signal.notify()
         self._sharing.on_tick(self._runtime.now())

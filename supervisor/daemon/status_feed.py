@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any
 
+from supervisor.config.settings import Config
+from supervisor.health.check_settings import check_settings
 from supervisor.policy import health_document
 from supervisor.policy.health_document import AppFacts, CheckFacts, SupervisorFacts
 from supervisor.process.channel import Message
@@ -56,7 +58,10 @@ def _able(workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
 
 
 class StatusFeed:
-    """The health document of all ``processes``; ``checks`` returns those of the supervisor."""
+    """The health document of all ``processes``.
+
+    ``checks`` returns those of the supervisor, ``last_failure`` that of an app or a process.
+    """
 
     def __init__(
         self,
@@ -65,13 +70,21 @@ class StatusFeed:
         stand_in: StandInManager,
         about: SupervisorFacts,
         checks: Callable[[], list[CheckFacts]],
+        last_failure: Callable[[str], dict[str, Any] | None],
     ) -> None:
         self._runtime = runtime
         self._processes = processes
         self._stand_in = stand_in
         self._about = about
         self._checks = checks
+        self._last_failure = last_failure
         self._sender = SnapshotSender(runtime.signal)
+        self._settings_of: tuple[Config, dict[str, Any]] | None = None
+        self._lag_s = 0.0
+
+    def note_lag(self, seconds: float) -> None:
+        """Remember how late the main loop was, until the next snapshot, if it was never later."""
+        self._lag_s = max(self._lag_s, seconds)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the health document as of now."""
@@ -93,9 +106,18 @@ class StatusFeed:
                 "type": "snapshot",
                 "snapshot": self._document(facts),
                 "watches": [watch.to_json() for watch in self._processes.watches()],
+                "checks": self._check_settings(),
             },
             now=self._runtime.now(),
         )
+        self._lag_s = 0.0
+
+    def _check_settings(self) -> dict[str, Any]:
+        """Return what the status worker is to check; made once for each configuration."""
+        config = self._runtime.config
+        if self._settings_of is None or self._settings_of[0] is not config:
+            self._settings_of = (config, check_settings(config))
+        return self._settings_of[1]
 
     def holds(self) -> bool:
         """Return whether the last snapshot holds; shows the status workers that we live."""
@@ -117,6 +139,7 @@ class StatusFeed:
             metrics=totals.total,
             latency_ms=(p50, p99),
             memory_mb=totals.memory_mb,
+            last_failure=self._last_failure(name) or self._last_failure(process.name),
         )
 
     def _document(self, facts: list[AppFacts]) -> dict[str, Any]:
@@ -127,6 +150,8 @@ class StatusFeed:
             [self._status_check(), *self._checks()],
             self._runtime.journal.events.last(health_document.EVENTS_SHOWN),
             self._runtime.now(),
+            event_counts=self._runtime.journal.events.counts(),
+            main_loop_lag_s=self._lag_s,
         )
 
     def _status_check(self) -> CheckFacts:

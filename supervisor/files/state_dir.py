@@ -16,7 +16,18 @@ from pathlib import Path
 from supervisor.files import safe_folder
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
-_ENTRIES = (".gitignore", "lock", "control.sock", "releases", "config", "events", "data", "tmp")
+_ENTRIES = (
+    ".gitignore",
+    "lock",
+    "control.sock",
+    "releases",
+    "config",
+    "events",
+    "events.damaged",
+    "notified",
+    "data",
+    "tmp",
+)
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o700
 
@@ -80,6 +91,11 @@ class StateDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock_fd: int | None = None
+
+    @property
+    def events(self) -> Path:
+        """The path of the file with what happened."""
+        return self.path / "events"
 
     @property
     def control_socket(self) -> Path:

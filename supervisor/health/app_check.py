@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config.settings import Config, Requirement
-from supervisor.health.checks import Surroundings, describe, run_check
+from supervisor.health.check_settings import hides, title_of
+from supervisor.health.checks import Surroundings, run_check
 from supervisor.process.prctl import die_with_parent
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.source.fingerprints import renewed
@@ -112,7 +113,7 @@ def check_requires(config: Config, name: str | None) -> list[CheckResult]:
         environment=environment, folder=config.folder, search_path=app_search_path(code)
     )
     return [
-        _check(requirement, around, is_hidden=config.is_secret(f"{place}[{number}]"))
+        _check(requirement, around, is_hidden=hides(config, f"{place}[{number}]"))
         for number, requirement in enumerate(given)
     ]
 
@@ -122,14 +123,14 @@ def _environment_of(config: Config, name: str) -> dict[str, str]:
 
 
 def _check(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> CheckResult:
-    title = f"{requirement.kind} (hidden)" if is_hidden else describe(requirement)
+    title = title_of(requirement, is_hidden=is_hidden)
     try:
         found = call_in_child(
             _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
         )
     except (TaskFailed, OSError) as error:
         found = {"reason": f"{title} could not be checked: {error}", "hint": None}
-    if is_hidden and found["reason"] is not None:  # a reason quotes the requirement
+    if is_hidden and found["reason"] is not None:  # reason and hint quote it
         found = {"reason": f"{title} is not as required", "hint": None}
     return {
         "requirement": title,

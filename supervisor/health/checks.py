@@ -4,21 +4,18 @@ A check may block for the requirement's ``timeout_s``, and longer on a dead netw
 in a child or a thread. It changes nothing and imports no code of the app.
 """
 
-import http.client
 import importlib.machinery
 import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.config.settings import Requirement, is_secret
+from supervisor.health.command_check import check_command
 from supervisor.values.reports import Cause
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
@@ -33,7 +30,6 @@ _LOADERS = (
     (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
     (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
 )
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +39,6 @@ class Surroundings:
     environment: Mapping[str, str]
     folder: Path  # relative paths are relative to it
     search_path: Sequence[str]
-
-
-def describe(requirement: Requirement) -> str:
-    """Return a requirement in a few words, without the credentials of a URL."""
-    what = {
-        "tcp": f"{requirement.host or 'localhost'}:{requirement.port}",
-        "http": _CREDENTIALS.sub("//", requirement.url or ""),
-        "env": requirement.name,
-        "module": requirement.name,
-        "command": (requirement.command or [""])[0],
-        "disk": requirement.path or "of the configuration",
-    }
-    return f"{requirement.kind} {what.get(requirement.kind, requirement.path)}"
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
@@ -69,7 +52,8 @@ def _directory(wanted: Requirement, around: Surroundings) -> Cause | None:
     if problem is not None:
         return problem
     if not path.is_dir():
-        return Cause(reason=f"{wanted.path} is no directory")
+        hint = "correct `path`, or make a directory of it"
+        return Cause(reason=f"{wanted.path} is no directory", hint=hint)
     if not os.access(path, os.R_OK | os.X_OK):
         return _no_access(wanted, "read", path)
     return _writable(path, wanted)
@@ -81,7 +65,8 @@ def _file(wanted: Requirement, around: Surroundings) -> Cause | None:
     if problem is not None:
         return problem
     if path.is_dir():
-        return Cause(reason=f"{wanted.path} is a directory, and no file")
+        hint = "correct `path`, or put a file there"
+        return Cause(reason=f"{wanted.path} is a directory, and no file", hint=hint)
     if not os.access(path, os.R_OK):
         return _no_access(wanted, "read", path)
     return _writable(path, wanted)
@@ -91,14 +76,16 @@ def _absent(path: Path, wanted: Requirement) -> Cause | None:
     try:
         path.stat()
     except FileNotFoundError:
-        hint = None
+        hint = "create it, or correct `path`"
         if path.is_symlink():
-            return Cause(reason=f"{wanted.path} is a link that leads to nothing")
+            hint = "create what it leads to, or correct the link"
+            return Cause(reason=f"{wanted.path} is a link that leads to nothing", hint=hint)
         if wanted.mounted:
             hint = "is the disk plugged in, and in /etc/fstab?"
         return Cause(reason=f"{wanted.path} doesn't exist", hint=hint)
     except OSError as error:
-        return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}")
+        hint = "see who may enter the folders above it; a network disk may be gone"
+        return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}", hint=hint)
     if wanted.mounted and not os.path.ismount(path):
         return Cause(
             reason=f"{wanted.path} is there, but nothing is mounted on it",
@@ -130,30 +117,22 @@ def _tcp(wanted: Requirement, _around: Surroundings) -> Cause | None:
     try:
         socket.create_connection((host, port), timeout=wanted.timeout_s).close()
     except socket.gaierror as error:
-        return Cause(reason=f"the name {host} can't be resolved: {error.strerror}")
+        hint = "is the name right, and is the network up?"
+        reason = f"the name {host} can't be resolved: {error.strerror}"
+        return Cause(reason=reason, hint=hint)
     except TimeoutError:
-        return Cause(reason=f"{host}:{port} doesn't answer within {wanted.timeout_s:g} s")
+        reason = f"{host}:{port} doesn't answer within {wanted.timeout_s:g} s"
+        return Cause(reason=reason, hint="is that machine on, and does a firewall let it answer?")
     except OSError as error:
-        return Cause(reason=f"{host}:{port} can't be reached: {error.strerror}")
+        hint = "is the server running, and are `host` and `port` right?"
+        return Cause(reason=f"{host}:{port} can't be reached: {error.strerror}", hint=hint)
     return None
 
 
 def _http(wanted: Requirement, _around: Surroundings) -> Cause | None:
-    what = describe(wanted).removeprefix("http ")
-    request = urllib.request.Request(wanted.url or "", headers={"User-Agent": "flask-supervisor"})
-    try:
-        with urllib.request.urlopen(request, timeout=wanted.timeout_s):
-            return None
-    except urllib.error.HTTPError as error:
-        error.close()
-        return Cause(reason=f"{what} answers {error.code} {error.reason}")
-    except TimeoutError:
-        return Cause(reason=f"{what} doesn't answer within {wanted.timeout_s:g} s")
-    except urllib.error.URLError as error:
-        why = error.reason.strerror if isinstance(error.reason, OSError) else error.reason
-        return Cause(reason=f"{what} can't be reached: {why or error.reason}")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return Cause(reason=f"{what} doesn't answer as it should: {type(error).__name__}")
+    from supervisor.health.http_check import check_http  # urllib: 2 MiB, and few need it
+
+    return check_http(wanted)
 
 
 def _env(wanted: Requirement, around: Surroundings) -> Cause | None:
@@ -213,27 +192,7 @@ def _find_inner(name: str, folders: Sequence[str]) -> list[str] | None:
 
 
 def _command(wanted: Requirement, around: Surroundings) -> Cause | None:
-    command = wanted.command or []
-    try:
-        done = subprocess.run(
-            command,
-            cwd=around.folder,
-            env=dict(around.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=wanted.timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Cause(reason=f"{command[0]} takes longer than {wanted.timeout_s:g} s")
-    except OSError as error:
-        return Cause(reason=f"{command[0]} can't be run: {error.strerror}")
-    if done.returncode < 0:
-        return Cause(reason=f"{command[0]} was killed by signal {-done.returncode}")
-    if done.returncode > 0:
-        return Cause(reason=f"{command[0]} ends with exit code {done.returncode}")
-    return None
+    return check_command(wanted, around.environment, around.folder)
 
 
 def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
@@ -242,7 +201,8 @@ def _disk(wanted: Requirement, around: Surroundings) -> Cause | None:
     try:
         usage = shutil.disk_usage(path)
     except OSError as error:
-        return Cause(reason=f"{wanted.path or path.name} can't be checked: {error.strerror}")
+        reason = f"{wanted.path or path.name} can't be checked: {error.strerror}"
+        return Cause(reason=reason, hint="correct `path`, or mount what belongs there")
     free = 100 * usage.free / usage.total if usage.total else 0.0
     if free >= least:
         return None

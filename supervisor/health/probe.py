@@ -1,26 +1,14 @@
 """Probes an app: sends HTTP requests to its port, as a client does."""
 
 import http.client
-import socket
 from collections.abc import Sequence
+
+from supervisor.health.port_connection import PortConnection
 
 ANSWER_S = 10.0  # the time-out of a probe
 _BAD = 400
 _PART = 65536
 _WORDS_MAX = 100  # characters
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - a key
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to a port, or to the Unix socket that ``host`` names."""
-
-    def connect(self) -> None:
-        if not self.host.startswith("/"):
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.host)
 
 
 def probe(host: str, port: int | None, paths: Sequence[str]) -> dict[str, str | None]:
@@ -36,8 +24,7 @@ def probe(host: str, port: int | None, paths: Sequence[str]) -> dict[str, str | 
 
 
 def _failure(host: str, port: int | None, path: str) -> str | None:
-    address = host.removeprefix("unix:")
-    connection = _Connection(_LOOPBACK.get(address, address), port, timeout=ANSWER_S)
+    connection = PortConnection(host, port, timeout=ANSWER_S)
     headers = {"Host": "localhost", "User-Agent": "flask-supervisor"}
     try:
         connection.request("GET", path, headers=headers)

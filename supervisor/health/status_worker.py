@@ -1,4 +1,4 @@
-"""The status worker: serves health to monitors on a port of its own, and watches files.
+"""The status worker: serves health to monitors on a port of its own; runs checks, watches files.
 
 The main process pushes a snapshot on every change, and a heartbeat every second; all answers come
 from that copy, so no request reaches the main process. When its heartbeats stop, health says that
@@ -39,6 +39,7 @@ ENDPOINTS = {
     "/readyz": "200 when every app is ready (stopped ones aside), else 503 with the list",
     "/health": "the whole snapshot; 200 for pass and warn, 503 for fail",
     "/health/APP": "one app, by the same rule",
+    "/metrics": "metrics for Prometheus",
 }
 
 
@@ -95,9 +96,12 @@ class SnapshotCopy:
         }
 
 
-def create_app(copy: SnapshotCopy) -> Flask:
-    """Return the status app, which answers from ``copy``."""
+def create_app(copy: SnapshotCopy, added_to: Callable[[Snapshot], Snapshot]) -> Flask:
+    """Return the status app, which answers from ``copy`` and what ``added_to`` adds to it."""
     app = Flask(__name__, static_folder=None)
+
+    def current() -> Snapshot:
+        return added_to(copy.snapshot())
 
     @app.get("/")
     def index() -> Response:
@@ -111,19 +115,26 @@ def create_app(copy: SnapshotCopy) -> Flask:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        missing = not_ready(copy.snapshot())
+        missing = not_ready(current())
         if missing:
             return _answer({"status": "fail", "not_ready": missing}, 503)
         return _answer({"status": "pass"})
 
     @app.get("/health")
     def health() -> Response:
-        snapshot = copy.snapshot()
+        snapshot = current()
         return _health(snapshot, snapshot["status"])
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        from supervisor.health.metrics_text import metrics_text  # few are asked for it
+
+        text, content_type = metrics_text(current(), request.headers.get("Accept", ""))
+        return Response(text, content_type=content_type)
 
     @app.get("/health/<name>")
     def health_of(name: str) -> Response:
-        snapshot = copy.snapshot()
+        snapshot = current()
         found = snapshot["apps"].get(name)
         if found is None:
             known = ", ".join(snapshot["apps"]) or "none"
@@ -193,6 +204,8 @@ def run_status(
 
     Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
     """
+    from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
+
     channel = Channel(connection)
     page = heartbeat_page.own_page()
     if page is None:
@@ -200,22 +213,28 @@ def run_status(
     copy = SnapshotCopy(lambda: page.main.at)
     lock = threading.Lock()
 
-    def report_change(key: WatchKey, changed: bool) -> None:
-        message = {"type": "files", "key": key.to_json(), "changed": changed}
+    def report(message: Message) -> None:
         try:
             with lock:
                 channel.send_all(message, timeout_s=_SEND_TIMEOUT_S)
         except ChannelClosed:
             return  # the loop notices that too, and ends this worker
 
+    def report_change(key: WatchKey, changed: bool) -> None:
+        report({"type": "files", "key": key.to_json(), "changed": changed})
+
     watcher = FileWatcher(report_change)
+    live = LiveChecks(
+        copy.snapshot, lambda documents: report({"type": "checks", "checks": documents})
+    )
 
     def on_message(message: Message) -> None:
         copy.push(message["snapshot"])
         watcher.set(message["watches"])
+        live.follow(message["checks"], message["snapshot"])
 
     server = Server()
-    server.add(listener, create_app(copy), name="status", threads=_THREADS)
+    server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
     watcher.start()
     if _receive_first(channel, on_message):
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)

@@ -6,7 +6,7 @@ from typing import Any
 
 from supervisor.host import clock, system
 from supervisor.host.power import power_facts
-from supervisor.host.storage import card_facts, disk_facts
+from supervisor.host.storage import card_facts, disk_facts, read_mounts
 
 HostDocument = dict[str, Any]
 _ROOT = Path("/")
@@ -33,7 +33,11 @@ class HostReader:
         Blocks while a disk does. `docs/health.md` describes each field.
         """
         root = self._root
-        disks = {"state_dir": disk_facts(root, self._state_dir), "root": disk_facts(root, "/")}
+        mounts = read_mounts(root)
+        disks = {
+            "state_dir": disk_facts(root, mounts, self._state_dir),
+            "root": disk_facts(root, mounts, "/"),
+        }
         uptime = system.uptime_s(root)
         facts = {
             "model": system.model(root),
@@ -47,6 +51,6 @@ class HostReader:
             "temperature_c": system.temperature_c(root),
             "clock_synchronised": clock.is_synchronised(root, self._clock_status),
             "power": power_facts(root),
-            "sd_card": card_facts(root, [self._state_dir, "/"]),
+            "sd_card": card_facts(root, mounts, [self._state_dir, "/"]),
         }
         return {name: value for name, value in facts.items() if value is not None}

@@ -12,7 +12,6 @@ debugfs.
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,27 @@ class Mount:
     """One mounted file system."""
 
     point: str
-    block_device: str | None  # its name below /sys; None for a file system without one
+    device: str  # "major:minor"
     is_read_only: bool  # the file system as a whole, wherever it is mounted
 
-    @property
-    def card(self) -> str | None:
-        """The name of the SD or MMC card it lies on, None for another disk."""
-        found = _CARD.match(self.block_device or "")
-        return found[0] if found else None
+
+def read_mounts(root: Path) -> list[Mount]:
+    """Return what is mounted, in the order of /proc/self/mountinfo."""
+    found = []
+    for line in (read_text(root / "proc/self/mountinfo") or "").splitlines():
+        own, _, rest = line.partition(" - ")
+        words, superblock = own.split(" "), rest.split(" ")
+        if len(words) >= 6 and len(superblock) >= 3:
+            point = _ESCAPED.sub(lambda m: chr(int(m[1], 8)), words[4])
+            is_read_only = not _READ_ONLY.isdisjoint(superblock[2].split(","))
+            found.append(Mount(point, words[2], is_read_only))
+    return found
 
 
-def mount_of(root: Path, path: str) -> Mount | None:
+def mount_of(mounts: list[Mount], path: str) -> Mount | None:
     """Return where the absolute ``path`` is mounted: of the longest mount point, the last line."""
     found: Mount | None = None
-    for mount in _mounts(root):
+    for mount in mounts:
         above = mount.point.rstrip("/")
         is_above = path == mount.point or path.startswith(f"{above}/")
         if is_above and (found is None or len(mount.point) >= len(found.point)):
@@ -51,32 +57,19 @@ def mount_of(root: Path, path: str) -> Mount | None:
     return found
 
 
-def _mounts(root: Path) -> Iterator[Mount]:
-    for line in (read_text(root / "proc/self/mountinfo") or "").splitlines():
-        own, _, rest = line.partition(" - ")
-        words, superblock = own.split(" "), rest.split(" ")
-        if len(words) < 6 or len(superblock) < 3:
-            continue
-        yield Mount(
-            point=_ESCAPED.sub(lambda m: chr(int(m[1], 8)), words[4]),
-            block_device=_block_device(root, words[2]),
-            is_read_only=not _READ_ONLY.isdisjoint(superblock[2].split(",")),
-        )
-
-
-def _block_device(root: Path, number: str) -> str | None:
-    """Return the name of the block device "major:minor"; /proc/mounts may say /dev/root."""
-    text = read_text(root / "sys/dev/block" / number / "uevent") or ""
+def block_device(root: Path, mount: Mount) -> str | None:
+    """Return the name of the block device below /sys (/proc/mounts may say /dev/root), or None."""
+    text = read_text(root / "sys/dev/block" / mount.device / "uevent") or ""
     found = re.search(r"^DEVNAME=(\S+)$", text, re.MULTILINE)
     return found[1] if found else None
 
 
-def disk_facts(root: Path, path: str) -> dict[str, Any] | None:
+def disk_facts(root: Path, mounts: list[Mount], path: str) -> dict[str, Any] | None:
     """Return ``total_mb``, ``free_mb``, ``free_percent`` and ``read_only`` of the disk of ``path``.
 
     ``free`` is what this user may write. Blocks while the disk does; None where it can't be read.
     """
-    mount = mount_of(root, path)
+    mount = mount_of(mounts, path)
     try:
         found = os.statvfs(root / path.lstrip("/"))
     except OSError:
@@ -93,28 +86,36 @@ def disk_facts(root: Path, path: str) -> dict[str, Any] | None:
     return facts or None
 
 
-def card_facts(root: Path, paths: list[str]) -> dict[str, Any] | None:
+def card_facts(root: Path, mounts: list[Mount], paths: list[str]) -> dict[str, Any] | None:
     """Return what is known of the SD card that ``paths`` lie on; None where none of them does.
 
     Keys: ``device``, ``name`` and ``kind`` (``SD`` or ``MMC``) where the kernel has them,
     ``read_only`` (a file system on it can't be written, though /etc/fstab doesn't ask for that)
     and ``errors`` (counted by ext4 since its last repair).
     """
-    mounts = [mount for path in paths if (mount := mount_of(root, path)) and mount.card]
-    if not mounts:
+    on_cards = {
+        name: mount
+        for path in paths
+        if (mount := mount_of(mounts, path))
+        and (name := block_device(root, mount))
+        and _CARD.match(name)
+    }
+    if not on_cards:
         return None
-    card = str(mounts[0].card)
-    device = root / "sys/block" / card / "device"
+    card = _CARD.match(next(iter(on_cards)))
+    device = card[0] if card else ""
     errors = [
         count
-        for name in {str(mount.block_device) for mount in mounts if mount.card == card}
+        for name in on_cards
         if (count := read_number(root / "sys/fs/ext4" / name / "errors_count")) is not None
     ]
     facts = {
-        "device": card,
-        "name": read_text(device / "name"),
-        "kind": read_text(device / "type"),
-        "read_only": any(m.is_read_only and not _wanted_read_only(root, m) for m in mounts),
+        "device": device,
+        "name": read_text(root / "sys/block" / device / "device/name"),
+        "kind": read_text(root / "sys/block" / device / "device/type"),
+        "read_only": any(
+            one.is_read_only and not _wanted_read_only(root, one) for one in on_cards.values()
+        ),
         "errors": sum(errors) if errors else None,
     }
     return {key: value for key, value in facts.items() if value is not None}

@@ -4,8 +4,9 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 ``status`` words; the fields are described in docs/health.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
+from math import isfinite
 from typing import Any
 
 from supervisor.policy.app_state import AppView
@@ -37,6 +38,7 @@ class AppFacts:
     metrics: Metrics = field(default_factory=Metrics)
     latency_ms: tuple[float | None, float | None] = (None, None)  # of the last minute: p50, p99
     memory_mb: float | None = None
+    last_failure: dict[str, Any] | None = None  # over restarts of the supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ def app_document(facts: AppFacts, now: float) -> dict[str, Any]:
         "refusal": _refusal_document(process.refusal, now),
         "stale": process.stale,
         "release": facts.version,
+        "last_failure": facts.last_failure,
         "retry_in_s": retry_in_s,
         "requests": _requests_document(facts),
         "memory_mb": None if facts.memory_mb is None else round(facts.memory_mb, 1),
@@ -158,6 +161,8 @@ def _requests_document(facts: AppFacts) -> dict[str, Any]:
         "max_threads": metrics.max_threads,
         "connections": metrics.connections,
         "latency_ms": {"p50": p50, "p99": p99},
+        "latency_counts": list(metrics.latency),
+        "latency_sum_s": round(metrics.latency_sum_s, 3),
     }
 
 
@@ -194,8 +199,14 @@ def document(
     checks: list[CheckFacts],
     events: list[Event],
     now: float,
+    *,
+    event_counts: Mapping[str, Mapping[str, int]],
+    main_loop_lag_s: float,
 ) -> dict[str, Any]:
-    """Return the whole snapshot: what ``/health`` answers and ``status --json`` prints."""
+    """Return the whole snapshot: what ``/health`` answers and ``status --json`` prints.
+
+    ``event_counts`` are by app ("" for none) and kind.
+    """
     statuses = [app_status(app, now) for app in apps] + [_check_status(c) for c in checks]
     return {
         "status": str(worst(statuses)),
@@ -206,6 +217,8 @@ def document(
         "apps": {app.name: app_document(app, now) for app in apps},
         "checks": {check.name: check_document(check) for check in checks},
         "events": [event_document(event, now) for event in events[-EVENTS_SHOWN:]],
+        "event_counts": {app: dict(kinds) for app, kinds in event_counts.items()},
+        "main_loop_lag_s": round(main_loop_lag_s, 3),
     }
 
 
@@ -226,7 +239,7 @@ def aged(document: Any, seconds: float) -> Any:
 def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
     """Return what keeps a machine from being ready: names of apps and checks, with reasons.
 
-    An app that an operator stopped doesn't count.
+    An app that an operator stopped doesn't count; a critical check that has no result yet does.
     """
     found = {
         name: app["reason"] or app["state"]
@@ -234,7 +247,7 @@ def not_ready(snapshot: dict[str, Any]) -> dict[str, str]:
         if app["state"] not in (AppState.READY, AppState.STOPPED)
     }
     for name, check in snapshot["checks"].items():
-        if check["status"] == Status.FAIL:
+        if check["critical"] and check["status"] != Status.PASS:
             found[name] = check["reason"]
     return found
 
@@ -243,7 +256,7 @@ def event_document(event: Event, now: float) -> dict[str, Any]:
     """Return an event for a program."""
     return {
         "time": event.wall,
-        "age_s": round(now - event.monotonic_s, 1),
+        "age_s": round(now - event.monotonic_s, 1) if isfinite(event.monotonic_s) else None,
         "app": event.app,
         "kind": str(event.kind),
         "text": event.text,

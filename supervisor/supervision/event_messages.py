@@ -18,9 +18,16 @@ class EventMessages:
         self._cause: Cause | None = None
         self._wait: AppState | None = None
 
-    def record(self, kind: EventKind, text: str, *, problem: bool = False) -> None:
+    def record(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        problem: bool = False,
+        report: ImportReport | None = None,
+    ) -> None:
         """Record ``text`` of the process."""
-        self._journal.record(kind, text, app=self._name, problem=problem)
+        self._journal.record(kind, text, app=self._name, problem=problem, report=report)
 
     def repeat_all(self) -> None:
         """Record again what was recorded before: it is news now."""
@@ -48,7 +55,8 @@ class EventMessages:
         self._cause, self._wait = cause, None
         is_refused = process.refusal is not None and process.refusal.cause == cause
         refused = "reload refused, what runs goes on: " if is_refused else ""
-        self.record(EventKind.IMPORT_FAILED, f"{refused}{cause.in_full}", problem=True)
+        text = f"{refused}{cause.in_full}"
+        self.record(EventKind.IMPORT_FAILED, text, problem=True, report=report)
         self._journal.print_output(self._name, pid, report.traceback.splitlines())
 
     def of_step(self, before: ProcessState, process: ProcessState, event: ProcessEvent) -> None:

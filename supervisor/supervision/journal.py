@@ -7,6 +7,7 @@ from supervisor.supervision.changes import ChangeSignal
 from supervisor.supervision.log_buffer import LogBook
 from supervisor.values.events import Event, EventKind, EventLog
 from supervisor.values.redaction import Redaction
+from supervisor.values.reports import ImportReport
 
 OWN_LINES = "-"  # the supervisor's own lines stand under this name in the log book
 
@@ -25,6 +26,7 @@ class Journal:
     """Records events and what workers print; takes ``secrets`` out of every text.
 
     ``now`` returns monotonic seconds, ``wall`` the wall time for people (RFC 3339, UTC).
+    ``on_event`` is called with each event, and the report of the import that failed, if any.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Journal:
     ) -> None:
         self.events = EventLog()
         self.lines = LogBook()
+        self.on_event: Callable[[Event, ImportReport | None], None] | None = None
         self.hide = Redaction(secrets)
         self._secrets = frozenset(secrets)
         self._log = log
@@ -50,12 +53,25 @@ class Journal:
         self._secrets |= frozenset(secrets)
         self.hide = Redaction(self._secrets)
 
-    def record(self, kind: EventKind, text: str, *, app: str | None, problem: bool = False) -> None:
-        """Log and remember an event of ``app`` (None: of the supervisor itself)."""
+    def record(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        app: str | None,
+        problem: bool = False,
+        report: ImportReport | None = None,
+    ) -> None:
+        """Log and remember an event of ``app`` (None: of the supervisor itself).
+
+        ``report`` is that of the import which failed; it is kept with the last failure of the app.
+        """
         text = self.hide(text)
         now, wall = self._now(), self._wall()
         event = Event(kind=kind, text=text, app=app, monotonic_s=now, wall=wall, problem=problem)
         self.events.add(event)
+        if self.on_event is not None:
+            self.on_event(event, report)
         self._signal.mark()
         self._log.event(text, app=app, kind=str(kind), problem=problem)
         self.lines.add(text, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)

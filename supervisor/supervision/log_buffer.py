@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import chain
+from math import isfinite
 from typing import Any
 
 LINES_MAX = 500  # of one app
@@ -91,7 +92,8 @@ class LogBook:
 
 
 def to_json(line: Line, now: float) -> dict[str, Any]:
-    """Return a line for a program, with its age in place of a monotonic time."""
+    """Return a line for a program, with its age (None if unknown) in place of a monotonic time."""
     fields = asdict(line)
-    fields["age_s"] = round(now - fields.pop("monotonic_s"), 1)
+    age_s = now - fields.pop("monotonic_s")
+    fields["age_s"] = round(age_s, 1) if isfinite(age_s) else None
     return fields

@@ -1,6 +1,7 @@
 """Events: what happened, with a kind for programs and a text for people."""
 
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 
 from supervisor.values.records import dataclass
@@ -28,6 +29,7 @@ class EventKind(StrEnum):
     RELEASE = "release"
     HAND_OVER = "hand_over"
     DEPLOY = "deploy"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,25 @@ class EventLog:
 
     def __init__(self, capacity: int = 500) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
+        self._counts: dict[str, dict[str, int]] = {}
         self.count = 0
 
     def add(self, event: Event) -> None:
         """Append ``event``; drop the oldest one if there are more than ``capacity``."""
         self._events.append(event)
         self.count += 1
+        kinds = self._counts.setdefault(event.app or "", {})
+        kinds[str(event.kind)] = kinds.get(str(event.kind), 0) + 1
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many events there were, dropped ones too: by app ("" for none), by kind."""
+        return {app: dict(kinds) for app, kinds in self._counts.items()}
+
+    def restore(self, events: Iterable[Event]) -> None:
+        """Put events of before in front: they have numbers, but don't count."""
+        older = list(events)
+        self._events = deque([*older, *self._events], maxlen=self._events.maxlen)
+        self.count += len(older)
 
     def last(self, count: int) -> list[Event]:
         """Return the newest ``count`` events, oldest first."""

@@ -111,6 +111,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         max_memory_mb = 100
         max_requests = 1000
         health_path = "/well"
+        health_interval_s = 15
+        health_threshold = 5
         smoke = ["/", "/page"]
         deploy_watch_s = 2
         workers = 2
@@ -157,6 +159,8 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "max_memory_mb": 100,
         "max_requests": 1000,
         "health_path": "/well",
+        "health_interval_s": 15.0,
+        "health_threshold": 5,
         "smoke": ["/", "/page"],
         "deploy_watch_s": 2.0,
         "workers": 2,

@@ -10,6 +10,8 @@ from harness import Project, Running, ask, eventually
 from operating_case import call, wait_until_ready
 
 from supervisor.config import reader as configuration
+from supervisor.config.reader import parse
+from supervisor.config.show import settings
 from supervisor.values.redaction import HIDDEN
 
 SECRETS = {
@@ -172,3 +174,12 @@ def test_ports_and_paths_are_not_secret(project: Project) -> None:
     assert HIDDEN not in running.log
     shown = project.command("config", "show", env=environment).stdout
     assert f"apps.coach.port = {HIDDEN}" in " ".join(shown.split())
+
+
+def test_a_token_of_a_requirement_is_a_secret(tmp_path: Path) -> None:
+    """Also when it stands in the file itself: never printed, hidden in every text."""
+    requirement = {"kind": "http", "url": "http://x", "token": "k3-secret-token"}
+    raw = {"requires": [requirement], "apps": {"a": {"target": "a:b", "port": 1}}}
+    config = parse(raw, tmp_path / "s.toml")
+    assert "k3-secret-token" in config.secret_values()
+    assert "k3-secret-token" not in f"{list(settings(config))} {config!r}"

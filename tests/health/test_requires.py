@@ -17,7 +17,8 @@ from harness import GOOD_APP, Project, free_ports
 
 from supervisor.config.reader import parse
 from supervisor.config.settings import REQUIREMENT_KEYS, Requirement
-from supervisor.health.checks import Surroundings, describe, run_check
+from supervisor.health.check_settings import describe
+from supervisor.health.checks import Surroundings, run_check
 from supervisor.process.throwaway import call_in_child
 from supervisor.values.errors import ConfigError
 
@@ -30,7 +31,10 @@ def why(folder: Path, environment: dict[str, str] | None = None, **keys: Any) ->
         environment=environment or {}, folder=folder, search_path=[str(folder), *sys.path]
     )
     cause = run_check(Requirement(**keys), around)
-    return None if cause is None else cause.reason
+    if cause is None:
+        return None
+    assert cause.hint, "what to do about it"
+    return cause.reason
 
 
 # ---- files and directories
@@ -346,13 +350,14 @@ def test_check_shows_what_is_required(project: Project) -> None:
     assert found.returncode == 1
     lines = found.stdout.splitlines()
     assert lines[0].startswith("coach: ok, imported in ")
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "  requires directory coach: ok",
         "  requires env TOKEN: ok",
         "  requires module coach: ok",
         "  requires file nosuch.pem: nosuch.pem doesn't exist",
+        "    create it, or correct `path`",
     ]
-    assert "100 % are required" in lines[5]
+    assert "100 % are required" in lines[6]
     assert lines[-1] == "1 of 2 apps cannot be served: coach"
     (project.folder / "nosuch.pem").write_text("")
     assert project.command("check").returncode == 0  # the other one isn't critical

@@ -21,6 +21,7 @@ from supervisor.values.states import AppState, Serving, Status
 
 NOW = 1000.0
 WALL = "2026-03-01T12:00:00Z"
+COUNTED: dict[str, Any] = {"event_counts": {"": {"started": 1}}, "main_loop_lag_s": 0.0}
 SUPERVISOR = SupervisorFacts(version="1.2.3", pid=42, started_wall=WALL, started_s=NOW - 60)
 CAUSE = Cause(reason="ValueError: no (coach.py, line 3)", hint="correct it")
 
@@ -97,7 +98,9 @@ def whole(
     *apps: AppFacts, checks: tuple[CheckFacts, ...] = (), events: tuple[Event, ...] = ()
 ) -> dict[str, Any]:
     """Return the whole document, as a program reads it."""
-    document = health_document.document(SUPERVISOR, list(apps), list(checks), list(events), NOW)
+    document = health_document.document(
+        SUPERVISOR, list(apps), list(checks), list(events), NOW, **COUNTED
+    )
     result: dict[str, Any] = json.loads(json.dumps(document))
     return result
 
@@ -367,7 +370,7 @@ def test_a_snapshot_ages_as_if_it_were_made_anew(state: AppState, later_s: int) 
         make_facts(AppState.BACKOFF, name="admin", retry_at=NOW + 3, refusal=refusal),
     ]
     before, after = (
-        health_document.document(SUPERVISOR, apps, [], [make_event(3)], now)
+        health_document.document(SUPERVISOR, apps, [], [make_event(3)], now, **COUNTED)
         for now in (NOW, NOW + later_s)
     )
     assert health_document.aged(before, float(later_s)) == after

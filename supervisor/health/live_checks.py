@@ -1,0 +1,130 @@
+"""What the status worker checks while the apps run, and what it adds to the snapshot."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.config.settings import HostSettings
+from supervisor.health.check_runner import CheckOutcome, CheckRunner
+from supervisor.health.host_watcher import HostWatcher
+from supervisor.health.notifiers import Notifiers
+from supervisor.health.required_checks import probe_checks, required_checks
+from supervisor.policy.check_state import CheckPhase
+from supervisor.policy.host_warnings import host_warnings
+from supervisor.policy.live_checks import (
+    PENDING,
+    apps_to_check,
+    apps_to_probe,
+    warning_documents,
+    with_live_checks,
+)
+
+Document = dict[str, Any]
+
+
+class LiveChecks:
+    """Runs the checks of a configuration, and watches the machine.
+
+    ``snapshot`` returns what the main process has pushed. ``on_change`` is called, in a thread of
+    its own, with the documents of all checks whenever one of them says something else. Methods may
+    be called from any thread.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Document],
+        on_change: Callable[[dict[str, Document]], None],
+    ) -> None:
+        self._snapshot = snapshot
+        self._on_change = on_change
+        self._notifiers = Notifiers(self._look)
+        self._lock = threading.Lock()
+        self._settings: Document = {}
+        self._wanted: tuple[list[str], list[str]] = ([], [])  # apps to check, and to probe
+        self._runner: CheckRunner | None = None
+        self._host: HostWatcher | None = None
+        self._reported: dict[str, Any] = {}
+
+    def follow(self, settings: Document, snapshot: Document) -> None:
+        """Check what ``settings`` (`check_settings`) want, of the apps as they are now."""
+        wanted = (apps_to_check(snapshot), apps_to_probe(snapshot))
+        if settings == self._settings and wanted == self._wanted:
+            return
+        self._settings, self._wanted = settings, wanted
+        self._run_checks(
+            [*required_checks(settings, wanted[0]), *probe_checks(settings, wanted[1])]
+        )
+        if self._host is None:
+            self._host = HostWatcher(settings["state_dir"], self._report)
+            self._host.start()
+        self._notifiers.follow(settings)
+
+    def _run_checks(self, checks: list[Any]) -> None:
+        if self._runner is None:
+            if not checks:  # most machines need no thread for them
+                return
+            self._runner = CheckRunner(self._report)
+            self._runner.start()
+        self._runner.set(checks)
+
+    def documents(self) -> dict[str, Document]:
+        """Return the health documents of all checks, by name."""
+        now = time.monotonic()
+        outcomes = self._runner.outcomes() if self._runner is not None else []
+        thresholds = HostSettings(**self._settings["host"]) if self._settings else HostSettings()
+        return {
+            **{one.name: document_of(one, now) for one in outcomes},
+            **warning_documents(host_warnings(self.host(), thresholds)),
+            **self._notifiers.documents(),
+        }
+
+    def host(self) -> Document:
+        """Return the facts about the machine."""
+        return {} if self._host is None else self._host.facts()
+
+    def _look(self) -> tuple[dict[str, Document], dict[str, Document]]:
+        """Return the documents of apps and of checks that people are told of."""
+        snapshot = self._snapshot()
+        checks = {**snapshot["checks"], **self.documents()}
+        for name in self._notifiers.documents():  # who can't be told needn't be told so
+            del checks[name]
+        return snapshot["apps"], checks
+
+    def added_to(self, snapshot: Document) -> Document:
+        """Return a snapshot of the main process with the checks and the facts."""
+        return with_live_checks(snapshot, self.documents(), self.host())
+
+    def _report(self) -> None:
+        """Report the documents, if they say something else than before; ages don't count."""
+        with self._lock:
+            documents = self.documents()
+            news = {
+                name: (one["status"], one["reason"], one["critical"])
+                for name, one in documents.items()
+            }
+            if news == self._reported:
+                return
+            self._reported = news
+            self._on_change(documents)
+
+
+def document_of(outcome: CheckOutcome, now: float) -> Document:
+    """Return the health document of one check."""
+    reason, hint = (
+        (outcome.cause.reason, outcome.cause.hint) if outcome.cause is not None else (None, None)
+    )
+    status = "pass"
+    if outcome.phase is CheckPhase.FAILING:
+        status = "fail" if outcome.critical else "warn"
+    elif outcome.phase is CheckPhase.PENDING:
+        status, reason = "warn", PENDING
+    return {
+        "status": status,
+        "reason": reason,
+        "hint": hint,
+        "critical": outcome.critical,
+        "app": outcome.app,
+        "age_s": round(now - outcome.since, 1),
+        "failures": outcome.failures,
+    }
