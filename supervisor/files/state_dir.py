@@ -21,6 +21,7 @@ _ENTRIES = (
     "lock",
     "control.sock",
     "releases",
+    "notes",
     "config",
     "events",
     "events.damaged",

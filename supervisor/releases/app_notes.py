@@ -1,4 +1,4 @@
-"""What is known of an app's files beside its releases, in a small file of the store."""
+"""What is known of an app's files beside its releases, in a small file beside the store."""
 
 import json
 from collections.abc import Iterable

@@ -21,7 +21,7 @@ from supervisor.source.manifest import Manifest
 BAD = ".bad"  # in the names of what was set aside
 _BAD_KEPT = 2  # enough to find out what happened, without filling the disk
 _NUMBERED = re.compile(r"(\d{6,9})-")
-_FOLDER_MODE = 0o700
+FOLDER_MODE = 0o700
 _LOCK = ".lock"
 _POLL_S = 0.05
 
@@ -36,7 +36,7 @@ def locked(folder: Path, *, wait_s: float, create: bool) -> Iterator[int]:
 
     Raises `Locked` when another process still has the lock after ``wait_s`` seconds, and OSError.
     """
-    with safe_folder.opened(folder, create_mode=_FOLDER_MODE if create else None) as fd:
+    with safe_folder.opened(folder, create_mode=FOLDER_MODE if create else None) as fd:
         flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         lock = os.open(_LOCK, flags, 0o600, dir_fd=fd)
         try:
@@ -61,7 +61,7 @@ def _take(lock: int, deadline: float) -> None:
 @contextlib.contextmanager
 def opened_app(app: str, releases: int, *, create: bool = False) -> Iterator["AppFolder"]:
     """Open the folder of an app in the open folder ``releases``; raises OSError."""
-    mode = _FOLDER_MODE if create else None
+    mode = FOLDER_MODE if create else None
     with safe_folder.opened(Path(app), create_mode=mode, within=releases) as fd:
         yield AppFolder(app, fd)
 
@@ -114,7 +114,7 @@ class AppFolder:
         temporary = f"{atomic_file.TEMPORARY}{name}"
         self.remove(temporary)
         try:
-            os.mkdir(temporary, _FOLDER_MODE, dir_fd=self._fd)
+            os.mkdir(temporary, FOLDER_MODE, dir_fd=self._fd)
             with safe_folder.opened(Path(temporary), within=self._fd) as inner:
                 place = safe_folder.through(inner)
                 self._fill(place, root, manifest, is_unchanged)

@@ -28,8 +28,9 @@ def is_single_file(source: Path) -> bool:
 def stage_file(code: AppCode, source: Path, folder: Path) -> str:
     """Copy ``source`` into the empty ``folder``, at the path of the file that it replaces.
 
-    Return that path. A name that the app doesn't have is a new file at its top. Raises
-    `ReleaseError` if several files have the name.
+    Return that path. A Python file that the app doesn't have is new, at its top. Raises
+    `ReleaseError` if several files have the name, and for any other file that the app doesn't have:
+    more likely it was meant to be an archive.
     """
     same = [file.path for file in code.scan().files if file.path.split("/")[-1] == source.name]
     if source.name in same:
@@ -37,6 +38,12 @@ def stage_file(code: AppCode, source: Path, folder: Path) -> str:
     if len(same) > 1:
         raise ReleaseError(
             f"app '{code.app}' has several files with the name {source.name}: {', '.join(same)}",
+            hint="deploy a folder that has it at its path, with --only",
+        )
+    if not same and source.suffix != ".py":
+        raise ReleaseError(
+            f"app '{code.app}' has no file {source.name} that this one could replace, and "
+            "it is none of: folder, .tar.gz, .tar, .zip",
             hint="deploy a folder that has it at its path, with --only",
         )
     path = same[0] if same else source.name

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from supervisor.files import atomic_file
+from supervisor.files import atomic_file, safe_folder
 from supervisor.releases import disk_errors, release_files, release_writer
 from supervisor.releases.app_notes import AppNotes
 from supervisor.releases.release import About, Release, ReleaseError, read_release
@@ -22,7 +22,7 @@ from supervisor.source.manifest import BadManifest, Manifest
 
 KEPT = 5
 _GOOD = "good.json"
-_NOTES = "notes.json"
+_NOTES = "notes"  # beside the folder of releases, which only a release changes
 WAIT_S = 300.0  # another process may copy 100 MB to a slow SD card
 _TIDY_WAIT_S = 10.0
 
@@ -115,15 +115,21 @@ class Releases:
 
     def notes(self, app: str) -> AppNotes:
         """Return what is known of the app's files beside its releases."""
-        return AppNotes.read(self._folder / app / _NOTES)
+        return AppNotes.read(self._notes_file(app))
 
     def change_notes(self, app: str, change: Callable[[AppNotes], AppNotes]) -> None:
         """Write the notes that ``change`` returns, if they differ; raises `ReleaseError`."""
         if change(self.notes(app)) == self.notes(app):
             return
-        with self._changing(app):
-            after = change(self.notes(app))
-            atomic_file.write_whole(self._folder / app / _NOTES, after.to_bytes())
+        file = self._notes_file(app)
+        with (
+            self._changing(app),
+            safe_folder.opened(file.parent, create_mode=release_writer.FOLDER_MODE),
+        ):
+            atomic_file.write_whole(file, change(self.notes(app)).to_bytes())
+
+    def _notes_file(self, app: str) -> Path:
+        return self._folder.with_name(_NOTES) / f"{app}.json"
 
     @contextlib.contextmanager
     def _changing(self, app: str) -> Iterator[AppFolder]:
@@ -206,7 +212,7 @@ class Releases:
         except OSError:
             return
         for path in paths:
-            if path.name.startswith(".") or path.name in (_GOOD, _NOTES) or BAD in path.name:
+            if path.name.startswith(".") or path.name == _GOOD or BAD in path.name:
                 continue
             try:
                 yield path, read_release(app, path)

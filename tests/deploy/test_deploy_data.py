@@ -54,7 +54,7 @@ def running(project: Project) -> Running:
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
     assert answer.text == "kept"
-    notes = project.folder / ".flask-supervisor/releases/coach/notes.json"
+    notes = project.folder / ".flask-supervisor/notes/coach.json"
     eventually(lambda: "device1.json" in notes.read_text(), timeout_s=20, what="it is noted")
     return started
 

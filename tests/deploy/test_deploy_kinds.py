@@ -203,6 +203,10 @@ def test_templates_static_files_and_siblings(project: Project) -> None:
     new = make_source(project, "new", SITE, **site("2"))
     with Poller(project.port("coach"), rate=50, path="/page") as poller:
         result = project.command("deploy", "coach", str(archive_of(new)))
+        assert result.returncode == 1
+        assert "SOURCE lacks pkg/gone.py" in result.stderr
+        assert ask(project.port("coach"), "/page").text == "1111"
+        result = project.command("deploy", "coach", "--delete", str(archive_of(new)))
     assert result.returncode == 0, result.stderr
     assert poller.refused == 0
     assert poller.failed == []
@@ -594,7 +598,7 @@ def test_json_is_one_object_a_line(project: Project) -> None:
         *("staging", "checking", "keeping", "swapping", "reloading"),
         *("watching", "undoing", "reloading_old"),
     ]
-    assert all(set(phase) == {"phase", "text", "seconds"} for phase in phases)
+    assert all(set(phase) == {"phase", "text", "seconds", "lasts_s"} for phase in phases)
     assert (outcome["ok"], outcome["phase"], outcome["app"]) == (False, "undone", "coach")
     assert outcome["reason"].endswith("/gone answers 404 NOT FOUND")
     assert outcome["kept"].startswith("1-")
