@@ -148,7 +148,8 @@ class Supervisor:
         self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
-        self._journal.log_only(f"its configuration is {config.file}", kind=EventKind.STARTED)
+        origin = config.file if config.file.exists() else "the command line"
+        self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         warm_up()
         self._releases.begin_recovery()
         await server.start()
