@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import click
 import health_documents
@@ -11,8 +12,9 @@ from harness import REPOSITORY
 
 from supervisor.cli import main
 from supervisor.config import settings
-from supervisor.health import live_checks, status_worker
+from supervisor.health import checks, live_checks, status_worker
 from supervisor.health.check_runner import Check, outcome_of
+from supervisor.health.check_settings import describe
 from supervisor.policy import check_state
 from supervisor.policy.app_state import AppRecord, AppView
 from supervisor.policy.health_document import AppFacts, SupervisorFacts, app_document, document
@@ -77,6 +79,19 @@ def test_every_key_of_a_requirement_has_a_row() -> None:
         r"^\| `(\w+)` \|", section(DOCS / "configuration.md", REQUIREMENT), re.MULTILINE
     )
     assert set(rows) == {field.name for field in dataclasses.fields(settings.Requirement)}
+
+
+def test_every_kind_of_requirement_is_complete() -> None:
+    """Each kind is a value of ``kind``, and has its keys, its check, a name and a row."""
+    hints = get_type_hints(settings.Requirement)
+    kinds = set(get_args(hints["kind"]))
+    rows = re.findall(
+        r'^\| `"(\w+)"` \|', section(DOCS / "configuration.md", REQUIREMENT), re.MULTILINE
+    )
+    assert kinds == set(rows) == set(settings.REQUIREMENT_KEYS) == set(checks.KINDS)
+    for kind in kinds:
+        about = {"path": "a", "port": 1, "url": "http://a", "name": "a", "command": ["a"]}
+        assert not describe(settings.Requirement(kind=kind, **about)).endswith("None")
 
 
 def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:

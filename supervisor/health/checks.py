@@ -43,7 +43,7 @@ class Surroundings:
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
     """Return why a requirement doesn't hold, or None when it does."""
-    return _CHECKS[requirement.kind](requirement, around)
+    return KINDS[requirement.kind](requirement, around)
 
 
 def _directory(wanted: Requirement, around: Surroundings) -> Cause | None:
@@ -215,7 +215,7 @@ def _path(wanted: Requirement, around: Surroundings) -> Path:
     return Path(os.path.normpath(around.folder / (wanted.path or ".")))
 
 
-_CHECKS: dict[str, Callable[[Requirement, Surroundings], Cause | None]] = {
+KINDS: dict[str, Callable[[Requirement, Surroundings], Cause | None]] = {
     "directory": _directory,
     "file": _file,
     "tcp": _tcp,
