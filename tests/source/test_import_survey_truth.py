@@ -140,7 +140,11 @@ def repair_one_by_one(folder: str) -> list[str]:
 def test_a_survey_names_what_one_repair_after_the_other_finds(
     sources: dict[str, list[tuple[str, str, str]]],
 ) -> None:
-    """A survey names at once the modules that failing imports name one at a time."""
+    """A survey names at once the modules that failing imports name one at a time.
+
+    It may name one too many where the app catches the failure: of modules that import each other in
+    a circle, those that were complete stay imported, so that a second import does without the rest.
+    """
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "pkg")
         package.mkdir()
@@ -153,4 +157,6 @@ def test_a_survey_names_what_one_repair_after_the_other_finds(
         missing = call_in_child(repair_one_by_one, folder, timeout_s=60)
     sure = {problem.module for problem in found if problem.kind is Kind.MISSING}
     perhaps = {problem.module for problem in found if problem.kind is Kind.CONDITIONAL}
-    assert sure <= set(missing) <= sure | perhaps
+    catches = any(s.endswith("pass") for chosen in sources.values() for s, _, _ in chosen)
+    assert set(missing) <= sure | perhaps
+    assert sure <= set(missing) or catches
