@@ -21,7 +21,10 @@ _DISK_FREE_MIN = 50 * 1024 * 1024
 _FILES_PER_APP = 6  # listener, channel, output, and the same for a candidate
 _FILES_BASE = 64
 _FIRST_REAL_YEAR = 2024  # a Raspberry Pi without a network boots in the past
-_PACKAGES = ("flask", "werkzeug", "waitress", "click", "structlog")
+_PACKAGES = (
+    *("flask", "werkzeug", "waitress", "click", "structlog"),
+    *("psutil", "prometheus-client"),
+)
 _STATE_FOLDER = "state folder"
 
 

@@ -1,5 +1,6 @@
 """Checks, probes, facts and metrics of a running supervisor, as monitors and operators see them."""
 
+import contextlib
 import json
 import os
 import socket
@@ -232,9 +233,12 @@ def test_facts_that_warn(project: Project) -> None:
     assert ask(project.status_port, "/health").status == 200
 
 
-@pytest.mark.parametrize("flood", [200])
-def test_the_status_port_under_attack(project: Project, flood: int) -> None:
-    """Slow connections and garbage: /livez answers within a second, apps are untouched."""
+# A worker keeps 400 connections; to let in more, it closes one that has been idle for a second.
+@pytest.mark.parametrize(("flood", "limit_s"), [(350, 1.0), (500, 2.0)])
+def test_the_status_port_under_attack(project: Project, flood: int, limit_s: float) -> None:
+    """Slow connections, garbage and huge headers: /livez answers soon, apps are untouched."""
+    huge = b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000
+    junk = (b"GET /health HT", b"\x16\x03\x01\x00" * 100, b"", huge)
     project.app("coach", WELL_APP)
     running = project.start()
     running.wait_for("coach", state="ready")
@@ -243,13 +247,14 @@ def test_the_status_port_under_attack(project: Project, flood: int) -> None:
     ]
     try:
         for number, connection in enumerate(connections):
-            connection.sendall((b"GET /health HT", b"\x16\x03\x01\x00" * 100, b"")[number % 3])
+            with contextlib.suppress(OSError):  # it may close what it refuses
+                connection.sendall(junk[number % len(junk)])
         worst_s = 0.0
-        for _ in range(50):
+        for _ in range(200):
             started = time.monotonic()
             assert ask(project.status_port, "/livez").status == 200
             worst_s = max(worst_s, time.monotonic() - started)
-        assert worst_s < 1
+        assert worst_s < limit_s
         assert ask(project.port("coach")).text == "hello"
     finally:
         for connection in connections:
