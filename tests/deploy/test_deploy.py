@@ -160,7 +160,7 @@ def test_one_that_fails_only_in_its_place(project: Project) -> None:
     )
     is_as_before(project)
     assert running.worker("coach") == pid  # what it has in memory is not lost
-    eventually(lambda: running.app("coach")["state"] == "ready")
+    eventually(lambda: running.app("coach")["status"] == "pass")
 
 
 CRASHING = """
@@ -188,7 +188,7 @@ def test_one_that_crashes_later(project: Project, after_s: float) -> None:
     assert poller.refused == 0
     assert {answer.status for answer in poller.answers} == {200}
     is_as_before(project)
-    eventually(lambda: running.app("coach")["state"] == "ready")
+    eventually(lambda: running.app("coach")["status"] == "pass")
 
 
 @pytest.mark.parametrize(
