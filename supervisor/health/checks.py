@@ -88,7 +88,7 @@ def _absent(path: Path, wanted: Requirement) -> Cause | None:
         return Cause(reason=f"{wanted.path} can't be checked: {error.strerror}", hint=hint)
     if wanted.mounted and not os.path.ismount(path):
         return Cause(
-            reason=f"{wanted.path} is there, but nothing is mounted on it",
+            reason=f"{wanted.path} exists, but no file system is mounted on it",
             hint=f"mount it: sudo mount {wanted.path}",
         )
     return None
@@ -145,9 +145,7 @@ def _env(wanted: Requirement, around: Surroundings) -> Cause | None:
     word = value.strip().replace("_", "-").replace(" ", "-")
     is_placeholder = is_secret(f".env.{wanted.name}", ()) and _PLACEHOLDER.fullmatch(word)
     if value == wanted.default or is_placeholder:
-        return Cause(
-            reason=f"the variable {wanted.name} still has the value it was shipped with", hint=hint
-        )
+        return Cause(reason=f"the variable {wanted.name} still has its shipped value", hint=hint)
     return None
 
 

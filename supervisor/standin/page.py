@@ -157,6 +157,6 @@ _PAGE = """<!doctype html>
 <pre>{reason}</pre>
 {hint}
 {others}
-<footer>flask-supervisor answers for this app. This page reloads itself.</footer>
+<footer>flask-supervisor answers in place of this app. This page reloads itself.</footer>
 </html>
 """

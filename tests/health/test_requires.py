@@ -105,7 +105,7 @@ def test_what_is_mounted(tmp_path: Path) -> None:
     folder = tmp_path / "tftpboot"
     folder.mkdir()
     keys = {"kind": "directory", "path": "tftpboot", "mounted": True, "writable": True}
-    assert why(tmp_path, **keys) == "tftpboot is there, but nothing is mounted on it"
+    assert why(tmp_path, **keys) == "tftpboot exists, but no file system is mounted on it"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
     try:
         assert why(tmp_path, **keys) is None
@@ -238,9 +238,9 @@ def test_a_server_that_speaks_no_http(tmp_path: Path) -> None:
         ("TOKEN", None, "the variable TOKEN is not set"),
         ("TOKEN", "", "the variable TOKEN is empty"),
         ("TOKEN", "k3-secret", None),
-        ("TOKEN", "fd-default-2024", "the variable TOKEN still has the value it was shipped with"),
-        ("TOKEN", "CHANGE_ME", "the variable TOKEN still has the value it was shipped with"),
-        ("SECRET_KEY", "dev", "the variable SECRET_KEY still has the value it was shipped with"),
+        ("TOKEN", "fd-default-2024", "the variable TOKEN still has its shipped value"),
+        ("TOKEN", "CHANGE_ME", "the variable TOKEN still has its shipped value"),
+        ("SECRET_KEY", "dev", "the variable SECRET_KEY still has its shipped value"),
         ("MODE", "dev", None),
     ],
 )
