@@ -8,7 +8,7 @@ When it is due and how its results count is decided by `supervisor.policy.check_
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from supervisor.policy import check_state
@@ -17,6 +17,7 @@ from supervisor.values.reports import Cause
 
 # More than 64 checks that hang at the same time: each further one fails until one of them ends.
 THREADS_MAX = 64
+_FULL_WAIT_S = 0.1  # for a thread to end, before a check that is due is looked at again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +123,21 @@ class CheckRunner(threading.Thread):
             return
         for name, check in self._checks.items():
             state = check_state.elapsed(self._states[name], check.rule, now)
-            if check_state.is_due(state, now):
+            if check_state.is_due(state, now) and self._is_full_for_now():
+                state = replace(state, due_at=now + _FULL_WAIT_S)
+            elif check_state.is_due(state, now):
                 state = check_state.started(state, check.rule, now)
                 problem = self._start(check)
                 if problem is not None:
                     state = check_state.finished(state, check.rule, problem, now)
             self._states[name] = state
+
+    def _is_full_for_now(self) -> bool:
+        """Return whether all threads are busy, but one may soon end: its check is not overdue."""
+        if len(self._running) < THREADS_MAX:
+            return False
+        states = [self._states.get(name) for name in self._running]
+        return any(state is not None and not state.is_overdue for state in states)
 
     def _start(self, check: Check) -> Cause | None:
         """Run a check in a thread; return why that can't be done now."""

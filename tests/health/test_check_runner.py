@@ -171,7 +171,8 @@ def test_threads_are_bounded(runner: CheckRunner) -> None:
     """Whatever hangs, there are only so many threads; who gets none says so."""
     release = threading.Event()
     count = THREADS_MAX + 2
-    runner.set([a_check(f"{n}", lambda: release.wait() and None) for n in range(count)])
+    times = {"interval_s": 1.0, "timeout_s": 0.5, "threshold": 1}  # so many starts take their time
+    runner.set([a_check(f"{n}", lambda: release.wait() and None, **times) for n in range(count)])
     results = eventually(
         lambda: all(one.phase is FAILING for one in runner.outcomes()) and runner.outcomes(),
         what="all are failing",
@@ -181,7 +182,13 @@ def test_threads_are_bounded(runner: CheckRunner) -> None:
     assert sum(reason == stuck for reason in reasons) == 2
     assert sum(thread.name.startswith("check ") for thread in threading.enumerate()) == THREADS_MAX
     release.set()
-    eventually(lambda: all(one.phase is PASSING for one in runner.outcomes()), what="all pass")
+    passed: set[str] = set()
+
+    def all_have_passed() -> bool:
+        passed.update(one.name for one in runner.outcomes() if one.phase is PASSING)
+        return len(passed) == count
+
+    eventually(all_have_passed, what="each passes")
 
 
 def test_a_check_that_breaks(runner: CheckRunner) -> None:
