@@ -212,7 +212,7 @@ def test_changes_are_reported() -> None:
 
     runner = CheckRunner(lambda: changes.append([one.phase for one in runner.outcomes()]))
     runner.start()
-    runner.set([a_check("x", run, interval_s=0.2)])
+    runner.set([a_check("x", run, interval_s=0.4, timeout_s=5)])
     eventually(lambda: len(runs) >= 10, what="it ran")
     runner.stop()
     runner.join()
