@@ -76,22 +76,32 @@ def fork_child(
         ours.close()
         theirs.close()
         raise
-    parent = os.getpid()
     try:
-        pid = safe_fork()
+        pid = fork_to(lambda: run(theirs), name, write_end, {theirs.fileno(), *keep})
     except (OSError, UnsafeForkError):
         os.close(read_end)
         os.close(write_end)
         ours.close()
         theirs.close()
         raise
-    if pid == 0:
-        become_child(lambda: run(theirs), parent, name, write_end, {theirs.fileno(), *keep})
     os.close(write_end)
     theirs.close()
     ours.setblocking(False)
     os.set_blocking(read_end, False)
     return Child(pid, ours, read_end)
+
+
+def fork_to(run: Callable[[], int], name: str, output: int, keep: set[int]) -> int:
+    """Fork a child that calls ``run`` and exits with what that returns; return its pid.
+
+    The child prints to ``output``, and closes all descriptors but those in ``keep``. Raises as
+    `fork_child`.
+    """
+    parent = os.getpid()
+    pid = _safe_fork()
+    if pid == 0:
+        _become_child(run, parent, name, output, keep)
+    return pid
 
 
 def scrub_environment(names: Iterable[str]) -> None:
@@ -125,8 +135,8 @@ def kill_group(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # it leads no group before its setsid()
 
 
-def safe_fork() -> int:
-    """Fork with all signals blocked, and return the pid; `become_child` unblocks them.
+def _safe_fork() -> int:
+    """Fork with all signals blocked, and return the pid; `_become_child` unblocks them.
 
     Raises OSError, or `UnsafeForkError` when this process has other threads.
     """
@@ -150,7 +160,7 @@ def safe_fork() -> int:
     return pid
 
 
-def become_child(
+def _become_child(
     run: Callable[[], int], parent: int, name: str, output: int, keep: set[int]
 ) -> NoReturn:
     """Undo what was inherited, call ``run`` and exit; never return into the parent's stack."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor.process.child_exit import CLEANUP_S
 from supervisor.process.child_kill import GONE_S, kill_and_wait
-from supervisor.process.fork import UnsafeForkError, become_child, kill_group, safe_fork
+from supervisor.process.fork import UnsafeForkError, fork_to, kill_group
 from supervisor.values.reports import Exit
 
 
@@ -144,15 +144,12 @@ def _fork_task(
             pipe.write(result)
         return 0
 
-    parent = os.getpid()
     try:
-        pid = safe_fork()
+        pid = fork_to(run, "fs-task", output, {write_end})
     except (OSError, UnsafeForkError):
         os.close(read_end)
         os.close(write_end)
         raise
-    if pid == 0:
-        become_child(run, parent, "fs-task", output, {write_end})
     os.close(write_end)
     os.set_blocking(read_end, False)
     return pid, read_end

@@ -15,7 +15,8 @@ from dataclasses import field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from supervisor.source.path_expressions import dotted, folder_of
+from supervisor.source.expressions import dotted
+from supervisor.source.path_expressions import folder_of
 from supervisor.values.records import dataclass
 
 # Calls matter in sources with one of these words only; walking all expressions takes long.

@@ -5,17 +5,10 @@ import os
 from collections.abc import Mapping
 from functools import partial
 
+from supervisor.source.expressions import dotted
+
 _SAME_PATH = frozenset({"abspath", "realpath", "normpath", "fspath", "str", "Path"})
 _NESTED_MAX = 50  # names that refer to themselves end here
-
-
-def dotted(node: ast.AST | None) -> str:
-    """Return ``a.b.c`` for such an expression, and an empty text for any other."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def folder_of(

@@ -44,14 +44,14 @@ class View(Protocol):
 def replace(view: View) -> None:
     """Let every function that finds or reads a file ask ``view`` for it, in this process."""
     for name in ("stat", "lstat", "access", "readlink"):
-        _set(name, _reading(view, getattr(os, name)), os, posix)
+        _set(name, _at(view.for_reading, view, getattr(os, name)), os, posix)
     _set("listdir", _listing(view, os.listdir), os, posix)
     _set("scandir", _scanning(view, os.scandir), os, posix)
     _set("open", _opening(view, os.open, _is_writing_flags), os, posix)
     _set("open", _opening(view, io.open, _is_writing_mode), io, _io, builtins)
-    _set("open_code", _reading(view, io.open_code), io, _io)
+    _set("open_code", _at(view.for_reading, view, io.open_code), io, _io)
     for name in ("mkdir", "chmod", "chown", "utime", "truncate"):
-        _set(name, _writing(view, getattr(os, name)), os, posix)
+        _set(name, _at(view.for_writing, view, getattr(os, name)), os, posix)
     for name in ("remove", "unlink", "rmdir"):
         _set(name, _removing(view, getattr(os, name)), os, posix)
     for name in ("rename", "replace"):
@@ -87,26 +87,17 @@ def _folder_name(folder: Any) -> Any:
     return _readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) else folder
 
 
-def _reading(view: View, function: Any) -> Any:
+def _at(place_of: Callable[[Any], Any], view: View, function: Any) -> Any:
+    """Return ``function`` for the place that ``place_of`` names for its path."""
+
     @functools.wraps(function)
-    def read(path: Any, *arguments: Any, **options: Any) -> Any:
+    def placed(path: Any, *arguments: Any, **options: Any) -> Any:
         path = _with_folder(view, path, options)
         if options.get("dir_fd") is None:
-            path = view.for_reading(path)
+            path = place_of(path)
         return function(path, *arguments, **options)
 
-    return read
-
-
-def _writing(view: View, function: Any) -> Any:
-    @functools.wraps(function)
-    def write(path: Any, *arguments: Any, **options: Any) -> Any:
-        path = _with_folder(view, path, options)
-        if options.get("dir_fd") is None:
-            path = view.for_writing(path)
-        return function(path, *arguments, **options)
-
-    return write
+    return placed
 
 
 def _removing(view: View, function: Any) -> Any:
