@@ -19,6 +19,17 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_named(root: Path, *paths: str) -> None:
+    """Create files that hold their own name; a path that ends with / is a folder."""
+    for path in paths:
+        file = root / path
+        if path.endswith("/"):
+            file.mkdir(parents=True, exist_ok=True)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(path)
+
+
 def run_import(
     folder: Path,
     source: str | bytes,

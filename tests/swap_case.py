@@ -120,3 +120,22 @@ class Case:
         self.begin(hook)
         hook("watched")
         swap.undo(self.root, hook=hook)
+
+
+def end_after(run: Callable[[Callable[[str], None]], object], number: int) -> None:
+    """Run it in a child that ends, as by ``kill -9``, after that many steps."""
+    pid = os.fork()
+    if pid == 0:
+        left = [number]
+
+        def hook(_step: str) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(42)
+
+        try:
+            run(hook)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 42

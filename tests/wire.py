@@ -81,6 +81,13 @@ class Wire:
         """Read until the server closes the connection."""
         return self._stream.read()
 
+    def rest_or_nothing(self) -> bytes:
+        """Read until the server closes the connection; nothing if it resets it."""
+        try:
+            return self.rest()
+        except ConnectionResetError:
+            return b""
+
     def _line(self) -> str:
         line = self._stream.readline()
         if not line.endswith(b"\n"):

@@ -1,42 +1,14 @@
 """Lines fit a narrow terminal, as a phone's; programs get whole lines."""
 
-import fcntl
-import os
-import pty
-import struct
-import subprocess
-import sys
-import termios
-
 import pytest
 from harness import Project
 from operating_case import ESCAPES, wait_until_ready
+from terminal_case import shown_on_terminal
 
 
 def on_terminal(project: Project, *words: str, columns: int) -> list[str]:
     """Run a command on a terminal of this width, and return the lines it shows, without colours."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = project.environment(TERM="xterm")
-    environment.pop("COLUMNS", None)  # it would override the terminal's width
-    process = subprocess.Popen(
-        [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-    )
-    os.close(theirs)
-    received = b""
-    try:
-        while part := os.read(ours, 65536):
-            received += part
-    except OSError:  # EIO: the other end is closed
-        pass
-    finally:
-        os.close(ours)
-        process.wait(30)
-    return ESCAPES.sub("", received.decode()).splitlines()
+    return ESCAPES.sub("", shown_on_terminal(project, *words, columns=columns)).splitlines()
 
 
 @pytest.mark.parametrize("columns", [50, 70])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from harness import Project, Running, ask, eventually
 from operating_case import call, wait_until_ready
+from terminal_case import shown_on_terminal
 
 # It prints, and is named, what no encoding but UTF has.
 APP = """
@@ -92,29 +92,6 @@ def test_nobody_reads_the_output(
     assert result.returncode == 1
     assert b"Traceback" not in result.stderr
     assert b"Broken pipe" not in result.stderr  # `check` shows there what the app printed
-
-
-def shown_on_terminal(project: Project, *words: str, **variables: str) -> str:
-    """Run a command on a terminal, standard error included, and return what it shows."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "supervisor", *words, "--config", str(project.config)],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env=project.environment(TERM="xterm", **variables),
-    )
-    os.close(theirs)
-    received = bytearray()
-    try:
-        while part := os.read(ours, 65536):
-            received += part
-    except OSError:  # EIO: the other end is closed
-        pass
-    finally:
-        os.close(ours)
-        process.wait(30)
-    return received.decode()
 
 
 @pytest.mark.parametrize("words", [*COMMANDS.values(), ("stop", "couch")])

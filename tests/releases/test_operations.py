@@ -18,6 +18,7 @@ from app_code_case import (
     snapshot,
 )
 from importing_case import write
+from swap_case import end_after
 
 from supervisor.process import fork
 from supervisor.process.throwaway import call_in_child
@@ -147,28 +148,18 @@ def test_killed_at_any_step(tmp_path: Path, code: AppCode) -> None:
         operations.make_final(code, plan)
         hook("final")
 
+    def in_child(hook: Any) -> None:
+        # the threads of pytest-xdist, which count as an emulator's, are not in this process
+        fork._EMULATOR_THREADS = 0
+        run(hook)
+
     steps: list[str] = []
     run(steps.append)
     for number, step in enumerate(steps):
         shutil.rmtree(code.path)
         shutil.copytree(saved, code.path)
         shutil.rmtree(code.state_dir, ignore_errors=True)
-        pid = os.fork()
-        if pid == 0:
-            # the threads of pytest-xdist, which count as an emulator's, are not in this process
-            fork._EMULATOR_THREADS = 0
-            left = [number]
-
-            def hook(_step: str, left: list[int] = left) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    os._exit(42)
-
-            try:
-                run(hook)
-            finally:
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
+        end_after(in_child, number)
         found = operations.recover([code.path])
         assert not found["problems"]
         version = 2 if step == "final" else 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from importing_case import write
-from swap_case import DATA, SHAPES, Case, folders, manifest, snapshot
+from swap_case import DATA, SHAPES, Case, end_after, folders, manifest, snapshot
 
 from supervisor.releases import swap
 from supervisor.releases.swap import Recovered
@@ -27,25 +27,6 @@ def steps_of(run: Callable[[Callable[[str], None]], None]) -> list[str]:
     seen: list[str] = []
     run(seen.append)
     return seen
-
-
-def end_after(run: Callable[[Callable[[str], None]], object], number: int) -> None:
-    """Run it in a child that ends, as by ``kill -9``, after that many steps."""
-    pid = os.fork()
-    if pid == 0:
-        left = [number]
-
-        def hook(_step: str) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                os._exit(42)
-
-        try:
-            run(hook)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 42
 
 
 def test_a_deploy_and_its_undo(case: Case) -> None:

@@ -6,27 +6,19 @@ import sys
 from pathlib import Path
 
 from harness import REPOSITORY
+from importing_case import write_named
 
 from supervisor.process.throwaway import call_in_child
 from supervisor.source.app_entries import candidates, imported, loaded_files, newest_module
 
 
-def write(root: Path, *paths: str) -> None:
-    """Create files that hold their own name; a path that ends with / is a folder."""
-    for path in paths:
-        file = root / path
-        if path.endswith("/"):
-            file.mkdir(parents=True, exist_ok=True)
-        else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(path)
-
-
 def test_what_an_import_may_need(tmp_path: Path) -> None:
     """Modules and folders that can be packages; nothing hidden, and no plain files."""
-    write(tmp_path, "app.py", "fast.cpython-311-x.so", "pkg/x.py", "templates/a")
-    write(tmp_path, "not-a-name/x.py", "space/inner/deep/x.py", "uploads/a.jpg", "far/a/b/c/x.py")
-    write(tmp_path, ".git/x", "data.csv", "README.md", "node_modules/x", "my-script.py")
+    write_named(tmp_path, "app.py", "fast.cpython-311-x.so", "pkg/x.py", "templates/a")
+    write_named(
+        tmp_path, "not-a-name/x.py", "space/inner/deep/x.py", "uploads/a.jpg", "far/a/b/c/x.py"
+    )
+    write_named(tmp_path, ".git/x", "data.csv", "README.md", "node_modules/x", "my-script.py")
     assert candidates(tmp_path) == [
         "app.py",
         "fast.cpython-311-x.so",
@@ -39,8 +31,8 @@ def test_what_an_import_may_need(tmp_path: Path) -> None:
 
 def test_what_was_imported(tmp_path: Path) -> None:
     """The top-level names of the modules' files, with templates and static beside them."""
-    write(tmp_path, "app.py", "pkg/sub/x.py", "static/a.css", "lib/templates/x", "unused.py")
-    write(tmp_path, "venv/pyvenv.cfg", "venv/lib/flask/app.py")
+    write_named(tmp_path, "app.py", "pkg/sub/x.py", "static/a.css", "lib/templates/x", "unused.py")
+    write_named(tmp_path, "venv/pyvenv.cfg", "venv/lib/flask/app.py")
     files = ["app.py", "pkg/sub/x.py", "venv/lib/flask/app.py"]
     found = imported(tmp_path, [*(str(tmp_path / file) for file in files), "/usr/lib/os.py"])
     assert found == ["app.py", "pkg", "static"]

@@ -7,22 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from importing_case import write_named
 
 from supervisor.process.throwaway import call_in_child
 from supervisor.source.app_entries import imported
 from supervisor.source.file_tree import Tree, TreeError, manifest_of, scan, stamps
 from supervisor.source.manifest import Manifest
-
-
-def write(root: Path, *paths: str) -> None:
-    """Create files that hold their own name; a path that ends with / is a folder."""
-    for path in paths:
-        file = root / path
-        if path.endswith("/"):
-            file.mkdir(parents=True, exist_ok=True)
-        else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(path)
 
 
 def paths(tree: Tree) -> list[str]:
@@ -56,7 +46,7 @@ def test_all_that_lies_in_the_included_folders(tmp_path: Path) -> None:
         "app/.hidden",
         "x.py",
     ]
-    write(tmp_path, *wanted, *LEFT_OUT, "app/empty/")
+    write_named(tmp_path, *wanted, *LEFT_OUT, "app/empty/")
     (tmp_path / "app/link").symlink_to("__init__.py")
     (tmp_path / "app/uploads").symlink_to("/var/uploads")
     tree = scan(tmp_path, ["app", "x.py", "missing.py"])
@@ -67,13 +57,13 @@ def test_all_that_lies_in_the_included_folders(tmp_path: Path) -> None:
 
 def test_an_entry_is_never_left_out_for_its_name(tmp_path: Path) -> None:
     """A database that `include` names by itself belongs to the release."""
-    write(tmp_path, "app.py", "lookup.db", "other.db")
+    write_named(tmp_path, "app.py", "lookup.db", "other.db")
     assert paths(scan(tmp_path, ["app.py", "lookup.db"])) == ["app.py", "lookup.db"]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     """Sockets and pipes are left out, and none is opened."""
-    write(tmp_path, "app/__init__.py")
+    write_named(tmp_path, "app/__init__.py")
     os.mkfifo(tmp_path / "app/pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "app/door"))
@@ -82,14 +72,14 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_the_state_folder_is_left_out(tmp_path: Path) -> None:
     """A state folder in the middle of the app, whatever its name, is no part of it."""
-    write(tmp_path, "app/__init__.py", "app/state/lock")
+    write_named(tmp_path, "app/__init__.py", "app/state/lock")
     tree = scan(tmp_path, ["app"], skip=[str(tmp_path / "app/state")])
     assert paths(tree) == ["app/__init__.py"]
 
 
 def test_entries_in_one_another_count_once(tmp_path: Path) -> None:
     """An entry below another one adds nothing."""
-    write(tmp_path, "app/a.py", "app/b/c.py")
+    write_named(tmp_path, "app/a.py", "app/b/c.py")
     tree = scan(tmp_path, ["app/b", "app", "app/b/c.py", "app/"])
     assert tree.include == ("app",)
     assert paths(tree) == ["app/a.py", "app/b/c.py"]
@@ -97,7 +87,7 @@ def test_entries_in_one_another_count_once(tmp_path: Path) -> None:
 
 def test_a_link_at_the_top_brings_its_target(tmp_path: Path) -> None:
     """``config.py`` that is a link to ``config_prod.py`` needs both."""
-    write(tmp_path, "config_prod.py", "lib/app/x.py")
+    write_named(tmp_path, "config_prod.py", "lib/app/x.py")
     (tmp_path / "config.py").symlink_to("config_prod.py")
     (tmp_path / "app").symlink_to("lib/app")
     tree = scan(tmp_path, ["config.py", "app"])
@@ -106,7 +96,7 @@ def test_a_link_at_the_top_brings_its_target(tmp_path: Path) -> None:
 
 def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     """A release of the link alone could not restore the app."""
-    write(tmp_path, "elsewhere/app/x.py", "project/y.py")
+    write_named(tmp_path, "elsewhere/app/x.py", "project/y.py")
     (tmp_path / "project/app").symlink_to("../elsewhere/app")
     with pytest.raises(TreeError, match="app is, or lies in, a link that leads out") as raised:
         scan(tmp_path / "project", ["app"])
@@ -115,7 +105,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     """``current`` that is a link to a version is scanned where it leads to."""
-    write(tmp_path, "v1/app.py")
+    write_named(tmp_path, "v1/app.py")
     (tmp_path / "current").symlink_to("v1")
     assert paths(scan(tmp_path / "current", ["app.py"])) == ["app.py"]
     assert imported(tmp_path / "current", [str(tmp_path / "current/app.py")]) == ["app.py"]
@@ -126,7 +116,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 )
 def test_a_tree_that_is_too_large(tmp_path: Path, files_max: int, size_max: int) -> None:
     """The message names the folder that is full of uploads, so that an operator can move it."""
-    write(tmp_path, "app/__init__.py", *[f"app/uploads/{n}.jpg" for n in range(20)])
+    write_named(tmp_path, "app/__init__.py", *[f"app/uploads/{n}.jpg" for n in range(20)])
     with pytest.raises(TreeError, match="most of it is app/uploads"):
         scan(tmp_path, ["app"], files_max=files_max, size_max=size_max)
 
@@ -148,7 +138,7 @@ def test_an_unreadable_folder_is_named() -> None:
     """The message names it, relative to the app's folder."""
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
-        write(Path(root), "app/__init__.py", "app/inner/x.py")
+        write_named(Path(root), "app/__init__.py", "app/inner/x.py")
         os.chmod(f"{root}/app/inner", 0)
         message = call_in_child(scan_as_nobody, root, timeout_s=30)
     assert message == "cannot read app/inner: Permission denied"
@@ -185,7 +175,7 @@ def relink(link: Path) -> None:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_every_change_changes_the_stamps(tmp_path: Path, change: object) -> None:
     """Whatever happens to one of its files, the tree has other stamps."""
-    write(tmp_path, "app/a.py", "other.py")
+    write_named(tmp_path, "app/a.py", "other.py")
     (tmp_path / "app/link").symlink_to("a.py")
     os.utime(tmp_path / "app/a.py", (1, 1))
     before = stamps(tmp_path, ["app", "other.py"])
@@ -198,9 +188,9 @@ def test_every_change_changes_the_stamps(tmp_path: Path, change: object) -> None
 
 def test_data_and_caches_change_nothing(tmp_path: Path) -> None:
     """An app that compiles itself, logs and writes its database is still the same."""
-    write(tmp_path, "app/a.py")
+    write_named(tmp_path, "app/a.py")
     before = stamps(tmp_path, ["app"])
-    write(tmp_path, *LEFT_OUT)
+    write_named(tmp_path, *LEFT_OUT)
     assert stamps(tmp_path, ["app"]) == before
 
 
@@ -209,7 +199,7 @@ def test_data_and_caches_change_nothing(tmp_path: Path) -> None:
 
 def test_a_manifest_describes_every_entry(tmp_path: Path) -> None:
     """Path, size, mode and hash of every file; reading it again gives the same."""
-    write(tmp_path, "app/a.py", "app/empty/", "run.sh")
+    write_named(tmp_path, "app/a.py", "app/empty/", "run.sh")
     (tmp_path / "run.sh").chmod(0o750)
     (tmp_path / "app/link").symlink_to("a.py")
     manifest = manifest_of(scan(tmp_path, ["app", "run.sh"]))
@@ -226,6 +216,6 @@ def test_a_manifest_describes_every_entry(tmp_path: Path) -> None:
 
 def test_modes_are_of_files(tmp_path: Path) -> None:
     """A manifest's mode has no type bits."""
-    write(tmp_path, "a.py")
+    write_named(tmp_path, "a.py")
     [found] = manifest_of(scan(tmp_path, ["a.py"])).entries
     assert found.mode == stat.S_IMODE((tmp_path / "a.py").stat().st_mode)
