@@ -12,7 +12,7 @@ import json, os, sqlite3, sys
 from pathlib import Path
 {find}
 from flask import Flask, request
-from pkg.words import W
+{load}
 
 GAMES = json.loads(Path(__file__).with_name("games.json").read_text())
 BESIDE = json.load(open("games.json"))
@@ -39,6 +39,19 @@ WAYS = {
     "resolved": "sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))",
     "linked": 'sys.path.insert(0, "{link}")',
 }
+# Ways to get at what a source defines; all but the first without a module of its own.
+LOADERS = {
+    "import": "from pkg.words import W",
+    "file loader": """
+import importlib.util
+spec = importlib.util.spec_from_file_location("words", Path(__file__).parent / "pkg/words.py")
+words = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(words)
+W = words.W
+""",
+    "run": "import runpy\nW = runpy.run_path('{folder}/pkg/words.py')['W']\n",
+    "exec": "exec(compile(open('{folder}/pkg/words.py').read(), 'words.py', 'exec'))\n",
+}
 BASES = {
     "beside": 'Path(__file__).parent / "data.db"',
     "instance": 'Path(app.instance_path) / "app.db"',
@@ -51,13 +64,18 @@ def make_app(
     way: str = "absolute",
     base: str = "beside",
     keys: dict[str, Any] | None = None,
+    load: str = "import",
 ) -> Path:
     """Write an app that lives in a folder of its own; return the folder."""
     folder = project.folder / "srv"
     link = project.folder / "link"
     link.symlink_to(folder)
     names = {"folder": folder, "link": link}
-    text = ENTRY.format(find=WAYS[way].format(**names), base=BASES[base].format(**names))
+    text = ENTRY.format(
+        find=WAYS[way].format(**names),
+        base=BASES[base].format(**names),
+        load=LOADERS[load].format(**names),
+    )
     write(folder, "coach.py", text)
     write(folder, "pkg/__init__.py", "")
     write(folder, "pkg/words.py", "W = 'kept'\n")

@@ -144,7 +144,9 @@ def _import_staged(
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint}
     files = sorted(app_entries.loaded_files())
-    return {"reason": None, "files": files, "read": app_entries.code_among(record.read)}
+    imported = app_entries.imported(code.path, files)
+    read = app_entries.files_used(code.path, imported, record.read, record.sources)
+    return {"reason": None, "files": files, "read": read}
 
 
 def entries_of(code: AppCode, staged: Path, files: Collection[str]) -> list[str]:

@@ -6,7 +6,7 @@ An entry is a name right below the folder. Runs in workers too: it needs the sta
 import itertools
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from supervisor.source.file_tree import DATA_SUFFIXES, EXCLUDED_NAMES
@@ -101,6 +101,19 @@ def code_among(files: Iterable[str]) -> list[str]:
         if not file.endswith(DATA_SUFFIXES)
         and not any(part in EXCLUDED_NAMES or part.startswith(".") for part in file.split("/"))
     ]
+
+
+def files_used(
+    root: Path, entries: Collection[str], read: Iterable[str], sources: Iterable[str]
+) -> list[str]:
+    """Return the files that an import has read below ``root``, as far as they may be code.
+
+    Of the ``sources`` only those outside of ``entries``, which modules came from: the app has run
+    these by their path, without a module (`runpy`, `exec`, a loader of its own plugins).
+    """
+    tops = {source.partition("/")[0] for source in sources}
+    run = tops.difference(entries, (top for top in tops if _is_excluded(root, top)))
+    return code_among([*read, *(one for one in sources if one.partition("/")[0] in run)])
 
 
 def _is_excluded(root: Path, name: str) -> bool:

@@ -126,7 +126,7 @@ class AppHost:
         """Take the fingerprints of the code that the import has read as files."""
         self._files.import_ended()
         if self._before:
-            read = app_entries.code_among(self._files.read)
+            read = self._files_used(self._imported())
             self._before |= file_tree.stamps(self._path, read, skip=self._code.skip)
 
     def _fail(self, report: ImportReport) -> bool:
@@ -151,8 +151,15 @@ class AppHost:
 
     def facts(self) -> Message:
         """Return the entries below the app's folder that the import used."""
-        imported = app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
-        return {"imported": sorted({*imported, *app_entries.code_among(self._files.read)})}
+        imported = self._imported()
+        return {"imported": sorted({*imported, *self._files_used(imported)})}
+
+    def _imported(self) -> list[str]:
+        return app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
+
+    def _files_used(self, imported: list[str]) -> list[str]:
+        files = self._files
+        return app_entries.files_used(self._path, imported, files.read, files.sources)
 
     def _send_imports(self, purpose: str) -> None:
         """Send the stamps of the code from before the import, in parts, and what it used."""

@@ -6,6 +6,7 @@ reports both as audit events (PEP 578), for every way to open a file that goes t
 SQLite reports the database. Needs the standard library alone.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ class FileRecord:
         self._roots = {f"{os.path.abspath(root)}/", f"{_realpath(root)}/"}
         self._is_importing = True
         self._read: set[str] = set()
+        self._sources: set[str] = set()
         self._written: set[str] = set()
 
     def install(self) -> Self:
@@ -40,6 +42,14 @@ class FileRecord:
     def read(self) -> list[str]:
         """The files that were read during the import and not written, without modules."""
         return sorted(self._read - self._written)
+
+    @property
+    def sources(self) -> list[str]:
+        """The Python sources that were read during the import, those of modules among them.
+
+        A source that Python has compiled before is not read, but its cached code is.
+        """
+        return sorted(self._sources)
 
     @property
     def count(self) -> int:
@@ -83,4 +93,15 @@ class FileRecord:
                 inner = name[len(root) :] + suffix
                 if not inner.endswith(_CODE):
                     files.add(inner if len(files) < FILES_MAX else f"{os.path.dirname(inner)}/")
+                elif files is self._read:
+                    self._add_source(inner)
                 return
+
+    def _add_source(self, name: str) -> None:
+        if name.endswith(".pyc"):
+            try:
+                name = importlib.util.source_from_cache(name)
+            except ValueError:  # it lies in no cache: a module without its source
+                return
+        if name.endswith(".py") and len(self._sources) < FILES_MAX:
+            self._sources.add(name)

@@ -9,7 +9,29 @@ from harness import REPOSITORY
 from importing_case import write_named
 
 from supervisor.process.throwaway import call_in_child
-from supervisor.source.app_entries import candidates, imported, loaded_files, newest_module
+from supervisor.source.app_entries import (
+    candidates,
+    files_used,
+    imported,
+    loaded_files,
+    newest_module,
+)
+
+
+def test_files_that_an_import_used(tmp_path: Path) -> None:
+    """What it read, and sources that it ran; not those of modules, of an environment, of caches."""
+    write_named(tmp_path, "games.json", "plugins/first.py", "coach.py", "pkg/words.py")
+    write_named(tmp_path, "myenv/pyvenv.cfg", "myenv/lib/site.py", "node_modules/x/gyp.py")
+    found = files_used(
+        tmp_path,
+        ["coach.py", "pkg"],
+        ["games.json", "app.log"],
+        [
+            *("coach.py", "pkg/words.py", "plugins/first.py"),
+            *("myenv/lib/site.py", "node_modules/x/gyp.py"),
+        ],
+    )
+    assert found == ["games.json", "plugins/first.py"]
 
 
 def test_what_an_import_may_need(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from harness import Project
-from real_app import BASES, WAYS, answer, make_app, start_kept, write
+from harness import Project, eventually
+from real_app import BASES, LOADERS, WAYS, answer, make_app, start_kept, write
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -23,6 +23,25 @@ def test_a_broken_module_falls_back(project: Project, way: str) -> None:
     running.wait_for("coach", serving="last-known-good", timeout_s=30)
     found = answer(project)
     assert found == {"word": "kept", "games": ["kept", "kept"], "rows": 1, "page": "kept"}
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_a_source_that_is_run_by_its_path_falls_back(project: Project, load: str) -> None:
+    """It belongs to the release as modules do, also when Python has compiled it before."""
+    folder = make_app(project, load=load)
+    start_kept(project).stop()
+    write(folder, "games.json", '"kept again"')
+    running = project.start()
+    eventually(
+        lambda: project.command("releases", "coach").stdout.count("good") == 2,
+        timeout_s=30,
+        what="the second version is kept",
+    )
+    write(folder, "pkg/words.py", "W = = 1\n")
+    running.stop()
+    running = project.start()
+    running.wait_for("coach", serving="last-known-good", timeout_s=30)
+    assert (answer(project)["word"], answer(project)["games"]) == ("kept", ["kept again"] * 2)
 
 
 @pytest.mark.parametrize("base", BASES)

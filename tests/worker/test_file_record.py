@@ -1,5 +1,6 @@
 """Which files an app reads at import and writes while it runs, seen from inside its process."""
 
+import compileall
 import json
 import os
 import subprocess
@@ -54,6 +55,26 @@ def test_what_is_read_at_import_belongs_to_the_code(tmp_path: Path) -> None:
         """,
     )
     assert found == [["games.json", "page.html", "relative.json"], []]
+
+
+def test_sources_are_told_apart(tmp_path: Path) -> None:
+    """Those that are read as files too, also when only their compiled code was read."""
+    for name in ("module.py", "plugins/first.py", "later.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("X = 1")
+    program = """
+        import importlib.util, runpy
+        sys.path.insert(0, str(root))
+        import module
+        spec = importlib.util.spec_from_file_location("first", root / "plugins/first.py")
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        record.import_ended()
+        runpy.run_path("later.py")
+        print(json.dumps([record.sources, record.read]))
+    """
+    assert run(tmp_path, program) == [["module.py", "plugins/first.py"], []]
+    assert compileall.compile_dir(tmp_path, quiet=1)
+    assert run(tmp_path, program) == [["module.py", "plugins/first.py"], []]
 
 
 def test_what_is_written_is_data(tmp_path: Path) -> None:
