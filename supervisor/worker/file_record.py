@@ -15,6 +15,7 @@ from typing import Any, Self
 FILES_MAX = 5000  # of each kind: an app with more data keeps it in folders, see `_add`
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CODE = (".py", ".pyc", ".pyo", ".so")
+_CACHE = "__pycache__"  # Python writes compiled code there under a temporary name first
 _SQLITE = ("-journal", "-wal", "-shm")
 _getcwd, _realpath = os.getcwd, os.path.realpath
 
@@ -91,10 +92,11 @@ class FileRecord:
         for root in self._roots:
             if name.startswith(root):
                 inner = name[len(root) :] + suffix
-                if not inner.endswith(_CODE):
+                if inner.endswith(_CODE) or _CACHE in inner.split("/"):
+                    if files is self._read:
+                        self._add_source(inner)
+                else:
                     files.add(inner if len(files) < FILES_MAX else f"{os.path.dirname(inner)}/")
-                elif files is self._read:
-                    self._add_source(inner)
                 return
 
     def _add_source(self, name: str) -> None:

@@ -22,13 +22,16 @@ record = FileRecord(root).install()
 
 
 def run(root: Path, program: str) -> Any:
-    """Run ``program`` in a process that records below ``root``; return what it prints."""
+    """Run ``program`` in a process that records below ``root``; return what it prints.
+
+    Python writes compiled code there, as it does where nothing forbids it.
+    """
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM + textwrap.dedent(program), str(root)],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": ""},
         check=False,
     )
     assert done.returncode == 0, done.stderr
