@@ -51,7 +51,7 @@ def _check_names(apps: Raw, problems: Problems) -> None:
 
 
 def _check_notify(destinations: object, apps: Raw, problems: Problems) -> None:
-    """Add the apps that somebody is to be told of, but that there are not."""
+    """Add the unknown apps in the tables of `[[notify]]`."""
     for number, one in enumerate(destinations if isinstance(destinations, list) else ()):
         names = one.get("apps") if isinstance(one, dict) else None
         for place, name in enumerate(names if isinstance(names, list) else ()):

@@ -122,7 +122,7 @@ class HostSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class NotifySettings:
-    """``[[notify]]``: somebody who is told of changes."""
+    """``[[notify]]``: where messages about changes of state go."""
 
     url: NotifyUrl = field(repr=False)
     on: Literal["warn", "fail"] = "warn"

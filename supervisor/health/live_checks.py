@@ -84,7 +84,7 @@ class LiveChecks:
         return {} if self._host is None else self._host.facts()
 
     def _look(self) -> tuple[dict[str, Document], dict[str, Document]]:
-        """Return the documents of apps and of checks that people are told of."""
+        """Return the documents of the apps and checks whose changes are sent as messages."""
         snapshot = self._snapshot()
         checks = {**snapshot["checks"], **self.documents()}
         for name in self._notifiers.documents():  # who can't be told needn't be told so

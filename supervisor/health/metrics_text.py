@@ -58,7 +58,7 @@ def _supervisor(snapshot: dict[str, Any]) -> Iterator[Metric]:
     if main is not None:
         yield gauge(
             "main_process_alive",
-            "Whether the main process works: it has sent a sign of life in the last 3 seconds.",
+            "Whether the main process works: it has sent a heartbeat in the last 3 seconds.",
             [({}, main["status"] == "pass")],
         )
     if snapshot.get("age_s") is not None:

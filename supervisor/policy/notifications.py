@@ -26,7 +26,7 @@ _SEVERITY = {Status.PASS: 0, Status.WARN: 1, Status.FAIL: 2}
 
 
 class Announced(StrEnum):
-    """What a destination has been told of a subject."""
+    """The last state of a subject that was sent to a destination."""
 
     PASS = "pass"  # noqa: S105 - a word of the health format, not a password
     WARN = "warn"
@@ -130,7 +130,7 @@ def _observed(before: Subject | None, seen: Observation | None, now: float) -> S
 
 
 def _changed(subject: Subject, now: float) -> Subject:
-    """Return the subject as it changes; what it was and nobody was told of has been missed."""
+    """Return the subject after a change; a state that was never sent counts as missed."""
     settled = now >= subject.since + SETTLE_S
     was_due = settled and not subject.is_unsteady and _word(subject) is not subject.announced
     return replace(
