@@ -32,6 +32,7 @@ from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import scrub_environment
+from supervisor.process.guardian import Guardian
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
 from supervisor.releases import file_jobs
@@ -150,6 +151,7 @@ class Supervisor:
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.file.exists() else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
+        guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
         await server.start()
@@ -163,6 +165,8 @@ class Supervisor:
         await self._releases.stop(_UNDO_S)
         server.stop()
         await self._shut_down(hand_over=await self._unit.announce_stop())
+        if guardian is not None:
+            guardian.stop()
         return 0
 
     def _handle_signals(self) -> None:
@@ -208,6 +212,9 @@ class Supervisor:
         if not await pool.wait_for_end(limit_s, spared):
             pool.kill_all(spared)
             await pool.wait_for_end(DRAIN_MARGIN_S, spared)
+        if not hand_over:
+            pool.kill_all()  # daemons of apps
+            await pool.wait_for_end(DRAIN_MARGIN_S)
         self._processes.close()
         with contextlib.suppress(OSError):  # a full disk: then the last events are missing
             self._event_file.close()
