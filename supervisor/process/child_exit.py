@@ -8,15 +8,32 @@ import sys
 import threading
 import traceback
 from _thread import start_new_thread  # the real ones, whatever an app patches
+from collections.abc import Callable
 from time import sleep
 from typing import NoReturn
 
 CLEANUP_S = 2.0  # for non-daemon threads and atexit handlers
 
 
+_last: list[Callable[[], None]] = []
+
+
+def call_last(function: Callable[[], None]) -> None:
+    """Let `exit_process` call ``function`` when nothing else of this process runs any more."""
+    _last.append(function)
+
+
 def _exit_later(code: int) -> None:
     sleep(CLEANUP_S)
-    os._exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        for function in _last:
+            function()
+    finally:
+        os._exit(code)
 
 
 def exit_process(code: int) -> NoReturn:
@@ -36,4 +53,4 @@ def exit_process(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(code)
+    _end(code)
