@@ -212,6 +212,8 @@ def _import(
 ) -> CheckResult:
     if code_view.installed() is None:
         CodeView(path, None, scratch=Path(scratch)).install()
+    import flask  # noqa: F401 - workers have it, with the real click, before own modules win
+
     os.environ.update(environment)
     started = time.monotonic()
     _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
