@@ -234,9 +234,7 @@ class Supervisor:
 
     def _prepare_worker(self, run: Run, process: str) -> Run:
         """Return what a worker of a process runs, so that it can outlive this process."""
-        config = self._runtime.config
-        apps = [config.apps[name] for name in config.processes().get(process, [])]
-        return self._unit.worker_main(run, apps, config)
+        return self._unit.worker_main(run, process, self._runtime.config)
 
     # ---- the state folder
 

@@ -59,9 +59,9 @@ def children_of(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as stream:
-                    found += map(int, stream.read().split())
+            path = f"/proc/{pid}/task/{thread}/children"
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
+                found += map(int, stream.read().split())
     return found
 
 
