@@ -33,7 +33,7 @@ class AppWorker:
 
     apps: list[HostedApp]
     code: CodeLocation
-    listeners: dict[str, socket.socket]
+    listeners: dict[str, tuple[socket.socket, ...]]
     shutdown_timeout_s: float
     core: int | None = None
 
@@ -41,7 +41,7 @@ class AppWorker:
         """Run the worker and return its exit code."""
         if self.core is not None:
             pin_to_core(self.core)
-        channel = Channel(connection)
+        channel = Channel(connection, takes_sockets=True)
         host = AppHost(self.apps, self.code, self.listeners, channel)
         separate_forks(host.descriptors)
         if not host.import_all():
