@@ -153,6 +153,7 @@ def _try_import(config: Config, name: str, path: Path, data_dir: str, scratch: s
             _import,
             app.target,
             path,
+            app.bind == "app",
             environment,
             app.import_timeout_s,
             config.app_secrets(name),
@@ -177,6 +178,7 @@ def _process_ended(how: str) -> CheckResult:
 def _import(
     target: str,
     path: Path,
+    self_bound: bool,
     environment: dict[str, str],
     timeout_s: float,
     secrets: set[str],
@@ -186,7 +188,9 @@ def _import(
         CodeView(path, None, scratch=Path(scratch)).install()
     os.environ.update(environment)
     started = time.monotonic()
-    _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
+    _app, report = import_app(
+        target, path, timeout_s=timeout_s, self_bound=self_bound, hide=Redaction(secrets)
+    )
     seconds = round(time.monotonic() - started, 3)
     return _import_result(None if report is None else report.to_json(), seconds)
 
@@ -217,6 +221,7 @@ def _try_in_venv(
         "view": view.to_json(),
         "environment": {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
         "timeout_s": app.import_timeout_s,
+        "self_bound": app.bind == "app",
         "secrets": sorted(config.app_secrets(name)),
     }
     timeout_s = app.import_timeout_s + _READ_TIMEOUT_S

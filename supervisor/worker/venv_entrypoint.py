@@ -59,7 +59,11 @@ def _check(task: dict[str, Any]) -> int:
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
     _app, report = import_app(
-        target, path, timeout_s=task["timeout_s"], hide=Redaction(task["secrets"])
+        target,
+        path,
+        timeout_s=task["timeout_s"],
+        self_bound=task["self_bound"],
+        hide=Redaction(task["secrets"]),
     )
     result = {
         "seconds": round(time.monotonic() - started, 3),
