@@ -191,4 +191,7 @@ def _hint(error: BaseException, text: str, target: str, path: Path, missing: str
         missing=missing,
         is_timeout=isinstance(error, ImportTimeout),
     )
-    return import_hints.hint(failure) or ""
+    try:
+        return import_hints.hint(failure) or ""
+    except Exception:  # noqa: BLE001 - an app's exception may hold anything; the reason is known
+        return ""

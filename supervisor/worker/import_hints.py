@@ -110,7 +110,7 @@ def _of_import(failure: Failure) -> str | None:
         return None
     if "attempted relative import" in failure.text:
         return _relative_import(failure)
-    name = failure.error.name or ""
+    name = failure.error.name if isinstance(failure.error.name, str) else ""
     if name == "__main__":
         return f"__main__ is flask-supervisor here: import it from {failure.module}"
     if hiding := _hiding(name, failure):

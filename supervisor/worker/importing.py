@@ -114,10 +114,15 @@ def _with_count(report: ImportReport, target: str, path: Path) -> ImportReport:
         sys.stderr.write(f"the missing modules were not counted: {type(error).__name__}\n")
         return report
     count = len({problem.module for problem in found if problem.kind is Kind.MISSING})
-    if count < 2:
-        return report
-    more = f"{count} modules are missing, see all with: flask-supervisor check"
-    return replace(report, hint=f"{report.hint}; {more}")
+    return replace(report, hint=with_count(report.hint, count))
+
+
+def with_count(hint: str | None, missing: int) -> str | None:
+    """Return a hint that says how many modules are missing, if there are several."""
+    if missing < 2:
+        return hint
+    more = f"{missing} modules are missing, see all with: flask-supervisor check"
+    return f"{hint}; {more}" if hint else more
 
 
 class _time_limit:

@@ -22,15 +22,16 @@ _PACKAGE_OF_MODULE = {
     "zmq": "pyzmq",
 }
 _ENTRIES_MAX = 500  # of a folder
-_DEBIAN = "/usr/lib/python3/dist-packages"
+DEBIAN = "/usr/lib/python3/dist-packages"
 _ENVIRONMENTS = (".venv", "venv", "env")
 _SKIPPED = frozenset({"__pycache__", "node_modules", *_ENVIRONMENTS})
 
 
-def hint(missing: str, path: Path, target: str) -> str:
+def hint(missing: str, path: Path, target: str, *, debian: str = DEBIAN) -> str:
     """Return the hint for a module that is ``missing`` for the app in the folder ``path``.
 
-    It was not copied, has a slightly different name, lies elsewhere, or is a package.
+    It was not copied, has a slightly different name, lies elsewhere, or is a package. ``debian`` is
+    where the packages of Debian's own Python are.
     """
     top, *rest = missing.split(".")
     if rest and (path / top).is_dir():
@@ -47,7 +48,7 @@ def hint(missing: str, path: Path, target: str) -> str:
     package = _PACKAGE_OF_MODULE.get(top, top)
     return (
         _other_name(top, path)
-        or _elsewhere(top, path, target)
+        or _elsewhere(top, path, target, debian)
         or f"copy {top}.py beside the app, or install the package: pip install {package}"
     )
 
@@ -81,7 +82,7 @@ def _other_name(top: str, path: Path) -> str | None:
     return None
 
 
-def _elsewhere(top: str, path: Path, target: str) -> str | None:
+def _elsewhere(top: str, path: Path, target: str, debian: str) -> str | None:
     """Return what to do about a module that lies where the app doesn't look."""
     for folder in _folders_below(path):
         if _holds(folder, top):
@@ -96,7 +97,7 @@ def _elsewhere(top: str, path: Path, target: str) -> str | None:
     for name in _ENVIRONMENTS:
         if any(_holds(site, top) for site in path.glob(f"{name}/lib/python3*/site-packages")):
             return f"it is installed in {name}/: let `python` name {name}/bin/python"
-    if _holds(Path(_DEBIAN), top) and _DEBIAN not in sys.path:
+    if _holds(Path(debian), top) and debian not in sys.path:
         return (
             "it is installed for Debian's own Python: make the app an environment that sees it, "
             "python3 -m venv --system-site-packages .venv, and let `python` name .venv/bin/python"

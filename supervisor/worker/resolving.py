@@ -145,7 +145,7 @@ def _made(factory: Any, path: str, call: targets.Call) -> Any:
         raise TargetError(f"{path} is the app itself, not a function that makes it", _write(path))
     if not callable(factory):
         raise TargetError(
-            f"{path} can't be called: it is {a(factory)}", "leave out the () in `target`"
+            f"{path}() can't be called: it is {a(factory)}", "leave out the () in `target`"
         )
     signature = _signature(factory)
     if signature is not None and not _binds(signature, *call.positional, **call.named):
