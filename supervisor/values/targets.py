@@ -71,9 +71,9 @@ def advice(text: str) -> str:
     module = (file if place.startswith("/") else place).removesuffix(".py").removeprefix("./")
     candidates = [f"{module.replace('/', '.')}:{name or 'app'}"]
     if not colon and "." in module:
-        candidates.insert(0, ":".join(module.rsplit(".", 1)))
-    meant = next((f'"{one}"' for one in candidates if is_target(one)), None)
-    if meant is None:
+        candidates.append(":".join(module.rsplit(".", 1)))
+    meant = " or ".join(f'"{one}"' for one in candidates if is_target(one))
+    if not meant:
         return ""
     if slash and place.startswith("/"):
         return f'; did you mean target = {meant} with path = "{folder or "/"}"?'

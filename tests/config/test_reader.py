@@ -271,7 +271,7 @@ MISTAKES = {
     ],
     "apps.coach": [
         ("target", '"coach/app"', f'{TARGET}; did you mean "coach.app:app"?'),
-        ("target", '"coach.app"', f'{TARGET}; did you mean "coach:app"?'),
+        ("target", '"coach.app"', f'{TARGET}; did you mean "coach.app:app" or "coach:app"?'),
         ("target", '"app.py:app"', f'{TARGET}; did you mean "app:app"?'),
         ("target", '"coach/web.py:site"', f'{TARGET}; did you mean "coach.web:site"?'),
         ("target", '"my app:app"', f"{TARGET}; rename the file: the name of a module has no space"),
