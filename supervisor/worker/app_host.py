@@ -225,6 +225,8 @@ class AppHost:
             timeout_s=None if beside else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
+            self_bound=app.own_port is not None,
+            count_missing=True,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
