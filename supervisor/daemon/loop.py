@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.config.settings import Config
+from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer, listen
 from supervisor.daemon.check_reports import CheckReports
@@ -106,7 +107,13 @@ class Supervisor:
             stale_processes=self._watching.stale_processes,
         )
         self._releases = LazyReleaseMethods(runtime, self._processes, commands)
-        self._methods = {**commands.methods(), **self._releases.methods()}
+        self._methods = {
+            **commands.methods(),
+            **self._releases.methods(),
+            **AdminMethods(
+                runtime, commands, self._reconfigure, self._event_file.failure_in_full
+            ).methods(),
+        }
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()

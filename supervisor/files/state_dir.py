@@ -23,6 +23,7 @@ _ENTRIES = (
     "releases",
     "notes",
     "config",
+    "admin",
     "events",
     "events.damaged",
     "notified",
