@@ -121,6 +121,13 @@ class HostSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """``[admin]``: what the admin app lets people do."""
+
+    anonymous: Literal["none", "read"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings:
     """``[[notify]]``: where messages about changes of state go."""
 
@@ -249,6 +256,7 @@ class Config:
     bind: BindSettings = field(default_factory=BindSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     requires: list[Requirement] = field(default_factory=list)
     notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets

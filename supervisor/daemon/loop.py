@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.config.settings import Config
+from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer
 from supervisor.daemon.check_reports import CheckReports
@@ -120,7 +121,12 @@ class Supervisor:
         self._releases = LazyReleaseMethods(
             runtime, self._processes, commands, obstacle=lambda: self._folder.problem
         )
-        self._server.methods = {**commands.methods(), **self._releases.methods()}
+        admin = AdminMethods(runtime, commands, self._reconfigure, self._event_file.failure_in_full)
+        self._server.methods = {
+            **commands.methods(),
+            **self._releases.methods(),
+            **admin.methods(),
+        }
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
