@@ -5,13 +5,15 @@ import contextlib
 import json
 import os
 import select
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 from supervisor.process.child_exit import CLEANUP_S
 from supervisor.process.child_kill import GONE_S, kill_and_wait
-from supervisor.process.fork import UnsafeForkError, fork_to, kill_group
+from supervisor.process.descent import descendants, send
+from supervisor.process.fork import UnsafeForkError, fork_to, kill_group, own_children
 from supervisor.values.reports import Exit
 
 _PART = 65536
@@ -113,8 +115,11 @@ class ChildTask:
             self._wait_for_end(time.monotonic() + CLEANUP_S if received else deadline)
         finally:
             os.close(self._pipe)
+            for pid in descendants(self._pid):
+                send(pid, signal.SIGKILL)
             kill_group(self._pid)
             _, status = os.waitpid(self._pid, 0)
+            own_children.discard(self._pid)
             self._close_output()
         if not received:
             raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))

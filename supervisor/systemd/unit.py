@@ -46,6 +46,11 @@ class Unit:
 
     # ---- for the main process
 
+    @property
+    def has_cgroup(self) -> bool:
+        """Whether the next main process finds in a cgroup what this one leaves."""
+        return self._cgroup is not None
+
     def end_orphans(self, config: Config) -> None:
         """Give orphans the time to exit, and kill those that are left after that."""
         if self._orphans.pids:

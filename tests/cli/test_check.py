@@ -300,3 +300,24 @@ raise RuntimeError("refused " + secret)
     assert len(lines) == 3
     assert "coach: RuntimeError: refused (hidden)" in found.stdout
     assert "battery" not in found.stdout + found.stderr
+
+
+SIGNED = GOOD_APP + "app.config.update(SECRET_KEY={key!r}, SESSION_COOKIE_NAME={cookie!r})\n"
+
+
+def test_session_cookies_that_overwrite_each_other_are_noted(project: Project) -> None:
+    """Apps with the same cookie and different keys are named; no key is shown."""
+    cookies = {
+        "admin": ("one-key", "session"),
+        "coach": ("other-key", "session"),
+        "twin": ("one-key", "session"),
+        "own": ("third-key", "own_session"),
+    }
+    for name, (key, cookie) in cookies.items():
+        project.app(name, SIGNED.format(text=name, key=key, cookie=cookie))
+    found = project.command("check", "--json")
+    document = json.loads(found.stdout)
+    assert found.returncode == 0
+    [note] = document["notes"]
+    assert note.startswith("admin and coach both use the cookie 'session', which browsers send to")
+    assert "session_cookie" not in document["apps"]["admin"]
