@@ -1,9 +1,11 @@
 """Modules of an app have the names that they like: its own ones win, as by hand."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from harness import Project, ask
+from importing_case import run_import
 
 # loaded by the supervisor, by Flask, or by Python's own modules
 NAMES = [
@@ -80,3 +82,20 @@ def test_what_no_file_can_replace_is_named(project: Project) -> None:
     assert found.returncode == 0
     text = "your time.py is hidden by Python's own module of that name: rename it"
     assert f"note: coach.py:1: {text}" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "hint"),
+    [
+        ("time", "from time import own", "your time.py is hidden by Python's own module"),
+        ("time", "import time; time.own()", "your time.py is hidden by Python's own module"),
+        ("http", "import http.client", "your own file http.py hides the package http: rename it"),
+        ("random", "import tempfile", "your own file random.py hides the package random"),
+        ("calendar", "import time; time.strptime('1', '%d')", "your own file calendar.py hides"),
+    ],
+)
+def test_the_hint_names_the_file_to_rename(tmp_path: Path, name: str, line: str, hint: str) -> None:
+    """An own file that is hidden, or that hides what others need, is named where it matters."""
+    forget = "import sys; [sys.modules.pop(one, 0) for one in ('tempfile', '_strptime')]\n"
+    answer = run_import(tmp_path, forget + line, {f"{name}.py": OWN.format(name=name)})
+    assert hint in answer["hint"]
