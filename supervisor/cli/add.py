@@ -13,6 +13,7 @@ from supervisor.config import reader as configuration
 from supervisor.config.locate import find
 from supervisor.config.settings import RESERVED_NAMES, is_app_name
 from supervisor.files import atomic_file
+from supervisor.files import text as text_file
 from supervisor.values.errors import SupervisorError
 
 
@@ -48,7 +49,8 @@ def add_command(
     keys: dict[str, str | int] = {"target": found.target, "port": port}
     if folder != ".":
         keys["path"] = folder
-    text = with_app(config.text.decode(), app, keys).encode()
+    changed = with_app(text_file.decode(config.text), app, keys)
+    text = text_file.encode_like(changed, config.text)
     configuration.parse_text(text, file)
     _replace(file, text)
     click.echo(f"added app {app!r} to {file}")

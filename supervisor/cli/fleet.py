@@ -9,6 +9,7 @@ import click
 
 from supervisor.cli.options import json_option
 from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped
+from supervisor.files import text as text_file
 from supervisor.health.status_client import StatusAddress, ask_all, status_address
 from supervisor.policy.fleet_overview import Machine, machine_document, overview
 from supervisor.values.errors import ConfigError, SupervisorError
@@ -78,11 +79,10 @@ def _find(file: str | None) -> Path:
 def read_hosts(file: Path) -> dict[str, StatusAddress]:
     """Return the addresses in a file of hosts, by name. Raises `ConfigError` with every problem."""
     try:
-        with file.open("rb") as stream:
-            content = tomllib.load(stream)
+        content = tomllib.loads(text_file.read(file))
     except OSError as error:
         raise ConfigError([f"cannot read {file}: {error.strerror}"], hint=_EXAMPLE) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, text_file.NotText) as error:
         raise ConfigError([f"{file}: {error}"], hint=_EXAMPLE) from error
     hosts = content.get("hosts")
     problems = [
