@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli.config_edit import edit
 from supervisor.cli.options import config_option, group_config_option, json_option, load
 from supervisor.cli.output import local_time, print_json
 from supervisor.config import last_good
@@ -23,7 +24,10 @@ _VALUE_COLUMNS = 60  # origins stand behind values that are not longer
 @click.group("config", epilog="Example: flask-supervisor config show")
 @group_config_option
 def config_command() -> None:
-    """Check and show the configuration; restore an earlier one."""
+    """Check, show and edit the configuration; restore an earlier one."""
+
+
+config_command.add_command(edit)
 
 
 @config_command.command("check", epilog="Example: flask-supervisor config check")
@@ -121,7 +125,7 @@ def restore(wanted: str | None, config_file: str | None) -> None:
     file = find(config_file)
     kept = last_good.history(file)
     entry = _newest_other(kept, _digest_in(file)) if wanted is None else kept.find(wanted)
-    kept.restore(entry, file)
+    kept.replace(file, kept.read(entry))
     click.echo(f"{file}: restored {entry.name} of {_kept_at(entry)}")
     try:
         configuration.load(file)
