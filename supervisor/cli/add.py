@@ -50,6 +50,6 @@ def add_command(
     changed = with_app(text_file.decode(config.text), app, keys)
     text = text_file.encode_like(changed, config.text)
     configuration.parse_text(text, file)
-    last_good.history(file).replace(file, text)
+    last_good.history(file).replace(text, file)
     click.echo(f"added app {app!r} to {file}")
     click.echo(f"next: flask-supervisor check {app}, then: flask-supervisor reload")

@@ -125,7 +125,7 @@ def restore(wanted: str | None, config_file: str | None) -> None:
     file = find(config_file)
     kept = last_good.history(file)
     entry = _newest_other(kept, _digest_in(file)) if wanted is None else kept.find(wanted)
-    kept.replace(file, kept.read(entry))
+    kept.restore(entry, file)
     click.echo(f"{file}: restored {entry.name} of {_kept_at(entry)}")
     try:
         configuration.load(file)

@@ -36,7 +36,7 @@ def edit(config_file: str | None) -> None:
             return
         if _read(file) != text:
             raise _unchanged(file, "somebody else has changed it meanwhile", copy)
-        last_good.history(file).replace(file, changed)
+        last_good.history(file).replace(changed, file)
         is_written = True
     finally:
         if is_written or copy.read_bytes() == text:  # else somebody's work would be lost

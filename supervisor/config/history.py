@@ -109,8 +109,12 @@ class ConfigHistory:
             ) from error
         return True
 
-    def replace(self, file: Path, text: bytes) -> None:
-        """Replace ``file`` atomically by a file with ``text``, after keeping its present text.
+    def restore(self, entry: KeptConfig, file: Path) -> None:
+        """Replace ``file`` by the text of an entry, as `replace` does."""
+        self.replace(self.read(entry), file)
+
+    def replace(self, text: bytes, file: Path) -> None:
+        """Replace ``file`` atomically by ``text``, after keeping its present text.
 
         Mode and owner of the file stay; a link still points to it. Raises `HistoryError`.
         """
@@ -127,9 +131,7 @@ class ConfigHistory:
             pass  # nothing to keep
         except OSError as error:
             raise _cannot_write(file, error) from error
-        if (
-            present is not None and self._folder.parent.is_dir()
-        ):  # sudo must not create it, for root
+        if present is not None and self._folder.parent.is_dir():  # sudo would create it for root
             self._keep_replaced(present)
         try:
             atomic_file.write_whole(target, text, mode=mode, owner=owner)

@@ -6,10 +6,11 @@ data.
 
 import contextlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from supervisor.config.settings import Config, Requirement
 from supervisor.health.check_isolation import Isolation
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
+from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.process.throwaway import TaskFailed
 from supervisor.source.fingerprints import renewed
 from supervisor.source.import_survey import Kind, survey
@@ -47,13 +49,23 @@ class _Place:
 
 
 @contextlib.contextmanager
-def _place(isolation: Isolation) -> Iterator[_Place]:
+def _place(isolation: Isolation, config: Config) -> Iterator[_Place]:
+    output = OutputLines(Redaction(config.secret_values()))
+    isolation = replace(isolation, on_output=lambda data: _print(output.feed(data)))
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
         place = _Place(isolation, folder, f"{folder}/data", f"{folder}/scratch")
         os.mkdir(place.data_dir)
         os.mkdir(place.scratch)
         isolation.give(folder, place.data_dir, place.scratch)
         yield place
+    _print(output.rest())
+
+
+def _print(lines: list[OutputLine]) -> None:
+    """Print what an app has printed, without secrets."""
+    for line in lines:
+        sys.stderr.write(f"{line.text}\n")
+    sys.stderr.flush()
 
 
 def check_app(
@@ -66,7 +78,7 @@ def check_app(
     ``report`` of a failed import, under ``missing`` and ``notes`` what the survey of its files
     found, and after an import the `session_cookie`.
     """
-    with _place(isolation) as place:
+    with _place(isolation, config) as place:
         if only_read:
             found = _survey_files(config, name, place)
             result = _read_result([one for one in found if one["kind"] in _MISSING], name)

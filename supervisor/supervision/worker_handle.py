@@ -63,6 +63,7 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it inherited
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last
@@ -183,6 +184,11 @@ class WorkerHandle:
             return
         if self.channel.unsent:
             self._pool.when_writable(self)
+
+    def send_sockets(self, name: str, sockets: tuple[socket.socket, ...]) -> bool:
+        """Send an app's new listeners, in place of those that it holds; return whether it can."""
+        message = {"type": "listener", "app": name, "sockets": len(sockets)}
+        return name in self.holds and self.channel.send_sockets(message, sockets)
 
     def on_writable(self) -> None:
         """Send what did not fit before."""

@@ -35,7 +35,7 @@ class AppWorker:
 
     apps: list[HostedApp]
     code: CodeLocation
-    listeners: dict[str, socket.socket]
+    listeners: dict[str, tuple[socket.socket, ...]]
     shutdown_timeout_s: float
     core: int | None = None
 
@@ -44,7 +44,7 @@ class AppWorker:
         if self.core is not None:
             pin_to_core(self.core)
         mark_logged_levels()
-        channel = Channel(connection)
+        channel = Channel(connection, takes_sockets=True)
         host = AppHost(self.apps, self.code, self.listeners, channel)
         separate_forks(host.descriptors)
         if not host.import_all():

@@ -49,7 +49,10 @@ def _serve(task: dict[str, Any]) -> int:
     worker = AppWorker(
         apps=[HostedApp.from_json(app) for app in task["apps"]],
         code=CodeLocation.from_json(task["code"]),
-        listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
+        listeners={
+            name: tuple(socket.socket(fileno=fd) for fd in fds)
+            for name, fds in task["listeners"].items()
+        },
         shutdown_timeout_s=task["shutdown_timeout_s"],
         core=task["core"],
     )

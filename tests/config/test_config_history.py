@@ -125,14 +125,14 @@ def test_restoring_keeps_the_replaced_text(tmp_path: Path, history: ConfigHistor
     file.chmod(0o640)
     inode = file.stat().st_ino
     [entry] = history.entries()
-    history.replace(file, history.read(entry))
+    history.restore(entry, file)
     assert file.read_bytes() == b"good = 1\n"
     assert file.stat().st_mode & 0o777 == 0o640
     assert file.stat().st_ino != inode  # written beside it, then renamed
     replaced, kept = history.entries()
     assert (replaced.worked, kept.worked) == (False, True)
     assert history.read(replaced) == b"broken ["
-    history.replace(file, history.read(replaced))  # and back: both are in the history by now
+    history.restore(replaced, file)  # and back: both are in the history by now
     assert file.read_bytes() == b"broken ["
     assert len(history.entries()) == 2
 
@@ -140,7 +140,7 @@ def test_restoring_keeps_the_replaced_text(tmp_path: Path, history: ConfigHistor
 def test_restoring_a_missing_file(tmp_path: Path, history: ConfigHistory) -> None:
     """A missing configuration file is created."""
     history.keep(b"good")
-    history.replace(tmp_path / "supervisor.toml", history.read(history.entries()[0]))
+    history.restore(history.entries()[0], tmp_path / "supervisor.toml")
     assert (tmp_path / "supervisor.toml").read_bytes() == b"good"
 
 
@@ -150,7 +150,7 @@ def test_restoring_through_a_link(tmp_path: Path, history: ConfigHistory) -> Non
     (tmp_path / "real.toml").write_bytes(b"bad")
     link = tmp_path / "supervisor.toml"
     link.symlink_to("real.toml")
-    history.replace(link, history.read(history.entries()[0]))
+    history.restore(history.entries()[0], link)
     assert link.is_symlink()
     assert (tmp_path / "real.toml").read_bytes() == b"good"
 
@@ -163,7 +163,7 @@ def test_restoring_as_root(tmp_path: Path, history: ConfigHistory) -> None:
     history.keep(b"good")
     for path in (file, tmp_path / "state", tmp_path / "state/config"):
         os.chown(path, 1000, 1001)
-    history.replace(file, history.read(history.entries()[0]))
+    history.restore(history.entries()[0], file)
     replaced = history.entries()[0]
     assert [(p.stat().st_uid, p.stat().st_gid) for p in (file, replaced.path)] == [(1000, 1001)] * 2
 
@@ -198,6 +198,6 @@ def test_root_restores_no_file_behind_anothers_link(tmp_path: Path, history: Con
     (tmp_path / "owned/supervisor.toml").symlink_to(secret)
     os.chown(tmp_path / "owned", STRANGER, STRANGER)
     with pytest.raises(HistoryError, match="root follows no link"):
-        history.replace(tmp_path / "owned/supervisor.toml", history.read(history.entries()[0]))
+        history.restore(history.entries()[0], tmp_path / "owned/supervisor.toml")
     assert secret.read_bytes() == b"root's"
     assert texts(history) == [b"theirs"]
