@@ -36,7 +36,7 @@ def add_command(
             f"not be one of {reserved}"
         )
     file = find(config_file)
-    config = configuration.load(file)
+    config = configuration.load(file, may_lack_apps=True)
     if app in config.apps:
         raise SupervisorError(
             f"there is an app {app!r} already in {file}",
