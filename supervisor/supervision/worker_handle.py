@@ -8,11 +8,10 @@ from typing import Protocol, Self
 from supervisor.policy.process_events import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
-from supervisor.process.fork import Child, kill_group
+from supervisor.process.fork import Child, Run, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.supervision.output_lines import LineRate, OutputLines
 from supervisor.supervision.runtime import Runtime
-from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import Exit
