@@ -121,6 +121,13 @@ class HostSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """``[admin]``: what the admin app lets people do."""
+
+    anonymous: Literal["none", "read"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings:
     """``[[notify]]``: where messages about changes of state go."""
 
@@ -218,6 +225,11 @@ class AppSettings:
         """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
 
+    @property
+    def runs_once(self) -> bool:
+        """Whether it must not be imported while it runs: what it holds can't be held twice."""
+        return self.reload == "replace" or self.bind == "app"
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -244,6 +256,7 @@ class Config:
     bind: BindSettings = field(default_factory=BindSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     requires: list[Requirement] = field(default_factory=list)
     notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
@@ -277,6 +290,11 @@ class Config:
     def app_path(self, name: str) -> Path:
         """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
+
+    def app_python(self, name: str) -> Path | None:
+        """Return the absolute path of an app's own interpreter, None if it has none."""
+        python = self.apps[name].python
+        return None if python is None else self.resolve(python)
 
     def app_environment(self, name: str) -> dict[str, str]:
         """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""
