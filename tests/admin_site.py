@@ -53,6 +53,10 @@ class Site:
         address = f"{self.address}/api/v1{path}"
         return requests.request(method, address, headers=self.token(right), timeout=60, **more)
 
+    def worker_of(self, name: str) -> int:
+        """Return the pid of an app's worker; 0 while it doesn't serve."""
+        return int(self.running.app(name)["pid"] or 0)
+
     def write_coach(self, text: str, more: str = "") -> None:
         """Replace the source of the coach app."""
         self.project.file("coach").write_text(more + COACH.format(text=text), encoding="utf-8")

@@ -5,8 +5,7 @@ what is coming, but this version doesn't act on it yet: `run` and `config check`
 """
 
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,37 +38,16 @@ from supervisor.config.rules import (
     Value,
     Workers,
 )
+from supervisor.config.secrecy import has_secret_name, is_inherited_secret, is_ordinary, is_secret
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
-_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
-_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
-_INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
 
 
 def is_app_name(name: str) -> bool:
     """Return whether an app may have this name."""
     return NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
-
-
-def is_secret(path: str, hidden: Collection[str]) -> bool:
-    """Return whether the value at a key path must not be shown.
-
-    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
-    variables of an app whose name says it, for tokens, and for where messages go.
-    """
-    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
-        return True
-    if _SECRET_KEY.search(path):
-        return True
-    return ".env." in path and has_secret_name(path.rpartition(".")[2])
-
-
-def has_secret_name(variable: str) -> bool:
-    """Return whether the name of a variable says that its value is a secret."""
-    return _SECRET_NAME.search(variable) is not None
 
 
 def _planned(**options: Any) -> Any:
@@ -225,6 +203,11 @@ class AppSettings:
         """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
 
+    @property
+    def runs_once(self) -> bool:
+        """Whether it must not be imported while it runs: what it holds can't be held twice."""
+        return self.reload == "replace" or self.bind == "app"
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -286,6 +269,11 @@ class Config:
         """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
 
+    def app_python(self, name: str) -> Path | None:
+        """Return the absolute path of an app's own interpreter, None if it has none."""
+        python = self.apps[name].python
+        return None if python is None else self.resolve(python)
+
     def app_environment(self, name: str) -> dict[str, str]:
         """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""
         return {**self.env_files.get(name, {}), **self.apps[name].env}
@@ -303,8 +291,7 @@ class Config:
             v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
         }
         for key, value in self.env_files.get(name, {}).items():
-            # hiding ordinary words would make output unreadable
-            if has_secret_name(key) or not _ORDINARY.fullmatch(value):
+            if has_secret_name(key) or not is_ordinary(value):
                 found.add(value)
         return found | self._inherited_secrets()
 
@@ -313,10 +300,7 @@ class Config:
         return {
             value
             for name, value in self.origins.environment.items()
-            if has_secret_name(name)
-            and name not in self.origins.variables
-            and len(value) >= _INHERITED_SECRET_MIN
-            and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+            if name not in self.origins.variables and is_inherited_secret(name, value)
         }
 
     def is_secret(self, path: str) -> bool:

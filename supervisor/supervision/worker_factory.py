@@ -16,6 +16,7 @@ from supervisor.process.channel import Message
 from supervisor.releases.file_jobs import AppCodeFields
 from supervisor.standin.entry import run_stand_in
 from supervisor.supervision.known_good import KnownGood
+from supervisor.supervision.managed_port import Sockets
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_spawner import WorkerMain
 from supervisor.worker.entry import AppWorker
@@ -53,7 +54,7 @@ class WorkerFactory:
         self,
         process: str,
         connection: socket.socket,
-        held: dict[str, socket.socket],
+        held: dict[str, Sockets],
         place: int,
         release: Path | None,
     ) -> int:
@@ -70,16 +71,14 @@ class WorkerFactory:
     def _run_status(
         self,
         connection: socket.socket,
-        held: dict[str, socket.socket],
+        held: dict[str, Sockets],
         _place: int,
         _release: Path | None,
     ) -> int:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
         return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
 
-    def stand_in(
-        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
-    ) -> int:
+    def stand_in(self, connection: socket.socket, held: dict[str, tuple[Sockets, bool]]) -> int:
         """Run the stand-in; see `standin_manager.StandInMain`."""
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
         return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
@@ -105,7 +104,7 @@ def worker_of(
     config: Config,
     state: StateDir,
     process: str,
-    held: dict[str, socket.socket],
+    held: dict[str, Sockets],
     place: int,
     release: Path | None,
 ) -> Runs:
