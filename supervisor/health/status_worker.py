@@ -207,15 +207,20 @@ def _receive_first(channel: Channel, on_message: Callable[[Message], None]) -> b
 
 
 def run_status(
-    connection: socket.socket, listener: socket.socket, *, shutdown_timeout_s: float
+    connection: socket.socket,
+    listener: tuple[socket.socket, ...],
+    *,
+    shutdown_timeout_s: float,
+    before_serving: Callable[[], None],
 ) -> int:
     """Run the status worker on ``listener`` and return its exit code.
 
+    It calls ``before_serving`` when it is about to accept connections.
     Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
     """
     from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
 
-    channel = Channel(connection)
+    channel = Channel(connection, takes_sockets=True)
     page = heartbeat_page.own_page()
     if page is None:
         raise RuntimeError("the status worker has to be forked with a heartbeat page")
@@ -238,13 +243,16 @@ def run_status(
     )
 
     def on_message(message: Message) -> None:
+        if message["type"] == "listener":
+            server.replace(status, channel.take_sockets(message["sockets"]))
+            return
         copy.push(message["snapshot"])
         watcher.set(message["watches"])
         live.follow(message["checks"], message["snapshot"])
 
     sys.setswitchinterval(_SWITCH_S)
     server = Server()
-    server.add(
+    status = server.add(
         listener,
         create_app(copy, live.added_to),
         name="status",
@@ -255,5 +263,6 @@ def run_status(
     )
     watcher.start()
     if _receive_first(channel, on_message):
+        before_serving()
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)
     return 0

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from _thread import start_new_thread  # the real ones, whatever an app patches
+from collections.abc import Callable
 from time import sleep
 from typing import NoReturn
 
@@ -19,9 +20,25 @@ from supervisor.process.descent import end_own_descendants
 CLEANUP_S = 2.0  # for non-daemon threads and atexit handlers
 
 
+_last: list[Callable[[], None]] = []
+
+
+def call_last(function: Callable[[], None]) -> None:
+    """Let `exit_process` call ``function`` when nothing else of this process runs any more."""
+    _last.append(function)
+
+
 def _exit_later(code: int) -> None:
     sleep(CLEANUP_S)
-    os._exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        for function in _last:
+            function()
+    finally:
+        os._exit(code)
 
 
 def exit_process(code: int) -> NoReturn:
@@ -42,4 +59,4 @@ def exit_process(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     end_own_descendants()
-    os._exit(code)
+    _end(code)

@@ -59,8 +59,8 @@ def children_of(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):  # it has ended
         for thread in os.listdir(f"/proc/{pid}/task"):
-            file = f"/proc/{pid}/task/{thread}/children"
-            with contextlib.suppress(OSError), open(file, encoding="ascii") as stream:
+            path = f"/proc/{pid}/task/{thread}/children"
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
                 found += map(int, stream.read().split())
     return found
 

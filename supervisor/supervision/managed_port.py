@@ -1,59 +1,83 @@
-"""The listener of one app: bound once, kept, and closed or handed on at the end."""
+"""The listeners of one app: bound once, kept, and closed or handed on at the end."""
 
+import contextlib
 import os
 import socket
+from typing import Any
 
-from supervisor.ports.listeners import Address
+from supervisor.ports.listeners import Address, BindError
+from supervisor.source.fingerprints import Watch, taken
 from supervisor.systemd.fd_store import SocketStore
+
+Sockets = tuple[socket.socket, ...]
 
 
 class ManagedPort:
     """The port of the app ``name``; lives as long as the configuration has it.
 
-    ``self_bound``: the app binds it itself, and nothing is bound here. ``control``: the app may
-    control the supervisor, so the stand-in's page on its port lists the other apps too.
+    ``sockets`` are its listeners: none while it isn't bound, two for "localhost" where the machine
+    has IPv6. ``self_bound``: the app binds it itself, and nothing is bound here. ``control``: the
+    app may control the supervisor, so the stand-in's page on its port lists the other apps too.
     """
 
     def __init__(
         self,
-        sockets: SocketStore,
+        store: SocketStore,
         *,
         name: str,
         address: Address,
         control: bool = False,
         self_bound: bool = False,
-        listener: socket.socket | None = None,
+        sockets: Sockets = (),
     ) -> None:
-        self._sockets = sockets
+        self._store = store
         self.name = name
         self.address = address
         self.control = control
         self.self_bound = self_bound
-        self.listener = listener
+        self.sockets = sockets
+        self.watch: list[Any] | None = None  # the file of its Unix socket
+        self.binds = 0
 
     @property
-    def inode(self) -> int | None:
-        """The inode of the listener's socket, by which the kernel's tables name it."""
-        return None if self.listener is None else os.fstat(self.listener.fileno()).st_ino
+    def inodes(self) -> set[int]:
+        """The inodes of its sockets, by which the kernel's tables name them."""
+        return {os.fstat(one.fileno()).st_ino for one in self.sockets}
 
     def bind(self) -> None:
-        """Bind the listener, unless there is one or the app does so; raises `BindError`."""
-        if self.listener is None and not self.self_bound:
-            self.listener = self._sockets.bind(self.address)
+        """Bind the listeners, unless they are bound or the app does so; raises `BindError`.
+
+        Of "localhost", IPv6 may be missing: the machine has none, or another process listens there.
+        """
+        if self.sockets or self.self_bound:
+            return
+        first, *others = self.address.parts
+        sockets = [self._store.bind(first)]
+        for part in others:
+            with contextlib.suppress(BindError):  # `port_reach` says who listens there
+                sockets.append(self._store.bind(part))
+        self.sockets = tuple(sockets)
+        self.binds += 1
+        if self.address.port is None:
+            file = self.address.host.removeprefix("unix:")
+            self.watch = [taken(Watch(trees=(), files=(file,)))]
 
     def close(self) -> None:
-        """Close the listener; systemd, if it started us, keeps it for the next main process."""
-        if self.listener is not None:
-            self._sockets.release(self.listener)
-            self.listener = None
+        """Close the listeners; systemd, if it started us, keeps them for the next main process."""
+        for one in self.sockets:
+            self._store.release(one)
+        self.sockets = ()
 
-    def hand_on(self) -> socket.socket | None:
-        """Return the listener, if there is one, for the port that replaces this one."""
-        listener, self.listener = self.listener, None
-        return listener
+    def hand_on(self) -> Sockets:
+        """Return the listeners, for the port that replaces this one."""
+        sockets, self.sockets = self.sockets, ()
+        return sockets
 
     def remove(self) -> None:
-        """Close the listener for good: the configuration has this port no more."""
-        if self.listener is not None:
-            self._sockets.remove(self.listener, self.address)
-            self.listener = None
+        """Close the listeners for good: nobody reaches them, or the configuration has them no more.
+
+        Another process's file in the place of a Unix socket stays.
+        """
+        for one in self.sockets:
+            self._store.remove(one, self.address)
+        self.sockets = ()

@@ -16,6 +16,7 @@ from supervisor.process.channel import Message
 from supervisor.releases.file_jobs import AppCodeFields
 from supervisor.standin.entry import run_stand_in
 from supervisor.supervision.known_good import KnownGood
+from supervisor.supervision.managed_port import Sockets
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_spawner import WorkerMain
 from supervisor.worker.entry import AppWorker
@@ -35,15 +36,21 @@ class Runs(Protocol):
 class WorkerFactory:
     """Makes the functions that workers run; ``on_status_message`` gets what the status one sends.
 
-    A worker takes the configuration that is in effect when it is forked.
+    A worker takes the configuration that is in effect when it is forked. The status worker calls
+    ``take_over`` right before it serves: from then on, its predecessor accepts no more.
     """
 
     def __init__(
-        self, runtime: Runtime, state: StateDir, on_status_message: Callable[[Message], None]
+        self,
+        runtime: Runtime,
+        state: StateDir,
+        on_status_message: Callable[[Message], None],
+        take_over: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._state = state
         self.on_status_message = on_status_message
+        self._take_over = take_over
 
     def app_main(self, process: str) -> WorkerMain:
         """Return what the workers of a process run."""
@@ -53,7 +60,7 @@ class WorkerFactory:
         self,
         process: str,
         connection: socket.socket,
-        held: dict[str, socket.socket],
+        held: dict[str, Sockets],
         place: int,
         release: Path | None,
     ) -> int:
@@ -70,16 +77,19 @@ class WorkerFactory:
     def _run_status(
         self,
         connection: socket.socket,
-        held: dict[str, socket.socket],
+        held: dict[str, Sockets],
         _place: int,
         _release: Path | None,
     ) -> int:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
-        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
+        return run_status(
+            connection,
+            held[STATUS],
+            shutdown_timeout_s=timeout_s,
+            before_serving=self._take_over,
+        )
 
-    def stand_in(
-        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
-    ) -> int:
+    def stand_in(self, connection: socket.socket, held: dict[str, tuple[Sockets, bool]]) -> int:
         """Run the stand-in; see `standin_manager.StandInMain`."""
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
         return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
@@ -105,7 +115,7 @@ def worker_of(
     config: Config,
     state: StateDir,
     process: str,
-    held: dict[str, socket.socket],
+    held: dict[str, Sockets],
     place: int,
     release: Path | None,
 ) -> Runs:

@@ -8,12 +8,11 @@ from typing import Protocol, Self
 from supervisor.policy.process_events import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
-from supervisor.process.fork import Child, kill_group
+from supervisor.process.fork import Child, Run, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.supervision.line_rate import LineRate
 from supervisor.supervision.runtime import Runtime
-from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import Exit
@@ -63,6 +62,7 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it inherited
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last
@@ -183,6 +183,11 @@ class WorkerHandle:
             return
         if self.channel.unsent:
             self._pool.when_writable(self)
+
+    def send_sockets(self, name: str, sockets: tuple[socket.socket, ...]) -> bool:
+        """Send an app's new listeners, in place of those that it holds; return whether it can."""
+        message = {"type": "listener", "app": name, "sockets": len(sockets)}
+        return name in self.holds and self.channel.send_sockets(message, sockets)
 
     def on_writable(self) -> None:
         """Send what did not fit before."""

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.policy.process_events import Spawn, Spawned, SpawnFailed
+from supervisor.supervision.managed_port import Sockets
 from supervisor.supervision.process_core import ProcessCore
 from supervisor.supervision.worker_handle import WorkerHandle, WorkerOwner
 from supervisor.supervision.worker_pool import Begun
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Cause
 
-WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
+WorkerMain = Callable[[socket.socket, dict[str, Sockets], int, Path | None], int]
 """What a worker runs: takes its channel, the listeners by app, its place among the workers of its
 generation (from 0), and the release that it runs (None: the live code); returns the exit code."""
 
@@ -37,22 +38,21 @@ class WorkerSpawner:
             return lambda: None  # given up by now: the one before it could not be forked
         place = self._free_place(action.generation)
         release = core.known_good.release_for(action.source)
-        held = {
-            name: port.listener for name, port in core.ports.items() if port.listener is not None
-        }
+        held = {name: port.sockets for name, port in core.ports.items() if port.sockets}
         try:
             worker = WorkerHandle.start(
                 core.runtime,
                 core.name,
                 self._owner,
                 lambda channel: self._worker_main(channel, held, place, release),
-                [listener.fileno() for listener in held.values()],
+                [one.fileno() for sockets in held.values() for one in sockets],
                 number=action.number,
                 generation=action.generation,
                 place=place,
             )
         except OSError as error:
             return partial(self._failed, action.number, error)
+        worker.holds = frozenset(held)
         core.workers[action.number] = worker
         return lambda: core.step(Spawned(action.number, worker.pid))
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.process.prctl import set_name
 from supervisor.server.server import Server
 from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
@@ -35,7 +36,7 @@ class AppWorker:
 
     apps: list[HostedApp]
     code: CodeLocation
-    listeners: dict[str, socket.socket]
+    listeners: dict[str, tuple[socket.socket, ...]]
     shutdown_timeout_s: float
     core: int | None = None
 
@@ -44,7 +45,7 @@ class AppWorker:
         if self.core is not None:
             pin_to_core(self.core)
         mark_logged_levels()
-        channel = Channel(connection)
+        channel = Channel(connection, takes_sockets=True)
         host = AppHost(self.apps, self.code, self.listeners, channel)
         separate_forks(host.descriptors)
         if not host.import_all():
@@ -81,7 +82,11 @@ def serve(
     """
 
     def drain(_number: int, _frame: object) -> None:
-        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
+        is_succeeded = handover is not None and handover.is_leaving  # see `Unit.take_over`
+        idle_s = hand_over.SUCCEEDED_IDLE_S if is_succeeded else IDLE_S
+        server.drain(timeout_s=shutdown_timeout_s, idle_s=idle_s)
+        if is_succeeded:
+            set_name(hand_over.SUCCEEDED)
 
     handover = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
