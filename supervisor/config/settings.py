@@ -218,6 +218,11 @@ class AppSettings:
         """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
 
+    @property
+    def runs_once(self) -> bool:
+        """Whether it must not be imported while it runs: what it holds can't be held twice."""
+        return self.reload == "replace" or self.bind == "app"
+
 
 @dataclass(frozen=True)
 class Origins:
@@ -277,6 +282,11 @@ class Config:
     def app_path(self, name: str) -> Path:
         """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
+
+    def app_python(self, name: str) -> Path | None:
+        """Return the absolute path of an app's own interpreter, None if it has none."""
+        python = self.apps[name].python
+        return None if python is None else self.resolve(python)
 
     def app_environment(self, name: str) -> dict[str, str]:
         """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""

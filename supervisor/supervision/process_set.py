@@ -231,5 +231,5 @@ def limits(config: Config, process: str) -> Limits:
         max_memory_mb=min(memory, default=None),
         max_requests=min(requests, default=None),
         workers=apps[0].workers,
-        replace=any(app.reload == "replace" or app.bind == "app" for app in apps),
+        replace=any(app.runs_once for app in apps),
     )

@@ -10,7 +10,8 @@ from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.process.fork import Child, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
-from supervisor.supervision.output_lines import LineRate, OutputLines
+from supervisor.process.output_lines import OutputLine, OutputLines
+from supervisor.supervision.line_rate import LineRate
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
@@ -166,7 +167,7 @@ class WorkerHandle:
         self._journal.print_output(self.name, self.pid, self._lines.feed(passed))
         return bool(data)
 
-    def _last_lines(self) -> list[str]:
+    def _last_lines(self) -> list[OutputLine]:
         """Return what is not logged yet; of a flood the last lines, which may say why it ended."""
         last, left_out = self._rate.end()
         rest = self._lines.rest()
