@@ -33,6 +33,7 @@ from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import scrub_environment
+from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
 from supervisor.releases import file_jobs
@@ -48,6 +49,7 @@ from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
+_DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 
@@ -124,6 +126,7 @@ class Supervisor:
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
         secrets = config.secret_values()
+        folders = [config.app_path(name) for name in config.apps]
         return Runtime(
             config=config,
             signal=changes,
@@ -133,6 +136,7 @@ class Supervisor:
             sockets=self._unit.sockets,
             now=time.monotonic,
             wall=wall_time,
+            silent=frozenset(hanging([config.state_dir, *folders], timeout_s=_DISK_TIMEOUT_S)),
         )
 
     # ---- from the beginning to the end
@@ -142,7 +146,7 @@ class Supervisor:
 
         Raises `AlreadyRunning`.
         """
-        self._folder.open()
+        self._folder.begin()
         try:
             return await self._run_locked()
         finally:
@@ -153,11 +157,12 @@ class Supervisor:
         become_subreaper()
         scrub_environment(config.origins.variables)
         self._handle_signals()
-        self._event_file.restore()
-        self._make_data_dirs()
+        if self._state.answers:
+            self._event_file.restore()
+            self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
-        origin = config.file if config.file.exists() else "the command line"
+        origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         warm_up()
         self._releases.begin_recovery()

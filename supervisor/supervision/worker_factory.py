@@ -120,7 +120,7 @@ def worker_of(
             path=config.app_path(names[0]),
             release=release,
             include=tuple(config.apps[names[0]].include or ()),
-            skip=(str(state.path),),
+            skip=(str(state.path),) if state.answers else (),
         ),
         listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
