@@ -10,7 +10,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
 
-_WORDS = {
+WORDS = {
     400: "The form was incomplete or has expired: nothing was saved. Open the page and try again.",
     404: "This page does not exist, or it was removed meanwhile.",
     405: "This address can't be used like that. Use the links and buttons of the pages.",
@@ -28,6 +28,7 @@ def add_common(app: Flask) -> None:
 def _add_headers(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"  # for browsers that ignore frame-ancestors
     response.headers["Referrer-Policy"] = "same-origin"
     if response.mimetype == "text/html":
         response.headers["Cache-Control"] = "no-store"
@@ -36,6 +37,6 @@ def _add_headers(response: Response) -> Response:
 
 def _error_page(error: HTTPException) -> AnyResponse:
     response = error.get_response()  # carries the error's own headers, such as Allow
-    text = _WORDS.get(error.code or 500, error.description)
+    text = WORDS.get(error.code or 500, error.description)
     response.set_data(render_template("error.html", title=error.name, text=text))
     return response

@@ -50,6 +50,7 @@ def _document(
     requires: list[Document] | None = None,
     apps: dict[str, Document] | None = None,
     ports: list[Document] | None = None,
+    notes: list[str] | None = None,
     **how: str | None,
 ) -> Document:
     return {
@@ -58,6 +59,7 @@ def _document(
         "requires": requires or [],
         "apps": apps or {},
         "ports": ports or [],
+        "notes": notes or [],
         **how,
     }
 
@@ -93,14 +95,45 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
         if not quiet:
             _print_import(name, outcome)
             _print_requires(requires, "  ")
+    notes = _shared_cookies(apps)
+    if not quiet:
+        for note in notes:
+            print_wrapped(note, head="note: ", indent=2, colour="yellow")
     ok = (
         all(app["ok"] for app in apps.values())
         and all(port["status"] != Status.FAIL for port in ports)
         and not _unmet(shared)
     )
     return _document(
-        ok=ok, requires=shared, apps=apps, ports=ports, user=user, unprotected=unprotected
+        ok=ok,
+        requires=shared,
+        apps=apps,
+        ports=ports,
+        notes=notes,
+        user=user,
+        unprotected=unprotected,
     )
+
+
+def _shared_cookies(apps: dict[str, Document]) -> list[str]:
+    """Take the session cookies out of the results, and return a note for each that two apps share.
+
+    Apps that share their secret key too are meant to.
+    """
+    cookies = {name: app.pop("session_cookie", None) for name, app in apps.items()}
+    first: dict[str, str] = {}
+    notes = []
+    for name, cookie in cookies.items():
+        if cookie is None:
+            continue
+        other = first.setdefault(cookie["scope"], name)
+        if cookies[other]["key"] != cookie["key"]:
+            notes.append(
+                f"{other} and {name} both use the cookie {cookie['name']!r}, which browsers send "
+                "to every port of a host: each ends the other's sessions. Set another "
+                "SESSION_COOKIE_NAME in one of them"
+            )
+    return notes
 
 
 def _print_how(user: str | None, unprotected: str | None) -> None:

@@ -5,8 +5,7 @@ what is coming, but this version doesn't act on it yet: `run` and `config check`
 """
 
 import os
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,37 +38,16 @@ from supervisor.config.rules import (
     Value,
     Workers,
 )
+from supervisor.config.secrecy import has_secret_name, is_inherited_secret, is_ordinary, is_secret
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
-_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
-_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
-_INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
 
 
 def is_app_name(name: str) -> bool:
     """Return whether an app may have this name."""
     return NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
-
-
-def is_secret(path: str, hidden: Collection[str]) -> bool:
-    """Return whether the value at a key path must not be shown.
-
-    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
-    variables of an app whose name says it, for tokens, and for where messages go.
-    """
-    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
-        return True
-    if _SECRET_KEY.search(path):
-        return True
-    return ".env." in path and has_secret_name(path.rpartition(".")[2])
-
-
-def has_secret_name(variable: str) -> bool:
-    """Return whether the name of a variable says that its value is a secret."""
-    return _SECRET_NAME.search(variable) is not None
 
 
 def _planned(**options: Any) -> Any:
@@ -118,6 +96,13 @@ class HostSettings:
     disk_free_percent: Percent = 5.0
     temperature_c: Celsius = 80.0
     memory_free_percent: Percent = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """``[admin]``: what the admin app lets people do."""
+
+    anonymous: Literal["none", "read"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +234,7 @@ class Config:
     bind: BindSettings = field(default_factory=BindSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     requires: list[Requirement] = field(default_factory=list)
     notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
@@ -305,8 +291,7 @@ class Config:
             v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
         }
         for key, value in self.env_files.get(name, {}).items():
-            # hiding ordinary words would make output unreadable
-            if has_secret_name(key) or not _ORDINARY.fullmatch(value):
+            if has_secret_name(key) or not is_ordinary(value):
                 found.add(value)
         return found | self._inherited_secrets()
 
@@ -315,10 +300,7 @@ class Config:
         return {
             value
             for name, value in self.origins.environment.items()
-            if has_secret_name(name)
-            and name not in self.origins.variables
-            and len(value) >= _INHERITED_SECRET_MIN
-            and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+            if name not in self.origins.variables and is_inherited_secret(name, value)
         }
 
     def is_secret(self, path: str) -> bool:

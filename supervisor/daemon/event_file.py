@@ -71,6 +71,14 @@ class EventFile:
             "age_s": round(age_s, 1) if math.isfinite(age_s) else None,
         }
 
+    def failure_in_full(self, app: str) -> dict[str, Any] | None:
+        """Return `last_failure` with the import's report and the worker's last output."""
+        found, failure = self.last_failure(app), self._history.failures.get(app)
+        if found is None or failure is None:
+            return None
+        report = None if failure.report is None else dict(failure.report)
+        return {**found, "report": report, "lines": list(failure.lines)}
+
     def on_tick(self) -> None:
         """Write the file in a child, if that is due."""
         due_at = self._pace.due_at

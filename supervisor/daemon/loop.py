@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.config.settings import Config
+from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
 from supervisor.control.server import ControlServer
 from supervisor.daemon.check_reports import CheckReports
@@ -32,7 +33,8 @@ from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
-from supervisor.process.fork import scrub_environment
+from supervisor.process.fork import Run, scrub_environment
+from supervisor.process.guardian import Guardian
 from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
@@ -44,7 +46,7 @@ from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.standin_manager import STAND_IN, StandInManager
 from supervisor.supervision.worker_factory import STATUS, WorkerFactory
-from supervisor.supervision.worker_pool import Run, WorkerPool
+from supervisor.supervision.worker_pool import WorkerPool
 from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
@@ -76,7 +78,12 @@ class Supervisor:
         self._unit = Unit(lambda text: self._journal.record(EventKind.HAND_OVER, text, app=None))
         self._runtime = runtime = self._make_runtime(config)
         self._journal = runtime.journal
-        factory = WorkerFactory(runtime, self._state, self._on_status_message)
+        factory = WorkerFactory(
+            runtime,
+            self._state,
+            self._on_status_message,
+            take_over=lambda: self._unit.take_over(STATUS),
+        )
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._event_file = EventFile(runtime, self._state.events)
@@ -121,7 +128,12 @@ class Supervisor:
         self._releases = LazyReleaseMethods(
             runtime, self._processes, commands, obstacle=lambda: self._folder.problem
         )
-        self._server.methods = {**commands.methods(), **self._releases.methods()}
+        admin = AdminMethods(runtime, commands, self._reconfigure, self._event_file.failure_in_full)
+        self._server.methods = {
+            **commands.methods(),
+            **self._releases.methods(),
+            **admin.methods(),
+        }
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
@@ -164,6 +176,7 @@ class Supervisor:
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
+        guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
         await self._folder.serve()
@@ -177,6 +190,8 @@ class Supervisor:
         await self._releases.stop(_UNDO_S)
         self._server.stop()
         await self._shut_down(hand_over=await self._unit.announce_stop())
+        if guardian is not None:
+            guardian.stop()
         return 0
 
     def _handle_signals(self) -> None:
@@ -222,6 +237,9 @@ class Supervisor:
         if not await pool.wait_for_end(limit_s, spared):
             pool.kill_all(spared)
             await pool.wait_for_end(DRAIN_MARGIN_S, spared)
+        if not hand_over:
+            pool.kill_all()  # daemons of apps
+            await pool.wait_for_end(DRAIN_MARGIN_S)
         self._processes.close()
         with contextlib.suppress(OSError):  # a full disk: then the last events are missing
             self._event_file.close()
@@ -241,9 +259,7 @@ class Supervisor:
 
     def _prepare_worker(self, run: Run, process: str) -> Run:
         """Return what a worker of a process runs, so that it can outlive this process."""
-        config = self._runtime.config
-        apps = [config.apps[name] for name in config.processes().get(process, [])]
-        return self._unit.worker_main(run, apps, config)
+        return self._unit.worker_main(run, process, self._runtime.config)
 
     # ---- the state folder
 

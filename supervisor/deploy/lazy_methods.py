@@ -17,7 +17,7 @@ from supervisor.values.reports import Cause
 if TYPE_CHECKING:
     from supervisor.deploy.methods import ReleaseCommands
 
-NAMES = ("list", "compare", "deploy", "rollback", "interrupt", "progress")
+NAMES = ("list", "compare", "files", "deploy", "rollback", "interrupt", "progress")
 # A client that sends one of these waits for the end; when it disconnects, they are interrupted.
 ENDING_WITH_CLIENT = frozenset({"release.deploy", "release.rollback"})
 

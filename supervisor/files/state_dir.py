@@ -27,6 +27,7 @@ _ENTRIES = (
     "releases",
     "notes",
     "config",
+    "admin",
     "events",
     "events.damaged",
     "notified",

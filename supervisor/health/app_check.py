@@ -6,10 +6,11 @@ data.
 
 import contextlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from supervisor.config.settings import Config, Requirement
 from supervisor.health.check_isolation import Isolation
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
+from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.process.throwaway import TaskFailed
 from supervisor.source.fingerprints import renewed
 from supervisor.source.import_survey import Kind, survey
@@ -24,7 +26,8 @@ from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker import code_view, interpreter
 from supervisor.worker.code_view import CodeView
-from supervisor.worker.importing import app_search_path, import_app
+from supervisor.worker.importing import app_search_path, import_app, with_count
+from supervisor.worker.session_cookie import session_cookie
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
 _READ_TIMEOUT_S = 60.0
@@ -46,13 +49,23 @@ class _Place:
 
 
 @contextlib.contextmanager
-def _place(isolation: Isolation) -> Iterator[_Place]:
+def _place(isolation: Isolation, config: Config) -> Iterator[_Place]:
+    output = OutputLines(Redaction(config.secret_values()))
+    isolation = replace(isolation, on_output=lambda data: _print(output.feed(data)))
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
         place = _Place(isolation, folder, f"{folder}/data", f"{folder}/scratch")
         os.mkdir(place.data_dir)
         os.mkdir(place.scratch)
         isolation.give(folder, place.data_dir, place.scratch)
         yield place
+    _print(output.rest())
+
+
+def _print(lines: list[OutputLine]) -> None:
+    """Print what an app has printed, without secrets."""
+    for line in lines:
+        sys.stderr.write(f"{line.text}\n")
+    sys.stderr.flush()
 
 
 def check_app(
@@ -62,10 +75,10 @@ def check_app(
 
     Nothing that the app writes below its folder meanwhile stays. ``only_read``: it is not imported.
     The result has ``ok``, ``seconds`` (None without an import), ``reason``, ``hint``, the
-    ``report`` of a failed import, and under ``missing`` and ``notes`` what the survey of its files
-    found.
+    ``report`` of a failed import, under ``missing`` and ``notes`` what the survey of its files
+    found, and after an import the `session_cookie`.
     """
-    with _place(isolation) as place:
+    with _place(isolation, config) as place:
         if only_read:
             found = _survey_files(config, name, place)
             result = _read_result([one for one in found if one["kind"] in _MISSING], name)
@@ -92,7 +105,10 @@ def try_app(
     """
     before = renewed(watches)
     result = check_app(config, name, only_read=only_read)
-    return {"watch": before, **{key: result[key] for key in ("ok", "reason", "hint")}}
+    hint = result["hint"]
+    if result["report"] is not None and result["report"]["missing_module"]:
+        hint = with_count(hint, len({one["module"] for one in result["missing"]}))
+    return {"watch": before, "ok": result["ok"], "reason": result["reason"], "hint": hint}
 
 
 def _read_result(missing: list[dict[str, Any]], name: str) -> CheckResult:
@@ -169,6 +185,7 @@ def _try_import(config: Config, name: str, place: _Place) -> CheckResult:
             _import,
             app.target,
             config.app_path(name),
+            app.bind == "app",
             environment,
             app.import_timeout_s,
             config.app_secrets(name),
@@ -193,6 +210,7 @@ def _process_ended(how: str) -> CheckResult:
 def _import(
     target: str,
     path: Path,
+    self_bound: bool,
     environment: dict[str, str],
     timeout_s: float,
     secrets: set[str],
@@ -200,11 +218,16 @@ def _import(
 ) -> CheckResult:
     if code_view.installed() is None:
         CodeView(path, None, scratch=Path(scratch)).install()
+    import flask  # noqa: F401 - workers have it, with the real click, before own modules win
+
     os.environ.update(environment)
     started = time.monotonic()
-    _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
+    app, report = import_app(
+        target, path, timeout_s=timeout_s, self_bound=self_bound, hide=Redaction(secrets)
+    )
     seconds = round(time.monotonic() - started, 3)
-    return _import_result(None if report is None else report.to_json(), seconds)
+    result = _import_result(None if report is None else report.to_json(), seconds)
+    return {**result, "session_cookie": session_cookie(app)}
 
 
 def _import_result(report: dict[str, Any] | None, seconds: float) -> CheckResult:
@@ -236,6 +259,7 @@ def _try_in_venv(
             "FLASK_SUPERVISOR_DATA_DIR": place.data_dir,
         },
         "timeout_s": app.import_timeout_s,
+        "self_bound": app.bind == "app",
         "secrets": sorted(config.app_secrets(name)),
     }
     try:
@@ -244,7 +268,8 @@ def _try_in_venv(
         return _process_ended(str(error)), []
     if "reason" in answer:
         return {"ok": False, "seconds": None, "report": None, **answer}, []
-    return _import_result(answer["report"], answer["seconds"]), answer["survey"]
+    result = _import_result(answer["report"], answer["seconds"])
+    return {**result, "session_cookie": answer["session_cookie"]}, answer["survey"]
 
 
 def _ask_venv(

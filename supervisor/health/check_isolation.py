@@ -17,18 +17,27 @@ class Isolation:
     """Runs functions in throw-away children, as ``user``, who can't write to ``folders``.
 
     ``user``: None for the user of this process; others need root. What is written below
-    ``folders``, real paths, is thrown away. Without both, a child is like this process.
+    ``folders``, real paths, is thrown away. Without both, a child is like this process. What the
+    children print goes to ``on_output``, or to standard error.
     """
 
     user: str | None = None
     folders: tuple[str, ...] = ()
+    on_output: Callable[[bytes], None] | None = None
 
     def call(
         self, place: str, function: Callable[..., Any], *arguments: Any, timeout_s: float
     ) -> Any:
         """Run ``function`` as `call_in_child`; what is written goes to the folder ``place``."""
         scratch = tempfile.mkdtemp(dir=place) if self.folders else None
-        return call_in_child(self._enter, scratch, function, arguments, timeout_s=timeout_s)
+        return call_in_child(
+            self._enter,
+            scratch,
+            function,
+            arguments,
+            timeout_s=timeout_s,
+            on_output=self.on_output,
+        )
 
     def _enter(
         self, scratch: str | None, function: Callable[..., Any], arguments: tuple[Any, ...]

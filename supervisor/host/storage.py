@@ -68,7 +68,8 @@ def disk_facts(root: Path, mounts: list[Mount], path: str) -> dict[str, Any] | N
     """Return ``total_mb``, ``free_mb``, ``free_percent``, ``free_inodes_percent``, ``read_only``.
 
     All are of the disk of ``path``; a file system without a fixed number of inodes (as btrfs) has
-    none to be short of. ``free`` is what this user may write. Blocks while the disk does; None where it can't be read.
+    none to be short of. ``free`` is what this user may write. Blocks while the disk does; None
+    where it can't be read.
     """
     mount = mount_of(mounts, path)
     try:

@@ -1,42 +1,51 @@
 """What ``/proc`` shows of one process: proc_pid_stat(5) and proc_pid_statm(5)."""
 
 import os
+import signal
 
 from supervisor.values.records import dataclass
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 # Fields behind the name, which may hold anything: state is number 0.
-_PARENT, _SESSION, _USER_TICKS, _SYSTEM_TICKS, _STARTED = 1, 3, 11, 12, 19
+_STATE, _PARENT, _SESSION, _USER_TICKS, _SYSTEM_TICKS, _STARTED = 0, 1, 3, 11, 12, 19
+_IGNORED = 30  # signals, as bits; those below 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcStat:
     """A process; ``started`` (clock ticks since boot) distinguishes it from a later one.
 
-    ``cpu_s`` is the processor time that it has used, in seconds.
+    ``name`` is that of its main thread, ``cpu_s`` the processor time that it has used, in seconds.
     """
 
     pid: int
+    name: str
     parent: int
     session: int
     started: int
     cpu_s: float
+    is_zombie: bool
+    ignores_sigterm: bool
 
 
 def read_stat(pid: int) -> ProcStat | None:
     """Return what is known of process ``pid``, None if it has ended or is hidden from this user."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
+            head, _, rest = stream.read().rpartition(b")")
     except OSError:
         return None
+    fields = rest.split()
     return ProcStat(
         pid=pid,
+        name=head.partition(b"(")[2].decode("utf-8", "replace"),
         parent=int(fields[_PARENT]),
         session=int(fields[_SESSION]),
         started=int(fields[_STARTED]),
         cpu_s=(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S,
+        is_zombie=fields[_STATE] in (b"Z", b"X"),
+        ignores_sigterm=bool(int(fields[_IGNORED]) >> (signal.SIGTERM - 1) & 1),
     )
 
 

@@ -23,6 +23,7 @@ from supervisor.worker.code_view import CodeView
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
+from supervisor.worker.session_cookie import session_cookie
 
 
 def main(fd: int) -> NoReturn:
@@ -64,13 +65,18 @@ def _check(task: dict[str, Any]) -> int:
     CodeView.from_json(task["view"]).install()
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
-    _app, report = import_app(
-        target, path, timeout_s=task["timeout_s"], hide=Redaction(task["secrets"])
+    app, report = import_app(
+        target,
+        path,
+        timeout_s=task["timeout_s"],
+        self_bound=task["self_bound"],
+        hide=Redaction(task["secrets"]),
     )
     return _answer(
         task,
         seconds=round(time.monotonic() - started, 3),
         report=None if report is None else report.to_json(),
+        session_cookie=session_cookie(app),
         survey=_problems(task),
     )
 
