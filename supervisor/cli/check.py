@@ -113,7 +113,11 @@ def _print_import(name: str, outcome: Document) -> None:
     if outcome["ok"]:
         click.echo(f"{name}: ", nl=False)
         click.secho("ok", fg="green", nl=False)
-        click.echo(f", imported in {outcome['seconds']:.2f} s")
+        seconds = outcome["seconds"]
+        if seconds is None:
+            click.echo(f", {outcome['program']} is there; it was not started")
+        else:
+            click.echo(f", imported in {seconds:.2f} s")
     else:
         _print_outcome(f"{name}: ", outcome["reason"], "red", outcome["hint"])
     if len(outcome["missing"]) > 1:

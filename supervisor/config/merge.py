@@ -11,7 +11,8 @@ from typing import Any
 
 from supervisor.config import env_file
 from supervisor.config.problems import Problem, Problems, printable
-from supervisor.config.settings import Origins, is_secret
+from supervisor.config.secret_names import is_secret
+from supervisor.config.settings import Origins
 from supervisor.files import text as text_file
 
 OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"

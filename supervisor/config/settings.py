@@ -6,11 +6,12 @@ what is coming, but this version doesn't act on it yet: `run` and `config check`
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+from supervisor.config.command_keys import entry_of
 from supervisor.config.rules import (
     NAME,
     Attempts,
@@ -39,11 +40,10 @@ from supervisor.config.rules import (
     Value,
     Workers,
 )
+from supervisor.config.secret_names import has_secret_name, is_secret
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
-_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
-_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
 _ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
 _INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
@@ -52,24 +52,6 @@ RESERVED_NAMES = frozenset({"status", "all"})
 def is_app_name(name: str) -> bool:
     """Return whether an app may have this name."""
     return NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
-
-
-def is_secret(path: str, hidden: Collection[str]) -> bool:
-    """Return whether the value at a key path must not be shown.
-
-    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
-    variables of an app whose name says it, for tokens, and for where messages go.
-    """
-    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
-        return True
-    if _SECRET_KEY.search(path):
-        return True
-    return ".env." in path and has_secret_name(path.rpartition(".")[2])
-
-
-def has_secret_name(variable: str) -> bool:
-    """Return whether the name of a variable says that its value is a secret."""
-    return _SECRET_NAME.search(variable) is not None
 
 
 def _planned(**options: Any) -> Any:
@@ -174,7 +156,8 @@ REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 class AppSettings:
     """``[apps.NAME]``: one app."""
 
-    target: Target
+    target: Target | None = None  # or
+    command: list[Text] | None = None
     port: Port | None = None
     host: Host | None = None
     path: Text = "."
@@ -217,6 +200,18 @@ class AppSettings:
     def is_pinned(self) -> bool:
         """Whether each worker stays on one core."""
         return self.workers > 1 if self.pin is None else self.pin
+
+    @property
+    def entry(self) -> str:
+        """The module, or ``module:app``, that its code begins with; "" if nobody can tell."""
+        return self.target or entry_of(self.command or ())
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether it must not be imported while it runs: what it holds can't be held twice."""
+        is_steered = self.port is not None and not (self.host or "").startswith("unix:")
+        alone = self.command is not None and not is_steered
+        return alone or self.reload == "replace" or self.bind == "app"
 
 
 @dataclass(frozen=True)
@@ -319,6 +314,11 @@ class Config:
         """Return the host and port of an app; the port is None for a Unix socket."""
         app = self.apps[name]
         return self._address(app.host, app.port)
+
+    def is_background(self, name: str) -> bool:
+        """Return whether an app is a program without a port."""
+        host, port = self.address(name)
+        return self.apps[name].command is not None and port is None and "unix:" not in host
 
     @property
     def status_address(self) -> tuple[str, int | None]:

@@ -13,9 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config, Requirement
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
+from supervisor.health.program_check import check_program
 from supervisor.process.prctl import die_with_parent
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.source.fingerprints import renewed
@@ -48,6 +50,8 @@ def check_app(config: Config, name: str) -> CheckResult:
     ``seconds``, ``reason``, ``hint``, the ``report`` of a failed import, and under ``missing`` and
     ``notes`` what the survey of its files found.
     """
+    if config.apps[name].command is not None:
+        return check_program(config, name, _survey_files)
     path = config.app_path(name)
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
         data_dir, scratch = f"{folder}/data", f"{folder}/scratch"
@@ -87,6 +91,8 @@ def read_app(config: Config, name: str) -> CheckResult:
 
     The result has ``ok``, ``reason`` and ``hint``.
     """
+    if config.apps[name].command is not None:
+        return check_program(config, name, _survey_files)
     found = _survey_files(config, name, config.app_path(name))
     missing = [one for one in found if one["kind"] in _MISSING]
     if not missing:
@@ -119,7 +125,7 @@ def check_requires(config: Config, name: str | None) -> list[CheckResult]:
 
 
 def _environment_of(config: Config, name: str) -> dict[str, str]:
-    return {**os.environ, **config.app_environment(name)}
+    return {**os.environ, **app_variables(config, name)}
 
 
 def _check(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> CheckResult:
@@ -147,11 +153,11 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
 
 def _try_import(config: Config, name: str, path: Path, data_dir: str, scratch: str) -> CheckResult:
     app = config.apps[name]
-    environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
+    environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
     try:
         result: CheckResult = call_in_child(
             _import,
-            app.target,
+            app.entry,
             path,
             environment,
             app.import_timeout_s,
@@ -212,10 +218,10 @@ def _try_in_venv(
     task = {
         "do": "check",
         "name": f"fs-{name}",
-        "target": app.target,
+        "target": app.entry,
         "path": str(config.app_path(name)),
         "view": view.to_json(),
-        "environment": {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
+        "environment": {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
         "timeout_s": app.import_timeout_s,
         "secrets": sorted(config.app_secrets(name)),
     }
@@ -260,7 +266,7 @@ def _survey_files(config: Config, name: str, path: Path) -> list[dict[str, Any]]
     app = config.apps[name]
     try:
         found: list[dict[str, Any]] = call_in_child(
-            _survey, app.target, path, timeout_s=_READ_TIMEOUT_S
+            _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
         )
     except TaskFailed as error:
         detail = f"its files could not be read: {error}"

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.config.settings import Requirement, is_secret
+from supervisor.config.secret_names import is_secret
+from supervisor.config.settings import Requirement
 from supervisor.health.command_check import check_command
 from supervisor.values.reports import Cause
 

@@ -22,7 +22,10 @@ _UNIX_MODE = 0o666  # for a reverse proxy of another user; the mode of the folde
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an app listens: ``host`` is numeric, "localhost" or "unix:/path" (port None)."""
+    """Where an app listens: ``host`` is numeric, "localhost" or "unix:/path" (port None).
+
+    Nowhere, if it has neither a port nor a Unix socket.
+    """
 
     host: str
     port: int | None
@@ -33,8 +36,15 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def is_known(self) -> bool:
+        """Whether it has a port or a Unix socket."""
+        return self.port is not None or self.host.startswith("unix:")
+
+    @property
     def public(self) -> str:
         """The address as port 6000 shows it: a Unix socket without its folder."""
+        if not self.is_known:
+            return "no port"
         if self.port is None:
             return f"unix:…/{Path(self.host.removeprefix('unix:')).name}"
         return str(self)

@@ -123,13 +123,14 @@ def run_stand_in(
 ) -> int:
     """Run the stand-in and return its exit code.
 
-    ``listeners`` are, by app, the socket and whether the app shows the others (`control`).
+    ``listeners`` are, by app, the socket and whether the app shows the others (`control`); behind
+    a dot the name of an app may have more.
     """
     server = Server()
     stand_in = StandIn()
     ports: dict[str, Listener] = {}
     for name, (listener, control) in listeners.items():
-        app = stand_in.app_for(name, control=control)
+        app = stand_in.app_for(name.partition(".")[0], control=control)
         # its thread is started by the first request: most ports never need one
         ports[name] = server.add(
             listener, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
@@ -140,7 +141,7 @@ def run_stand_in(
         stand_in.snapshot = message["snapshot"]
         answered = set(message["answer"])
         for name, port in ports.items():
-            port.accepting = name in answered
+            port.accepting = name.partition(".")[0] in answered
 
     channel = Channel(connection)
     serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)

@@ -100,7 +100,7 @@ class BackgroundJobs:
         self, config: Config, app: str, watch: list[Any] | None, done: Callable[[Trial], None]
     ) -> None:
         settings = config.apps[app]
-        once = settings.reload == "replace" or settings.bind == "app"
+        once = settings.runs_once
         trial = partial(file_jobs.try_import, once=once)
         timeout_s = settings.import_timeout_s + _TRIAL_MARGIN_S
         try:

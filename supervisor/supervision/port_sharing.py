@@ -55,8 +55,10 @@ class PortSharing:
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
             self._runtime.journal.record(EventKind.PORT_SHARED, text, app=None, problem=True)
             return
-        own, address = port.inode, listener.getsockname()[0]
-        others = frozenset(s.inode for s in sockets if s.inode != own and _meet(s.address, address))
+        own, address = port.inodes, listener.getsockname()[0]
+        others = frozenset(
+            s.inode for s in sockets if s.inode not in own and _meet(s.address, address)
+        )
         before = self._known.get(port.name, frozenset())
         self._known[port.name] = others
         if others and others != before:

@@ -63,6 +63,7 @@ class ProcessCore:
         self.ports: dict[str, ManagedPort] = {}
         self.metrics: dict[str, MetricTotals] = {}
         self.workers: dict[int, WorkerHandle] = {}  # by number; not yet reaped
+        self.steered_to = 0  # the place of the listener that gets new connections
         self.is_ending = False  # nothing is started or decided any more
         self._spawn = spawn
         self._import_app = import_app
@@ -74,6 +75,13 @@ class ProcessCore:
         self.ports[port.name] = port
         self.metrics[port.name] = MetricTotals()
         self.apps[port.name] = AppRecord(since=now, bind_at=now, self_bound=port.self_bound)
+
+    def steer(self, worker: WorkerHandle) -> None:
+        """Give new connections to the listener of ``worker``, on a port that has two."""
+        for port in self.ports.values():
+            if port.second is not None:
+                port.steer(worker.place)
+                self.steered_to = worker.place
 
     @property
     def serving(self) -> WorkerHandle | None:
@@ -161,4 +169,5 @@ class ProcessCore:
             case Pause():
                 worker.send({"type": "pause"})
             case Resume():
+                self.steer(worker)
                 worker.send({"type": "resume"})

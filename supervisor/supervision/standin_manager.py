@@ -108,7 +108,7 @@ class StandInManager:
     def _start(self, ports: list[ManagedPort]) -> None:
         if self._runtime.now() < self._start_at:
             return
-        held = {p.name: (p.listener, p.control) for p in ports if p.listener is not None}
+        held = {name: (one, p.control) for p in ports for name, one in p.listeners.items()}
         keep = [listener.fileno() for listener, _ in held.values()]
         try:
             self._worker = WorkerHandle.start(

@@ -110,6 +110,7 @@ class WorkerMessages:
         state = core.state.worker(worker.number)
         if state is None or state.phase is not WorkerPhase.READY:
             return  # it came too late, or would lose an app
+        core.steer(worker)
         is_candidate = before.candidate == state.generation
         self._imports.worker_ready(worker, promoted=is_candidate)
         took_s = core.runtime.now() - worker.started_at
@@ -119,7 +120,9 @@ class WorkerMessages:
             what = "ready, with the last known good release,"
         for name, app in core.apps.items():
             if app.is_served and app.bound:
-                text = f"{what} on {core.ports[name].address.url}, after {took_s:.2f} s"
+                address = core.ports[name].address
+                where = f" on {address.url}" if address.is_known else ""
+                text = f"{what}{where}, after {took_s:.2f} s"
                 core.runtime.journal.record(EventKind.READY, text, app=name)
 
     # ---- heartbeats

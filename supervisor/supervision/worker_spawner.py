@@ -13,9 +13,12 @@ from supervisor.supervision.worker_pool import Begun
 from supervisor.values.events import EventKind
 from supervisor.values.reports import Cause
 
-WorkerMain = Callable[[socket.socket, dict[str, socket.socket], int, Path | None], int]
-"""What a worker runs: takes its channel, the listeners by app, its place among the workers of its
-generation (from 0), and the release that it runs (None: the live code); returns the exit code."""
+Held = dict[str, tuple[socket.socket, ...]]  # the listeners of a worker, by app
+
+WorkerMain = Callable[[socket.socket, Held, int, Path | None], int]
+"""What a worker runs: takes its channel, the listeners by app (see `ManagedPort.listeners_at`), its
+place among the workers of its generation (from 0; on a port that is steered, that of its listener),
+and the release that it runs (None: the live code); returns the exit code."""
 
 
 class WorkerSpawner:
@@ -36,9 +39,12 @@ class WorkerSpawner:
         if core.state.worker(action.number) is None:
             return lambda: None  # given up by now: the one before it could not be forked
         place = self._free_place(action.generation)
+        beside = place != core.steered_to  # the worker that serves has the other listener
         release = core.known_good.release_for(action.source)
         held = {
-            name: port.listener for name, port in core.ports.items() if port.listener is not None
+            name: port.listeners_at(place, beside=beside)
+            for name, port in core.ports.items()
+            if port.listener is not None
         }
         try:
             worker = WorkerHandle.start(
@@ -46,7 +52,7 @@ class WorkerSpawner:
                 core.name,
                 self._owner,
                 lambda channel: self._worker_main(channel, held, place, release),
-                [listener.fileno() for listener in held.values()],
+                [one.fileno() for listeners in held.values() for one in listeners],
                 number=action.number,
                 generation=action.generation,
                 place=place,
@@ -54,6 +60,8 @@ class WorkerSpawner:
         except OSError as error:
             return partial(self._failed, action.number, error)
         core.workers[action.number] = worker
+        if not beside:
+            core.steer(worker)  # nobody else takes the connections that come until it is ready
         return lambda: core.step(Spawned(action.number, worker.pid))
 
     def _failed(self, number: int, error: OSError) -> None:
@@ -65,7 +73,11 @@ class WorkerSpawner:
         self._core.step(SpawnFailed(number, cause))
 
     def _free_place(self, generation: int) -> int:
-        """Return the lowest place in a generation that no worker has."""
-        workers = self._core.workers.values()
+        """Return the lowest place that no worker has, in a generation or on a port."""
+        workers, ports = self._core.workers.values(), self._core.ports.values()
+        if any(port.second is not None for port in ports):
+            taken = {worker.place for worker in workers}
+            places = (self._core.steered_to, 1 - self._core.steered_to)
+            return next((place for place in places if place not in taken), places[0])
         taken = {worker.place for worker in workers if worker.generation == generation}
         return next(place for place in itertools.count() if place not in taken)

@@ -1,0 +1,25 @@
+"""Which values of a configuration are secrets, by their key paths and names."""
+
+import re
+from collections.abc import Collection
+
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
+
+
+def is_secret(path: str, hidden: Collection[str]) -> bool:
+    """Return whether the value at a key path must not be shown.
+
+    That holds for the ``hidden`` paths, for tables and lists that contain one of them, for
+    variables of an app whose name says it, for tokens, and for where messages go.
+    """
+    if any(path == one or one.startswith((f"{path}.", f"{path}[")) for one in hidden):
+        return True
+    if _SECRET_KEY.search(path):
+        return True
+    return ".env." in path and has_secret_name(path.rpartition(".")[2])
+
+
+def has_secret_name(variable: str) -> bool:
+    """Return whether the name of a variable says that its value is a secret."""
+    return _SECRET_NAME.search(variable) is not None
