@@ -10,7 +10,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 )
 
-_WORDS = {
+WORDS = {
     400: "The form was incomplete or has expired: nothing was saved. Open the page and try again.",
     404: "This page does not exist, or it was removed meanwhile.",
     405: "This address can't be used like that. Use the links and buttons of the pages.",
@@ -36,6 +36,6 @@ def _add_headers(response: Response) -> Response:
 
 def _error_page(error: HTTPException) -> AnyResponse:
     response = error.get_response()  # carries the error's own headers, such as Allow
-    text = _WORDS.get(error.code or 500, error.description)
+    text = WORDS.get(error.code or 500, error.description)
     response.set_data(render_template("error.html", title=error.name, text=text))
     return response

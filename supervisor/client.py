@@ -9,9 +9,11 @@ The protocol is one JSON object a line: ``{"id", "method", "params"}`` is answer
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,10 +21,20 @@ from typing import Any
 
 from supervisor.values.errors import ControlError, NotRunning
 
-__all__ = ["SOCKET_VARIABLE", "Client", "ControlError", "NotRunning", "socket_address"]
+__all__ = [
+    "SOCKET_VARIABLE",
+    "Client",
+    "ControlError",
+    "NotRunning",
+    "Peer",
+    "abstract_name",
+    "peer_of",
+    "socket_address",
+]
 
 SOCKET_VARIABLE = "FLASK_SUPERVISOR_SOCKET"
 _SUN_PATH_MAX = 107  # unix(7): sun_path holds 108 bytes, its closing NUL included
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
 _RETRY_S = 0.02
 _ANSWER_MAX = 16 * 1024 * 1024
 
@@ -44,8 +56,44 @@ def socket_address(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
+def abstract_name(folder: Path) -> str:
+    """Return the abstract address (unix(7)) of the supervisor with the state folder ``folder``.
+
+    It needs no disk: it is there while the folder is missing, or can't be written. One process at a
+    time has it, until its end.
+    """
+    return f"\0flask-supervisor-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}"
+
+
+class Peer:
+    """The process ``pid`` of the user ``uid`` that listens at an abstract name."""
+
+    def __init__(self, pid: int, uid: int) -> None:
+        self.pid = pid
+        self.uid = uid
+
+    def has_folder(self, folder: Path) -> bool:
+        """Return whether its ``folder`` is ours: in a container it may be another one.
+
+        True where that can't be found out.
+        """
+        if self.pid == 0:  # it is in another pid namespace
+            return False
+        try:
+            return os.path.samestat(os.stat(f"/proc/{self.pid}/root{folder}"), os.stat(folder))
+        except OSError:
+            return True
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who is at the other end of a Unix socket; raises OSError."""
+    fields = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _gid = _CREDENTIALS.unpack(fields)
+    return Peer(pid, uid)
+
+
 class Client:
-    """A client of the supervisor whose control socket is at ``path``.
+    """A client of the supervisor whose control socket is at ``path``, in its state folder.
 
     Each call opens a connection, and blocks for at most ``timeout_s`` seconds per read or write.
     Several threads may share a client.
@@ -90,6 +138,9 @@ class Client:
         return self._result(answer)
 
     def _connect(self) -> socket.socket:
+        named = self._connect_by_name()
+        if named is not None:
+            return named
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self.timeout_s)
         try:
@@ -112,6 +163,31 @@ class Client:
             connection.close()
             raise
         return connection
+
+    def _connect_by_name(self) -> socket.socket | None:
+        """Connect to the abstract name, if a supervisor of ours has it.
+
+        Any user of the machine can take a name that is free, so root trusts only the owner of the
+        folder, and others only themselves.
+        """
+        folder = self.path.parent
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(self.timeout_s)
+        try:
+            self._connect_patiently(connection, abstract_name(folder))
+            peer = peer_of(connection)
+            trusted = {os.geteuid()}
+            if os.geteuid() == 0:
+                trusted.add(folder.stat().st_uid if folder.exists() else peer.uid)
+            if peer.uid in trusted and peer.has_folder(folder):
+                return connection
+        except ConnectionRefusedError:
+            pass  # nobody has it
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return None
 
     def _connect_patiently(self, connection: socket.socket, address: str) -> None:
         """Connect, again and again while the queue is full: a Unix socket then refuses at once."""

@@ -62,7 +62,9 @@ async def serve(listener: socket.socket) -> int:
     }
     made = {name: in_loop(method) for name, method in methods.items()}
     made |= {name: waiting(name) for name in ("wait", "wait_for_client")}
-    await ControlServer(listener, made, {"wait_for_client"}).start()
+    server = ControlServer({"wait_for_client"})
+    server.methods = made
+    await server.start(listener)
     await asyncio.Event().wait()
     return 0
 

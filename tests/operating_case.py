@@ -28,9 +28,10 @@ ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # able to read the interpreter's folder; prctl(2) PR_SET_DUMPABLE makes /proc/self its own again.
 AS_USER = """
 import ctypes, os, sys
-import encodings.ascii, encodings.idna, logging, pwd, tarfile, traceback
+import encodings.ascii, encodings.idna, logging, pwd, sqlite3, tarfile, traceback
 from supervisor.health import app_check
-from supervisor.cli import check, config, deploy, doctor, logs, main, operate, releases, run, status
+from supervisor.cli import check, check_user, config, deploy, doctor, logs, main
+from supervisor.cli import operate, releases, run, status
 from supervisor.config import history, last_good
 from supervisor.doctor import machine
 from supervisor.daemon import loop

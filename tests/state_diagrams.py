@@ -138,7 +138,8 @@ def app_edges() -> tuple[Edges, Edges]:
     events: list[AppEvent] = [
         *(app_transitions.PortBound(), app_transitions.HolderFound(IN_USE)),
         app_transitions.PortBindFailed(IN_USE, in_use=True, settings=settings),
-        *(app_transitions.SharingChanged(IN_USE), app_transitions.AppServed()),
+        *(app_transitions.SharingChanged(IN_USE), app_transitions.ReachChanged(IN_USE)),
+        *(app_transitions.PortLost(IN_USE), app_transitions.AppServed()),
         *(app_transitions.AppImportFailed(IN_USE, []), app_transitions.ReloadNeeded(IN_USE)),
         *(app_transitions.AttemptBegun(1.0), app_transitions.AppFilesChanged(1.0)),
         *(app_transitions.AttemptTimedOut(), app_transitions.AppStopAsked()),

@@ -29,6 +29,7 @@ TABLES = {
     "bind": settings.BindSettings,
     "status": settings.StatusSettings,
     "host": settings.HostSettings,
+    "admin": settings.AdminSettings,
     "apps.NAME": settings.AppSettings,
 }
 REQUIREMENT = "`[[requires]]` and `[[apps.NAME.requires]]`"

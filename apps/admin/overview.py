@@ -1,4 +1,4 @@
-"""Turns the supervisor's snapshot into the words of the page.
+"""Turns the supervisor's snapshot into the words of the pages.
 
 An older or newer supervisor may leave fields out, add some, or fill them in another way: a field
 that is not understood is left out, and never breaks the page.
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from apps.admin.charts import AppCharts, charts_of
 from apps.admin.fields import LEVELS, age, count, duration, level, mappings, seconds, text
+from apps.admin.samples import Samples
 
 _STATES = {
     "starting": "starting",
@@ -44,6 +46,12 @@ class AppOverview:
     retry_in: str | None
     reason: str | None
     hint: str | None
+    refusal: str | None
+    version: str | None
+    latency_ms: float | None
+    memory_mb: float | None
+    requests: Mapping[str, Any]
+    charts: AppCharts | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +59,23 @@ class Event:
     """An event, and how long ago it happened."""
 
     text: str
+    kind: str | None
     app: str | None
     age: str | None
     time: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedCheck:
-    """A check that doesn't pass, and what to do."""
+class Check:
+    """A check: how it is, why, and what to do."""
 
-    text: str
+    name: str
+    app: str | None
+    level: str
+    reason: str | None
     hint: str | None
+    critical: bool
+    age: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +86,27 @@ class Overview:
     headline: str
     named: tuple[str, ...]
     apps: tuple[AppOverview, ...]
-    failed_checks: tuple[FailedCheck, ...]
+    failed_checks: tuple[Check, ...]
     events: tuple[Event, ...]
     version: str | None
     age: str | None
 
 
-def overview_of(snapshot: Mapping[str, Any], host: str) -> Overview:
+def overview_of(
+    snapshot: Mapping[str, Any],
+    host: str,
+    samples: Samples | None = None,
+    now: float = 0.0,
+) -> Overview:
     """Return ``snapshot`` in words, with links for a browser that reached this machine as ``host``.
 
     ``host`` has no port, and an IPv6 address in it has brackets; without a host there are no links.
+    ``now`` is the monotonic time up to which the ``samples`` are shown.
     """
-    apps = tuple(_app(name, raw, host) for name, raw in mappings(snapshot.get("apps")))
+    apps = tuple(
+        app_overview(name, raw, host, charts_of(samples.of(name, now), now) if samples else None)
+        for name, raw in mappings(snapshot.get("apps"))
+    )
     headline, named = _headline(apps)
     worst = max((app.level for app in apps), key=LEVELS.index, default="warn")
     return Overview(
@@ -92,11 +115,11 @@ def overview_of(snapshot: Mapping[str, Any], host: str) -> Overview:
         named=named,
         apps=apps,
         failed_checks=tuple(
-            _failed_check(name, raw)
-            for name, raw in mappings(snapshot.get("checks"))
-            if level(raw.get("status")) in ("warn", "fail")
+            check
+            for check in checks_of(snapshot.get("checks"))
+            if check.level != "pass" and check.app is None  # else the app says it
         ),
-        events=_events(snapshot.get("events")),
+        events=events_of(snapshot.get("events")),
         version=text(snapshot.get("version")),
         age=age(snapshot),
     )
@@ -116,11 +139,15 @@ def _headline(apps: tuple[AppOverview, ...]) -> tuple[str, tuple[str, ...]]:
     return (f"{ready}, with a warning" if warned else ready), warned
 
 
-def _app(name: str, raw: Mapping[str, Any], host: str) -> AppOverview:
+def app_overview(
+    name: str, raw: Mapping[str, Any], host: str, charts: AppCharts | None = None
+) -> AppOverview:
+    """Return one app in words."""
     state = text(raw.get("state"))
     serving = text(raw.get("serving"))
     port = count(raw.get("port"))
     retry_in_s = seconds(raw.get("retry_in_s"))
+    requests, refusal = _mapping(raw.get("requests")), _mapping(raw.get("refusal"))
     guess = {"ready": "pass", "stopped": "warn"}.get(state or "", "fail")
     return AppOverview(
         name=name,
@@ -137,20 +164,53 @@ def _app(name: str, raw: Mapping[str, Any], host: str) -> AppOverview:
         retry_in=None if retry_in_s is None else duration(retry_in_s),
         reason=text(raw.get("reason")),
         hint=text(raw.get("hint")),
+        refusal=text(refusal.get("reason")),
+        version=_version(_mapping(raw.get("release"))),
+        latency_ms=seconds(_mapping(requests.get("latency_ms")).get("p50")),
+        memory_mb=seconds(raw.get("memory_mb")),
+        requests=requests,
+        charts=charts,
     )
 
 
-def _failed_check(name: str, raw: Mapping[str, Any]) -> FailedCheck:
-    reason = text(raw.get("reason")) or "not as it should be"
-    return FailedCheck(text=f"{name.replace('_', ' ')}: {reason}", hint=text(raw.get("hint")))
+def _mapping(raw: object) -> Mapping[str, Any]:
+    return raw if isinstance(raw, dict) else {}
 
 
-def _events(raw: object) -> tuple[Event, ...]:
-    """Return the events, newest first: the snapshot has them oldest first."""
+def _version(release: Mapping[str, Any]) -> str | None:
+    """Return the short name of a release: its commit, else its digest."""
+    name = text(release.get("commit")) or text(release.get("digest"))
+    if name is None:
+        return None
+    return name[:8] + (" + changes" if release.get("dirty") is True else "")
+
+
+def checks_of(raw: object) -> tuple[Check, ...]:
+    """Return checks in words, the worst first."""
+    found = [_check(name, one) for name, one in mappings(raw)]
+    return tuple(sorted(found, key=lambda check: -LEVELS.index(check.level)))
+
+
+def _check(name: str, raw: Mapping[str, Any]) -> Check:
+    how = level(raw.get("status")) or "pass"
+    return Check(
+        name=name.replace("_", " "),
+        app=text(raw.get("app")),
+        level=how,
+        reason=text(raw.get("reason")) or (None if how == "pass" else "not as it should be"),
+        hint=text(raw.get("hint")),
+        critical=raw.get("critical") is not False,
+        age=age(raw),
+    )
+
+
+def events_of(raw: object) -> tuple[Event, ...]:
+    """Return events in words, newest first: the supervisor has them oldest first."""
     known = [event for event in raw if isinstance(event, dict)] if isinstance(raw, list) else []
     return tuple(
         Event(
             text=text(event.get("text")) or text(event.get("kind")) or "something happened",
+            kind=text(event.get("kind")),
             app=text(event.get("app")),
             age=age(event),
             time=text(event.get("time")),

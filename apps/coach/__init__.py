@@ -11,6 +11,7 @@ from flask import Flask
 from flask_bootstrap import Bootstrap5
 from flask_wtf.csrf import CSRFProtect
 
+from apps import data_folder
 from apps.coach import failures, folder, models
 from apps.coach.teams import teams
 from apps.web import add_common
@@ -24,8 +25,8 @@ def create_app() -> Flask:
     """
     app = Flask(__name__)
     data = Path(os.environ.get("FLASK_SUPERVISOR_DATA_DIR") or app.instance_path)
-    with folder.prepared_by_one(data):
-        secret_key = folder.secret_key(data)
+    with data_folder.prepared_by_one(data):
+        secret_key = data_folder.secret_key(data)
         set_aside = folder.set_aside_if_damaged(data / models.FILE_NAME)
         models.open_database(data / models.FILE_NAME)
     if set_aside:

@@ -1,51 +1,14 @@
-"""The app's data folder: its lock, its secret key, and damaged databases."""
+"""Damaged databases in the app's data folder."""
 
 import contextlib
-import fcntl
 import os
-import re
-import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-_KEY_FILE = "secret_key"
-_KEY_DIGITS = 64
 _SET_ASIDE = ".corrupt-"
 # https://www.sqlite.org/rescode.html; the low byte of an extended code is the primary one
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-@contextlib.contextmanager
-def prepared_by_one(folder: Path) -> Iterator[None]:
-    """Create ``folder`` and hold its lock inside the ``with`` block.
-
-    The kernel releases the lock when its holder exits, so the wait lasts no longer than the start
-    of another process.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def secret_key(folder: Path) -> str:
-    """Return the key in ``folder``; create it at the first start. The caller holds the lock."""
-    path = folder / _KEY_FILE
-    with contextlib.suppress(FileNotFoundError):
-        key = path.read_text(errors="replace")
-        if re.fullmatch(f"[0-9a-f]{{{_KEY_DIGITS}}}", key):  # else a power cut truncated it
-            return key
-    key = secrets.token_hex(_KEY_DIGITS // 2)
-    whole = folder / f"{_KEY_FILE}.new"
-    whole.unlink(missing_ok=True)
-    with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    whole.rename(path)
-    return key
 
 
 def set_aside_if_damaged(database: Path) -> Path | None:

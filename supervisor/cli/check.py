@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.options import app_names, config_option, json_option, load, no_such_app
-from supervisor.cli.output import COLOURS, print_json, print_wrapped
+from supervisor.cli.output import COLOURS, print_json, print_note, print_wrapped
 from supervisor.config.settings import Config
 from supervisor.values.errors import ConfigError
 from supervisor.values.states import Status
@@ -22,9 +22,9 @@ Document = dict[str, Any]
 def check_command(apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Check the configuration, imports, requirements and ports.
 
-    Each app, or each APP, is imported in a throw-away child; nothing is served. Its port has to be
-    free, or held by the supervisor. Exit code 1 for every problem that would keep an app or a port
-    from working.
+    Each app, or each APP, is imported in a throw-away child; nothing is served, and no file of an
+    app changed. One that runs and can't run twice is read only. Its port has to be free, or held
+    by the supervisor. Exit code 1 for every problem that would keep an app or a port from working.
     """
     try:
         config = load(config_file)
@@ -50,6 +50,8 @@ def _document(
     requires: list[Document] | None = None,
     apps: dict[str, Document] | None = None,
     ports: list[Document] | None = None,
+    notes: list[str] | None = None,
+    **how: str | None,
 ) -> Document:
     return {
         "ok": ok,
@@ -57,35 +59,91 @@ def _document(
         "requires": requires or [],
         "apps": apps or {},
         "ports": ports or [],
+        "notes": notes or [],
+        **how,
     }
 
 
 def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
     """Run all checks; print each outcome as it comes, unless ``quiet``; return the document."""
+    from supervisor.cli import check_user
     from supervisor.doctor.machine import diagnose_app_ports
-    from supervisor.health.app_check import check_apps, check_requires
+    from supervisor.health.app_check import check_app, check_requires
 
-    shared = check_requires(config, None)
+    user = check_user.service_user(config)
+    isolation, unprotected = check_user.isolation_for(config, user)
+    if not quiet:
+        _print_how(user, unprotected)
+    ports = [asdict(diagnosis) for diagnosis in diagnose_app_ports(config, names)]
+    running = check_user.running_apps(config) | {
+        one["topic"].removeprefix("port of ") for one in ports if one["status"] != Status.PASS
+    }
+    shared = check_requires(config, None, isolation)
     if not quiet:
         _print_requires(shared, "")
     apps: dict[str, Document] = {}
-    for name, outcome in check_apps(config, names):
-        requires = check_requires(config, name)
+    for name in names or [name for name, app in config.apps.items() if app.enabled]:
+        only_read = config.apps[name].runs_once and name in running
+        outcome = check_app(config, name, isolation, only_read=only_read)
+        requires = check_requires(config, name, isolation)
         apps[name] = {
             **outcome,
             "ok": outcome["ok"] and not _unmet(requires),
+            "only_read": only_read,
             "requires": requires,
         }
         if not quiet:
             _print_import(name, outcome)
             _print_requires(requires, "  ")
-    ports = [asdict(diagnosis) for diagnosis in diagnose_app_ports(config, names)]
+    notes = _shared_cookies(apps)
+    if not quiet:
+        for note in notes:
+            print_wrapped(note, head="note: ", indent=2, colour="yellow")
     ok = (
         all(app["ok"] for app in apps.values())
         and all(port["status"] != Status.FAIL for port in ports)
         and not _unmet(shared)
     )
-    return _document(ok=ok, requires=shared, apps=apps, ports=ports)
+    return _document(
+        ok=ok,
+        requires=shared,
+        apps=apps,
+        ports=ports,
+        notes=notes,
+        user=user,
+        unprotected=unprotected,
+    )
+
+
+def _shared_cookies(apps: dict[str, Document]) -> list[str]:
+    """Take the session cookies out of the results, and return a note for each that two apps share.
+
+    Apps that share their secret key too are meant to.
+    """
+    cookies = {name: app.pop("session_cookie", None) for name, app in apps.items()}
+    first: dict[str, str] = {}
+    notes = []
+    for name, cookie in cookies.items():
+        if cookie is None:
+            continue
+        other = first.setdefault(cookie["scope"], name)
+        if cookies[other]["key"] != cookie["key"]:
+            notes.append(
+                f"{other} and {name} both use the cookie {cookie['name']!r}, which browsers send "
+                "to every port of a host: each ends the other's sessions. Set another "
+                "SESSION_COOKIE_NAME in one of them"
+            )
+    return notes
+
+
+def _print_how(user: str | None, unprotected: str | None) -> None:
+    if user is not None:
+        print_note(f"checked as user {user}, as whom the supervisor runs")
+    if unprotected is not None:
+        print_note(
+            "what an app writes while it is imported is kept from its own folder only, and only "
+            f"where Python writes it: this machine allows no more ({unprotected})"
+        )
 
 
 def _unmet(requires: list[Document]) -> bool:
@@ -113,11 +171,12 @@ def _print_import(name: str, outcome: Document) -> None:
     if outcome["ok"]:
         click.echo(f"{name}: ", nl=False)
         click.secho("ok", fg="green", nl=False)
-        seconds = outcome["seconds"]
-        if seconds is None:
+        if "program" in outcome:
             click.echo(f", {outcome['program']} is there; it was not started")
+        elif outcome["seconds"] is None:
+            click.echo(", read but not imported, since it runs and can't run twice")
         else:
-            click.echo(f", imported in {seconds:.2f} s")
+            click.echo(f", imported in {outcome['seconds']:.2f} s")
     else:
         _print_outcome(f"{name}: ", outcome["reason"], "red", outcome["hint"])
     if len(outcome["missing"]) > 1:

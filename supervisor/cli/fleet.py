@@ -2,24 +2,18 @@
 
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import click
 
 from supervisor.cli.options import json_option
 from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped
-from supervisor.health.status_client import StatusAddress, ask_all, status_address
-from supervisor.policy.fleet_overview import Machine, machine_document, overview
-from supervisor.values.errors import ConfigError, SupervisorError
+from supervisor.health import fleet_hosts
+from supervisor.policy.fleet_overview import Machine, machine_document
+from supervisor.values.errors import ConfigError
 
-_PLACES = (Path("hosts.toml"), Path("/etc/flask-supervisor/hosts.toml"))
-_HOSTS_MAX = 500  # each is a thread while it is asked
 _TIMEOUT_S = 5.0
 _WATCH_S = 5.0
-_EXAMPLE = (
-    'for example:\n    [hosts]\n    kitchen = "192.168.4.20"\n    garage = "garage.local:6000"'
-)
 
 
 @click.command("fleet", epilog="Example: flask-supervisor fleet --file hosts.toml --watch")
@@ -49,8 +43,8 @@ def fleet_command(file: str | None, watch: bool, as_json: bool, timeout_s: float
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    hosts = read_hosts(_find(file))
-    machines = _ask(hosts, timeout_s)
+    hosts = fleet_hosts.read(_find(file))
+    machines = fleet_hosts.ask_machines(hosts, timeout_s=timeout_s)
     if as_json:
         print_json([machine_document(machine) for machine in machines])
     else:
@@ -58,7 +52,7 @@ def fleet_command(file: str | None, watch: bool, as_json: bool, timeout_s: float
     while watch:
         try:
             time.sleep(_WATCH_S)
-            machines = _ask(hosts, timeout_s)
+            machines = fleet_hosts.ask_machines(hosts, timeout_s=timeout_s)
         except KeyboardInterrupt:
             break
         _show(machines, clear=True)
@@ -68,48 +62,12 @@ def fleet_command(file: str | None, watch: bool, as_json: bool, timeout_s: float
 def _find(file: str | None) -> Path:
     if file is not None:
         return Path(file)
-    for place in _PLACES:
-        if place.exists():
-            return place
-    places = " nor ".join(str(place) for place in _PLACES)
-    raise ConfigError([f"no file names the machines: there is neither {places}"], hint=_EXAMPLE)
-
-
-def read_hosts(file: Path) -> dict[str, StatusAddress]:
-    """Return the addresses in a file of hosts, by name. Raises `ConfigError` with every problem."""
-    try:
-        with file.open("rb") as stream:
-            content = tomllib.load(stream)
-    except OSError as error:
-        raise ConfigError([f"cannot read {file}: {error.strerror}"], hint=_EXAMPLE) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{file}: {error}"], hint=_EXAMPLE) from error
-    hosts = content.get("hosts")
-    problems = [
-        f"{file}: {key}: unknown key; known here: hosts" for key in content if key != "hosts"
-    ]
-    if not isinstance(hosts, dict) or not 0 < len(hosts) <= _HOSTS_MAX:
-        problems.append(f"{file}: hosts: must be a table of 1 to {_HOSTS_MAX} machines")
-        raise ConfigError(problems, hint=_EXAMPLE)
-    found: dict[str, StatusAddress] = {}
-    for name, address in hosts.items():
-        if not isinstance(address, str):
-            problems.append(f"{file}: hosts.{name} = {address!r}: must be an address, as a text")
-            continue
-        try:
-            found[name] = status_address(address)
-        except SupervisorError as error:
-            problems.append(f"{file}: hosts.{name}: {error.message}")
-    if problems:
-        raise ConfigError(problems, hint=_EXAMPLE)
-    return found
-
-
-def _ask(hosts: dict[str, StatusAddress], timeout_s: float) -> list[Machine]:
-    answers = ask_all(hosts, timeout_s=timeout_s)
-    return overview(
-        {name: answer.document for name, answer in answers.items()},
-        {name: answer.problem for name, answer in answers.items() if answer.problem},
+    found = fleet_hosts.find(Path())
+    if found is not None:
+        return found
+    places = " nor ".join(str(place) for place in fleet_hosts.PLACES)
+    raise ConfigError(
+        [f"no file names the machines: there is neither {places}"], hint=fleet_hosts.EXAMPLE
     )
 
 

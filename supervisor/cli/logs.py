@@ -14,6 +14,7 @@ from supervisor.values.errors import ControlError
 
 _FOLLOW_S = 0.3  # between two requests for new lines
 _DEFAULT_LINES = 50
+_COLOURS = {"warning": "yellow", "error": "red", "critical": "red"}
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Record = dict[str, Any]
@@ -140,7 +141,8 @@ def _show(
 def _print_line(line: Record) -> None:
     head = f"{local_time(line['time'])} {line['app']:<10} {'|' if line['output'] else ' '} "
     click.secho(head, dim=True, nl=False)
-    click.secho(line["text"], fg=None if line["output"] else "cyan")
+    colour = _COLOURS.get(line["level"], None if line["output"] else "cyan")
+    click.secho(line["text"], fg=colour)
 
 
 def _print_event(event: Record) -> None:

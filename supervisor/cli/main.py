@@ -27,6 +27,7 @@ _MODULES = {
     "init": ("init",),
     "logs": ("logs", "events"),
     "notify": ("notify",),
+    "password": ("password",),
     "operate": ("start", "stop", "restart", "reload"),
     "releases": ("releases", "compare"),
     "run": ("run",),

@@ -110,11 +110,14 @@ class ConfigHistory:
         return True
 
     def restore(self, entry: KeptConfig, file: Path) -> None:
-        """Replace ``file`` atomically by the text of an entry, after keeping its present text.
+        """Replace ``file`` by the text of an entry, as `replace` does."""
+        self.replace(self.read(entry), file)
+
+    def replace(self, text: bytes, file: Path) -> None:
+        """Replace ``file`` atomically by ``text``, after keeping its present text.
 
         Mode and owner of the file stay; a link still points to it. Raises `HistoryError`.
         """
-        text = self.read(entry)
         mode, owner, present = 0o600, None, None
         try:
             target = safe_folder.resolve(file)

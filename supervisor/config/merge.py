@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.config import env_file
 from supervisor.config.problems import Problem, Problems, printable
-from supervisor.config.secret_names import is_secret
+from supervisor.config.secrecy import is_secret
 from supervisor.config.settings import Origins
 from supervisor.files import text as text_file
 

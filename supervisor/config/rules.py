@@ -6,19 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from supervisor.values import targets
 from supervisor.values.records import dataclass
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_TARGET = re.compile(rf"{_FUNCTION.pattern}(\(\))?")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value has to be, beyond its type; ``accepted`` completes "must be ..."."""
+    """What a value has to be, beyond its type; ``accepted`` completes "must be ...".
+
+    ``advice`` returns how to write what a wrong value probably means, "" if that isn't known; it
+    follows ``accepted``.
+    """
 
     accepted: str
     holds: Callable[[Any], Any]
+    advice: Callable[[Any], str] = lambda _value: ""
 
 
 def _is_text(value: str) -> bool:
@@ -62,7 +67,9 @@ Attempts = Annotated[int, _between(1, 100, "a whole number")]
 Threads = Annotated[int, _between(1, 256, "a whole number")]
 Workers = Annotated[int, _between(1, 64, "a whole number")]
 Count = Annotated[int, Rule("a whole number above 0", lambda v: v > 0)]
-Target = Annotated[str, Rule('"module:app" or "module:factory()"', _TARGET.fullmatch)]
+Target = Annotated[
+    str, Rule('"module:app" or "module:factory()"', targets.is_target, advice=targets.advice)
+]
 Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
 Name = Annotated[str, Rule("a name of a-z, 0-9 and _", NAME.fullmatch)]
 Text = Annotated[str, Rule("a string that is not empty", lambda v: v != "" and _is_text(v))]

@@ -5,7 +5,6 @@ what is coming, but this version doesn't act on it yet: `run` and `config check`
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -40,12 +39,10 @@ from supervisor.config.rules import (
     Value,
     Workers,
 )
-from supervisor.config.secret_names import has_secret_name, is_secret
+from supervisor.config.secrecy import has_secret_name, is_inherited_secret, is_ordinary, is_secret
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
-_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
-_INHERITED_SECRET_MIN = 8
 RESERVED_NAMES = frozenset({"status", "all"})
 
 
@@ -100,6 +97,13 @@ class HostSettings:
     disk_free_percent: Percent = 5.0
     temperature_c: Celsius = 80.0
     memory_free_percent: Percent = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """``[admin]``: what the admin app lets people do."""
+
+    anonymous: Literal["none", "read"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +243,7 @@ class Config:
     bind: BindSettings = field(default_factory=BindSettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     host: HostSettings = field(default_factory=HostSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     requires: list[Requirement] = field(default_factory=list)
     notify: list[NotifySettings] = field(default_factory=list)
     apps: dict[str, AppSettings] = field(default_factory=dict, repr=False)  # may contain secrets
@@ -273,6 +278,11 @@ class Config:
         """Return the absolute path of an app's folder."""
         return self.resolve(self.apps[name].path)
 
+    def app_python(self, name: str) -> Path | None:
+        """Return the absolute path of an app's own interpreter, None if it has none."""
+        python = self.apps[name].python
+        return None if python is None else self.resolve(python)
+
     def app_environment(self, name: str) -> dict[str, str]:
         """Return the variables that an app gets: its ``env_file``, overridden by ``env``."""
         return {**self.env_files.get(name, {}), **self.apps[name].env}
@@ -290,8 +300,7 @@ class Config:
             v for k, v in self.apps[name].env.items() if self.is_secret(f"apps.{name}.env.{k}")
         }
         for key, value in self.env_files.get(name, {}).items():
-            # hiding ordinary words would make output unreadable
-            if has_secret_name(key) or not _ORDINARY.fullmatch(value):
+            if has_secret_name(key) or not is_ordinary(value):
                 found.add(value)
         return found | self._inherited_secrets()
 
@@ -300,10 +309,7 @@ class Config:
         return {
             value
             for name, value in self.origins.environment.items()
-            if has_secret_name(name)
-            and name not in self.origins.variables
-            and len(value) >= _INHERITED_SECRET_MIN
-            and not value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+            if name not in self.origins.variables and is_inherited_secret(name, value)
         }
 
     def is_secret(self, path: str) -> bool:

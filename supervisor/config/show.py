@@ -8,7 +8,7 @@ from supervisor.config.settings import Config, NotifySettings
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
 
-_TABLES = ("supervisor", "bind", "status", "host")
+_TABLES = ("supervisor", "bind", "status", "host", "admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

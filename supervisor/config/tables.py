@@ -47,8 +47,10 @@ def _value(kind: Any, raw: Any, path: str, problems: Problems) -> Any:
 
 def _by_rule(base: type, rule: Rule, raw: Any, path: str, problems: Problems) -> Any:
     value = _as_float(raw) if base is float and type(raw) is int else raw
-    if type(value) is not base or not rule.holds(value):
+    if type(value) is not base:
         problems.add_value(path, raw, f"must be {rule.accepted}")
+    elif not rule.holds(value):
+        problems.add_value(path, raw, f"must be {rule.accepted}{rule.advice(value)}")
     return value
 
 

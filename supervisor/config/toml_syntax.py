@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from supervisor.config.problems import printable
-from supervisor.config.secret_names import has_secret_name
+from supervisor.config.secrecy import has_secret_name
 
 _EXCERPT_MAX = 76
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")

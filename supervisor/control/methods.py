@@ -151,7 +151,10 @@ class Commands:
             raise RequestError("failed", reason, "reload the apps by their names") from error
 
     async def _each_process(self, params: Params, act: Act) -> Outcome:
-        """Act on each process of the named apps, once, and wait for all of them together."""
+        """Act on each process of the named apps, once, and wait for all of them together.
+
+        With ``wait`` false the answer comes at once, without outcomes.
+        """
         names = params.get("apps")
         if not isinstance(names, list) or not names:
             raise RequestError("bad_params", '"apps" has to be a list of names, or ["all"]')
@@ -160,9 +163,11 @@ class Commands:
         of: dict[AppProcess, list[str]] = {}
         for name, process in found.items():
             of.setdefault(process, []).append(name)
-        outcomes = dict(
-            zip(of, await asyncio.gather(*(act(*one) for one in of.items())), strict=True)
-        )
+        together = asyncio.gather(*(act(*one) for one in of.items()))
+        if params.get("wait") is False:  # the client may be one of these apps
+            self._runtime.jobs.run(_to_the_end(together))
+            return {"apps": dict.fromkeys(found)}
+        outcomes = dict(zip(of, await together, strict=True))
         return {"apps": {name: outcomes[process] for name, process in found.items()}}
 
     def process_of(self, name: object) -> AppProcess:
@@ -212,6 +217,10 @@ class Commands:
             return failed(process.view(own[0]), f"{reason}: {', '.join(apps)}")
         process.on_operator(StopAsked(), apps=names)
         return await self._outcomes.of_stop(process, names)
+
+
+async def _to_the_end(outcomes: Awaitable[list[Outcome]]) -> None:
+    await outcomes  # what came of it is in the events
 
 
 def _since(params: Params, now: float) -> float | None:

@@ -9,19 +9,17 @@ import json
 import os
 import select
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor.client import socket_address
+from supervisor.client import peer_of, socket_address
 from supervisor.values.errors import SupervisorError
 
 REQUEST_MAX = 1024 * 1024
 CLIENTS_MAX = 32
 IDLE_S = 30.0  # a client that sends nothing, or reads nothing, is cut off after this
 _CLIENT_CHECK_S = 0.1  # between two checks whether the client is still connected
-_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -68,33 +66,31 @@ def listen(path: Path) -> socket.socket:
 
 
 class ControlServer:
-    """Answers requests with ``methods``; owns ``listener``.
+    """Answers requests with `methods` on the listeners that it is given, and owns them.
 
     Those named in ``ending_with_client`` are cancelled when their client disconnects.
     """
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        methods: Mapping[str, Method],
-        ending_with_client: Collection[str] = (),
-    ) -> None:
-        self._listener = listener
-        self._methods = methods
+    def __init__(self, ending_with_client: Collection[str] = ()) -> None:
+        self.methods: Mapping[str, Method] = {}
         self._ending_with_client = ending_with_client
         self._clients = 0
-        self._server: asyncio.Server | None = None
+        self._servers: dict[socket.socket, asyncio.Server] = {}
 
-    async def start(self) -> None:
-        """Accept clients from now on."""
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=self._listener, limit=REQUEST_MAX
+    async def start(self, listener: socket.socket) -> None:
+        """Accept clients on ``listener`` too."""
+        self._servers[listener] = await asyncio.start_unix_server(
+            self._serve, sock=listener, limit=REQUEST_MAX
         )
 
+    def forget(self, listener: socket.socket) -> None:
+        """Close ``listener``, which no client can find any more."""
+        self._servers.pop(listener).close()
+
     def stop(self) -> None:
-        """Accept no more clients, and close the listener."""
-        if self._server is not None:
-            self._server.close()
+        """Accept no more clients, and close the listeners."""
+        for server in self._servers.values():
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
@@ -136,10 +132,10 @@ class ControlServer:
             return {"id": number, "error": {"code": "internal", "message": text, "hint": hint}}
 
     def _method(self, name: str) -> Method:
-        if name not in self._methods:
-            known = ", ".join(sorted(self._methods))
+        if name not in self.methods:
+            known = ", ".join(sorted(self.methods))
             raise RequestError("unknown_method", f"there is no method {name!r}; known: {known}")
-        return self._methods[name]
+        return self.methods[name]
 
 
 async def _while_there(writer: asyncio.StreamWriter, answering: Awaitable[Any]) -> Any:
@@ -174,6 +170,4 @@ def _parse(line: bytes) -> dict[str, Any]:
 
 def _is_trusted(writer: asyncio.StreamWriter) -> bool:
     peer: socket.socket = writer.get_extra_info("socket")
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    _pid, uid, _gid = _PEER.unpack(credentials)
-    return uid in (0, os.geteuid())
+    return peer_of(peer).uid in (0, os.geteuid())

@@ -14,6 +14,8 @@ from typing import Any
 from supervisor.files import event_store
 from supervisor.files.event_store import EventHistory, StoredEvent, StoredFailure, WritePace
 from supervisor.host.source_files import read_text
+from supervisor.process.line_levels import LevelReader
+from supervisor.process.output_lines import OutputLine
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.events import Event, EventKind
@@ -47,8 +49,10 @@ class EventFile:
         age_s = self._ages(now)
         journal.events.restore(_dated(self._history.events, age_s, now))
         for app, failure in self._history.failures.items():
-            for line in failure.lines:
-                at = now - age_s(failure.boot, failure.monotonic_s, failure.wall)
+            at = now - age_s(failure.boot, failure.monotonic_s, failure.wall)
+            levels = LevelReader()
+            for text in failure.lines:
+                line = OutputLine(*levels.read(text))
                 journal.lines.add(line, app=app, pid=None, output=True, time=failure.wall, now=at)
         journal.on_event = self._on_event
         if problem is not None:
@@ -66,6 +70,14 @@ class EventFile:
             "time": failure.wall,
             "age_s": round(age_s, 1) if math.isfinite(age_s) else None,
         }
+
+    def failure_in_full(self, app: str) -> dict[str, Any] | None:
+        """Return `last_failure` with the import's report and the worker's last output."""
+        found, failure = self.last_failure(app), self._history.failures.get(app)
+        if found is None or failure is None:
+            return None
+        report = None if failure.report is None else dict(failure.report)
+        return {**found, "report": report, "lines": list(failure.lines)}
 
     def on_tick(self) -> None:
         """Write the file in a child, if that is due."""

@@ -3,25 +3,31 @@
 When it can't, since its port is taken or it starts, a throw-away child compares them each second.
 """
 
+from supervisor.daemon.state_folder import StateFolder
 from supervisor.process.channel import Message
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.source.fingerprints import changed
 from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.states import AppState
-from supervisor.values.watch_requests import WatchKey, WatchRequest
+from supervisor.values.watch_requests import WatchKey, WatchRequest, WatchSubject
 
 _TIMEOUT_S = 10.0
-_URGENT_S = 1.0  # what is watched less often than this can wait for the status worker
+_URGENT_S = 5.0  # what is watched less often than this can wait for the status worker
 
 
 class FileWatching:
-    """Reports to ``processes`` which of their files have changed."""
+    """Reports to ``processes`` and ``folder`` which of their files have changed."""
 
-    def __init__(self, runtime: Runtime, processes: ProcessSet) -> None:
+    def __init__(self, runtime: Runtime, processes: ProcessSet, folder: StateFolder) -> None:
         self._runtime = runtime
+        self._folder = folder
         self._processes = processes
         self._compares = False
+
+    def watches(self) -> list[WatchRequest]:
+        """Return which files to watch."""
+        return [*self._processes.watches(), *self._folder.watches()]
 
     def on_message(self, message: Message) -> None:
         """Handle what the status worker found."""
@@ -31,7 +37,7 @@ class FileWatching:
     def on_tick(self) -> None:
         """Compare files in a child while the status worker can't."""
         if self._processes.status.state.state is not AppState.READY and not self._compares:
-            urgent = [one for one in self._processes.watches() if one.every_s < _URGENT_S]
+            urgent = [one for one in self.watches() if one.every_s < _URGENT_S]
             if urgent:
                 self._compares = True
                 self._runtime.jobs.run(self._compare(urgent))
@@ -41,7 +47,10 @@ class FileWatching:
 
         Raises `TaskFailed` or OSError when that can't be found out.
         """
-        return {key.process for key in await _changed(self._processes.watches())}
+        watches = [
+            one for one in self._processes.watches() if one.key.subject != WatchSubject.LISTENER
+        ]
+        return {key.process for key in await _changed(watches)}
 
     async def _compare(self, watches: list[WatchRequest]) -> None:
         try:
@@ -54,9 +63,11 @@ class FileWatching:
             self._found(key, changed=True)
 
     def _found(self, key: WatchKey, *, changed: bool) -> None:
-        process = self._processes.by_name.get(key.process)
-        if process is not None:
-            process.on_files(key, changed=changed)
+        if not key.process and changed:
+            self._folder.on_gone(key.number)
+        for process in self._processes.all():
+            if process.name == key.process:
+                process.on_files(key, changed=changed)
 
 
 async def _changed(watches: list[WatchRequest]) -> list[WatchKey]:

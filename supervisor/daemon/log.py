@@ -1,7 +1,8 @@
 """The log: lines for a terminal or for programs, written without ever blocking.
 
-A terminal gets short coloured lines, anything else one JSON object a line. The writer drops
-lines, and says how many, rather than wait for a reader that doesn't read.
+A terminal gets short coloured lines, journald the same ones with fields, anything else one JSON
+object a line. The writer drops lines, and says how many, rather than wait for a reader that doesn't
+read.
 """
 
 import os
@@ -11,42 +12,48 @@ import stat
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import structlog
+
+from supervisor.process.output_lines import OutputLine
+from supervisor.systemd.journal import JournalSocket, entry, is_journal, output_entry
+from supervisor.values.levels import PRIORITIES, Level
 
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
 BACKLOG_BYTES_MAX = 2 * 1024 * 1024  # ... and their length
 
-Level = Literal["debug", "info", "warning", "error"]
-
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "output": "0"}
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+_COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "31"}
 
 
 class Writer:
-    """Writes lines to a descriptor without ever waiting for it; the caller owns ``fd``."""
+    """Writes lines to descriptor ``fd``, which the caller owns, without ever waiting for it.
 
-    def __init__(self, fd: int) -> None:
-        self._write = _non_blocking_writer(fd)
+    With ``journal`` it sends entries there.
+    """
+
+    def __init__(self, fd: int, journal: JournalSocket | None = None) -> None:
+        self._write = journal.send if journal else _non_blocking_writer(fd)
+        self._is_journal = journal is not None
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._dropped = 0
 
-    def msg(self, line: str) -> None:
-        """Write ``line``, now or by a later call."""
+    def msg(self, line: str | bytes) -> None:
+        """Write ``line``, or the entry that it is, now or by a later call."""
         if len(self._kept) >= BACKLOG_MAX or self._kept_bytes >= BACKLOG_BYTES_MAX:
             self._dropped += 1
         else:
-            self._keep(line.encode("utf-8", "backslashreplace") + b"\n")
+            self._keep(line)
         self.flush()
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, line: str | bytes) -> None:
+        data = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace") + b"\n"
         self._kept.append(data)
         self._kept_bytes += len(data)
 
-    debug = info = warning = error = msg
+    debug = info = warning = error = critical = msg
 
     def flush(self) -> None:
         """Write what was kept, as much as the reader takes now."""
@@ -65,8 +72,8 @@ class Writer:
             else:
                 self._kept.popleft()
             if self._dropped and not self._kept:
-                text = f"... {self._dropped} log lines were dropped: nobody read them in time\n"
-                self._keep(text.encode())
+                text = f"... {self._dropped} log lines were dropped: nobody read them in time"
+                self._keep(entry(text, "warning", {}) if self._is_journal else text)
                 self._dropped = 0
 
 
@@ -103,9 +110,9 @@ class Log:
     """
 
     def __init__(self, log_format: str, level: Level, fd: int = 2) -> None:
-        journal = _is_journal(fd)
-        self._writer = Writer(fd)
-        processors = _processors(log_format, fd, journal=journal)
+        journal = _journal_socket() if log_format != "json" and is_journal(fd) else None
+        self._writer = Writer(fd, journal)
+        processors = _FOR_JOURNAL if journal else _processors(log_format, fd)
         self._own = self._logger(processors, _LEVELS[level])
         self._output = self._logger(processors, _LEVELS["debug"])
 
@@ -113,9 +120,9 @@ class Log:
         """Write an event; a ``problem`` is a warning."""
         (self._own.warning if problem else self._own.info)(text, app=app, kind=kind)
 
-    def output(self, text: str, *, app: str, pid: int) -> None:
+    def output(self, text: str, *, app: str, pid: int, level: Level) -> None:
         """Write a line that a worker printed."""
-        self._output.info(text, app=app, pid=pid, output=True)
+        getattr(self._output, level)(text, app=app, pid=pid, output=True)
 
     def flush(self) -> None:
         """Write what a slow reader has not taken yet, as much as it takes now."""
@@ -131,9 +138,16 @@ class Log:
         )
 
 
-def _processors(log_format: str, fd: int, *, journal: bool) -> list[Any]:
-    terminal = os.isatty(fd)
-    console = log_format == "console" or (log_format == "auto" and terminal)
+def _journal_socket() -> JournalSocket | None:
+    try:
+        return JournalSocket()
+    except OSError:  # then its stream takes lines
+        return None
+
+
+def _processors(log_format: str, fd: int) -> list[Any]:
+    terminal, journal = os.isatty(fd), is_journal(fd)
+    console = log_format == "console" or (log_format == "auto" and (terminal or journal))
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if console:
         renderer = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
@@ -146,12 +160,6 @@ def _processors(log_format: str, fd: int, *, journal: bool) -> list[Any]:
     return [*chain, _Prioritised(renderer) if journal else renderer]
 
 
-def _is_journal(fd: int) -> bool:
-    """Return whether ``fd`` leads to journald: systemd.exec(5), JOURNAL_STREAM."""
-    found = os.fstat(fd)
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-
-
 class _Prioritised:
     """Puts the priority before each line as journald takes it: sd-daemon(3)."""
 
@@ -159,8 +167,8 @@ class _Prioritised:
         self._renderer = renderer
 
     def __call__(self, logger: Any, method: str, event: dict[str, Any]) -> str:
-        priority = _PRIORITIES[event["level"]]
-        return f"<{priority}>{self._renderer(logger, method, event)}"
+        mark = f"<{PRIORITIES[event['level']]}>"
+        return f"{mark}{self._renderer(logger, method, event)}"
 
 
 def _in_order(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -182,5 +190,17 @@ class _ConsoleRenderer:
         head = f"{time} {app:<10} {'|' if output else ' '} ".lstrip()
         if not self._colours:
             return head + text
-        colour = _COLOURS["output" if output else level]
+        colour = "0" if output and level == "info" else _COLOURS[level]
         return f"\x1b[2m{head}\x1b[0m\x1b[{colour}m{text}\x1b[0m"
+
+
+def _journal_entry(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
+    """Return the entry for journald: a readable line, and the fields of the JSON format."""
+    line, app = OutputLine(event["event"], event["level"]), event["app"]
+    if "output" in event:
+        return output_entry(line, app=app, pid=event["pid"])
+    fields = {"kind": event["kind"], **({"app": app} if app else {})}
+    return entry(f"{app or '-'}: {line.text}", line.level, fields)
+
+
+_FOR_JOURNAL: list[Any] = [structlog.processors.add_log_level, _journal_entry]

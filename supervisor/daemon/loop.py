@@ -14,14 +14,16 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.config.settings import Config
+from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
-from supervisor.control.server import ControlServer, listen
+from supervisor.control.server import ControlServer
 from supervisor.daemon.check_reports import CheckReports
 from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
 from supervisor.daemon.reconfiguration import Reconfigurer
 from supervisor.daemon.scheduler import Scheduler
+from supervisor.daemon.state_folder import StateFolder
 from supervisor.daemon.status_feed import StatusFeed
 from supervisor.daemon.warmup import warm_up
 from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LazyReleaseMethods
@@ -32,6 +34,7 @@ from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import scrub_environment
+from supervisor.process.guardian import Guardian
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
 from supervisor.releases import file_jobs
@@ -76,8 +79,16 @@ class Supervisor:
         factory = WorkerFactory(runtime, self._state, self._on_status_message)
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
-        self._watching = FileWatching(runtime, self._processes)
         self._event_file = EventFile(runtime, self._state.events)
+        self._server = ControlServer(ENDING_WITH_CLIENT)
+        self._folder = StateFolder(
+            runtime,
+            self._state,
+            self._server,
+            started=self._about.started_wall,
+            renewed=self._on_new_folder,
+        )
+        self._watching = FileWatching(runtime, self._processes, self._folder)
         self._check_reports = reports = CheckReports(runtime)
         self._reconfigurer = Reconfigurer(runtime, self._apply)
         feed = StatusFeed(
@@ -87,6 +98,7 @@ class Supervisor:
             self._about,
             checks=self._own_checks,
             last_failure=self._event_file.last_failure,
+            watches=self._watching.watches,
         )
         self._scheduler = Scheduler(
             runtime,
@@ -95,6 +107,7 @@ class Supervisor:
             feed=feed,
             watching=self._watching,
             event_file=self._event_file,
+            folder=self._folder,
             unit=self._unit,
             flush_log=log.flush,
         )
@@ -105,8 +118,15 @@ class Supervisor:
             reconfigure=self._reconfigure,
             stale_processes=self._watching.stale_processes,
         )
-        self._releases = LazyReleaseMethods(runtime, self._processes, commands)
-        self._methods = {**commands.methods(), **self._releases.methods()}
+        self._releases = LazyReleaseMethods(
+            runtime, self._processes, commands, obstacle=lambda: self._folder.problem
+        )
+        admin = AdminMethods(runtime, commands, self._reconfigure, self._event_file.failure_in_full)
+        self._server.methods = {
+            **commands.methods(),
+            **self._releases.methods(),
+            **admin.methods(),
+        }
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
@@ -127,32 +147,29 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code.
 
-        Raises `SupervisorError` when another one runs, or the state folder can't be used.
+        Raises `AlreadyRunning`.
         """
-        self._state.lock(self._about.started_wall)
+        self._folder.open()
         try:
             return await self._run_locked()
         finally:
-            with contextlib.suppress(OSError):  # the next start replaces it
-                self._state.control_socket.unlink()
-            self._state.unlock()
+            self._folder.close()
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
         become_subreaper()
         scrub_environment(config.origins.variables)
         self._handle_signals()
-        listener = listen(self._state.control_socket)
-        server = ControlServer(listener, self._methods, ENDING_WITH_CLIENT)
         self._event_file.restore()
         self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.file.exists() else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
+        guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
-        await server.start()
+        await self._folder.serve()
         self._scheduler.begin()
         self._scheduler.on_time()
         self._unit.sockets.discard_rest()
@@ -161,8 +178,10 @@ class Supervisor:
         self._tidy_later()
         await self._stopped.wait()
         await self._releases.stop(_UNDO_S)
-        server.stop()
+        self._server.stop()
         await self._shut_down(hand_over=await self._unit.announce_stop())
+        if guardian is not None:
+            guardian.stop()
         return 0
 
     def _handle_signals(self) -> None:
@@ -208,6 +227,9 @@ class Supervisor:
         if not await pool.wait_for_end(limit_s, spared):
             pool.kill_all(spared)
             await pool.wait_for_end(DRAIN_MARGIN_S, spared)
+        if not hand_over:
+            pool.kill_all()  # daemons of apps
+            await pool.wait_for_end(DRAIN_MARGIN_S)
         self._processes.close()
         with contextlib.suppress(OSError):  # a full disk: then the last events are missing
             self._event_file.close()
@@ -227,9 +249,7 @@ class Supervisor:
 
     def _prepare_worker(self, run: Run, process: str) -> Run:
         """Return what a worker of a process runs, so that it can outlive this process."""
-        config = self._runtime.config
-        apps = [config.apps[name] for name in config.processes().get(process, [])]
-        return self._unit.worker_main(run, apps, config)
+        return self._unit.worker_main(run, process, self._runtime.config)
 
     # ---- the state folder
 
@@ -241,6 +261,13 @@ class Supervisor:
             except OSError as error:
                 text = f"its data folder can't be created: {error.strerror}"
                 self._journal.record(EventKind.STARTED, text, app=name, problem=True)
+
+    def _on_new_folder(self) -> None:
+        """Fill a state folder that can be used again, and may be empty."""
+        self._make_data_dirs()
+        self._tidy_later()
+        for process in self._processes.by_name.values():
+            process.known_good.forget_kept()
 
     def _tidy_later(self) -> None:
         asyncio.get_running_loop().call_later(_TIDY_AFTER_S, self._tidy)
@@ -293,4 +320,4 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [refused] if refused else []
+        return [*([refused] if refused else []), *self._folder.checks()]

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
+from supervisor.daemon.state_folder import StateFolder
 from supervisor.daemon.status_feed import StatusFeed
 from supervisor.policy import health_document
+from supervisor.supervision.port_reach import PortReach
 from supervisor.supervision.port_sharing import PortSharing
 from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
@@ -31,6 +33,7 @@ class Scheduler:
         feed: StatusFeed,
         watching: FileWatching,
         event_file: EventFile,
+        folder: StateFolder,
         unit: Unit,
         flush_log: Callable[[], None],
     ) -> None:
@@ -40,9 +43,11 @@ class Scheduler:
         self._feed = feed
         self._watching = watching
         self._event_file = event_file
+        self._folder = folder
         self._unit = unit
         self._flush_log = flush_log
         self._sharing = PortSharing(runtime, processes.ports, processes.on_port_sharing)
+        self._reach = PortReach(processes.ports, processes.on_port_reach, processes.on_port_lost)
         self._settling: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_turn = runtime.now()
@@ -92,9 +97,11 @@ class Scheduler:
         self._do_what_is_due()  # hangs are checked for
         self._watching.on_tick()
         self._event_file.on_tick()
+        self._folder.on_tick()
         if not self._feed.holds():
             self._runtime.signal.notify()
         self._sharing.on_tick(self._runtime.now())
+        self._reach.on_tick(self._runtime.now())
         self._runtime.pool.tick()
         self._stand_in.on_tick()
         self._flush_log()

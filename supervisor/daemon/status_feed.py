@@ -22,6 +22,7 @@ from supervisor.supervision.standin_manager import StandInManager
 from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.states import AppState
+from supervisor.values.watch_requests import WatchRequest
 
 
 class SnapshotSender:
@@ -60,7 +61,8 @@ def _able(workers: Collection[WorkerHandle]) -> list[WorkerHandle]:
 class StatusFeed:
     """The health document of all ``processes``.
 
-    ``checks`` returns those of the supervisor, ``last_failure`` that of an app or a process.
+    ``checks`` returns those of the supervisor, ``last_failure`` that of an app or a process,
+    ``watches`` what the status worker is to watch.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class StatusFeed:
         about: SupervisorFacts,
         checks: Callable[[], list[CheckFacts]],
         last_failure: Callable[[str], dict[str, Any] | None],
+        watches: Callable[[], list[WatchRequest]],
     ) -> None:
         self._runtime = runtime
         self._processes = processes
@@ -78,6 +81,7 @@ class StatusFeed:
         self._about = about
         self._checks = checks
         self._last_failure = last_failure
+        self._watches = watches
         self._sender = SnapshotSender(runtime.signal)
         self._settings_of: tuple[Config, dict[str, Any]] | None = None
         self._lag_s = 0.0
@@ -105,7 +109,7 @@ class StatusFeed:
             lambda: {
                 "type": "snapshot",
                 "snapshot": self._document(facts),
-                "watches": [watch.to_json() for watch in self._processes.watches()],
+                "watches": [watch.to_json() for watch in self._watches()],
                 "checks": self._check_settings(),
             },
             now=self._runtime.now(),

@@ -40,6 +40,7 @@ class Deploying:
         self._reload = reload
         self._last: Deploy | None = None
         self._task: asyncio.Task[Outcome] | None = None
+        self.outcome: Outcome | None = None  # of the last one
         self._is_ending = False
 
     @property
@@ -57,6 +58,17 @@ class Deploying:
 
         Raises `SupervisorError` while another one is under way.
         """
+        deploy, task = self.begin(process, request)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            deploy.interrupt("the command that waited for it has ended")
+            raise
+
+    def begin(
+        self, process: AppProcess, request: DeployRequest
+    ) -> tuple[Deploy, asyncio.Task[Outcome]]:
+        """Begin a deploy that nobody has to wait for; raises as `run`."""
         other = self.running
         if other is not None:
             raise SupervisorError(
@@ -70,13 +82,13 @@ class Deploying:
         if self._is_ending:
             raise SupervisorError("the supervisor is about to end")
         deploy = Deploy(self._runtime, self._processes, self._reload, process, request)
-        self._last = deploy
-        self._task = asyncio.get_running_loop().create_task(deploy.to_end())
-        try:
-            return await asyncio.shield(self._task)
-        except asyncio.CancelledError:
-            deploy.interrupt("the command that waited for it has ended")
-            raise
+        self._last, self.outcome = deploy, None
+        self._task = asyncio.get_running_loop().create_task(self._to_end(deploy))
+        return deploy, self._task
+
+    async def _to_end(self, deploy: Deploy) -> Outcome:
+        self.outcome = await deploy.to_end()
+        return self.outcome
 
     async def stop(self, limit_s: float) -> None:
         """Undo what is under way within ``limit_s`` seconds; else the next start does.
@@ -115,6 +127,7 @@ class ReleaseCommands:
         return {
             "release.list": self.list,
             "release.compare": self.compare,
+            "release.files": self.files,
             "release.deploy": self.deploy,
             "release.rollback": self.rollback,
             "release.interrupt": self.interrupt,
@@ -131,11 +144,16 @@ class ReleaseCommands:
             params, versions.difference, _text(params, "old"), _text(params, "new")
         )
 
+    async def files(self, params: Params) -> Outcome:
+        """Return the live files of ``app``: what each holds, by path."""
+        return await self._read(params, versions.live_files)
+
     async def deploy(self, params: Params) -> Outcome:
         """Put the files of ``source``, an absolute path, in the place of those of ``app``.
 
         ``delete`` removes the files that it lacks, ``only`` keeps them; without either, the deploy
-        is refused where there are some.
+        is refused where there are some. With ``wait`` false the answer comes at once, and the
+        deploy goes on whatever becomes of the client: `progress` has how it ended.
         """
         source = Path(_text(params, "source"))
         if not source.is_absolute():
@@ -146,13 +164,13 @@ class ReleaseCommands:
         request = DeployRequest(
             app=_text(params, "app"), source=source, key=_key(params), only=only, delete=delete
         )
-        return await self._run(request)
+        return await self._run(request, params)
 
     async def rollback(self, params: Params) -> Outcome:
         """Put a ``release`` of ``app`` back; without one the last good one that isn't in place."""
         release = _text(params, "release") if params.get("release") is not None else None
-        key = _key(params)
-        return await self._run(DeployRequest(app=_text(params, "app"), release=release, key=key))
+        request = DeployRequest(app=_text(params, "app"), release=release, key=_key(params))
+        return await self._run(request, params)
 
     async def interrupt(self, params: Params) -> Outcome:
         """Have what is under way undone; ``interrupted`` in the answer: whether anything was.
@@ -183,6 +201,7 @@ class ReleaseCommands:
                 for line in lines[after:]
             ],
             "last": len(lines),
+            "outcome": self.deploying.outcome if deploy else None,
         }
 
     @staticmethod
@@ -190,7 +209,7 @@ class ReleaseCommands:
         key = _key(params)
         return deploy if deploy is not None and key in (None, deploy.request.key) else None
 
-    async def _run(self, request: DeployRequest) -> Outcome:
+    async def _run(self, request: DeployRequest, params: Params) -> Outcome:
         process = self._commands.process_of(request.app)
         view = process.view(request.app)
         if view.state is AppState.BLOCKED:
@@ -198,6 +217,9 @@ class ReleaseCommands:
             hint = "free its port first: a new version has to be watched while it serves"
             raise RequestError("blocked", f"cannot change app '{request.app}': {why}", hint)
         try:
+            if params.get("wait") is False:
+                self.deploying.begin(process, request)
+                return {"app": request.app, "begun": True}
             return await self.deploying.run(process, request)
         except SupervisorError as error:
             raise RequestError("busy", error.message, error.hint) from error

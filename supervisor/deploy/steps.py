@@ -13,7 +13,7 @@ from typing import Any
 
 from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config
-from supervisor.health.app_check import check_app, check_requires, read_app
+from supervisor.health.app_check import check_app, check_requires
 from supervisor.releases import operations, staging, swap
 from supervisor.releases.app_code import AppCode, Document
 from supervisor.releases.release import ReleaseError
@@ -154,10 +154,9 @@ def check(config: Config, code: AppCode, staged: Path, only: bool) -> Document:
     app = config.apps[code.app]
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
-    once = app.runs_once or app.command is not None
     staging.see_staged(code, staged, only=only)
-    if once or app.python is not None:
-        found = (read_app if once else check_app)(config, code.app)
+    if app.runs_once or app.python is not None or app.command is not None:
+        found = check_app(config, code.app, only_read=app.runs_once)
         if not found["ok"]:
             raise ReleaseError(found["reason"], hint=found["hint"])
         tried: Document = {"imported": [], "lacking": []}

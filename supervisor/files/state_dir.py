@@ -1,7 +1,9 @@
 """The state folder: its lock, and where everything in it is.
 
-One supervisor at a time holds the lock (flock(2)). The kernel releases it when that process ends,
-however it ends, so nothing has to be cleaned up after a crash.
+One supervisor at a time has the folder's abstract name (`client.abstract_name`), also while the
+folder itself is missing or can't be written; and it holds the lock in the folder (flock(2)), which
+is seen from other network namespaces too. The kernel releases both when that process ends, however
+it ends, so nothing has to be cleaned up after a crash.
 """
 
 import contextlib
@@ -9,10 +11,12 @@ import errno
 import fcntl
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from supervisor.client import Peer, abstract_name, peer_of
 from supervisor.files import safe_folder
 from supervisor.values.errors import AlreadyRunning, SupervisorError
 
@@ -23,6 +27,7 @@ _ENTRIES = (
     "releases",
     "notes",
     "config",
+    "admin",
     "events",
     "events.damaged",
     "notified",
@@ -34,10 +39,33 @@ _FOLDER_MODE = 0o700
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return "pid 830, started ..." of the process that holds the lock of the folder ``path``.
+    """Return "pid 830, started ..." of the supervisor with the state folder ``path``, or None.
 
-    None if no process does, or if the folder can't be read.
+    Without the lock in the folder it is the pid alone.
     """
+    peer = _named(path)
+    found = _lock_holder(path)
+    if peer is not None and not (found or "").startswith("pid "):
+        return f"pid {peer.pid}"  # the lock can't be read, or was never written: a full disk
+    return found
+
+
+def _named(path: Path) -> Peer | None:
+    """Return the supervisor that has the name of the folder: of this user, its owner, or root."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(abstract_name(path))
+        except OSError:
+            return None  # nobody; or too many clients wait, and then the lock has to tell
+        peer = peer_of(probe)
+    trusted = {0, os.geteuid()}
+    with contextlib.suppress(OSError):
+        trusted.add(path.stat().st_uid)
+    return peer if peer.uid in trusted and peer.has_folder(path) else None
+
+
+def _lock_holder(path: Path) -> str | None:
     try:
         fd = os.open(path / "lock", os.O_RDONLY | _OPEN)
     except OSError:
@@ -72,6 +100,19 @@ def _write_gitignore(folder: int) -> None:
             stream.write(b"*\n")
 
 
+def fault(path: Path) -> int | None:
+    """Return the error number (errno(3)) with which the state folder can't be used, or None.
+
+    Blocks while its disk does; creates what `StateDir.lock` creates.
+    """
+    try:
+        with opened_state(path) as folder:
+            os.close(_open_lock(folder))
+    except OSError as error:
+        return error.errno
+    return None
+
+
 def _open_lock(folder: int) -> int:
     """Open the lock, and create it if it is missing; raises OSError, also for a link."""
     try:
@@ -92,6 +133,7 @@ class StateDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock_fd: int | None = None
+        self.named: socket.socket | None = None  # listens at the abstract name
 
     @property
     def events(self) -> Path:
@@ -114,10 +156,12 @@ class StateDir:
         return self.path / "config"
 
     def lock(self, started: str) -> None:
-        """Create the folder and take its lock; a second supervisor shows ``started`` in its error.
+        """Take the name, create the folder and take its lock, as far as that isn't done.
 
-        Raises `AlreadyRunning`, or `SupervisorError` if the folder can't be used.
+        A second supervisor shows ``started`` in its error. Raises `AlreadyRunning`, or
+        `SupervisorError` if the folder can't be used: then only the name is taken.
         """
+        self._take_name()
         try:
             with opened_state(self.path) as folder:
                 fd = _open_lock(folder)
@@ -126,19 +170,41 @@ class StateDir:
                 f"cannot use the state folder {self.path}: {error.strerror}",
                 hint="set state_dir in [supervisor] to a folder that this user may write to",
             ) from error
+        if self._lock_fd is not None and os.path.sameopenfile(fd, self._lock_fd):
+            os.close(fd)
+            return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(fd, 200).decode("utf-8", "replace").strip() or "unknown pid"
             os.close(fd)
-            raise AlreadyRunning(
-                f"already running as {holder}, with the state folder {self.path}",
-                hint="see: flask-supervisor status",
-            ) from error
+            raise self._already_running(holder) from error
+        if self._lock_fd is not None:  # of a folder that was removed
+            os.close(self._lock_fd)
         self._lock_fd = fd
         with contextlib.suppress(OSError):  # disk full: the lock holds without its text
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
+
+    def _take_name(self) -> None:
+        if self.named is not None:
+            return
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(abstract_name(self.path))
+        except OSError:  # EADDRINUSE
+            listener.close()
+            if _named(self.path) is not None:
+                raise self._already_running(lock_holder(self.path) or "unknown pid") from None
+            return  # by another user, or in a container: it has another folder of that name
+        listener.listen()
+        self.named = listener
+
+    def _already_running(self, holder: str) -> AlreadyRunning:
+        return AlreadyRunning(
+            f"already running as {holder}, with the state folder {self.path}",
+            hint="see: flask-supervisor status",
+        )
 
     def locked_by(self) -> int | None:
         """Return the pid that the last holder wrote into the lock; None if it can't be read."""
@@ -151,10 +217,13 @@ class StateDir:
         return int(found[1]) if found else None
 
     def unlock(self) -> None:
-        """Release the lock."""
+        """Release the lock and the name."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+        if self.named is not None:
+            self.named.close()
+            self.named = None
 
     def data_dir(self, app: str) -> Path:
         """Return the folder for the data of ``app``."""

@@ -4,72 +4,98 @@ An app is imported as a worker does it, but with an empty data folder: a check m
 data.
 """
 
-import json
+import contextlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config, Requirement
+from supervisor.health.check_isolation import Isolation
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
 from supervisor.health.program_check import check_program
-from supervisor.process.prctl import die_with_parent
-from supervisor.process.throwaway import TaskFailed, call_in_child
+from supervisor.process.output_lines import OutputLine, OutputLines
+from supervisor.process.throwaway import TaskFailed
 from supervisor.source.fingerprints import renewed
 from supervisor.source.import_survey import Kind, survey
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
-from supervisor.worker import code_view
+from supervisor.worker import code_view, interpreter
 from supervisor.worker.code_view import CodeView
-from supervisor.worker.importing import app_search_path, import_app
+from supervisor.worker.importing import app_search_path, import_app, with_count
+from supervisor.worker.session_cookie import session_cookie
 
 _MISSING = (Kind.MISSING, Kind.BROKEN)
 _READ_TIMEOUT_S = 60.0
 _MARGIN_S = 2.0  # for the report of an import that takes all its time
-_IMPORT_ENDED_HINT = "look for os._exit, a crashing C extension, or lack of memory"
+_IMPORT_ENDED_HINT = interpreter.ENDED_HINT
+_AS_WE_ARE = Isolation()
 
 CheckResult = dict[str, Any]
 
 
-def check_apps(config: Config, names: list[str]) -> Iterator[tuple[str, CheckResult]]:
-    """Yield the results of importing the named apps (none: all that are enabled), one by one."""
-    chosen = names or [name for name, app in config.apps.items() if app.enabled]
-    for name in chosen:
-        yield name, check_app(config, name)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a check writes: ``folder`` and what lies in it."""
+
+    isolation: Isolation
+    folder: str
+    data_dir: str
+    scratch: str
 
 
-def check_app(config: Config, name: str) -> CheckResult:
+@contextlib.contextmanager
+def _place(isolation: Isolation, config: Config) -> Iterator[_Place]:
+    output = OutputLines(Redaction(config.secret_values()))
+    isolation = replace(isolation, on_output=lambda data: _print(output.feed(data)))
+    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
+        place = _Place(isolation, folder, f"{folder}/data", f"{folder}/scratch")
+        os.mkdir(place.data_dir)
+        os.mkdir(place.scratch)
+        isolation.give(folder, place.data_dir, place.scratch)
+        yield place
+    _print(output.rest())
+
+
+def _print(lines: list[OutputLine]) -> None:
+    """Print what an app has printed, without secrets."""
+    for line in lines:
+        sys.stderr.write(f"{line.text}\n")
+    sys.stderr.flush()
+
+
+def check_app(
+    config: Config, name: str, isolation: Isolation = _AS_WE_ARE, *, only_read: bool = False
+) -> CheckResult:
     """Survey and import one app in children; blocks for up to the app's ``import_timeout_s``.
 
-    Nothing that the app writes below its folder meanwhile stays. The result has ``ok``,
-    ``seconds``, ``reason``, ``hint``, the ``report`` of a failed import, and under ``missing`` and
-    ``notes`` what the survey of its files found.
+    Nothing that the app writes below its folder meanwhile stays. ``only_read``: it is not imported.
+    The result has ``ok``, ``seconds`` (None without an import), ``reason``, ``hint``, the
+    ``report`` of a failed import, under ``missing`` and ``notes`` what the survey of its files
+    found, and after an import the `session_cookie`.
     """
-    if config.apps[name].command is not None:
-        return check_program(config, name, _survey_files)
-    path = config.app_path(name)
-    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
-        data_dir, scratch = f"{folder}/data", f"{folder}/scratch"
-        os.mkdir(data_dir)
-        os.mkdir(scratch)
-        python = config.apps[name].python
-        if python is None:
-            result = _try_import(config, name, path, data_dir, scratch)
-            found = _survey_files(config, name, path)
+    with _place(isolation, config) as place:
+        if config.apps[name].command is not None:
+            return check_program(config, name, lambda: _survey_files(config, name, place))
+        if only_read:
+            found = _survey_files(config, name, place)
+            result = _read_result([one for one in found if one["kind"] in _MISSING], name)
+        elif config.apps[name].python is None:
+            result = _try_import(config, name, place)
+            found = _survey_files(config, name, place)
         else:
-            view = code_view.installed() or CodeView(path, None, scratch=Path(scratch))
-            result, found = _try_in_venv(config, name, config.resolve(python), view, data_dir)
-    if result["ok"]:  # then no module is missing that is needed at the start
-        return {**result, "missing": [], "notes": [f for f in found if f["kind"] not in _MISSING]}
+            result, found = _try_in_venv(config, name, place)
+    missing = [one for one in found if one["kind"] in _MISSING]
     return {
         **result,
-        "missing": [f for f in found if f["kind"] in _MISSING],
-        "notes": [f for f in found if f["kind"] not in _MISSING],
+        "missing": [] if result["ok"] else missing,  # then none is missing that the start needs
+        "notes": [one for one in found if one["kind"] not in _MISSING],
     }
 
 
@@ -82,57 +108,60 @@ def try_app(
     before: a change during this attempt is a reason for another one.
     """
     before = renewed(watches)
-    result = read_app(config, name) if only_read else check_app(config, name)
-    return {"watch": before, **{key: result[key] for key in ("ok", "reason", "hint")}}
+    result = check_app(config, name, only_read=only_read)
+    hint = result["hint"]
+    if result["report"] is not None and result["report"]["missing_module"]:
+        hint = with_count(hint, len({one["module"] for one in result["missing"]}))
+    return {"watch": before, "ok": result["ok"], "reason": result["reason"], "hint": hint}
 
 
-def read_app(config: Config, name: str) -> CheckResult:
-    """Survey one app's files without running them: for an app that must not be imported twice.
-
-    The result has ``ok``, ``reason`` and ``hint``.
-    """
-    if config.apps[name].command is not None:
-        return check_program(config, name, _survey_files)
-    found = _survey_files(config, name, config.app_path(name))
-    missing = [one for one in found if one["kind"] in _MISSING]
+def _read_result(missing: list[dict[str, Any]], name: str) -> CheckResult:
+    result = {"ok": not missing, "seconds": None, "reason": None, "hint": None, "report": None}
     if not missing:
-        return {"ok": True, "reason": None, "hint": None}
+        return result
     first, *others = missing
     place = f" ({first['file']}, line {first['line']})" if first["file"] and first["line"] else ""
     hint = f"and {len(others)} more, see: flask-supervisor check {name}" if others else None
-    return {"ok": False, "reason": f"{first['detail']}{place}", "hint": hint}
+    return {**result, "reason": f"{first['detail']}{place}", "hint": hint}
 
 
-def check_requires(config: Config, name: str | None) -> list[CheckResult]:
+def check_requires(
+    config: Config, name: str | None, isolation: Isolation = _AS_WE_ARE
+) -> list[CheckResult]:
     """Check what an app requires (None: the requirements of all apps), each in a child of its own.
+
+    Of ``isolation``, only the user counts: nothing is run but a ``command`` of the configuration.
 
     A result has ``requirement`` (its name), ``ok``, ``critical``, ``reason`` and ``hint``. Blocks
     for ``timeout_s`` and a little each.
     """
     if name is None:
         given, place = config.requires, "requires"
+        code, environment, python = config.folder, isolation.environment(), None
     else:
         given, place = config.apps[name].requires, f"apps.{name}.requires"
-    environment = dict(os.environ) if name is None else _environment_of(config, name)
-    code = config.app_path(name) if name is not None else config.folder
+        code, python = config.app_path(name), config.app_python(name)
+        environment = {**isolation.environment(), **app_variables(config, name)}
     around = Surroundings(
-        environment=environment, folder=config.folder, search_path=app_search_path(code)
+        environment=environment,
+        folder=config.folder,
+        search_path=app_search_path(code),
+        python=python,
     )
+    user = Isolation(isolation.user)
     return [
-        _check(requirement, around, is_hidden=hides(config, f"{place}[{number}]"))
+        _check(requirement, around, user, is_hidden=hides(config, f"{place}[{number}]"))
         for number, requirement in enumerate(given)
     ]
 
 
-def _environment_of(config: Config, name: str) -> dict[str, str]:
-    return {**os.environ, **app_variables(config, name)}
-
-
-def _check(requirement: Requirement, around: Surroundings, *, is_hidden: bool) -> CheckResult:
+def _check(
+    requirement: Requirement, around: Surroundings, user: Isolation, *, is_hidden: bool
+) -> CheckResult:
     title = title_of(requirement, is_hidden=is_hidden)
     try:
-        found = call_in_child(
-            _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
+        found = user.call(
+            "", _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
         )
     except (TaskFailed, OSError) as error:
         found = {"reason": f"{title} could not be checked: {error}", "hint": None}
@@ -151,18 +180,20 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
     return {"reason": cause.reason, "hint": cause.hint} if cause else {"reason": None, "hint": None}
 
 
-def _try_import(config: Config, name: str, path: Path, data_dir: str, scratch: str) -> CheckResult:
+def _try_import(config: Config, name: str, place: _Place) -> CheckResult:
     app = config.apps[name]
-    environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": data_dir}
+    environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": place.data_dir}
     try:
-        result: CheckResult = call_in_child(
+        result: CheckResult = place.isolation.call(
+            place.folder,
             _import,
             app.entry,
-            path,
+            config.app_path(name),
+            app.bind == "app",
             environment,
             app.import_timeout_s,
             config.app_secrets(name),
-            scratch,
+            place.scratch,
             timeout_s=app.import_timeout_s + _MARGIN_S,
         )
     except TaskFailed as error:
@@ -183,6 +214,7 @@ def _process_ended(how: str) -> CheckResult:
 def _import(
     target: str,
     path: Path,
+    self_bound: bool,
     environment: dict[str, str],
     timeout_s: float,
     secrets: set[str],
@@ -192,9 +224,12 @@ def _import(
         CodeView(path, None, scratch=Path(scratch)).install()
     os.environ.update(environment)
     started = time.monotonic()
-    _app, report = import_app(target, path, timeout_s=timeout_s, hide=Redaction(secrets))
+    app, report = import_app(
+        target, path, timeout_s=timeout_s, self_bound=self_bound, hide=Redaction(secrets)
+    )
     seconds = round(time.monotonic() - started, 3)
-    return _import_result(None if report is None else report.to_json(), seconds)
+    result = _import_result(None if report is None else report.to_json(), seconds)
+    return {**result, "session_cookie": session_cookie(app)}
 
 
 def _import_result(report: dict[str, Any] | None, seconds: float) -> CheckResult:
@@ -211,69 +246,80 @@ def _import_result(report: dict[str, Any] | None, seconds: float) -> CheckResult
 
 
 def _try_in_venv(
-    config: Config, name: str, python: Path, view: CodeView, data_dir: str
+    config: Config, name: str, place: _Place
 ) -> tuple[CheckResult, list[dict[str, Any]]]:
     """Import an app, and survey its files, on the interpreter of its own virtual environment."""
     app = config.apps[name]
+    view = code_view.installed() or CodeView(
+        config.app_path(name), None, scratch=Path(place.scratch)
+    )
     task = {
         "do": "check",
-        "name": f"fs-{name}",
-        "target": app.entry,
-        "path": str(config.app_path(name)),
         "view": view.to_json(),
-        "environment": {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": data_dir},
+        "environment": {
+            **app_variables(config, name),
+            "FLASK_SUPERVISOR_DATA_DIR": place.data_dir,
+        },
         "timeout_s": app.import_timeout_s,
+        "self_bound": app.bind == "app",
         "secrets": sorted(config.app_secrets(name)),
     }
-    timeout_s = app.import_timeout_s + _READ_TIMEOUT_S
     try:
-        answer = call_in_child(_run_in_venv, python, task, timeout_s=timeout_s)
+        answer = _ask_venv(config, name, place, task, app.import_timeout_s + _READ_TIMEOUT_S)
     except TaskFailed as error:
         return _process_ended(str(error)), []
     if "reason" in answer:
         return {"ok": False, "seconds": None, "report": None, **answer}, []
-    return _import_result(answer["report"], answer["seconds"]), answer["survey"]
+    result = _import_result(answer["report"], answer["seconds"])
+    return {**result, "session_cookie": answer["session_cookie"]}, answer["survey"]
+
+
+def _ask_venv(
+    config: Config, name: str, place: _Place, task: dict[str, Any], timeout_s: float
+) -> dict[str, Any]:
+    """Return what the app's own interpreter answers, or ``reason`` and ``hint``."""
+    app = config.apps[name]
+    whole = {
+        **task,
+        "name": f"fs-{name}",
+        "target": app.entry,
+        "path": str(config.app_path(name)),
+    }
+    python = config.app_python(name)
+    answer: dict[str, Any] = place.isolation.call(
+        place.folder, _run_in_venv, python, whole, timeout_s=timeout_s
+    )
+    return answer
 
 
 def _run_in_venv(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     """Run ``task`` on the interpreter ``python`` and return its result; called in a child."""
-    import subprocess
-
-    from supervisor.worker import interpreter
-
     try:
-        interpreter.check_interpreter(python)
+        return interpreter.ask(python, task)
     except interpreter.InterpreterError as error:
         return {"reason": error.reason, "hint": error.hint}
-    read_end, write_end = os.pipe()
-    fd = interpreter.memory_file({**task, "result": write_end, "descriptors": [write_end]})
-    process = subprocess.Popen(
-        interpreter.command_line(python, fd), pass_fds=(fd, write_end), preexec_fn=die_with_parent
-    )
-    os.close(write_end)
-    with os.fdopen(read_end, encoding="utf-8") as stream:
-        text = stream.read()
-    code = process.wait()
-    if not text:
-        reason = f"the process ended while it imported the app (exit code {code})"
-        return {"reason": reason, "hint": _IMPORT_ENDED_HINT}
-    answer: dict[str, Any] = json.loads(text)
-    return answer
 
 
-def _survey_files(config: Config, name: str, path: Path) -> list[dict[str, Any]]:
+def _survey_files(config: Config, name: str, place: _Place) -> list[dict[str, Any]]:
     """Return what following the imports of an app's files finds; none of them is run."""
-    app = config.apps[name]
+    app, path = config.apps[name], config.app_path(name)
     try:
-        found: list[dict[str, Any]] = call_in_child(
-            _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
+        if app.python is not None:
+            view = code_view.installed()
+            task = {"do": "survey", "view": None if view is None else view.to_json()}
+            answer = _ask_venv(config, name, place, task, _READ_TIMEOUT_S)
+            broken = "reason" in answer
+            return [_no_place(Kind.BROKEN, answer["reason"])] if broken else answer["survey"]
+        found: list[dict[str, Any]] = place.isolation.call(
+            place.folder, _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
         )
     except TaskFailed as error:
-        detail = f"its files could not be read: {error}"
-        found = [
-            {"kind": Kind.UNREAD, "module": None, "file": None, "line": None, "detail": detail}
-        ]
+        found = [_no_place(Kind.UNREAD, f"its files could not be read: {error}")]
     return found
+
+
+def _no_place(kind: Kind, detail: str) -> dict[str, Any]:
+    return {"kind": kind, "module": None, "file": None, "line": None, "detail": detail}
 
 
 def _survey(target: str, path: Path) -> list[dict[str, Any]]:

@@ -79,15 +79,17 @@ def check_settings(config: Config) -> dict[str, Any]:
 def _required(config: Config, app: str | None) -> list[dict[str, Any]]:
     if app is None:
         requirements, place = config.requires, "requires"
-        code, environment = config.folder, {}
+        code, environment, python = config.folder, {}, None
     else:
         requirements, place = config.apps[app].requires, f"apps.{app}.requires"
         code, environment = config.app_path(app), app_variables(config, app)
+        python = config.app_python(app)
     return [
         {
             "app": app,
             "is_hidden": hides(config, f"{place}[{number}]"),
             "code": str(code),
+            "python": None if python is None else str(python),
             "environment": environment,
             "requirement": asdict(requirement),
         }

@@ -4,20 +4,20 @@ A check may block for the requirement's ``timeout_s``, and longer on a dead netw
 in a child or a thread. It changes nothing and imports no code of the app.
 """
 
-import importlib.machinery
 import os
 import re
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.config.secret_names import is_secret
+from supervisor.config.secrecy import is_secret
 from supervisor.config.settings import Requirement
 from supervisor.health.command_check import check_command
+from supervisor.source.required_module import missing_module
 from supervisor.values.reports import Cause
+from supervisor.worker import interpreter
 
 DISK_FREE_PERCENT = 5.0  # where the requirement says nothing
 # Values that are shipped to be replaced; in any case, with - for _ and for spaces.
@@ -26,20 +26,16 @@ _PLACEHOLDER = re.compile(
     r"example|test|todo|x{3,}|insert-.*-here|placeholder|admin",
     re.IGNORECASE,
 )
-_LOADERS = (
-    (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
-    (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
-    (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What checks depend on: the app's environment, its folder and its module search path."""
+    """What checks depend on: the app's environment, its folder and where it finds its modules."""
 
     environment: Mapping[str, str]
     folder: Path  # relative paths are relative to it
-    search_path: Sequence[str]
+    search_path: Sequence[str]  # first the app's folder
+    python: Path | None = None  # the interpreter of the app's own virtual environment
 
 
 def run_check(requirement: Requirement, around: Surroundings) -> Cause | None:
@@ -152,42 +148,20 @@ def _env(wanted: Requirement, around: Surroundings) -> Cause | None:
 
 def _module(wanted: Requirement, around: Surroundings) -> Cause | None:
     name = wanted.name or ""
-    folders: Sequence[str] = around.search_path
-    for depth in range(1, name.count(".") + 2):
-        inner = ".".join(name.split(".")[:depth])
-        found = _find_top(inner, folders) if depth == 1 else _find_inner(inner, folders)
-        if found is None:
-            return Cause(
-                reason=f"there is no module {inner}",
-                hint=f"install what {name.partition('.')[0]} belongs to, or copy it",
-            )
-        folders = found
-    return None
-
-
-def _find_top(name: str, search_path: Sequence[str]) -> list[str] | None:
-    """Return the folders of a package (of a module: none), or None when it can't be found.
-
-    It asks the finders of an import, so built-in modules and editable installs are found too.
-    """
-    for finder in sys.meta_path:
-        is_path_finder = finder is importlib.machinery.PathFinder
-        found = finder.find_spec(name, search_path if is_path_finder else None)
-        if found is not None:
-            return list(found.submodule_search_locations or [])
-    return None
-
-
-def _find_inner(name: str, folders: Sequence[str]) -> list[str] | None:
-    """Return the same for a module in a package, without importing that as an import would."""
-    parts: list[str] = []
-    for folder in folders:
-        found = importlib.machinery.FileFinder(folder, *_LOADERS).find_spec(name)
-        if found is not None and found.loader is not None:
-            return list(found.submodule_search_locations or [])
-        if found is not None:  # a namespace package, of which there may be several folders
-            parts += found.submodule_search_locations or []
-    return parts or None
+    if around.python is None:
+        missing = missing_module(name, around.search_path)
+    else:
+        task = {"do": "find", "name": "fs-check", "module": name, "path": around.search_path[0]}
+        try:
+            missing = interpreter.ask(around.python, task)["missing"]
+        except interpreter.InterpreterError as error:
+            return Cause(reason=error.reason, hint=error.hint)
+    if missing is None:
+        return None
+    return Cause(
+        reason=f"there is no module {missing}",
+        hint=f"install what {name.partition('.')[0]} belongs to, or copy it",
+    )
 
 
 def _command(wanted: Requirement, around: Surroundings) -> Cause | None:

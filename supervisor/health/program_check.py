@@ -12,9 +12,7 @@ from supervisor.worker.program import ProgramError, find_program, words_of
 Finding = dict[str, Any]
 
 
-def check_program(
-    config: Config, name: str, survey: Callable[[Config, str, Path], list[Finding]]
-) -> dict[str, Any]:
+def check_program(config: Config, name: str, survey: Callable[[], list[Finding]]) -> dict[str, Any]:
     """Return whether the program of an app is there, and what its modules lack.
 
     The result is that of `app_check.check_app`, with ``program``, the name of the program. Modules
@@ -27,8 +25,8 @@ def check_program(
         file = Path(find_program(words[0], path, app_variables(config, name)["PATH"]))
     except ProgramError as error:
         return {**result, "ok": False, "reason": error.reason, "hint": error.hint}
-    is_ours = app.python is None and file.parent == Path(sys.executable).parent
-    found = survey(config, name, path) if app.entry and is_ours else []
+    interpreter = config.app_python(name) or Path(sys.executable)
+    found = survey() if app.entry and file.parent == interpreter.parent else []
     missing = [one for one in found if one["kind"] in ("missing", "broken")]
     result |= {"missing": missing, "notes": [one for one in found if one not in missing]}
     if missing:

@@ -48,6 +48,7 @@ def _required(given: Mapping[str, Any], folder: Path, seen: Counter[str]) -> Che
         environment={**os.environ, **given["environment"]},
         folder=folder,
         search_path=app_search_path(Path(given["code"])),
+        python=Path(given["python"]) if given["python"] else None,
     )
     return Check(
         name=name if seen[name] == 1 else f"{name} #{seen[name]}",

@@ -198,7 +198,7 @@ def _receive_first(channel: Channel, on_message: Callable[[Message], None]) -> b
 
 
 def run_status(
-    connection: socket.socket, listener: socket.socket, *, shutdown_timeout_s: float
+    connection: socket.socket, listener: tuple[socket.socket, ...], *, shutdown_timeout_s: float
 ) -> int:
     """Run the status worker on ``listener`` and return its exit code.
 
@@ -206,7 +206,7 @@ def run_status(
     """
     from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
 
-    channel = Channel(connection)
+    channel = Channel(connection, takes_sockets=True)
     page = heartbeat_page.own_page()
     if page is None:
         raise RuntimeError("the status worker has to be forked with a heartbeat page")
@@ -229,12 +229,15 @@ def run_status(
     )
 
     def on_message(message: Message) -> None:
+        if message["type"] == "listener":
+            server.replace(status, channel.take_sockets(message["sockets"]))
+            return
         copy.push(message["snapshot"])
         watcher.set(message["watches"])
         live.follow(message["checks"], message["snapshot"])
 
     server = Server()
-    server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
+    status = server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
     watcher.start()
     if _receive_first(channel, on_message):
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)

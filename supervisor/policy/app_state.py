@@ -50,6 +50,7 @@ class AppRecord:
     bind_failures: int = 0
     bind_cause: Cause | None = None  # why its port isn't bound
     sharing: Cause | None = None  # who else listens on its port
+    unreachable: Cause | None = None  # why no client gets to its port, though it is bound
     stopped: bool = False  # by an operator
     failure: Cause | None = None  # why its process serves without it
     watch: list[Any] | None = None  # the files that the failed import depended on
@@ -113,7 +114,7 @@ class AppView:
         """The state of the app."""
         if self.app.stopped:
             return AppState.STOPPED
-        if not self.app.bound:
+        if not self.app.bound or self.app.unreachable is not None:
             return AppState.BLOCKED
         if self.process.state is not AppState.READY:
             return self.process.state
@@ -131,6 +132,8 @@ class AppView:
             return STOPPED
         if not self.app.bound:
             return self.app.bind_cause
+        if self.app.unreachable is not None:
+            return self.app.unreachable
         if self._process_serves or self.process.cause is not None:
             return self.app.failure or self.process.cause
         return None
@@ -151,12 +154,12 @@ class AppView:
     @property
     def workers(self) -> tuple[WorkerState, ...]:
         """The workers of its process; none while its port isn't bound."""
-        return () if self.state is AppState.BLOCKED else self.process.workers
+        return self.process.workers if self.app.bound else ()
 
     @property
     def pid(self) -> int | None:
         """The pid of the worker that serves it, or is to; see `ProcessState.pid`."""
-        return None if self.state is AppState.BLOCKED else self.process.pid
+        return self.process.pid if self.app.bound else None
 
     @property
     def _process_serves(self) -> bool:

@@ -56,6 +56,20 @@ class SharingChanged:
     cause: Cause | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReachChanged:
+    """No client gets to the port, though it is bound (``cause``); or (None) clients do again."""
+
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortLost:
+    """The listener is of no use any more: the port has to be bound again."""
+
+    cause: Cause
+
+
 # ---- events of the import, in a process that serves
 
 
@@ -111,7 +125,7 @@ class AppStartAsked:
     """An operator wants the app to be served."""
 
 
-PortEvent = PortBound | PortBindFailed | HolderFound | SharingChanged
+PortEvent = PortBound | PortBindFailed | HolderFound | SharingChanged | ReachChanged | PortLost
 ImportEvent = (
     AppServed | AppImportFailed | ReloadNeeded | AttemptBegun | AppFilesChanged | AttemptTimedOut
 )
@@ -159,6 +173,16 @@ def _holder_found(app: AppRecord, event: HolderFound, _now: float, _rng: Rng) ->
 
 def _sharing_changed(app: AppRecord, event: SharingChanged, _now: float, _rng: Rng) -> AppRecord:
     return replace(app, sharing=event.cause)
+
+
+def _reach_changed(app: AppRecord, event: ReachChanged, now: float, _rng: Rng) -> AppRecord:
+    return replace(app, unreachable=event.cause, since=now)
+
+
+def _lost(app: AppRecord, event: PortLost, now: float, _rng: Rng) -> AppRecord:
+    return replace(
+        app, bound=False, bind_at=now, bind_cause=event.cause, unreachable=None, since=now
+    )
 
 
 # ---- the import
@@ -240,6 +264,8 @@ TABLE: dict[tuple[Phase, type[AppEvent]], Handler] = {
     (PortPhase.UNBOUND, HolderFound): _holder_found,
     (PortPhase.BOUND, HolderFound): _nothing,
     (PortPhase.BOUND, SharingChanged): _sharing_changed,
+    (PortPhase.BOUND, ReachChanged): _reach_changed,
+    (PortPhase.BOUND, PortLost): _lost,
     (ImportPhase.HOSTED, AppServed): _nothing,  # by another worker, or a newer generation
     (ImportPhase.HOSTED, AppImportFailed): _import_failed,
     (ImportPhase.HOSTED, ReloadNeeded): _reload_needed,

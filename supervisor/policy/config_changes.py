@@ -5,13 +5,13 @@ A process is an app, or several that share one.
 
 from dataclasses import fields
 
-from supervisor.config.settings import BindSettings, Config, SupervisorSettings
+from supervisor.config.settings import AdminSettings, BindSettings, Config, SupervisorSettings
 from supervisor.values.records import dataclass
 
 _FIXED = ("state_dir", "log_format", "log_level")  # of [supervisor]: read once, at the start
-_TAKEN = ("shutdown_timeout_s",)  # of [supervisor]: in effect at once, as all of [bind]
+_TAKEN = ("shutdown_timeout_s",)  # of [supervisor]: in effect at once, as all of [bind] and [admin]
 
-_Section = SupervisorSettings | BindSettings
+_Section = SupervisorSettings | BindSettings | AdminSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ def compare(old: Config, new: Config) -> Changes:
         taken=(
             *_keys("supervisor", old.supervisor, new.supervisor, _TAKEN),
             *_keys("bind", old.bind, new.bind),
+            *_keys("admin", old.admin, new.admin),
         ),
     )
 

@@ -5,7 +5,7 @@ The format follows ``application/health+json`` (draft-inadarei-api-health-check)
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from math import isfinite
 from typing import Any
 
@@ -77,7 +77,9 @@ def _concern(facts: AppFacts, now: float) -> Cause | None:
     """Return the worst that is not as it should be with an app that serves, or None."""
     process = facts.view.process
     if process.fallback_cause is not None:
-        return process.fallback_cause
+        back = f"or put that release back: flask-supervisor rollback {facts.name}"
+        hint = process.fallback_cause.hint
+        return replace(process.fallback_cause, hint=f"{hint}; {back}" if hint else back)
     if facts.view.cause is not None:  # it lacks a worker
         return facts.view.cause
     if facts.view.app.sharing is not None:

@@ -41,6 +41,13 @@ class Address:
         return self.port is not None or self.host.startswith("unix:")
 
     @property
+    def parts(self) -> tuple["Address", ...]:
+        """The addresses to bind: "localhost" is the loopback of both families, IPv4 first."""
+        if self.host != "localhost":
+            return (self,)
+        return tuple(Address(host, self.port) for host in ("127.0.0.1", "::1"))
+
+    @property
     def public(self) -> str:
         """The address as port 6000 shows it: a Unix socket without its folder."""
         if not self.is_known:
@@ -84,12 +91,12 @@ def retry_delay_s(
 def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
     """Bind and return a non-blocking listening socket at ``address``; the caller closes it.
 
-    ``beside_our_own``: a listener of ours at this port is about to be closed. Never blocks: no name
-    is resolved. Raises `BindError`.
+    ``address`` is one of `Address.parts`. ``beside_our_own``: a listener of ours at this port is
+    about to be closed. Never blocks: no name is resolved. Raises `BindError`.
     """
     if address.port is None:
         return _bind_unix(Path(address.host.removeprefix("unix:")))
-    host, family = _host_and_family(address)
+    host, family = address.host, _family(address.host)
     try:
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:  # EAFNOSUPPORT: a kernel without IPv6
@@ -111,9 +118,27 @@ def bind(address: Address, *, beside_our_own: bool = False) -> socket.socket:
     return listener
 
 
-def _host_and_family(address: Address) -> tuple[str, socket.AddressFamily]:
-    host = "127.0.0.1" if address.host == "localhost" else address.host
-    return host, socket.AF_INET6 if ":" in host else socket.AF_INET
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def listens(listener: socket.socket) -> bool:
+    """Return whether ``listener`` still listens: a process that shares it can shut it down."""
+    return listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def is_local(host: str) -> bool:
+    """Return whether a numeric address belongs to this machine now; all interfaces always do.
+
+    A listener stays when its address goes, and serves again when it comes back (ip(7)). Opens a
+    socket, but neither blocks nor sends anything.
+    """
+    try:
+        with socket.socket(_family(host), socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def matches(candidate: socket.socket, address: Address) -> bool:
@@ -121,7 +146,7 @@ def matches(candidate: socket.socket, address: Address) -> bool:
     try:
         return (
             candidate.type == socket.SOCK_STREAM
-            and candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            and listens(candidate)
             and _bound_at(candidate, address)
         )
     except OSError:
@@ -136,7 +161,7 @@ def _bound_at(candidate: socket.socket, address: Address) -> bool:
             and candidate.getsockname() == path
             and stat.S_ISSOCK(os.stat(path).st_mode)  # else nobody can find it
         )
-    host, family = _host_and_family(address)
+    host, family = address.host, _family(address.host)
     if candidate.family != family:
         return False
     if family == socket.AF_INET6:
@@ -163,11 +188,13 @@ def adopt(candidate: socket.socket) -> None:
 
 
 def close(listener: socket.socket) -> None:
-    """Close ``listener``, and remove the file of a Unix socket."""
+    """Close ``listener``, and remove the file of a Unix socket if it leads there."""
     if listener.family == socket.AF_UNIX:
-        path = listener.getsockname()
-        with contextlib.suppress(OSError):  # it is gone already
-            os.unlink(path)
+        path = Path(listener.getsockname())
+        with contextlib.suppress(OSError):  # ENOTCONN: shut down already
+            listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, BindError):  # it is gone, or another process's by now
+            _remove_stale(path)
     listener.close()
 
 

@@ -1,5 +1,6 @@
 """Messages between the main process and a worker: one JSON object a line over a socketpair.
 
+The main process may send sockets with a message (SCM_RIGHTS, unix(7)); it takes none itself.
 Receiving never blocks. End of file, a socket error and a line that is no JSON object all raise
 `ChannelClosed`: the other end is gone or can't be trusted.
 """
@@ -7,6 +8,7 @@ Receiving never blocks. End of file, a socket error and a line that is no JSON o
 import json
 import socket
 import threading
+from collections.abc import Iterable
 from select import select  # the real one, whatever an app patches
 from typing import Any
 
@@ -15,14 +17,20 @@ from supervisor.values.errors import ChannelClosed
 Message = dict[str, Any]
 
 LINE_MAX = 1024 * 1024  # bytes; no message of ours is longer
+_SOCKETS_MAX = 16  # with one message
 SEND_TIMEOUT_S = 10.0  # a worker waits so long for a main process that doesn't read
 
 
 class Channel:
-    """One end of a channel; it owns ``connection`` and closes it."""
+    """One end of a channel; it owns ``connection`` and closes it.
 
-    def __init__(self, connection: socket.socket) -> None:
+    ``takes_sockets``: those that come with messages are kept for `take_sockets`.
+    """
+
+    def __init__(self, connection: socket.socket, *, takes_sockets: bool = False) -> None:
         connection.setblocking(False)
+        self._sockets: list[socket.socket] = []
+        self._takes_sockets = takes_sockets
         self._connection = connection
         self._received = bytearray()
         self._unsent = bytearray()
@@ -42,7 +50,7 @@ class Channel:
         Raises `ChannelClosed` when no more will arrive.
         """
         try:
-            part = self._connection.recv(65536)
+            part = self._receive_part()
         except BlockingIOError:
             return []
         except OSError as error:
@@ -50,6 +58,20 @@ class Channel:
         if not part:
             raise ChannelClosed("the other end is closed")
         return self._messages(part)
+
+    def take_sockets(self, count: int) -> tuple[socket.socket, ...]:
+        """Return the sockets of the oldest message that came with some; it says how many."""
+        taken, self._sockets = self._sockets[:count], self._sockets[count:]
+        return tuple(taken)
+
+    def _receive_part(self) -> bytes:
+        if not self._takes_sockets:
+            return self._connection.recv(65536)
+        part, fds, _flags, _address = socket.recv_fds(
+            self._connection, 65536, _SOCKETS_MAX, socket.MSG_CMSG_CLOEXEC
+        )
+        self._sockets += [socket.socket(fileno=fd) for fd in fds]
+        return part
 
     def receive_rest(self) -> list[Message]:
         """Return all messages that have arrived from an end that has stopped sending."""
@@ -81,6 +103,19 @@ class Channel:
             if len(self._unsent) > 4 * LINE_MAX:
                 raise ChannelClosed("the other end does not read")
             self._flush()
+
+    def send_sockets(self, message: Message, sockets: Iterable[socket.socket]) -> bool:
+        """Send ``message`` with ``sockets``; return False if the other end does not read now."""
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self._unsent:
+                return False
+            try:
+                sent = socket.send_fds(self._connection, [data], [one.fileno() for one in sockets])
+            except OSError:  # full or closed: who closed it is noticed by its end
+                return False
+            self._unsent += data[sent:]
+            return True
 
     def send_if_read(self, message: Message) -> bool:
         """Send ``message`` unless earlier ones are still unsent; return whether it was sent.

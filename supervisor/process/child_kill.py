@@ -8,24 +8,29 @@ whoever reaps that.
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from supervisor.process.descent import descendants
 from supervisor.process.fork import kill_group
 
 GONE_S = 10.0  # longer only in uninterruptible sleep, as on a dead network disk
 
 
 async def kill_and_wait(pid: int) -> bool:
-    """Kill the group of the child ``pid`` and wait until the child and its descendants have ended.
+    """Kill the child ``pid`` and its descendants, and wait until they have ended.
 
     Returns False when one of them has not ended after `GONE_S`. A task that is cancelled meanwhile
     raises `asyncio.CancelledError` afterwards. The caller's loop may reap the child at any time.
     """
     if has_been_reaped(pid):  # no other code runs between this check and the kill
         return True
-    pidfds = list(_pidfds([pid, *_descendants(pid)]))
+    pidfds = list(_pidfds([pid, *descendants(pid)]))
     kill_group(pid)
+    for pidfd in pidfds:  # those that have left the group, too
+        with contextlib.suppress(OSError):  # ended meanwhile, or of another user
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     try:
         return await _uncancelled(_all_readable(pidfds))
     finally:
@@ -40,17 +45,6 @@ def has_been_reaped(pid: int) -> bool:
     except ChildProcessError:
         return True
     return False
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    """Yield the processes below ``pid``: proc_tid_children(5)."""
-    with contextlib.suppress(OSError):  # a thread or process has ended meanwhile
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as stream:
-                children = [int(child) for child in stream.read().split()]
-            for child in children:
-                yield child
-                yield from _descendants(child)
 
 
 def _pidfds(pids: list[int]) -> Iterator[int]:

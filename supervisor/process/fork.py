@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from supervisor.process import descent
 from supervisor.process.child_exit import exit_process
 from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.values.records import dataclass
@@ -27,6 +28,9 @@ _FAILED = 70  # sysexits.h EX_SOFTWARE: the function raised, its traceback is in
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
 _EMULATOR_THREADS = len(os.listdir("/proc/self/task")) - threading.active_count()
+
+own_children: set[int] = set()
+"""The pids of forked children that have not been reaped; who reaps one removes it."""
 
 _inherited: list[object] = []  # the parent's objects, which a child must never finalise
 
@@ -98,9 +102,11 @@ def fork_to(run: Callable[[], int], name: str, output: int, keep: set[int]) -> i
     `fork_child`.
     """
     parent = os.getpid()
+    descent.run_id()
     pid = _safe_fork()
     if pid == 0:
         _become_child(run, parent, name, output, keep)
+    own_children.add(pid)
     return pid
 
 
@@ -171,6 +177,7 @@ def _become_child(
             if os.getppid() != parent:  # it died before prctl, so no signal will come
                 os._exit(_FAILED)
             _forget_parent()
+            descent.set_mark()
             os.setsid()
             sys.argv = [name]
             set_name(name)
@@ -210,6 +217,7 @@ def _forget_parent() -> None:
         signal.signal(ignored, signal.SIG_IGN)  # as Python sets them when it starts
     if sys.version_info < (3, 12):  # since 3.12 asyncio does this after a fork
         asyncio.set_event_loop_policy(None)
+    own_children.clear()
     atexit._clear()  # the parent's handlers are the parent's
     if logging := sys.modules.get("logging"):
         atexit.register(logging.shutdown)

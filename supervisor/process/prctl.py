@@ -6,6 +6,7 @@ import os
 import signal
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _NAME_MAX = 15  # bytes
@@ -25,6 +26,11 @@ def become_subreaper() -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when the thread that forked it ends; execve(2) keeps it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def allow_own_proc() -> None:
+    """Own /proc/self again after a change of the user; see proc(5) on PR_SET_DUMPABLE."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def set_name(name: str) -> None:

@@ -1,6 +1,7 @@
 """What ``/proc`` shows of one process: proc_pid_stat(5) and proc_pid_statm(5)."""
 
 import os
+import signal
 from collections.abc import Iterable
 
 from supervisor.values.records import dataclass
@@ -8,7 +9,8 @@ from supervisor.values.records import dataclass
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 # Fields behind the name, which may hold anything: state is number 0.
-_PARENT, _SESSION, _USER_TICKS, _SYSTEM_TICKS, _STARTED = 1, 3, 11, 12, 19
+_STATE, _PARENT, _SESSION, _USER_TICKS, _SYSTEM_TICKS, _STARTED = 0, 1, 3, 11, 12, 19
+_IGNORED = 30  # signals, as bits; those below 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class ProcStat:
     session: int
     started: int
     cpu_s: float
+    is_zombie: bool
+    ignores_sigterm: bool
 
 
 def read_stat(pid: int) -> ProcStat | None:
@@ -38,6 +42,8 @@ def read_stat(pid: int) -> ProcStat | None:
         session=int(fields[_SESSION]),
         started=int(fields[_STARTED]),
         cpu_s=(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S,
+        is_zombie=fields[_STATE] in (b"Z", b"X"),
+        ignores_sigterm=bool(int(fields[_IGNORED]) >> (signal.SIGTERM - 1) & 1),
     )
 
 

@@ -1,17 +1,23 @@
 """Runs a function in a throw-away child: whatever may block, or runs an app's code."""
 
 import asyncio
+import contextlib
 import json
 import os
 import select
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 from supervisor.process.child_exit import CLEANUP_S
 from supervisor.process.child_kill import GONE_S, kill_and_wait
-from supervisor.process.fork import UnsafeForkError, fork_to, kill_group
+from supervisor.process.descent import descendants, send
+from supervisor.process.fork import UnsafeForkError, fork_to, kill_group, own_children
 from supervisor.values.reports import Exit
+
+_PART = 65536
+_PARTS_AT_END = 16
 
 
 class TaskFailed(Exception):
@@ -52,7 +58,7 @@ async def _line_from(pipe: int, timeout_s: float) -> bytes | None:
     received = bytearray()
 
     def read() -> None:
-        part = os.read(pipe, 65536)
+        part = os.read(pipe, _PART)
         received.extend(part)
         if (not part or part.endswith(b"\n")) and not done.done():
             done.set_result(bytes(received))
@@ -70,12 +76,30 @@ async def _line_from(pipe: int, timeout_s: float) -> bytes | None:
 class ChildTask:
     """A function that runs in a throw-away child from now on, for a process without a loop.
 
-    The child is like that of `run_in_child`. Raises OSError when there is no process or descriptor
-    left.
+    The child is like that of `run_in_child`, but `result` gives what it prints to ``on_output``,
+    if that is given. Raises OSError when there is no process or descriptor left.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self._pid, self._pipe = _fork_task(function, arguments, output=2)
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._on_output = on_output
+        self._output: int | None = None
+        if on_output is None:
+            self._pid, self._pipe = _fork_task(function, arguments, output=2)
+            return
+        self._output, write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._output, False)
+        try:
+            self._pid, self._pipe = _fork_task(function, arguments, output=write_end)
+        except BaseException:
+            self._close_output()
+            raise
+        finally:
+            os.close(write_end)
 
     def result(self, *, timeout_s: float) -> Any:
         """Return the result and reap the child; to be called once.
@@ -84,45 +108,80 @@ class ChildTask:
         """
         deadline = time.monotonic() + timeout_s
         try:
-            received = _read_line(self._pipe, deadline)
+            received = self._read_line(deadline)
             if received is None:
                 raise TaskFailed(f"no result within {timeout_s:g} s")
             # with a result, exit handlers get their time; without one, its exit code is due
-            _wait_for_end(self._pid, time.monotonic() + CLEANUP_S if received else deadline)
+            self._wait_for_end(time.monotonic() + CLEANUP_S if received else deadline)
         finally:
             os.close(self._pipe)
+            for pid in descendants(self._pid):
+                send(pid, signal.SIGKILL)
             kill_group(self._pid)
             _, status = os.waitpid(self._pid, 0)
+            own_children.discard(self._pid)
+            self._close_output()
         if not received:
             raise TaskFailed(str(Exit.from_exitcode(os.waitstatus_to_exitcode(status))))
         return _result(received)
 
+    def _read_line(self, deadline: float) -> bytes | None:
+        """Read to the end of the line or file; None when that takes until ``deadline``."""
+        received = bytearray()
+        while not received.endswith(b"\n"):
+            if not self._wait_for(self._pipe, deadline):
+                return None
+            part = os.read(self._pipe, _PART)
+            if not part:
+                break
+            received += part
+        return bytes(received)
 
-def call_in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    def _wait_for_end(self, deadline: float) -> None:
+        pidfd = os.pidfd_open(self._pid)
+        try:
+            self._wait_for(pidfd, deadline)
+        finally:
+            os.close(pidfd)
+
+    def _wait_for(self, fd: int, deadline: float) -> bool:
+        """Wait until ``fd`` is readable, and pass output on meanwhile; False at ``deadline``."""
+        while (left_s := deadline - time.monotonic()) > 0:
+            watched = [fd] if self._output is None else [fd, self._output]
+            readable = select.select(watched, [], [], left_s)[0]
+            if self._output in readable and not self._pass_output_on():
+                self._close_output()
+            if fd in readable:
+                return True
+        return False
+
+    def _pass_output_on(self) -> bool:
+        """Pass on a part of the output; return whether there was one."""
+        part = b""
+        if self._output is not None and self._on_output is not None:
+            with contextlib.suppress(BlockingIOError):
+                part = os.read(self._output, _PART)
+                self._on_output(part)
+        return bool(part)
+
+    def _close_output(self) -> None:
+        """Pass on what is left, but for what a process that it left behind prints for ever."""
+        if self._output is not None:
+            for _ in range(_PARTS_AT_END):
+                if not self._pass_output_on():
+                    break
+            os.close(self._output)
+            self._output = None
+
+
+def call_in_child(
+    function: Callable[..., Any],
+    *arguments: Any,
+    timeout_s: float,
+    on_output: Callable[[bytes], None] | None = None,
+) -> Any:
     """Run ``function`` in a throw-away child and block until it has ended; see `ChildTask`."""
-    return ChildTask(function, *arguments).result(timeout_s=timeout_s)
-
-
-def _read_line(pipe: int, deadline: float) -> bytes | None:
-    """Read to the end of the line or file; None when that takes until ``deadline``."""
-    received = bytearray()
-    while not received.endswith(b"\n"):
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not select.select([pipe], [], [], left_s)[0]:
-            return None
-        part = os.read(pipe, 65536)
-        if not part:
-            break
-        received += part
-    return bytes(received)
-
-
-def _wait_for_end(pid: int, deadline: float) -> None:
-    pidfd = os.pidfd_open(pid)
-    try:
-        select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
-    finally:
-        os.close(pidfd)
+    return ChildTask(function, *arguments, on_output=on_output).result(timeout_s=timeout_s)
 
 
 def _result(answer: bytes) -> Any:

@@ -87,3 +87,12 @@ def _manifest(code: AppCode, which: str, other: str) -> Manifest:
         return code.store.find(code.owner, which).manifest
     kept = () if other == LIVE else code.store.find(code.owner, other).include
     return file_tree.manifest_of(code.scan(include={*code.include, *kept}))
+
+
+def live_files(code: AppCode) -> Document:
+    """Return what each live file holds, by path: to compare with another machine's."""
+    manifest = file_tree.manifest_of(code.scan())
+    return {
+        "digest": manifest.digest,
+        "files": {entry.path: entry.content for entry in manifest.entries},
+    }

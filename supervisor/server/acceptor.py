@@ -117,13 +117,55 @@ class Listening:
 class _TcpListener(Listening, TcpWSGIServer):
     logger = log
 
+    def fix_addr(self, addr: Any) -> Any:
+        """Return the address of a client; one that came by IPv4 is shown as such on every socket.
+
+        On a socket for both families it would be ``::ffff:192.0.2.1`` (RFC 4291, section 2.5.5.2),
+        which no app knows, nor ``trusted_proxy``.
+        """
+        return (unmapped(addr[0]), *addr[1:])
+
 
 class _UnixListener(Listening, UnixWSGIServer):
     logger = log
 
 
+class _Another:
+    """A further socket of a listener, in the map."""
+
+    accepting = True
+    settled = False
+
+    def __init__(self, listener: Any, other: socket.socket) -> None:
+        self._listener = listener
+        self._socket = other
+        self.readable = listener.readable
+        self.handle_close = listener.handle_close
+        self.handle_error = listener.handle_error
+
+    def writable(self) -> bool:
+        """Return False: nothing is ever written."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Accept a connection, as the listener does on its first socket."""
+        first, self._listener.socket = self._listener.socket, self._socket
+        try:
+            self._listener.handle_accept()
+        finally:
+            self._listener.socket = first
+
+    handle_expt_event = handle_read_event
+
+
+def unmapped(host: str) -> str:
+    """Return an IPv4 address that is written as one of IPv6 as IPv4 writes it; others unchanged."""
+    address = host.lower().removeprefix("::ffff:")
+    return address if "." in address and ":" not in address else host
+
+
 def listen_on(
-    listener: socket.socket,
+    listening: tuple[socket.socket, ...],
     app: WsgiApp,
     sockets: SocketMap,
     *,
@@ -133,7 +175,14 @@ def listen_on(
     options: Mapping[str, Any],
     wake: Callable[[], None],
 ) -> Listening:
-    """Add ``listener`` to the map, with a thread pool of its own; ``options`` are waitress's."""
+    """Add a listener with ``listening`` to the map, with a thread pool of its own.
+
+    ``options`` are waitress's.
+    """
+    listener, *others = listening
+    options = dict(options)
+    if options.get("trusted_proxy"):
+        options["trusted_proxy"] = unmapped(options["trusted_proxy"])
     counters = Counters()
     pool = Pool(name=name, threads=threads, max_threads=max_threads, counters=counters)
     kind: Any = _UnixListener if listener.family == socket.AF_UNIX else _TcpListener
@@ -149,4 +198,24 @@ def listen_on(
     server.trigger.close()  # `wake` serves all listeners with one descriptor
     server.name, server.counters, server.pool, server.wake = name, counters, pool, wake
     server.connections_max = options.get("connection_limit")
+    server.others = []
+    _add_others(server, others, sockets)
     return server  # type: ignore[no-any-return]
+
+
+def move(listener: Any, listening: tuple[socket.socket, ...], sockets: SocketMap) -> None:
+    """Let a listener of `listen_on` accept on other sockets; its own are closed."""
+    first, *others = listening
+    for old in (listener.socket, *listener.others):
+        del sockets[old.fileno()]
+        old.close()
+    listener.others = []
+    listener.set_socket(first, sockets)
+    listener.accepting = not listener.draining
+    _add_others(listener, others, sockets)
+
+
+def _add_others(listener: Any, others: list[socket.socket], sockets: SocketMap) -> None:
+    for other in others:
+        listener.others.append(other)
+        sockets[other.fileno()] = _Another(listener, other)

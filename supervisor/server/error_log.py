@@ -14,6 +14,8 @@ from typing import Any
 
 from waitress.utilities import logger as waitress_logger
 
+from supervisor.values.levels import marked, of_number
+
 _STREAMS = {1, 2}  # descriptors that the main process captures
 
 
@@ -58,7 +60,7 @@ class ErrorLog:
             text = message % arguments if arguments else message
             if more.get("exc_info"):
                 text += "\n" + traceback.format_exc().rstrip()
-            _to_standard_error(text + "\n")
+            _to_standard_error(marked(text, of_number(level)) + "\n")
 
 
 def _reaches_a_stream(logger: logging.Logger, level: int) -> bool:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from supervisor.server.acceptor import Listening, listen_on
+from supervisor.server.acceptor import Listening, listen_on, move
 from supervisor.server.app_adapter import WsgiApp
 from supervisor.server.connection import ServerChannel
 from supervisor.server.poll import SocketMap, Waker, Watched
@@ -66,7 +66,7 @@ class Server:
 
     def add(
         self,
-        listener: socket.socket,
+        listener: socket.socket | tuple[socket.socket, ...],
         app: WsgiApp,
         *,
         name: str = "",
@@ -75,13 +75,13 @@ class Server:
         options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
     ) -> Listener:
-        """Serve ``app`` on ``listener`` from now on.
+        """Serve ``app`` on ``listener``, which may have several sockets, from now on.
 
         It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
         at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
         """
         server = listen_on(
-            listener,
+            listener if isinstance(listener, tuple) else (listener,),
             app,
             self._sockets,
             name=name,
@@ -98,6 +98,13 @@ class Server:
             server.accepting, server.draining = False, True
         self._listeners.append(server)
         return server
+
+    def replace(self, listener: Listener, sockets: tuple[socket.socket, ...]) -> None:
+        """Let ``listener`` accept on ``sockets`` in place of its own, which are closed.
+
+        To be called in the loop. Its connections stay.
+        """
+        move(listener, sockets, self._sockets)
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
         """Call ``readable`` in the loop whenever ``fd`` is readable."""

@@ -36,7 +36,7 @@ def _is_candidate(root: Path, name: str) -> bool:
         return False
     if (root / name).is_dir():
         return name in BESIDE or (name.isidentifier() and _has_modules(root / name, 2))
-    return name.endswith(_MODULE_SUFFIXES) and name.partition(".")[0].isidentifier()
+    return name.endswith(_MODULE_SUFFIXES)
 
 
 def _has_modules(folder: Path, depth: int) -> bool:

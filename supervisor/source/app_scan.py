@@ -64,13 +64,15 @@ class Device:
 class SourceFacts:
     """What a source has; ``imported`` maps its names to the dotted names that they stand for.
 
-    ``error`` says why the text is no Python source; then there is nothing else.
+    ``guarded`` are apps that it makes only when it is the main program. ``error`` says why the
+    text is no Python source; then there is nothing else.
     """
 
     apps: list[FoundApp] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     imported: dict[str, str] = field(default_factory=dict)
+    guarded: list[str] = field(default_factory=list)
     error: str | None = None
 
 
@@ -199,7 +201,9 @@ class _Scanner:
                 app = self._assigned(name, value, node.lineno)
                 if app is not None:
                     self._kinds[name] = (app.framework, app.interface)
-                    if not is_main:  # an import doesn't run the block
+                    if is_main:  # an import doesn't run the block
+                        self._facts.guarded.append(name)
+                    else:
                         self._add(app)
 
     def _add(self, app: FoundApp) -> None:

@@ -113,7 +113,8 @@ class _Tracer:
     def __init__(self, root: str, target: str, folders: list[str], sources: _Sources) -> None:
         self._root = root
         self._target, _, attribute = target.partition(":")
-        self._factory = attribute.removesuffix("()") if attribute.endswith("()") else None
+        factory, bracket, _ = attribute.partition("(")
+        self._factory = factory if bracket else None
         self._finder = ModuleFinder(root, folders)
         self._sources = sources
         self._pending: list[tuple[When, str]] = []  # a heap: the surest way to a module comes first

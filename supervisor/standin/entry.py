@@ -117,23 +117,22 @@ class StandIn:
 
 def run_stand_in(
     connection: socket.socket,
-    listeners: dict[str, tuple[socket.socket, bool]],
+    listeners: dict[str, tuple[tuple[socket.socket, ...], bool]],
     *,
     shutdown_timeout_s: float,
 ) -> int:
     """Run the stand-in and return its exit code.
 
-    ``listeners`` are, by app, the socket and whether the app shows the others (`control`); behind
-    a dot the name of an app may have more.
+    ``listeners`` are, by app, its sockets and whether the app shows the others (`control`).
     """
     server = Server()
     stand_in = StandIn()
     ports: dict[str, Listener] = {}
-    for name, (listener, control) in listeners.items():
-        app = stand_in.app_for(name.partition(".")[0], control=control)
+    for name, (sockets, control) in listeners.items():
+        app = stand_in.app_for(name, control=control)
         # its thread is started by the first request: most ports never need one
         ports[name] = server.add(
-            listener, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
+            sockets, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
         )
         ports[name].accepting = False
 
@@ -141,7 +140,7 @@ def run_stand_in(
         stand_in.snapshot = message["snapshot"]
         answered = set(message["answer"])
         for name, port in ports.items():
-            port.accepting = name.partition(".")[0] in answered
+            port.accepting = name in answered
 
     channel = Channel(connection)
     serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)

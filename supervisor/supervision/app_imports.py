@@ -55,8 +55,7 @@ class AppImports:
             core.runtime.journal.record(
                 EventKind.IMPORT_FAILED, cause.in_full, app=name, problem=True
             )
-            lines = failure.report.traceback.splitlines()
-            core.runtime.journal.print_output(name, worker.pid, lines)
+            core.runtime.journal.print_traceback(name, worker.pid, failure.report.traceback)
 
     def joined(self, name: str, worker: WorkerHandle) -> None:
         """Serve an app that has been imported beside the others."""

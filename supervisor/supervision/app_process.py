@@ -30,6 +30,7 @@ from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.metric_totals import MetricTotals
 from supervisor.supervision.operator_requests import OperatorRequests, Request
 from supervisor.supervision.port_binder import PortBinder
+from supervisor.supervision.port_reach import INTERVAL_S, REMOVED
 from supervisor.supervision.process_core import SHUTDOWN_IDLE_S, ProcessCore
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_handle import WorkerHandle
@@ -128,7 +129,18 @@ class AppProcess:
     def watches(self) -> list[WatchRequest]:
         """Return which files to watch."""
         core, on_change = self._core, self._reload_on_change
-        return file_watches.watches(self.name, core.state, core.apps, reload_on_change=on_change)
+        files = file_watches.watches(self.name, core.state, core.apps, reload_on_change=on_change)
+        return files + [
+            WatchRequest(
+                key=WatchKey(
+                    process=self.name, subject=WatchSubject.LISTENER, number=port.binds, app=name
+                ),
+                watch=port.watch,
+                every_s=INTERVAL_S,
+            )
+            for name, port in self.ports.items()
+            if port.watch is not None and port.sockets
+        ]
 
     def next_wakeup(self) -> float | None:
         """Return the monotonic time at which `on_time` is wanted next, or None."""
@@ -176,6 +188,14 @@ class AppProcess:
         """Handle that another process listens on an app's port too, or does so no longer."""
         self._binder.on_sharing(name, cause)
 
+    def on_port_reach(self, name: str, cause: Cause | None) -> None:
+        """Handle that no client gets to an app's port, though it is bound, or that clients do."""
+        self._binder.on_reach(name, cause)
+
+    def on_port_lost(self, name: str, cause: Cause) -> None:
+        """Handle that an app's port has to be bound again."""
+        self._binder.on_lost(name, cause)
+
     def on_files(self, key: WatchKey, *, changed: bool) -> None:
         """Handle that watched files differ from what was imported, or no longer do."""
         if self._core.is_ending:
@@ -189,6 +209,9 @@ class AppProcess:
             case WatchSubject.APP:
                 if changed and key.app is not None:
                     self._app_changed(key.app, key.number)
+            case WatchSubject.LISTENER:
+                if changed and key.app in self.ports and key.number == self.ports[key.app].binds:
+                    self._binder.on_lost(key.app, REMOVED)
 
     def _newest_changed(self) -> None:
         core, is_ready = self._core, self.state.state is AppState.READY

@@ -57,7 +57,7 @@ class EventMessages:
         refused = "reload refused, what runs goes on: " if is_refused else ""
         text = f"{refused}{cause.in_full}"
         self.record(EventKind.IMPORT_FAILED, text, problem=True, report=report)
-        self._journal.print_output(self._name, pid, report.traceback.splitlines())
+        self._journal.print_traceback(self._name, pid, report.traceback)
 
     def of_step(self, before: ProcessState, process: ProcessState, event: ProcessEvent) -> None:
         """Record what is new in a process after ``event``."""

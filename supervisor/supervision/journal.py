@@ -1,11 +1,13 @@
 """What happened, for everybody who asks: the events, the log lines of apps, and the log."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
+from supervisor.process.output_lines import OutputLine
 from supervisor.supervision.changes import ChangeSignal
 from supervisor.supervision.log_buffer import LogBook
 from supervisor.values.events import Event, EventKind, EventLog
+from supervisor.values.levels import Level
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 
@@ -18,7 +20,7 @@ class LogOutput(Protocol):
     def event(self, text: str, *, app: str | None, kind: str, problem: bool) -> None:
         """Write an event."""
 
-    def output(self, text: str, *, app: str, pid: int) -> None:
+    def output(self, text: str, *, app: str, pid: int, level: Level) -> None:
         """Write a line that a worker printed."""
 
 
@@ -74,14 +76,20 @@ class Journal:
             self.on_event(event, report)
         self._signal.mark()
         self._log.event(text, app=app, kind=str(kind), problem=problem)
-        self.lines.add(text, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)
+        line = OutputLine(text, "warning" if problem else "info")
+        self.lines.add(line, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)
 
     def log_only(self, text: str, *, kind: EventKind) -> None:
         """Log what is not for the public, as a path: port 6000 shows events."""
         self._log.event(text, app=None, kind=str(kind), problem=False)
 
-    def print_output(self, app: str, pid: int, lines: list[str]) -> None:
+    def print_output(self, app: str, pid: int, lines: Iterable[OutputLine]) -> None:
         """Log and remember lines that a worker of ``app`` printed."""
         for line in lines:
-            self._log.output(line, app=app, pid=pid)
-            self.lines.add(line, app=app, pid=pid, output=True, time=self._wall(), now=self._now())
+            self._log.output(line.text, app=app, pid=pid, level=line.level)
+            now, wall = self._now(), self._wall()
+            self.lines.add(line, app=app, pid=pid, output=True, time=wall, now=now)
+
+    def print_traceback(self, app: str, pid: int, text: str) -> None:
+        """Log and remember a traceback that a worker of ``app`` has reported."""
+        self.print_output(app, pid, [OutputLine(line, "error") for line in text.splitlines()])

@@ -50,6 +50,9 @@ class NoKnownGood:
         """Return the folders of releases that must not be removed."""
         return []
 
+    def forget_kept(self) -> None:
+        """Keep once more what serves: the releases may be gone."""
+
     def on_change(self, before: ProcessState, process: ProcessState) -> None:
         """Handle a step of the process."""
 
@@ -127,6 +130,10 @@ class KnownGood(NoKnownGood):
         if due and self._kept != worker.number and not process.stale:
             self._kept = worker.number
             worker.send({"type": "request_imports", "for": "keep"})
+
+    def forget_kept(self) -> None:
+        """Keep once more what serves: the releases may be gone."""
+        self._kept, self._again_at = None, 0.0
 
     def on_stamps(self, files: dict[str, str]) -> None:
         """Receive a part of the stamps that belong to the next `on_imports`."""

@@ -7,6 +7,9 @@ from itertools import chain
 from math import isfinite
 from typing import Any
 
+from supervisor.process.output_lines import OutputLine
+from supervisor.values.levels import Level
+
 LINES_MAX = 500  # of one app
 CHARACTERS_MAX = 256 * 1024  # of one app: a few long lines must not cost megabytes
 
@@ -22,6 +25,7 @@ class Line:
     app: str
     pid: int | None
     output: bool
+    level: Level
     text: str
     time: str
     monotonic_s: float
@@ -54,20 +58,28 @@ class LogBook:
         return self._last
 
     def add(
-        self, text: str, *, app: str, pid: int | None, output: bool, time: str, now: float
+        self,
+        line: OutputLine,
+        *,
+        app: str,
+        pid: int | None,
+        output: bool,
+        time: str,
+        now: float,
     ) -> None:
         """Remember a line, and forget the oldest of its app beyond the bounds."""
         self._last += 1
-        line = Line(
+        added = Line(
             number=self._last,
             app=app,
             pid=pid,
             output=output,
-            text=text,
+            level=line.level,
+            text=line.text,
             time=time,
             monotonic_s=now,
         )
-        self._by_app.setdefault(app, _AppLines()).add(line)
+        self._by_app.setdefault(app, _AppLines()).add(added)
 
     def lines(
         self,

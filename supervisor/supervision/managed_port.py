@@ -1,111 +1,135 @@
-"""The listener of one app: bound once, kept, and closed or handed on at the end."""
+"""The listeners of one app: bound once, kept, and closed or handed on at the end."""
 
 import contextlib
 import os
 import socket
+from typing import Any
 
 from supervisor.ports import steering
 from supervisor.ports.listeners import Address, BindError
+from supervisor.source.fingerprints import Watch, taken
 from supervisor.systemd.fd_store import SocketStore
+
+Sockets = tuple[socket.socket, ...]
 
 
 class ManagedPort:
     """The port of the app ``name``; lives as long as the configuration has it.
 
-    ``self_bound``: the app binds it itself, and nothing is bound here. ``control``: the app may
-    control the supervisor, so the stand-in's page on its port lists the other apps too.
-    ``steered``: it has a ``second`` listener, so that a program, which can't be asked to pause,
-    gets no new connection when the next generation serves; see `ports.steering`.
+    ``sockets`` are its listeners: none while it isn't bound, two for "localhost" where the machine
+    has IPv6. ``self_bound``: the app binds it itself, and nothing is bound here. ``control``: the
+    app may control the supervisor, so the stand-in's page on its port lists the other apps too.
+
+    ``program``: the app is a program, which can be asked neither to pause nor to take other
+    listeners. So a port is steered: it has two listeners at one address, and the one at place
+    ``steered_to`` gets all new connections; see `ports.steering`.
     """
 
     def __init__(
         self,
-        sockets: SocketStore,
+        store: SocketStore,
         *,
         name: str,
         address: Address,
         control: bool = False,
         self_bound: bool = False,
-        steered: bool = False,
-        listener: socket.socket | None = None,
+        program: bool = False,
+        sockets: Sockets = (),
     ) -> None:
-        self._sockets = sockets
+        self._store = store
         self.name = name
         self.address = address
         self.control = control
         self.self_bound = self_bound
-        self.listener = listener
-        self.steered = steered
-        self.second: socket.socket | None = None
+        self.sockets = sockets
+        self.program = program
+        self.steered_to = 0
+        self.watch: list[Any] | None = None  # the file of its Unix socket
+        self.binds = 0
 
     @property
-    def listeners(self) -> dict[str, socket.socket]:
-        """The listeners by a name each: that of the app, and another one of the second."""
-        both = {self.name: self.listener, f"{self.name}.2": self.second}
-        return {name: one for name, one in both.items() if one is not None}
+    def steered(self) -> bool:
+        """Whether each of two generations has a listener of its own."""
+        return self.program and self.address.port is not None
 
     @property
     def inodes(self) -> set[int]:
-        """The inodes of the listeners' sockets, by which the kernel's tables name them."""
-        return {os.fstat(one.fileno()).st_ino for one in self.listeners.values()}
+        """The inodes of its sockets, by which the kernel's tables name them."""
+        return {os.fstat(one.fileno()).st_ino for one in self.sockets}
 
     def bind(self) -> None:
-        """Bind the listener, unless there is one or the app does so; raises `BindError`."""
-        if self.listener is None and not self.self_bound:
-            self.listener = self._sockets.bind(self.address)
-        if self.steered and self.listener is not None and self.second is None:
-            self._bind_second(self.listener)
+        """Bind the listeners, unless they are bound or the app does so; raises `BindError`.
 
-    def _bind_second(self, listener: socket.socket) -> None:
+        Of "localhost", IPv6 may be missing: the machine has none, or another process listens there.
+        """
+        if self.sockets or self.self_bound:
+            return
+        first, *others = self.address.parts
+        sockets = [self._store.bind(first)]
+        for part in others if not self.steered else ():
+            with contextlib.suppress(BindError):  # `port_reach` says who listens there
+                sockets.append(self._store.bind(part))
+        self.sockets = tuple(sockets)
+        if self.steered:
+            self._bind_second(first)
+        self.binds += 1
+        if self.address.port is None:
+            file = self.address.host.removeprefix("unix:")
+            self.watch = [taken(Watch(trees=(), files=(file,)))]
+
+    def _bind_second(self, address: Address) -> None:
         """Bind the second listener; without one, both generations accept while they overlap."""
         with contextlib.suppress(BindError, OSError):  # a kernel that can't steer
-            second = self._sockets.bind_second(self.address)
+            second = self._store.bind_second(address)
+            self.sockets = (*self.sockets, second)
             try:
-                steering.steer(listener, 0)
+                self.steer(0)
             except OSError:
-                self._sockets.remove(second, self.address, second=True)
+                self._remove_second()
                 raise
-            self.second = second
 
     def steer(self, place: int) -> None:
-        """Give new connections to the first listener (0), or to the second (1), if there is one."""
-        if self.listener is not None and self.second is not None:
-            steering.steer(self.listener, place)
+        """Give new connections to the listener at ``place``, if there are two."""
+        if self.steered and len(self.sockets) > 1:
+            steering.steer(self.sockets[0], place)
+            self.steered_to = place
 
-    def listeners_at(self, place: int, *, beside: bool) -> tuple[socket.socket, ...]:
-        """Return the listener of a worker at ``place``.
+    def sockets_at(self, place: int) -> Sockets:
+        """Return the listeners of a worker at ``place``: all; on a port that is steered its own.
 
-        ``beside`` another one that serves the other listener follows.
+        The other one follows there, if that gets new connections now.
         """
-        both = [one for one in (self.listener, self.second) if one is not None]
-        if len(both) < 2:
-            return tuple(both)
-        return (both[place], both[1 - place]) if beside else (both[place],)
+        if not self.steered or len(self.sockets) == 1:
+            return self.sockets
+        others = self.sockets if place != self.steered_to else ()
+        return (self.sockets[place], *others[self.steered_to : self.steered_to + 1])
 
     def close(self) -> None:
-        """Close the listener; systemd, if it started us, keeps it for the next main process."""
-        if self.listener is not None:
-            self._sockets.release(self.listener)
-            self.listener = None
-        if self.second is not None:
-            self._sockets.release(self.second)
-            self.second = None
+        """Close the listeners; systemd, if it started us, keeps them for the next main process."""
+        for one in self.sockets:
+            self._store.release(one)
+        self.sockets = ()
 
-    def hand_on(self) -> socket.socket | None:
-        """Return the listener, if there is one, for the port that replaces this one."""
+    def hand_on(self) -> Sockets:
+        """Return the listeners, for the port that replaces this one."""
         self._remove_second()
-        listener, self.listener = self.listener, None
-        return listener
+        sockets, self.sockets = self.sockets, ()
+        return sockets
 
     def remove(self) -> None:
-        """Close the listener for good: the configuration has this port no more."""
+        """Close the listeners for good: nobody reaches them, or the configuration has them no more.
+
+        Another process's file in the place of a Unix socket stays.
+        """
         self._remove_second()
-        if self.listener is not None:
-            self._sockets.remove(self.listener, self.address)
-            self.listener = None
+        for one in self.sockets:
+            self._store.remove(one, self.address)
+        self.sockets = ()
 
     def _remove_second(self) -> None:
-        if self.second is not None:
-            self.steer(0)
-            self._sockets.remove(self.second, self.address, second=True)
-            self.second = None
+        if self.steered and len(self.sockets) > 1:
+            with contextlib.suppress(OSError):  # it was shut down
+                self.steer(0)
+            first, second = self.sockets
+            self._store.remove(second, self.address, second=True)
+            self.sockets = (first,)

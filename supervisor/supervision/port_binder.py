@@ -6,10 +6,13 @@ from supervisor.policy.app_transitions import (
     HolderFound,
     PortBindFailed,
     PortBound,
+    PortLost,
+    ReachChanged,
     ReloadNeeded,
     SharingChanged,
 )
 from supervisor.policy.process_events import BindFailed, Bound, ReloadAsked
+from supervisor.policy.process_state import WorkerPhase
 from supervisor.ports.listeners import BindError
 from supervisor.supervision.process_core import ProcessCore
 from supervisor.values.events import EventKind
@@ -77,16 +80,51 @@ class PortBinder:
         core = self._core
         app, apps = core.apps[name], core.apps.values()
         if not any(one.bound for one in apps):
-            if app.bind_cause is not None:
+            if app.bind_cause is not None and not core.state.bound:  # else it has lost its port
                 core.step(BindFailed(app.bind_cause))
         elif not core.state.bound:
             if all(one.bind_was_tried for one in apps):
                 core.step(Bound())
-        elif app.bound and core.state.state is not AppState.STOPPED:
+        elif app.bound and core.state.state is not AppState.STOPPED and not self._passed_on(name):
             text = "its process is reloaded, since it has got its port only now"
             core.runtime.journal.record(EventKind.BOUND, text, app=name)
             core.step_app(name, ReloadNeeded(_LATE))
             core.step(ReloadAsked())
+
+    def _passed_on(self, name: str) -> bool:
+        """Send the listeners to the workers that had those before; return whether all have them."""
+        sockets = self._core.ports[name].sockets
+        workers = [
+            worker
+            for worker in self._core.workers.values()
+            if (state := self._core.state.worker(worker.number)) is not None
+            and state.phase not in (WorkerPhase.DRAINING, WorkerPhase.ENDING)
+        ]
+        sent = [worker.send_sockets(name, sockets) for worker in workers]
+        return all(sent)
+
+    def on_reach(self, name: str, cause: Cause | None) -> None:
+        """Handle that no client gets to a port that is bound (``cause``), or that clients do."""
+        core = self._core
+        if core.is_ending or not core.apps[name].bound:
+            return
+        core.step_app(name, ReachChanged(cause))
+        if cause is None:
+            text = f"clients can reach {core.ports[name].address.public} again"
+            core.runtime.journal.record(EventKind.BOUND, text, app=name)
+        else:
+            core.runtime.journal.record(EventKind.BIND_FAILED, cause.reason, app=name, problem=True)
+
+    def on_lost(self, name: str, cause: Cause) -> None:
+        """Bind a port again whose listener is of no use any more; `on_time` tries it again."""
+        core = self._core
+        if core.is_ending or not core.apps[name].bound:
+            return
+        text = f"{cause.reason}; binding it again"
+        core.runtime.journal.record(EventKind.BIND_FAILED, text, app=name, problem=True)
+        core.ports[name].remove()
+        core.step_app(name, PortLost(cause))
+        self.bind(name)
 
     def on_sharing(self, name: str, cause: Cause | None) -> None:
         """Handle that another process listens on a port too (``cause``), or does so no longer."""

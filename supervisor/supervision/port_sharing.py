@@ -45,8 +45,8 @@ class PortSharing:
                 self._check(port)
 
     def _check(self, port: ManagedPort) -> None:
-        number, listener = port.address.port, port.listener
-        if listener is None or number is None:
+        number = port.address.port
+        if not port.sockets or number is None:
             return
         try:
             sockets = sock_diag.listeners(number)
@@ -55,9 +55,11 @@ class PortSharing:
             text = f"foreign listeners can't be noticed: {error.strerror or error}"
             self._runtime.journal.record(EventKind.PORT_SHARED, text, app=None, problem=True)
             return
-        own, address = port.inodes, listener.getsockname()[0]
+        own, hosts = port.inodes, [part.host for part in port.address.parts]
         others = frozenset(
-            s.inode for s in sockets if s.inode not in own and _meet(s.address, address)
+            one.inode
+            for one in sockets
+            if one.inode not in own and any(_meet(one.address, host) for host in hosts)
         )
         before = self._known.get(port.name, frozenset())
         self._known[port.name] = others

@@ -63,7 +63,6 @@ class ProcessCore:
         self.ports: dict[str, ManagedPort] = {}
         self.metrics: dict[str, MetricTotals] = {}
         self.workers: dict[int, WorkerHandle] = {}  # by number; not yet reaped
-        self.steered_to = 0  # the place of the listener that gets new connections
         self.is_ending = False  # nothing is started or decided any more
         self._spawn = spawn
         self._import_app = import_app
@@ -79,9 +78,7 @@ class ProcessCore:
     def steer(self, worker: WorkerHandle) -> None:
         """Give new connections to the listener of ``worker``, on a port that has two."""
         for port in self.ports.values():
-            if port.second is not None:
-                port.steer(worker.place)
-                self.steered_to = worker.place
+            port.steer(worker.place)
 
     @property
     def serving(self) -> WorkerHandle | None:

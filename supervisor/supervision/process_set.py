@@ -1,6 +1,5 @@
 """All processes of a configuration: made from it, and changed when it changes."""
 
-import socket
 from collections.abc import Collection
 
 from supervisor.config.settings import Config
@@ -8,7 +7,7 @@ from supervisor.policy.config_changes import Changes
 from supervisor.policy.process_state import DRAINING_MAX, Limits
 from supervisor.ports.listeners import Address
 from supervisor.supervision.app_process import AppProcess
-from supervisor.supervision.managed_port import ManagedPort
+from supervisor.supervision.managed_port import ManagedPort, Sockets
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_factory import STATUS, WorkerFactory
 from supervisor.values.reports import Cause
@@ -25,7 +24,7 @@ class ProcessSet:
         self._factory = factory
         self._reload_on_change = reload_on_change
         self._retiring: list[AppProcess] = []
-        self._kept: dict[str, tuple[Address, socket.socket]] = {}  # listeners of apps that move
+        self._kept: dict[str, tuple[Address, Sockets]] = {}  # listeners of apps that move
         self.status = self._make_status()
         self.by_name: dict[str, AppProcess] = {}
         for process, names in runtime.config.processes().items():
@@ -47,13 +46,25 @@ class ProcessSet:
 
     def watches(self) -> list[WatchRequest]:
         """Return which files of all processes to watch."""
-        return [watch for process in self.by_name.values() for watch in process.watches()]
+        return [watch for process in self.all() for watch in process.watches()]
 
     def on_port_sharing(self, port: ManagedPort, cause: Cause | None) -> None:
         """Let the process of ``port`` know who else listens there."""
         for process in self.all():
             if process.ports.get(port.name) is port:
                 process.on_port_sharing(port.name, cause)
+
+    def on_port_reach(self, port: ManagedPort, cause: Cause | None) -> None:
+        """Let the process of ``port`` know why no client gets there, or that clients do again."""
+        for process in self.all():
+            if process.ports.get(port.name) is port:
+                process.on_port_reach(port.name, cause)
+
+    def on_port_lost(self, port: ManagedPort, cause: Cause) -> None:
+        """Let the process of ``port`` bind it again."""
+        for process in self.all():
+            if process.ports.get(port.name) is port:
+                process.on_port_lost(port.name, cause)
 
     # ---- another configuration
 
@@ -96,9 +107,9 @@ class ProcessSet:
         self._retiring.append(process)
         for name, port in process.ports.items():
             if self._wants(name, port.address):
-                listener = port.hand_on()
-                if listener is not None:
-                    self._kept[name] = (port.address, listener)
+                sockets = port.hand_on()
+                if sockets:
+                    self._kept[name] = (port.address, sockets)
         process.retire()
 
     def _wants(self, name: str, address: Address) -> bool:
@@ -111,10 +122,11 @@ class ProcessSet:
 
     def _discard_kept(self) -> None:
         """Close listeners of apps that are no longer in the configuration."""
-        for name, (address, listener) in list(self._kept.items()):
+        for name, (address, sockets) in list(self._kept.items()):
             if not self._wants(name, address):
                 del self._kept[name]
-                self._runtime.sockets.remove(listener, address)
+                for one in sockets:
+                    self._runtime.sockets.remove(one, address)
 
     def _add(self, process: str) -> None:
         """Start a process, if the configuration has it.
@@ -154,15 +166,15 @@ class ProcessSet:
 
     def _port(self, app: str) -> ManagedPort:
         config = self._runtime.config
-        _address, listener = self._kept.pop(app, (None, None))
+        _address, sockets = self._kept.pop(app, (None, ()))
         return ManagedPort(
             self._runtime.sockets,
             name=app,
             address=Address(*config.address(app)),
             control=config.apps[app].control,
             self_bound=config.apps[app].bind == "app" or config.is_background(app),
-            steered=config.apps[app].command is not None and not config.apps[app].runs_once,
-            listener=listener,
+            program=config.apps[app].command is not None,
+            sockets=sockets,
         )
 
     def _on_fallback_known(self, name: str, found: bool) -> None:
@@ -199,8 +211,9 @@ class ProcessSet:
         for process in [*self.all(), *self._retiring]:
             for port in process.ports.values():
                 port.close()
-        for _address, listener in self._kept.values():
-            self._runtime.sockets.release(listener)
+        for _address, sockets in self._kept.values():
+            for one in sockets:
+                self._runtime.sockets.release(one)
 
 
 def limits(config: Config, process: str) -> Limits:

@@ -6,7 +6,7 @@ from typing import Any
 
 from supervisor.policy.process_state import STUCK_AFTER_S
 from supervisor.process.channel import Message
-from supervisor.supervision.managed_port import ManagedPort
+from supervisor.supervision.managed_port import ManagedPort, Sockets
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.events import EventKind
@@ -17,8 +17,8 @@ _DRAIN_S = 2.0  # the stand-in's last answers get this long
 _IDLE_S = 0.3
 _RETRY_S = 0.5  # between a stand-in that failed and the next one
 
-StandInMain = Callable[[socket.socket, dict[str, tuple[socket.socket, bool]]], int]
-"""What the stand-in runs: takes its channel and {name: (listener, control)}; see `ManagedPort`."""
+StandInMain = Callable[[socket.socket, dict[str, tuple[Sockets, bool]]], int]
+"""What the stand-in runs: takes its channel and {name: (sockets, control)}; see `ManagedPort`."""
 
 
 class StandInManager:
@@ -29,7 +29,7 @@ class StandInManager:
         self._run = run
         self._worker: WorkerHandle | None = None
         self._ready = False
-        self._held: frozenset[str] = frozenset()
+        self._held: dict[str, Sockets] = {}
         self._wanted: list[str] = []
         self._snapshot: dict[str, Any] = {}
         self._start_at = 0.0
@@ -46,7 +46,9 @@ class StandInManager:
                 text = f"until it serves, {port.address.url} is answered with 503 and the reason"
                 self._runtime.journal.record(EventKind.STAND_IN, text, app=port.name)
         self._wanted = [port.name for port in wanted]
-        if self._worker is not None and not set(self._wanted) <= self._held:
+        if self._worker is not None and any(
+            self._held.get(port.name) is not port.sockets for port in wanted
+        ):
             self._dismiss(self._worker)  # a port was bound after it was forked
         if self._wanted and self._worker is None:
             self._start(all_ports)
@@ -108,8 +110,8 @@ class StandInManager:
     def _start(self, ports: list[ManagedPort]) -> None:
         if self._runtime.now() < self._start_at:
             return
-        held = {name: (one, p.control) for p in ports for name, one in p.listeners.items()}
-        keep = [listener.fileno() for listener, _ in held.values()]
+        held = {port.name: (port.sockets, port.control) for port in ports if port.sockets}
+        keep = [one.fileno() for sockets, _ in held.values() for one in sockets]
         try:
             self._worker = WorkerHandle.start(
                 self._runtime, STAND_IN, self, lambda channel: self._run(channel, held), keep
@@ -119,7 +121,7 @@ class StandInManager:
             text = f"no stand-in could be started: {error.strerror}"
             self._runtime.journal.record(EventKind.EXITED, text, app=None, problem=True)
             return
-        self._ready, self._held = False, frozenset(held)
+        self._ready, self._held = False, {name: one[0] for name, one in held.items()}
         self._alive_at = self._runtime.now()
 
     def _dismiss(self, worker: WorkerHandle) -> None:

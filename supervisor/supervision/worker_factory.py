@@ -17,8 +17,9 @@ from supervisor.process.channel import Message
 from supervisor.releases.file_jobs import AppCodeFields
 from supervisor.standin.entry import run_stand_in
 from supervisor.supervision.known_good import KnownGood
+from supervisor.supervision.managed_port import Sockets
 from supervisor.supervision.runtime import Runtime
-from supervisor.supervision.worker_spawner import Held, WorkerMain
+from supervisor.supervision.worker_spawner import WorkerMain
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 
@@ -54,7 +55,7 @@ class WorkerFactory:
         self,
         process: str,
         connection: socket.socket,
-        held: Held,
+        held: dict[str, Sockets],
         place: int,
         release: Path | None,
     ) -> int:
@@ -71,16 +72,14 @@ class WorkerFactory:
     def _run_status(
         self,
         connection: socket.socket,
-        held: Held,
+        held: dict[str, Sockets],
         _place: int,
         _release: Path | None,
     ) -> int:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
-        return run_status(connection, held[STATUS][0], shutdown_timeout_s=timeout_s)
+        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
 
-    def stand_in(
-        self, connection: socket.socket, held: dict[str, tuple[socket.socket, bool]]
-    ) -> int:
+    def stand_in(self, connection: socket.socket, held: dict[str, tuple[Sockets, bool]]) -> int:
         """Run the stand-in; see `standin_manager.StandInMain`."""
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
         return run_stand_in(connection, held, shutdown_timeout_s=timeout_s)
@@ -107,7 +106,7 @@ def worker_of(
     config: Config,
     state: StateDir,
     process: str,
-    held: Held,
+    held: dict[str, Sockets],
     place: int,
     release: Path | None,
 ) -> Runs:
@@ -140,7 +139,7 @@ def worker_of(
     worker = AppWorker(
         apps=[hosted(config, state, name) for name in names],
         code=code,
-        listeners={name: listeners[0] for name, listeners in held.items()},
+        listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
         core=_first_core(config, process) + place if app.is_pinned else None,
     )

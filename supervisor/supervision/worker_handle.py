@@ -10,7 +10,8 @@ from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
 from supervisor.process.fork import Child, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
-from supervisor.supervision.output_lines import LineRate, OutputLines
+from supervisor.process.output_lines import OutputLine, OutputLines
+from supervisor.supervision.line_rate import LineRate
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
@@ -62,6 +63,8 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it can replace
+        self.binds = 0  # how often its port had been bound when it inherited the listeners
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last
@@ -165,7 +168,7 @@ class WorkerHandle:
         self._journal.print_output(self.name, self.pid, self._lines.feed(passed))
         return bool(data)
 
-    def _last_lines(self) -> list[str]:
+    def _last_lines(self) -> list[OutputLine]:
         """Return what is not logged yet; of a flood the last lines, which may say why it ended."""
         last, left_out = self._rate.end()
         rest = self._lines.rest()
@@ -182,6 +185,11 @@ class WorkerHandle:
             return
         if self.channel.unsent:
             self._pool.when_writable(self)
+
+    def send_sockets(self, name: str, sockets: tuple[socket.socket, ...]) -> bool:
+        """Send an app's new listeners, in place of those that it holds; return whether it can."""
+        message = {"type": "listener", "app": name, "sockets": len(sockets)}
+        return name in self.holds and self.channel.send_sockets(message, sockets)
 
     def on_writable(self) -> None:
         """Send what did not fit before."""

@@ -8,9 +8,11 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
+from supervisor.process.descent import TERM_S
 from supervisor.process.fork import Child, fork_child, kill_group
 from supervisor.process.oom import KillCounter
 from supervisor.supervision.changes import ChangeSignal
+from supervisor.supervision.left_behind import LeftBehind
 from supervisor.values.reports import Exit
 
 Run = Callable[[socket.socket], int]
@@ -57,6 +59,7 @@ class WorkerPool:
         self._kept = list(kept)
         self._workers: dict[int, PooledWorker] = {}
         self._kills = KillCounter()
+        self._left = LeftBehind()
         self._to_fork: list[Callable[[], Begun]] | None = None
 
     # ---- beginning
@@ -128,11 +131,13 @@ class WorkerPool:
         """Let every worker do what is due each second."""
         for worker in self._workers.values():
             worker.on_tick()
+        self.reap()
+        self._left.look()
 
     # ---- the end
 
     def reap(self) -> None:
-        """Reap every child that ended; what is left of a worker's group is killed first."""
+        """Reap every child that ended, and end what it leaves: first the rest of its group."""
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -144,8 +149,12 @@ class WorkerPool:
             if worker is not None:
                 kill_group(ended.si_pid)  # while the pid is still its own
             _, status = os.waitpid(ended.si_pid, 0)
+            was_ending = self._left.is_ending
+            if self._left.on_exit(ended.si_pid):
+                asyncio.get_running_loop().call_later(TERM_S, self._left.kill)
             if worker is not None:
                 worker.on_exit(self._exit(os.waitstatus_to_exitcode(status)))
+            if worker is not None or was_ending:
                 self._signal.notify()
 
     def _exit(self, code: int) -> Exit:
@@ -166,10 +175,14 @@ class WorkerPool:
         """Kill every worker but those of ``spared`` processes."""
         for pid in self._pids_but(spared):
             kill_group(pid)
+        if not spared:
+            self._left.kill_all()
 
     async def wait_for_end(self, timeout_s: float, spared: Collection[str] = ()) -> bool:
         """Return whether all workers but those of ``spared`` processes end in ``timeout_s``."""
-        ended = await self._signal.wait_for(lambda: not self._pids_but(spared), timeout_s=timeout_s)
+        ended = await self._signal.wait_for(
+            lambda: not (self._pids_but(spared) or self._left.is_ending), timeout_s=timeout_s
+        )
         return ended is not None
 
     def _pids_but(self, spared: Collection[str]) -> list[int]:

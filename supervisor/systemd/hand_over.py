@@ -9,14 +9,17 @@ itself: a kernel timer (timer_create(2)) kills it. A worker without such a timer
 Needs the standard library alone.
 """
 
-import contextlib
 import ctypes
 import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import field
 
+from supervisor.process import child_exit
+from supervisor.systemd.hand_over_output import OutputForwarder
 from supervisor.values.records import dataclass
+from supervisor.values.redaction import Redaction
 
 LINGER_S = 2.0  # the next main process serves by then
 IDLE_S = 5.0  # keep-alive clients get this long for one more request
@@ -27,7 +30,6 @@ _MARGIN_S = 3.0  # from the end of the drain to the exit: threads, exit handlers
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CLOCK_MONOTONIC = 1  # time.h
 _SIGEV_SIGNAL = 0  # sigevent(7)
-_PART = 65536
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -76,12 +78,17 @@ class HandOverLimits:
 
     The worker accepts connections for ``linger_s`` seconds, then drains within ``drain_s``, and
     keeps idle connections for ``idle_s`` of these. ``stuck_s`` is how long it may send no heartbeat
-    while its main process lives. ``log_fd`` is an inherited copy of the main process's log.
+    while its main process lives. ``log_fd`` is an inherited copy of the main process's log; what
+    the worker prints is written there under ``name``, without ``secrets``, and ``as_json`` if the
+    configuration wants that.
     """
 
     drain_s: float
     stuck_s: float
     log_fd: int
+    name: str = ""
+    as_json: bool = False
+    secrets: list[str] = field(default_factory=list, repr=False)
     linger_s: float = LINGER_S
     idle_s: float = IDLE_S
 
@@ -102,7 +109,14 @@ class HandOver:
         self._in_grace = self._leaving = False
         # Its output is a pipe to the main process. It holds a reading end itself, so that a print
         # raises no BrokenPipeError in the moment before the end of the main process is noticed.
-        self._output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        output = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._output = OutputForwarder(
+            output,
+            limits.log_fd,
+            app=limits.name,
+            as_json=limits.as_json,
+            hide=Redaction(limits.secrets),
+        )
         self.feed_timer()
         _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0), 0, 0, 0))
 
@@ -130,7 +144,8 @@ class HandOver:
             return
         self._leaving = True
         self.start_grace()
-        self._redirect_output()
+        self._output.start()
+        child_exit.call_last(self._output.finish)
         drain_limits = (self._limits.drain_s, self._limits.idle_s)
         end = threading.Timer(self._limits.linger_s, drain, drain_limits)
         end.daemon = True
@@ -138,15 +153,6 @@ class HandOver:
             end.start()
         except RuntimeError:  # the system has no thread to give
             drain(*drain_limits)
-
-    def _redirect_output(self) -> None:
-        """Send output to the log of the former main process, first what that has not read."""
-        os.dup2(self._limits.log_fd, 1)
-        os.dup2(self._limits.log_fd, 2)
-        with contextlib.suppress(OSError):  # nothing is left, or nobody reads the log
-            while part := os.read(self._output, _PART):
-                os.write(1, part)
-        os.close(self._output)
 
 
 _limits: HandOverLimits | None = None

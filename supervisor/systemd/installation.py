@@ -180,10 +180,20 @@ def installed_start() -> str | None:
 
 def installed_config() -> Path | None:
     """Return the configuration file of the installed unit, None if no unit is installed."""
-    words = shlex.split((installed_start() or "").replace("$$", "$").replace("%%", "%"))
+    words = _installed_words()
     with contextlib.suppress(ValueError, IndexError):
         return Path(words[words.index("--config") + 1])
     return None
+
+
+def installed_command() -> list[str]:
+    """Return the words that run the installation of the unit; empty if no unit is installed."""
+    words = _installed_words()
+    return words[: words.index("run")] if "run" in words else []
+
+
+def _installed_words() -> list[str]:
+    return shlex.split((installed_start() or "").replace("$$", "$").replace("%%", "%"))
 
 
 def _installed(key: str) -> str | None:

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+from supervisor.process.descent import mark_of
 from supervisor.process.proc_stat import ProcStat, read_stat
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -45,7 +46,9 @@ class Orphans:
         return _kill(
             process
             for process in _without_ours(self._others())
-            if self._is_orphan(process) or process.session in self._sessions
+            if self._is_orphan(process)
+            or process.session in self._sessions
+            or mark_of(process.pid) is not None  # of an earlier run: ours are left out
         )
 
     def kill_everything(self) -> list[int]:

@@ -1,7 +1,6 @@
 """Checks, before the unit is installed, for what would keep the service from working."""
 
 import os
-import pwd
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from supervisor.config import reader as configuration
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import lock_holder
+from supervisor.process.other_user import barrier, become, owner_of
 from supervisor.process.throwaway import TaskFailed, call_in_child
 from supervisor.systemd.systemctl import is_available, properties
 from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, own_command
@@ -42,17 +42,10 @@ def check_folders(config: Config, machine: Machine) -> list[str]:
     keep the service from working.
     """
     _check_state_dir(config, machine)
-    entry = pwd.getpwnam(machine.user)
     code = str(Path(__file__).parents[1])
     try:
         found = call_in_child(
-            _check_as_user,
-            entry.pw_name,
-            entry.pw_uid,
-            entry.pw_gid,
-            config,
-            code,
-            timeout_s=_CHECK_TIMEOUT_S,
+            _check_as_user, machine.user, config, code, timeout_s=_CHECK_TIMEOUT_S
         )
     except TaskFailed as error:
         raise SupervisorError(f"cannot check the folders as {machine.user}: {error}") from error
@@ -75,11 +68,9 @@ def _owner_note(user: str, name: str, path: str, owner: str) -> str:
     )
 
 
-def _check_as_user(user: str, uid: int, gid: int, config: Config, code: str) -> dict[str, Any]:
+def _check_as_user(user: str, config: Config, code: str) -> dict[str, Any]:
     """Check every folder as ``user``; runs in a child."""
-    os.initgroups(user, gid)
-    os.setgid(gid)
-    os.setuid(uid)
+    become(user)
     apps = {name: config.app_path(name) for name, app in config.apps.items() if app.enabled}
     needed = [(path, "the service") for path in (config.file, Path(sys.executable), Path(code))]
     needed += [(path, f"app {name}") for name, path in apps.items()]
@@ -89,36 +80,15 @@ def _check_as_user(user: str, uid: int, gid: int, config: Config, code: str) -> 
         if (python := config.apps[name].python)
     ]
     for path, what in needed:
-        barrier = _barrier(path) or _barrier(path.resolve())
-        if barrier is not None:
-            return {"unreadable": [str(barrier), _owner(barrier), what], "unwritable": []}
+        closed = barrier(path)
+        if closed is not None:
+            return {"unreadable": [str(closed), owner_of(closed), what], "unwritable": []}
     locked = [
-        [name, str(path), _owner(path)]
+        [name, str(path), owner_of(path)]
         for name, path in apps.items()
         if path.is_dir() and not os.access(path, os.W_OK)
     ]
     return {"unreadable": None, "unwritable": locked}
-
-
-def _barrier(path: Path) -> Path | None:
-    """Return what this user may not enter or read on the way to ``path``, None for nothing.
-
-    A missing file is no barrier: the check of the configuration reports it.
-    """
-    for one in [*reversed(path.parents), path]:
-        if not os.path.lexists(one):
-            return None
-        wanted = os.R_OK if one == path else 0
-        if not os.access(one, wanted | (os.X_OK if one.is_dir() else 0)):
-            return one
-    return None
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except (KeyError, OSError):
-        return "another user"
 
 
 def _check_state_dir(config: Config, machine: Machine) -> None:
@@ -126,11 +96,11 @@ def _check_state_dir(config: Config, machine: Machine) -> None:
     path = config.state_dir
     if path == STATE_DIR or not path.exists() or machine.user == "root":
         return
-    if _owner(path) != machine.user:
+    if owner_of(path) != machine.user:
         raise SupervisorError(
-            f"cannot install the service: the state folder {path} belongs to {_owner(path)}, and "
+            f"cannot install the service: the state folder {path} belongs to {owner_of(path)}, and "
             f"the service runs as {machine.user}",
-            hint=f"install with --user {_owner(path)}, or: sudo chown -R {machine.user}: {path}",
+            hint=f"install with --user {owner_of(path)}, or: sudo chown -R {machine.user}: {path}",
         )
 
 

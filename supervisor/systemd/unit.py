@@ -5,12 +5,14 @@ import faulthandler
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from supervisor.config.settings import AppSettings, Config
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.systemd import hand_over
 from supervisor.systemd.fd_store import SocketStore
 from supervisor.systemd.hand_over import OWN_IDLE_S, OWN_LINGER_S, HandOverLimits
+from supervisor.systemd.journal import is_journal
 from supervisor.systemd.notifier import AppDocuments, Notifier
 from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
 from supervisor.systemd.protocol import NotifySocket, take_inherited
@@ -43,6 +45,11 @@ class Unit:
         self._log_fd = os.dup(2) if self._hands_over else 2
 
     # ---- for the main process
+
+    @property
+    def has_cgroup(self) -> bool:
+        """Whether the next main process finds in a cgroup what this one leaves."""
+        return self._cgroup is not None
 
     def end_orphans(self, config: Config) -> None:
         """Give orphans the time to exit, and kill those that are left after that."""
@@ -104,13 +111,20 @@ class Unit:
         overlap = all(app.reload == "overlap" and app.bind == "supervisor" for app in apps)
         return self._hands_over and overlap
 
-    def worker_main(
-        self, run: WorkerMain, apps: Sequence[AppSettings], config: Config
-    ) -> WorkerMain:
-        """Return the function that a worker runs: ``run``, allowed to outlive this process."""
+    def worker_main(self, run: WorkerMain, process: str, config: Config) -> WorkerMain:
+        """Return what a worker of ``process`` runs: ``run``, allowed to outlive this process."""
+        names = config.processes().get(process, [])
+        apps = [config.apps[name] for name in names]
         if not self.may_outlive(apps):
             return run
-        limits = self._limits(apps, config)
+        log_format = config.supervisor.log_format
+        secrets = set().union(*map(config.app_secrets, names)) if names else config.secret_values()
+        limits = replace(
+            self._limits(apps, config),
+            name=process,
+            as_json=log_format == "json" or (log_format == "auto" and not is_journal(self._log_fd)),
+            secrets=sorted(secrets),
+        )
 
         def main(connection: socket.socket) -> int:
             hand_over.allow(limits)

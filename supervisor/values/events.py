@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     HAND_OVER = "hand_over"
     DEPLOY = "deploy"
     CHECK = "check"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ class WatchSubject(StrEnum):
 
     NEWEST = "newest"  # the newest import of live code depended on them
     SERVING = "serving"  # the generation that serves has imported them
+    LISTENER = "listener"  # the file by which clients find an app's Unix socket
     APP = "app"  # the failed import of one app depended on them, while its process serves
 
 

@@ -47,7 +47,7 @@ class AppHost:
         self,
         apps: list[HostedApp],
         code: CodeLocation,
-        listeners: dict[str, socket.socket],
+        listeners: dict[str, tuple[socket.socket, ...]],
         channel: Channel,
     ) -> None:
         self.server = Server()
@@ -81,7 +81,7 @@ class AppHost:
 
     def descriptors(self) -> list[int]:
         """Return the descriptors of this worker that no other process may keep."""
-        listeners = [listener.fileno() for listener in self._sockets.values()]
+        listeners = [one.fileno() for sockets in self._sockets.values() for one in sockets]
         own = [self._channel.fileno(), self._wakes.fileno(), *self.server.descriptors()]
         return [fd for fd in {*listeners, *own} if fd >= 0]
 
@@ -187,6 +187,10 @@ class AppHost:
                 thread.start()
             case {"type": "request_imports", "for": purpose}:
                 self._send_imports(purpose)
+            case {"type": "listener", "app": name, "sockets": count}:
+                self._sockets[name] = self._channel.take_sockets(count)
+                if name in self._served:
+                    self.server.replace(self._served[name], self._sockets[name])
             case {"type": "close", "app": name} if name in self._served:
                 self._served[name].accepting = False
                 self._served[name].draining = True
@@ -221,6 +225,8 @@ class AppHost:
             timeout_s=None if beside else left_s,
             after_import=app.after_import,
             prepared=self._prepared,
+            self_bound=app.own_port is not None,
+            count_missing=True,
             hide=Redaction(app.secrets),
         )
         self._prepared = True

@@ -17,12 +17,14 @@ from supervisor.server.server import Server
 from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.errors import ChannelClosed
+from supervisor.values.levels import marked
 from supervisor.values.records import dataclass
 from supervisor.worker import app_signals
 from supervisor.worker.app_forks import separate_forks
 from supervisor.worker.app_host import AppHost
 from supervisor.worker.heartbeat import HeartbeatSender, notice_main_process_end, pin_to_core
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
+from supervisor.worker.log_levels import mark_logged_levels
 
 IDLE_S = 0.3  # a keep-alive client gets this long for one more request
 
@@ -33,7 +35,7 @@ class AppWorker:
 
     apps: list[HostedApp]
     code: CodeLocation
-    listeners: dict[str, socket.socket]
+    listeners: dict[str, tuple[socket.socket, ...]]
     shutdown_timeout_s: float
     core: int | None = None
 
@@ -41,7 +43,8 @@ class AppWorker:
         """Run the worker and return its exit code."""
         if self.core is not None:
             pin_to_core(self.core)
-        channel = Channel(connection)
+        mark_logged_levels()
+        channel = Channel(connection, takes_sockets=True)
         host = AppHost(self.apps, self.code, self.listeners, channel)
         separate_forks(host.descriptors)
         if not host.import_all():
@@ -98,7 +101,8 @@ def serve(
     cut_off = server.run()
     report(time.monotonic())  # once more, so that every request is counted
     if cut_off:
-        sys.stderr.write(f"{cut_off} requests in flight were cut off: they took too long to end\n")
+        text = f"{cut_off} requests in flight were cut off: they took too long to end"
+        sys.stderr.write(f"{marked(text, 'warning')}\n")
 
 
 class _Receiver:

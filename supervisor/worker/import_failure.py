@@ -4,19 +4,18 @@ Needs the standard library alone, because a worker may run on the interpreter of
 virtual environment.
 """
 
-import difflib
 import importlib
 import itertools
 import os
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from supervisor.systemd import sandbox
 from supervisor.values.reports import ImportReport
+from supervisor.worker import import_hints
+from supervisor.worker.import_hints import Failure
 
 Hide = Callable[[str], str]
 """Removes secrets from a text."""
@@ -34,23 +33,6 @@ _PATH_OR_URL = re.compile(
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 _NULL_BYTES = "source code string cannot contain null bytes"
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats file and line
-
-# Modules whose package on PyPI has another name; those that are common on Raspberry Pis.
-_PACKAGE_OF_MODULE = {
-    "RPi": "RPi.GPIO",
-    "PIL": "Pillow",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
-    "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv",
-    "flask_sqlalchemy": "Flask-SQLAlchemy",
-    "serial": "pyserial",
-    "sklearn": "scikit-learn",
-    "smbus": "smbus2",
-    "socketio": "python-socketio",
-    "yaml": "PyYAML",
-    "zmq": "pyzmq",
-}
 
 
 class ImportTimeout(BaseException):
@@ -89,7 +71,7 @@ def failure_report(
         file=file,
         line=line,
         missing_module=missing,
-        hint=_one_line(hide(_hint(error, path, missing) or ""), path) or None,
+        hint=_one_line(hide(_hint(error, message, target, path, missing)), path) or None,
         traceback=_short_traceback(error, hide),
         seconds=round(seconds, 3),
     )
@@ -197,58 +179,19 @@ def _leave_out_machinery(summary: traceback.TracebackException) -> None:
             _leave_out_machinery(origin)
 
 
-def _hint(error: BaseException, path: Path, missing: str | None) -> str | None:
+def _hint(error: BaseException, text: str, target: str, path: Path, missing: str | None) -> str:
     if isinstance(error, TargetError):
-        return error.hint
-    if missing:
-        return _missing_hint(missing, path)
-    if isinstance(error, OSError) and (sandboxed := sandbox.hint(error, os.environ)):
-        return sandboxed
-    if "partially initialized module" in _text(error):
-        return "two modules import each other: move one of the imports into a function"
-    if isinstance(error, SyntaxError):
-        text = error.text.strip() if isinstance(error.text, str) else ""
-        return f"correct this line: {text[:100]}" if text else "correct the file"
-    if isinstance(error, SystemExit):
-        return 'the app ends itself while it is imported: guard it with if __name__ == "__main__":'
-    if isinstance(error, ImportTimeout):
-        return _timeout_hint(error)
-    if isinstance(error, PermissionError | FileNotFoundError) and error.filename:
-        return f"the supervisor's user needs access to {Path(str(error.filename)).name}"
-    return None
-
-
-def _timeout_hint(error: BaseException) -> str:
-    if any(file.endswith("werkzeug/serving.py") for file, _ in _frames(error.__traceback__)):
-        return (
-            'it serves by itself (app.run) when imported: guard it with if __name__ == "__main__":'
-        )
-    return "raise import_timeout_s if the import is only slow"
-
-
-def _missing_hint(missing: str, path: Path) -> str:
-    """Return the hint for a missing module: a file that wasn't copied, or a missing package."""
-    top, *rest = missing.split(".")
-    folder = path
-    for part in missing.split(".")[:-1]:
-        folder /= part
-    if rest and (path / top).is_dir():
-        if close := difflib.get_close_matches(
-            missing.split(".")[-1], _modules_in(folder), n=1, cutoff=0.8
-        ):
-            return f"did you mean {'.'.join([*missing.split('.')[:-1], close[0]])}?"
-        return f"the file {missing.replace('.', '/')}.py is missing: was it copied?"
-    if rest and top in sys.modules:
-        return f"the installed {top} has no such module: is it the right version?"
-    if close := difflib.get_close_matches(top, _modules_in(path), n=1, cutoff=0.8):
-        return f"did you mean {close[0]}?"
-    package = _PACKAGE_OF_MODULE.get(top, top)
-    return f"copy {top}.py beside the app, or install the package: pip install {package}"
-
-
-def _modules_in(folder: Path) -> list[str]:
+        return error.hint or ""
+    failure = Failure(
+        error=error,
+        text=text,
+        path=path,
+        target=target,
+        files={file for file, _ in _frames(error.__traceback__)},
+        missing=missing,
+        is_timeout=isinstance(error, ImportTimeout),
+    )
     try:
-        entries = list(folder.iterdir())
-    except OSError:
-        return []
-    return [e.stem for e in entries if e.suffix == ".py" or (e / "__init__.py").exists()]
+        return import_hints.hint(failure) or ""
+    except Exception:  # noqa: BLE001 - an app's exception may hold anything; the reason is known
+        return ""

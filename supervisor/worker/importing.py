@@ -4,7 +4,6 @@ Runs in a worker or a throw-away child only. Needs the standard library alone, b
 run on the interpreter of the app's own virtual environment.
 """
 
-import difflib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -13,12 +12,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, NoReturn
 
 from supervisor.values.reports import ImportReport
-from supervisor.worker import app_signals
+from supervisor.worker import app_signals, resolving
 from supervisor.worker.import_failure import (
     Hide,
     ImportTimeout,
@@ -30,6 +30,7 @@ from supervisor.worker.monkey_patching import green_threads_error
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
+_COUNT_LIMIT_S = 3.0  # the report waits for it
 _ALARM_AGAIN_S = 0.503  # an import that catches `ImportTimeout` is interrupted again
 # The folder where the supervisor was started, or that of its script: Python puts it first on the
 # search path. An app that finds a module there works when started by hand and fails as a service.
@@ -67,6 +68,8 @@ def import_app(
     timeout_s: float | None,
     after_import: Sequence[str] = (),
     prepared: bool = False,
+    self_bound: bool = False,
+    count_missing: bool = False,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Return the app that ``target`` names, or a report of why the import failed.
@@ -74,15 +77,16 @@ def import_app(
     Whatever the import raises is caught, `SystemExit` and `KeyboardInterrupt` included. An import
     that still runs Python code after ``timeout_s`` seconds is interrupted; None means never, and
     is required outside of the main thread. The functions ``after_import`` are called afterwards.
-    ``prepared``: another app of the same ``path`` has been imported before. ``hide`` removes
-    secrets from the texts of the report before any is cut.
+    ``prepared``: another app of the same ``path`` has been imported before. ``self_bound``: the app
+    is a function that binds its port itself. ``count_missing``: the hint for a missing module says
+    how many are missing. ``hide`` removes secrets from the texts of the report before any is cut.
     """
     started = time.monotonic()
     try:
         with _time_limit(timeout_s):
             if not prepared:
                 prepare(path)
-            app = _load(target)
+            app = resolving.load(target, self_bound=self_bound)
             for function in after_import:
                 _call_after_import(function)
         error: BaseException | None = green_threads_error()
@@ -93,7 +97,32 @@ def import_app(
     if error is None:
         return app, None
     seconds = time.monotonic() - started
-    return None, failure_report(error, target=target, path=path, seconds=seconds, hide=hide)
+    report = failure_report(error, target=target, path=path, seconds=seconds, hide=hide)
+    if count_missing and report.missing_module and timeout_s is not None:
+        report = _with_count(report, target, path)
+    return None, report
+
+
+def _with_count(report: ImportReport, target: str, path: Path) -> ImportReport:
+    """Return the report whose hint says how many modules are missing, if there are several."""
+    from supervisor.source.import_survey import Kind, survey  # for a failed import only
+
+    try:
+        with _time_limit(_COUNT_LIMIT_S):
+            found = survey(target, path, app_search_path(path))
+    except (Exception, ImportTimeout) as error:  # noqa: BLE001 - the app may have replaced anything
+        sys.stderr.write(f"the missing modules were not counted: {type(error).__name__}\n")
+        return report
+    count = len({problem.module for problem in found if problem.kind is Kind.MISSING})
+    return replace(report, hint=with_count(report.hint, count))
+
+
+def with_count(hint: str | None, missing: int) -> str | None:
+    """Return a hint that says how many modules are missing, if there are several."""
+    if missing < 2:
+        return hint
+    more = f"{missing} modules are missing, see all with: flask-supervisor check"
+    return f"{hint}; {more}" if hint else more
 
 
 class _time_limit:
@@ -119,30 +148,12 @@ class _time_limit:
         raise ImportTimeout(f"the import took longer than {self._timeout_s:g} s")
 
 
-def _load(target: str) -> WsgiApp:
-    module_name, _, attribute = target.partition(":")
-    is_factory = attribute.endswith("()")
-    found: Any = importlib.import_module(module_name)
-    for name in attribute.removesuffix("()").split("."):
-        found = _attribute(found, name)
-    if is_factory:
-        found = _called(found, target)
-    if not callable(found):
-        raise TargetError(
-            f"{target} is {_a(found)}, not a WSGI app: it can't be called",
-            "let the target name the Flask object, or the function that makes it with ()",
-        )
-    return found  # type: ignore[no-any-return]
-
-
 def _call_after_import(function: str) -> None:
     """Call ``"module:function"``, an entry of ``after_import``."""
     module_name, _, names = function.partition(":")
-    found: Any = importlib.import_module(module_name)
-    for name in names.split("."):
-        found = _attribute(found, name)
+    found = resolving.attribute(importlib.import_module(module_name), names)
     if not callable(found):
-        raise TargetError(f"{function} of after_import is {_a(found)}: it can't be called")
+        raise TargetError(f"{function} of after_import is {resolving.a(found)}: it can't be called")
     found()
 
 
@@ -157,40 +168,3 @@ def purge_modules(before: Collection[str], path: Path) -> None:
         if name not in before and isinstance(file, str) and is_own(file, path):
             del sys.modules[name]
     importlib.invalidate_caches()
-
-
-def _attribute(owner: object, name: str) -> object:
-    try:
-        return getattr(owner, name)
-    except AttributeError as error:
-        kind = "module " if isinstance(owner, ModuleType) else ""
-        owner_name = getattr(owner, "__name__", type(owner).__name__)
-        close = difflib.get_close_matches(name, [n for n in dir(owner) if n[0] != "_"], n=1)
-        hint = f"did you mean {close[0]}?" if close else _apps_in(owner)
-        raise TargetError(f"{kind}{owner_name} has no attribute {name!r}", hint) from error
-
-
-def _apps_in(owner: object) -> str:
-    names = [
-        name
-        for name, value in getattr(owner, "__dict__", {}).items()
-        if type(value).__name__ == "Flask" or name in {"create_app", "make_app"}
-    ]
-    if names:
-        return f"it has: {', '.join(sorted(names))}"
-    return "no Flask app was found in it; correct `target` in the configuration"
-
-
-def _called(factory: object, target: str) -> object:
-    if not callable(factory):
-        raise TargetError(
-            f"{target} can't be called: it is {_a(factory)}", "leave out the () in `target`"
-        )
-    return factory()
-
-
-def _a(value: object) -> str:
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -40,6 +40,32 @@ def memory_file(task: dict[str, Any]) -> int:
     return fd
 
 
+ENDED_HINT = "look for os._exit, a crashing C extension, or lack of memory"
+
+
+def ask(python: Path, task: dict[str, Any]) -> dict[str, Any]:
+    """Run ``task`` of `venv_entrypoint` on the interpreter ``python``; return its answer.
+
+    Blocks for as long as that takes. Raises `InterpreterError` where there is none.
+    """
+    check_interpreter(python)
+    read_end, write_end = os.pipe()
+    fd = memory_file({**task, "result": write_end, "descriptors": [write_end]})
+    try:
+        process = subprocess.Popen(command_line(python, fd), pass_fds=(fd, write_end))
+    finally:
+        os.close(fd)
+        os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as stream:
+        text = stream.read()
+    code = process.wait()
+    if not text:
+        what = "imported the app" if task["do"] == "check" else "looked for its modules"
+        raise InterpreterError(f"the process ended while it {what} (exit code {code})", ENDED_HINT)
+    answer: dict[str, Any] = json.loads(text)
+    return answer
+
+
 def check_interpreter(python: Path) -> None:
     """Raise `InterpreterError` unless ``python`` is a working interpreter, 3.11 or newer.
 

@@ -1,4 +1,4 @@
-"""The entry point on the interpreter of an app's own virtual environment: a worker, or a check.
+"""The entry point on the interpreter of an app's own virtual environment: a worker, or a question.
 
 `interpreter` starts it. Needs the standard library and waitress alone.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from supervisor.process.child_exit import exit_process
-from supervisor.process.prctl import set_name
+from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.source.import_survey import survey
+from supervisor.source.required_module import missing_module
 from supervisor.systemd import hand_over
 from supervisor.systemd.hand_over import HandOverLimits
 from supervisor.values.redaction import Redaction
@@ -22,6 +23,7 @@ from supervisor.worker.code_view import CodeView
 from supervisor.worker.entry import AppWorker
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.importing import app_search_path, import_app
+from supervisor.worker.session_cookie import session_cookie
 
 
 def main(fd: int) -> NoReturn:
@@ -34,9 +36,11 @@ def main(fd: int) -> NoReturn:
         output.reconfigure(  # type: ignore[union-attr]
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
+    if task["do"] != "serve":
+        die_with_parent()
     sys.argv = [task["name"]]
     set_name(task["name"])
-    exit_process({"serve": _serve, "check": _check}[task["do"]](task))
+    exit_process(_TASKS[task["do"]](task))
 
 
 def _serve(task: dict[str, Any]) -> int:
@@ -45,7 +49,10 @@ def _serve(task: dict[str, Any]) -> int:
     worker = AppWorker(
         apps=[HostedApp.from_json(app) for app in task["apps"]],
         code=CodeLocation.from_json(task["code"]),
-        listeners={name: socket.socket(fileno=fd) for name, fd in task["listeners"].items()},
+        listeners={
+            name: tuple(socket.socket(fileno=fd) for fd in fds)
+            for name, fds in task["listeners"].items()
+        },
         shutdown_timeout_s=task["shutdown_timeout_s"],
         core=task["core"],
     )
@@ -53,19 +60,47 @@ def _serve(task: dict[str, Any]) -> int:
 
 
 def _check(task: dict[str, Any]) -> int:
-    """Import an app and survey its files; write the result to a descriptor."""
+    """Import an app and survey its files."""
     os.environ.update(task["environment"])
     CodeView.from_json(task["view"]).install()
     path, target = Path(task["path"]), task["target"]
     started = time.monotonic()
-    _app, report = import_app(
-        target, path, timeout_s=task["timeout_s"], hide=Redaction(task["secrets"])
+    app, report = import_app(
+        target,
+        path,
+        timeout_s=task["timeout_s"],
+        self_bound=task["self_bound"],
+        hide=Redaction(task["secrets"]),
     )
-    result = {
-        "seconds": round(time.monotonic() - started, 3),
-        "report": None if report is None else report.to_json(),
-        "survey": [asdict(problem) for problem in survey(target, path, app_search_path(path))],
-    }
+    return _answer(
+        task,
+        seconds=round(time.monotonic() - started, 3),
+        report=None if report is None else report.to_json(),
+        session_cookie=session_cookie(app),
+        survey=_problems(task),
+    )
+
+
+def _survey(task: dict[str, Any]) -> int:
+    if task["view"] is not None:
+        CodeView.from_json(task["view"]).install()
+    return _answer(task, survey=_problems(task))
+
+
+def _problems(task: dict[str, Any]) -> list[dict[str, Any]]:
+    path = Path(task["path"])
+    return [asdict(problem) for problem in survey(task["target"], path, app_search_path(path))]
+
+
+def _find(task: dict[str, Any]) -> int:
+    search_path = app_search_path(Path(task["path"]))
+    return _answer(task, missing=missing_module(task["module"], search_path))
+
+
+def _answer(task: dict[str, Any], **fields: Any) -> int:
     with os.fdopen(task["result"], "w", encoding="utf-8") as stream:
-        json.dump(result, stream)
+        json.dump(fields, stream)
     return 0
+
+
+_TASKS = {"serve": _serve, "check": _check, "survey": _survey, "find": _find}

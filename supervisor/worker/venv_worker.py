@@ -25,8 +25,10 @@ class VenvWorker:
         """Execute that interpreter in this process; return an exit code where it can't be used."""
         worker = self.worker
         terms = hand_over.allowed_limits()
-        sockets = {name: one.fileno() for name, one in worker.listeners.items()}
-        kept_fds = [connection.fileno(), *sockets.values()]
+        sockets = {
+            name: [one.fileno() for one in listener] for name, listener in worker.listeners.items()
+        }
+        kept_fds = [connection.fileno(), *(fd for fds in sockets.values() for fd in fds)]
         if terms is not None:
             kept_fds.append(terms.log_fd)
         task = {

@@ -1,23 +1,15 @@
-"""The admin page, on a scripted supervisor."""
+"""The overview of the admin app, on a scripted supervisor."""
 
-import json
-import os
 import re
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
+from admin_case import Speak, logged_in, says, set_password, words
 
 from apps.admin import create_app
 from apps.admin.fields import duration
-from supervisor.client import SOCKET_VARIABLE, socket_address
-
-Script = Callable[[dict[str, Any]], bytes | None]
-Speak = Callable[[Script], FlaskClient]
+from supervisor.client import SOCKET_VARIABLE
 
 READY = {
     "status": "pass",
@@ -49,75 +41,12 @@ FAILED = READY | {
 }
 
 
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """Fail a test that leaves a descriptor or a thread behind."""
-    before = sorted(os.listdir("/proc/self/fd")), threading.active_count()
-    yield
-    assert (sorted(os.listdir("/proc/self/fd")), threading.active_count()) == before
-
-
-@pytest.fixture
-def speak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None) -> Iterator[Speak]:
-    """Yield a function that starts a scripted supervisor and returns a client of the app.
-
-    The bytes that the script returns are sent; for None the connection stays open, and silent.
-    """
-    path = tmp_path / "control.sock"
-    over = threading.Event()
-    servers: list[tuple[socketserver.BaseServer, threading.Thread]] = []
-
-    def start(script: Script) -> FlaskClient:
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                answer = script(json.loads(self.rfile.readline()))
-                if answer is None:
-                    over.wait(30)
-                else:
-                    self.wfile.write(answer)
-
-        class Server(socketserver.ThreadingUnixStreamServer):
-            daemon_threads = False  # so that closing it waits for the handlers
-
-        with socket_address(path) as address:
-            server = Server(address, Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return create_app().test_client()
-
-    monkeypatch.setenv(SOCKET_VARIABLE, str(path))
-    yield start
-    over.set()
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
-
-
-def says(snapshot: object) -> Script:
-    """Return a script that answers every request with ``snapshot``."""
-    return lambda request: json.dumps({"id": request["id"], "result": snapshot}).encode() + b"\n"
-
-
-def words(page: str) -> str:
-    """Return the text of a page as a reader sees it, its spaces made single."""
-    main = re.sub(r"</?(a|b|span)\b[^>]*>", "", page.partition("<main")[2])
-    return " ".join(re.sub(r"^[^>]*>|<[^>]*>", " ", main).split()).replace("&#39;", "'")
-
-
 def test_asks_for_the_snapshot_once_a_page(speak: Speak) -> None:
     """Each page is made from one fresh snapshot."""
-    requests: list[dict[str, Any]] = []
-
-    def script(request: dict[str, Any]) -> bytes:
-        requests.append(request)
-        return says({"apps": {}})(request) or b""
-
-    client = speak(script)
+    client = speak(says({"apps": {}}))
     for _ in range(2):
         assert client.get("/").status_code == 200
-    assert [request["method"] for request in requests] == ["snapshot", "snapshot"]
+    assert [request["method"] for request in speak.asked] == ["snapshot", "snapshot"]
 
 
 def test_all_ready(speak: Speak) -> None:
@@ -141,15 +70,13 @@ def test_one_failed(speak: Speak) -> None:
     answer = client.get("/")
     text = words(answer.text)
     assert "1 of 2 apps is not ready: coach" in text
-    assert (
-        "coach failing often, retried once a minute ModuleNotFoundError: No module named 'x'"
-        in text
-    )
+    assert "not ready: coach ModuleNotFoundError: No module named 'x'" in text
+    assert "coach failing often, retried once a minute Answering now" in text
     assert "What to do: copy x.py beside coach_interface.py" in text
     assert "Answering now the stand-in, with the reason" in text
     assert "Since 4 s Restarts 17 Process none Next try in 43 s" in text
     assert "<title>1 of 2 apps is not ready: coach</title>" in answer.text
-    assert 'href="#app-coach"' in answer.text
+    assert 'href="/apps/coach"' in answer.text
     assert 'id="app-coach"' in answer.text
 
 
@@ -279,7 +206,8 @@ def test_everything_is_escaped(speak: Speak) -> None:
 def test_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a supervisor the page is a 503 with the reason, and what to do."""
     monkeypatch.setenv(SOCKET_VARIABLE, str(tmp_path / "control.sock"))
-    answer = create_app().test_client().get("/")
+    set_password(tmp_path)
+    answer = logged_in(create_app(take_samples=False).test_client()).get("/")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "2"
     text = words(answer.text)
@@ -291,8 +219,7 @@ def test_not_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_not_under_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that isn't run by a supervisor says which setting is missing."""
     monkeypatch.delenv(SOCKET_VARIABLE, raising=False)
-    answer = create_app().test_client().get("/")
-    assert answer.status_code == 503
+    answer = create_app().test_client().get("/", follow_redirects=True)
     assert "control = true" in answer.text
 
 
@@ -325,7 +252,7 @@ def test_silence(speak: Speak) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/", 405)]
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/", 405)]
 )
 def test_error_pages(speak: Speak, method: str, path: str, status: int) -> None:
     """Wrong addresses and methods get an error page of the app, with a link back."""
@@ -335,7 +262,7 @@ def test_error_pages(speak: Speak, method: str, path: str, status: int) -> None:
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/static/admin.js"])
+@pytest.mark.parametrize("path", ["/", "/nothing", "/login", "/static/admin.js"])
 def test_security_headers(speak: Speak, path: str) -> None:
     """Every answer carries the security headers; pages are never kept."""
     with speak(says({})).get(path) as answer:

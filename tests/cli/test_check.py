@@ -274,3 +274,50 @@ def test_a_child_of_the_checked_app_does_not_outlive_the_check(project: Project)
     project.app("broken", starts + "1 / 0\n", port=free_ports(1)[0])
     assert project.command("check", timeout_s=20).returncode == 1
     assert not project.processes()
+
+
+@pytest.mark.parametrize("own_python", [False, True])
+def test_what_an_app_prints_is_shown_without_secrets(project: Project, own_python: bool) -> None:
+    """Its output comes line by line, cut and without secrets, before its outcome."""
+    source = """
+import os, subprocess, sys
+secret = os.environ["API_TOKEN"]
+print("the import says", secret, "é")
+sys.stderr.write("half a line ")
+sys.stderr.flush()
+subprocess.run([sys.executable, "-c", "print('a child says', " + repr(secret) + ")"])
+print("x" * 300_000)
+raise RuntimeError("refused " + secret)
+"""
+    python = {"python": sys.executable} if own_python else {}
+    project.app("coach", source, env={"API_TOKEN": "correct-horse-battery"}, **python)
+    found = project.command("check", env={"PYTHONIOENCODING": "ascii:strict"})
+    assert found.returncode == 1
+    lines = found.stderr.splitlines()
+    assert lines[0] == "the import says (hidden) \\xe9"
+    assert lines[1] == "half a line a child says (hidden)"
+    assert lines[2].endswith(f"({300_000 - 8192} bytes more)")
+    assert len(lines) == 3
+    assert "coach: RuntimeError: refused (hidden)" in found.stdout
+    assert "battery" not in found.stdout + found.stderr
+
+
+SIGNED = GOOD_APP + "app.config.update(SECRET_KEY={key!r}, SESSION_COOKIE_NAME={cookie!r})\n"
+
+
+def test_session_cookies_that_overwrite_each_other_are_noted(project: Project) -> None:
+    """Apps with the same cookie and different keys are named; no key is shown."""
+    cookies = {
+        "admin": ("one-key", "session"),
+        "coach": ("other-key", "session"),
+        "twin": ("one-key", "session"),
+        "own": ("third-key", "own_session"),
+    }
+    for name, (key, cookie) in cookies.items():
+        project.app(name, SIGNED.format(text=name, key=key, cookie=cookie))
+    found = project.command("check", "--json")
+    document = json.loads(found.stdout)
+    assert found.returncode == 0
+    [note] = document["notes"]
+    assert note.startswith("admin and coach both use the cookie 'session', which browsers send to")
+    assert "session_cookie" not in document["apps"]["admin"]

@@ -16,7 +16,7 @@ from children import beside
 from harness import REPOSITORY, Project, Running, eventually, free_ports
 from health_documents import APP, health_document
 
-from supervisor.cli.fleet import read_hosts
+from supervisor.health.fleet_hosts import read as read_hosts
 from supervisor.values.errors import ConfigError
 
 

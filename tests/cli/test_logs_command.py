@@ -77,7 +77,9 @@ def test_logs_for_programs(project: Project, running: Running) -> None:
     lines = said(project)
     assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
     [printed] = [line for line in said(project, "coach") if line["output"]]
-    assert set(printed) == {"number", "app", "pid", "output", "text", "time", "age_s"}
+    assert set(printed) == {
+        *("number", "app", "pid", "output", "level", "text", "time", "age_s"),
+    }
     assert printed["pid"] == running.worker("coach")
     assert (printed["app"], printed["text"]) == ("coach", "imported 🚀 déjà vu")
     own = [line for line in lines if not line["output"]]

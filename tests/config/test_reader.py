@@ -231,7 +231,11 @@ def test_good_hosts(tmp_path: Path, host: str) -> None:
     assert load(tmp_path, app(f'host = "{host}"')).apps["coach"].host == host
 
 
-@pytest.mark.parametrize("target", ["a:b", "a.b:c.d", "_a:make()", "apps.x1:create_app()"])
+@pytest.mark.parametrize(
+    "target",
+    ["a:b", "a.b:c.d", "_a:make()", "apps.x1:create_app()", "my-app:app", "2fa.web:app",
+     "a:make('prod', [1, 2], debug=True)"],
+)  # fmt: skip
 def test_good_targets(tmp_path: Path, target: str) -> None:
     """A module and an attribute, or a factory with (), are accepted."""
     text = f'[apps.coach]\ntarget = "{target}"\nport = 1\n'
@@ -242,6 +246,8 @@ def test_good_targets(tmp_path: Path, target: str) -> None:
 
 SECONDS = "a number of seconds above 0"
 HOST = 'a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"'
+TARGET = '"module:app" or "module:factory()"'
+ARGUMENTS = 'the arguments are plain values, as in create_app("prod", debug=True)'
 MISTAKES = {
     "supervisor": [
         ("host", '"raspberrypi.local"', HOST),
@@ -265,8 +271,20 @@ MISTAKES = {
         ("host", '"300.0.0.1"', HOST),
     ],
     "apps.coach": [
-        ("target", '"coach.py"', '"module:app" or "module:factory()"'),
-        ("target", '"coach:create_app(1)"', '"module:app" or "module:factory()"'),
+        ("target", '"coach/app"', f'{TARGET}; did you mean "coach.app:app"?'),
+        ("target", '"coach.app"', f'{TARGET}; did you mean "coach.app:app" or "coach:app"?'),
+        ("target", '"app.py:app"', f'{TARGET}; did you mean "app:app"?'),
+        ("target", '"coach/web.py:site"', f'{TARGET}; did you mean "coach.web:site"?'),
+        ("target", '"my app:app"', f"{TARGET}; rename the file: the name of a module has no space"),
+        (
+            "target",
+            '"/srv/coach.py"',
+            TARGET + '; did you mean target = "coach:app" with path = "/srv"?',
+        ),
+        *(
+            ("target", f'"coach:make{call}"', f"{TARGET}; {ARGUMENTS}")
+            for call in ("(config)", "(**{})", "()()", "(*[1])", "(1)#", "(1", "(x for x in [])")
+        ),
         ("port", '"5001"', "a port number from 1 to 65535"),
         ("port", "0", "a port number from 1 to 65535"),
         ("port", "true", "a port number from 1 to 65535"),

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.daemon.log import BACKLOG_BYTES_MAX, BACKLOG_MAX, Level, Log, Writer
+from supervisor.daemon.log import BACKLOG_BYTES_MAX, BACKLOG_MAX, Log, Writer
+from supervisor.process.output_lines import LINE_MAX, OutputLines
 from supervisor.process.throwaway import call_in_child
-from supervisor.supervision.output_lines import LINE_MAX, OutputLines
+from supervisor.values.levels import Level
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PIPE_BYTES = 4096  # the smallest pipe there is
@@ -27,7 +28,7 @@ def lines_of(*parts: bytes) -> list[str]:
     """Return the lines made of ``parts``, the unfinished one too."""
     output = OutputLines()
     lines = [line for part in parts for line in output.feed(part)]
-    return lines + output.rest()
+    return [line.text for line in lines + output.rest()]
 
 
 # ---- lines of workers
@@ -245,7 +246,7 @@ def logged(log_format: str, *, level: Level = "info", app: str | None = "coach")
         log = Log(log_format, level, fd)
         log.event("ready on ::", app=app, kind="ready", problem=False)
         log.event("the worker ended: é", app=app, kind="exited", problem=True)
-        log.output("printed", app="coach", pid=42)
+        log.output("printed", app="coach", pid=42, level="error")
         return drain(log, reader)
 
 
@@ -254,7 +255,7 @@ def test_programs_get_one_json_object_a_line(log_format: str) -> None:
     """Where there's no terminal each line is an object with time, level, app and text."""
     lines = [json.loads(line) for line in logged(log_format)]
     assert [line["event"] for line in lines] == ["ready on ::", "the worker ended: é", "printed"]
-    assert [line["level"] for line in lines] == ["info", "warning", "info"]
+    assert [line["level"] for line in lines] == ["info", "warning", "error"]
     assert {line["app"] for line in lines} == {"coach"}
     assert all(re.match(r"\d{4}-\d\d-\d\dT.*Z$", line["timestamp"]) for line in lines)
     assert [line.get("kind") for line in lines] == ["ready", "exited", None]

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,7 +23,8 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from supervisor.files.state_dir import StateDir, lock_holder
-StateDir(Path(sys.argv[1])).lock("2026-03-01T12:00:00Z")
+state = StateDir(Path(sys.argv[1]))
+state.lock("2026-03-01T12:00:00Z")
 print("locked", flush=True)
 time.sleep(600)
 """
@@ -31,8 +33,10 @@ time.sleep(600)
 def lock_and_unlock(path: Path) -> bool:
     """Take the lock of a state folder and release it; return True."""
     state = StateDir(path)
-    state.lock(STARTED)
-    state.unlock()
+    try:
+        state.lock(STARTED)
+    finally:
+        state.unlock()
     return True
 
 
@@ -127,15 +131,18 @@ def test_an_old_lock_file_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_holder_that_has_not_written_yet(project: Project) -> None:
-    """An empty lock file gives an unknown pid; garbage in it is shown with replacements."""
+    """Where the lock file is empty, garbage or gone, the kernel knows the pid."""
     path = project.folder / "state"
     with process_in_test(project, HOLD, str(path)) as holder:
         assert holder.stdout.readline() == "locked\n"
-        (path / "lock").write_bytes(b"")
-        with pytest.raises(AlreadyRunning, match="already running as unknown pid"):
-            lock_and_unlock(path)
-        (path / "lock").write_bytes(b"\xff\xfe")
-        with pytest.raises(AlreadyRunning, match="already running as ��"):
+        words = f"already running as pid {holder.pid}, with the state folder"
+        for content in (b"", b"\xff\xfe"):
+            (path / "lock").write_bytes(content)
+            with pytest.raises(AlreadyRunning, match=words):
+                lock_and_unlock(path)
+        shutil.rmtree(path)
+        assert lock_holder(path) == f"pid {holder.pid}"
+        with pytest.raises(AlreadyRunning, match=words):
             lock_and_unlock(path)
 
 
@@ -237,7 +244,7 @@ def test_a_lock_that_is_a_link(tmp_path: Path, target: str) -> None:
     (tmp_path / "important").write_text("precious")
     (state / "lock").symlink_to(tmp_path / target)
     with pytest.raises(SupervisorError, match="lock in it is a link"):
-        StateDir(state).lock(STARTED)
+        lock_and_unlock(state)
     assert StateDir(state).locked_by() is None
     assert lock_holder(state) is None
     assert (tmp_path / "important").read_text() == "precious"
@@ -249,7 +256,7 @@ def test_a_lock_that_is_a_pipe(tmp_path: Path) -> None:
     """Nobody waits for a writer."""
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(SupervisorError, match="lock in it is not a regular file"):
-        StateDir(tmp_path).lock(STARTED)
+        lock_and_unlock(tmp_path)
     assert StateDir(tmp_path).locked_by() is None
     assert lock_holder(tmp_path) is None
 

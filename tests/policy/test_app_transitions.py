@@ -27,6 +27,8 @@ from supervisor.policy.app_transitions import (
     Phase,
     PortBindFailed,
     PortBound,
+    PortLost,
+    ReachChanged,
     ReloadNeeded,
     SharingChanged,
     step,
@@ -40,6 +42,7 @@ from supervisor.values.states import AppState
 
 BROKEN = Cause(reason="RuntimeError: broken (coach.py, line 1)")
 IN_USE = Cause(reason="port 5001 is in use")
+GONE = Cause(reason="no network interface has its address any more")
 HOLDER = Cause(reason="port 5001 is in use by pid 42", hint="kill 42")
 BIND = BindSettings()
 LIMIT_S = 10.0
@@ -97,6 +100,8 @@ TABLE: list[tuple[Phase, AppEvent, Phase]] = [
     (UNBOUND, HolderFound(HOLDER), UNBOUND),
     (BOUND, HolderFound(HOLDER), BOUND),
     (BOUND, SharingChanged(HOLDER), BOUND),
+    (BOUND, ReachChanged(GONE), BOUND),
+    (BOUND, PortLost(GONE), UNBOUND),
     (HOSTED, AppServed(), HOSTED),
     (HOSTED, FAILED, MISSING),
     (HOSTED, ReloadNeeded(IN_USE), LATE),
@@ -157,6 +162,30 @@ def test_any_other_event_of_an_app_raises(phase: Phase, event: AppEvent) -> None
 
 
 # ---- an app in its process
+
+
+def test_a_port_that_no_client_gets_to() -> None:
+    """The app is blocked, though its worker goes on; it is as before when clients get in again."""
+    one, process = AppCase(), ready()
+    view = one.take(ReachChanged(GONE), later_s=1.0).view(process)
+    assert (view.state, view.cause, view.pid) == (AppState.BLOCKED, GONE, process.pid)
+    assert view.since == one.now
+    assert not one.wants_stand_in(process, later_s=999)
+    view = one.take(ReachChanged(None)).view(process)
+    assert (view.state, view.cause) == (AppState.READY, None)
+
+
+def test_a_port_that_is_lost() -> None:
+    """It is to be bound again at once, and that has the pace of a port that never was bound."""
+    one, process = AppCase(), ready()
+    one.take(ReachChanged(IN_USE), PortLost(GONE), later_s=1.0)
+    assert one.app.bind_is_due(one.now)
+    view = one.view(process)
+    assert (view.state, view.cause, view.workers) == (AppState.BLOCKED, GONE, ())
+    one.take(PortBindFailed(IN_USE, in_use=True, settings=BIND))
+    assert one.app.bind_at == one.now + BIND.first_delay_s
+    view = one.take(PortBound()).view(process)
+    assert (view.state, view.cause) == (AppState.READY, None)
 
 
 def test_an_app_that_serves_is_as_its_process() -> None:

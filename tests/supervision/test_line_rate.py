@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.supervision.output_lines import (
+from supervisor.process.output_lines import LINE_MAX, OutputLine, OutputLines
+from supervisor.supervision.line_rate import (
     FAST_BYTES_PER_S,
-    LINE_MAX,
     LINES_PER_S_MAX,
     TAIL_BYTES,
     TAIL_LINES,
     LineRate,
-    OutputLines,
 )
 from supervisor.values.redaction import HIDDEN, Redaction
 
@@ -25,10 +24,11 @@ def numbered(first: int, count: int) -> bytes:
     return b"".join(b"%d\n" % number for number in range(first, first + count))
 
 
-def after(said: list[str]) -> int:
+def after(said: list[OutputLine]) -> int:
     """Return the number that a line about lines left out names."""
-    (text,) = said
-    return int(text.split()[1])
+    (line,) = said
+    assert line.level == "warning"
+    return int(line.text.split()[1])
 
 
 def test_a_quiet_app_is_told_as_it_is() -> None:
@@ -130,7 +130,7 @@ def test_every_line_is_told_or_counted(count: int, sizes: list[int], steps: list
     left_out += sum(after([text]) for text in said)
     passed += lines.feed(last)
     assert lines.rest() == []
-    numbers = [int(line) for line in passed]
+    numbers = [int(line.text) for line in passed]
     assert numbers == sorted(set(numbers))
     assert set(numbers) <= set(range(100_000, 100_000 + count))
     assert len(numbers) + left_out == count
@@ -142,7 +142,7 @@ def test_no_half_secret_at_the_cut_of_a_long_line(before: int) -> None:
     """Where a line is cut, the first half of a secret doesn't stay behind."""
     secret = "correct-horse-battery"
     output = OutputLines(Redaction([secret]))
-    (line,) = output.feed(b"x" * before + secret.encode() + b"y" * LINE_MAX + b"\n")
+    [(line, _)] = output.feed(b"x" * before + secret.encode() + b"y" * LINE_MAX + b"\n")
     assert line.endswith("bytes more)")
     assert "corre" not in line
     assert (HIDDEN in line) is (before + 4 <= LINE_MAX)

@@ -77,7 +77,6 @@ def address_of(kind: str, folder: Path) -> Address:
 KINDS = [
     "0.0.0.0",
     "127.0.0.1",
-    "localhost",
     pytest.param("::", marks=pytest.mark.ipv6),
     pytest.param("::1", marks=pytest.mark.ipv6),
     "unix",

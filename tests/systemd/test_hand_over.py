@@ -1,6 +1,7 @@
 """Workers without a main process: they cover the gap to the next one, then exit or are killed."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -36,7 +37,7 @@ def app(environ, start_response):
     if path == "/slow":
         time.sleep(3.5)
     if path == "/print":
-        print("printed while nobody reads")
+        print("printed while nobody reads: the key is correct-horse")
     if path == "/stop":
         os.kill(os.getpid(), 19)
     if path == "/hold-the-gil":
@@ -47,7 +48,13 @@ def app(environ, start_response):
 
 def run(connection):
     if allowed:
-        hand_over.allow(HandOverLimits(drain_s=drain_s, stuck_s=stuck_s, log_fd=log))
+        limits = HandOverLimits(
+            drain_s=drain_s, stuck_s=stuck_s, log_fd=log,
+            name="coach", as_json=True, secrets=["correct-horse"],
+        )
+        hand_over.allow(limits)
+        import atexit
+        atexit.register(print, "WARNING: the last words")
     server = Server()
     server.add(listener, app)
     serve(server, Channel(connection), shutdown_timeout_s=1)
@@ -155,11 +162,22 @@ def in_flight(port: int) -> bool:
 
 
 def test_prints_do_no_harm_and_reach_the_log(start: type[Main]) -> None:
-    """What an app prints after the end of its main process goes to that process's log."""
+    """What an app prints after the end of its main process goes to that process's log.
+
+    Without secrets, with its level, to the last line.
+    """
     main = start()
-    main.kill()
+    killed = main.kill()
     assert ask(main.port, "/print").status == 200
-    eventually(lambda: "printed while nobody reads" in main.log.read_text())
+    main.worker_ended(killed, within_s=10)
+    lines = [json.loads(line) for line in main.log.read_text().splitlines()]
+    assert [(line["event"], line["level"]) for line in lines] == [
+        ("printed while nobody reads: the key is (hidden)", "info"),
+        ("WARNING: the last words", "warning"),
+    ]
+    assert {(line["app"], line["pid"], line["output"]) for line in lines} == {
+        ("coach", main.worker, True)
+    }
 
 
 def test_in_the_foreground_it_dies_with_its_main(start: type[Main]) -> None:

@@ -22,7 +22,7 @@ from supervisor.policy.process_events import (
     Spawn,
 )
 from supervisor.policy.process_state import WorkerPhase
-from supervisor.supervision.output_lines import LINES_PER_S_MAX
+from supervisor.supervision.line_rate import LINES_PER_S_MAX
 from supervisor.values.reports import Exit
 from supervisor.values.states import AppState
 

@@ -1,52 +1,82 @@
-// Fetches the page every two seconds and replaces its content, or shows that the fetch failed.
+// Fetches the live part of the page every two seconds, or shows that the fetch failed. Everything
+// else on the page, the forms above all, is left alone.
 "use strict";
 (() => {
   const PERIOD_MS = 2000;
   const LIMIT_MS = 5000; // longer than the page itself waits for the supervisor
-  const main = document.querySelector("main");
+  const PATIENCE = 8; // answers of somebody else, the stand-in mostly, before it is shown
+  const live = document.querySelector("[data-live]");
   const [note, detail] = document.querySelectorAll("#connection span");
   let seen = Date.now();
   let lost = false;
+  let strangers = 0;
+  let etag = "";
 
-  function selecting() {
+  function busy() {
     const selection = getSelection();
-    return !selection.isCollapsed && main.contains(selection.anchorNode);
+    return !selection.isCollapsed && live.contains(selection.anchorNode);
   }
 
   // Screen readers announce the note when it changes, but not the seconds beside it.
   function showConnection() {
-    const words = lost ? "No connection" : selecting() ? "Paused while text is selected" : "";
+    const words = lost ? "No connection" : busy() ? "Paused while text is selected" : "";
     if (note.textContent !== words) note.textContent = words;
     detail.textContent = lost ? `, last seen ${Math.round((Date.now() - seen) / 1000)} s ago` : "";
-    main.classList.toggle("old", lost);
+    live.classList.toggle("old", lost);
   }
 
-  function show(page) {
-    if (selecting()) return;
-    document.title = page.title;
-    const fresh = page.querySelector("main");
-    if (main.innerHTML === fresh.innerHTML) return;
-    const focused = main.contains(document.activeElement) && document.activeElement.id;
-    main.replaceChildren(...fresh.childNodes);
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  function followLog(toEnd) {
+    const log = live.querySelector("[data-follow]");
+    if (log && toEnd) log.scrollTop = log.scrollHeight;
+  }
+
+  function atEnd() {
+    const log = live.querySelector("[data-follow]");
+    return !log || log.scrollTop + log.clientHeight > log.scrollHeight - 20;
+  }
+
+  function show(text) {
+    if (busy()) return;
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (page.title) document.title = page.title;
+    page.querySelector("title")?.remove();
+    const open = [...live.querySelectorAll("details[open][id]")].map((one) => one.id);
+    const toEnd = atEnd();
+    const top = live.querySelector("pre.log")?.scrollTop;
+    const focused = live.contains(document.activeElement) && document.activeElement;
+    const id = focused && (focused.id || focused.closest("details[id]")?.id);
+    const onSummary = focused && focused.tagName === "SUMMARY";
+    live.replaceChildren(...page.head.childNodes, ...page.body.childNodes);
+    for (const one of open) document.getElementById(one)?.setAttribute("open", "");
+    if (id) {
+      const again = document.getElementById(id);
+      (onSummary ? again?.querySelector("summary") : again)?.focus({ preventScroll: true });
+    }
+    if (toEnd) followLog(true);
+    else if (top !== undefined) live.querySelector("pre.log")?.scrollTo(0, top);
   }
 
   async function refresh() {
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), LIMIT_MS);
     try {
-      const headers = { Accept: "text/html" };
-      const options = { cache: "no-store", headers, signal: limit.signal };
-      const answer = await fetch(location.pathname, options);
-      const text = await answer.text();
-      if (!text.includes("<main")) {
-        // Not this app. The supervisor's stand-in refreshes itself until this app is back.
-        if (text.includes('http-equiv="refresh"')) location.reload();
-        throw new Error("another page");
+      const headers = { Accept: "text/html", "X-Live": "1", "If-None-Match": etag };
+      const answer = await fetch(location.href, { cache: "no-store", headers, signal: limit.signal });
+      if (answer.status === 401) location.reload(); // logged out meanwhile: to the form
+      if (!answer.headers.has("X-Live")) {
+        // Not this app: mostly the supervisor's stand-in, while this app starts anew.
+        strangers += 1;
+        if (strangers >= PATIENCE) location.reload();
+        throw new Error("somebody else answers");
+      }
+      strangers = 0;
+      if (answer.status !== 304) {
+        const text = await answer.text();
+        show(text);
+        etag = busy() ? "" : answer.headers.get("ETag") || "";
       }
       seen = Date.now();
       lost = false;
-      show(new DOMParser().parseFromString(text, "text/html"));
     } catch {
       lost = true;
     } finally {
@@ -60,6 +90,17 @@
     setTimeout(run, PERIOD_MS);
   }
 
+  // A second press of a button would do it twice.
+  document.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    setTimeout(() => button?.setAttribute("disabled", ""), 0);
+  });
+  addEventListener("pageshow", () => {
+    for (const one of document.querySelectorAll("button[disabled]")) one.removeAttribute("disabled");
+  });
+
+  if (!live) return;
+  followLog(true);
   document.addEventListener("selectionchange", showConnection);
   setInterval(showConnection, 1000);
   setTimeout(run, PERIOD_MS);

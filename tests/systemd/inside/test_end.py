@@ -16,6 +16,7 @@ from machine import (
     journal,
     kill_main,
     main_pid,
+    parent,
     pause,
     properties,
     refused,
@@ -102,3 +103,48 @@ def test_a_slow_main_process_is_not_aborted(machine: Machine) -> None:
         os.kill(before, signal.SIGCONT)
         pause(1.2)
     assert main_pid() == before
+
+
+# Starts a program in a session of its own, and a daemon.
+STARTS = """
+import subprocess
+from flask import Flask
+app = Flask(__name__)
+NOWHERE = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+
+@app.get("/")
+def start():
+    subprocess.Popen(["sleep", "600"], start_new_session=True, **NOWHERE)
+    subprocess.run(["setsid", "--fork", "sleep", "600"], **NOWHERE)
+    return "started\\n"
+"""
+
+
+def all_descend_from(ancestor: int) -> bool:
+    """Return whether each process of the unit is ``ancestor`` or comes from it."""
+    parents = {pid: parent(pid) for pid in unit_pids()}
+    for pid in parents:
+        while pid not in (ancestor, 0):
+            pid = parents.get(pid, 0)
+        if pid != ancestor:
+            return False
+    return ancestor in parents
+
+
+def test_programs_of_apps_after_a_crash(machine: Machine) -> None:
+    """After `kill -9` of the main process they end with the old workers, also those begun late."""
+    write_app("camera", STARTS)
+    write_config({"camera": {"port": 5000}})
+    machine.start_anew()
+    eventually(lambda: health()["status"] == "pass")
+    assert ask(5000).status == 200
+    old = unit_pids()
+    kill_main()
+    for _ in range(5):
+        assert ask(5000).status == 200  # by a worker of the old main process, or of the next one
+    eventually(lambda: not set(old).intersection(unit_pids()), timeout_s=30)
+    eventually(lambda: all_descend_from(main_pid()), timeout_s=30)
+    assert ask(5000).status == 200
+    commands = [Path(f"/proc/{pid}/comm").read_text() for pid in unit_pids()]
+    assert commands.count("sleep\n") >= 2
+    stop_and_look()

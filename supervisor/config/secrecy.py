@@ -1,10 +1,12 @@
-"""Which values of a configuration are secrets, by their key paths and names."""
+"""Which values of a configuration are secrets: told by their key, their name or their look."""
 
 import re
 from collections.abc import Collection
 
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
+_ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
+_INHERITED_MIN = 8  # characters
 
 
 def is_secret(path: str, hidden: Collection[str]) -> bool:
@@ -23,3 +25,14 @@ def is_secret(path: str, hidden: Collection[str]) -> bool:
 def has_secret_name(variable: str) -> bool:
     """Return whether the name of a variable says that its value is a secret."""
     return _SECRET_NAME.search(variable) is not None
+
+
+def is_ordinary(value: str) -> bool:
+    """Return whether ``value`` looks like none: hiding it would make output unreadable."""
+    return _ORDINARY.fullmatch(value) is not None
+
+
+def is_inherited_secret(name: str, value: str) -> bool:
+    """Return whether a variable of the supervisor's own environment is a secret."""
+    is_path = value.startswith("/")  # CREDENTIALS_DIRECTORY, for one
+    return has_secret_name(name) and len(value) >= _INHERITED_MIN and not is_path

@@ -1,0 +1,189 @@
+"""The password, the API tokens and the secret key, in ``admin`` of the supervisor's state folder.
+
+Only hashes are kept. `flask-supervisor password` writes the password's file too, and two workers
+may use the folder at once, so every question looks at the files.
+"""
+
+import hashlib
+import json
+import secrets
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from apps.data_folder import prepared_by_one, secret_key, write_whole
+
+PASSWORD_MIN, PASSWORD_MAX = 8, 200  # as `flask-supervisor password`
+NAME_MAX, TOKENS_MAX = 60, 50
+_USED_STEP_S = 3600.0  # the last use is written once an hour: an SD card wears out
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that looks like something else
+_PREFIX = "fs_"
+
+TokenRight = Literal["read", "operate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """What is kept of the password; ``id`` changes with it, and ends the sessions."""
+
+    hash: str
+    one_time: bool
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What is kept of an API token; times are RFC 3339, UTC."""
+
+    id: str
+    name: str
+    right: TokenRight
+    digest: str
+    created: str
+    last_used: str | None = None
+
+
+class Store:
+    """The files in ``folder``, which is created."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._hashing = threading.Lock()  # scrypt takes 32 MiB: one at a time
+        self._used: dict[str, float] = {}
+        try:
+            with prepared_by_one(folder):
+                folder.chmod(0o700)
+                self.secret_key = secret_key(folder)
+        except OSError:  # a disk that became read-only: who knows the password still gets in
+            self.secret_key = secrets.token_hex(32)
+
+    # ---- the password
+
+    def password(self) -> Password | None:
+        """Return what is kept of the password; None if there is none, or it is damaged."""
+        try:
+            return Password(**json.loads((self._folder / "password").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def first_password(self) -> str | None:
+        """Create a one-time password if there is no password, and return it; else None.
+
+        Raises OSError.
+        """
+        if self.password() is not None:
+            return None
+        with prepared_by_one(self._folder):
+            if self.password() is not None:
+                return None
+            words = ("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4))
+            password = "-".join(words)
+            self._write_password(password, one_time=True)
+            return password
+
+    def is_password(self, given: str) -> bool:
+        """Return whether ``given`` is the password."""
+        known = self.password()
+        if known is None or len(given) > PASSWORD_MAX:
+            return False
+        with self._hashing:
+            return check_password_hash(known.hash, given)
+
+    def set_password(self, password: str) -> Password:
+        """Replace the password; returns what is kept of it. Raises OSError."""
+        with prepared_by_one(self._folder):
+            return self._write_password(password, one_time=False)
+
+    def _write_password(self, password: str, *, one_time: bool) -> Password:
+        kept = Password(
+            hash=generate_password_hash(password), one_time=one_time, id=secrets.token_hex(8)
+        )
+        write_whole(self._folder / "password", json.dumps(asdict(kept)))
+        return kept
+
+    # ---- API tokens
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens, oldest first; those in a damaged file are gone."""
+        try:
+            found: Any = json.loads((self._folder / "tokens").read_text())
+            return [Token(**one) for one in found]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def add_token(self, name: str, right: TokenRight) -> tuple[Token, str]:
+        """Create a token; returns it with its secret, which is kept nowhere. Raises OSError."""
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        token = Token(
+            id=secrets.token_hex(4), name=name, right=right, digest=_digest(secret), created=_now()
+        )
+        with prepared_by_one(self._folder):
+            self._write_tokens([*self.tokens(), token])
+        return token, secret
+
+    def revoke_token(self, number: str) -> Token | None:
+        """Remove the token with this id and return it; None if there is none. Raises OSError."""
+        with prepared_by_one(self._folder):
+            tokens = self.tokens()
+            found = next((one for one in tokens if one.id == number), None)
+            if found is not None:
+                self._write_tokens([one for one in tokens if one.id != number])
+            return found
+
+    def token_of(self, secret: str) -> Token | None:
+        """Return the token with this secret, and remember that it was used."""
+        digest = _digest(secret)
+        for token in self.tokens():
+            if secrets.compare_digest(token.digest, digest):
+                self._note_use(token)
+                return token
+        return None
+
+    def _note_use(self, token: Token) -> None:
+        now = time.monotonic()
+        if now - self._used.get(token.id, -_USED_STEP_S) < _USED_STEP_S:
+            return
+        self._used[token.id] = now
+        try:
+            with prepared_by_one(self._folder):
+                used = replace(token, last_used=_now())
+                self._write_tokens([used if one.id == token.id else one for one in self.tokens()])
+        except OSError:  # a full disk: the token works all the same, its last use stays older
+            self._used.pop(token.id, None)
+
+    def _write_tokens(self, tokens: list[Token]) -> None:
+        write_whole(self._folder / "tokens", json.dumps([asdict(one) for one in tokens]))
+
+
+def password_problem(password: str) -> str | None:
+    """Return what is wrong with a new password, None if nothing is."""
+    if len(password) < PASSWORD_MIN:
+        return f"The new password needs at least {PASSWORD_MIN} characters."
+    if len(password) > PASSWORD_MAX:
+        return f"The new password may have at most {PASSWORD_MAX} characters."
+    return None
+
+
+def token_problem(name: str, right: str, count: int) -> str | None:
+    """Return what is wrong with a new token, where there are ``count`` already."""
+    if not 0 < len(name) <= NAME_MAX or not name.isprintable():
+        return f"Give the token a name of 1 to {NAME_MAX} printable characters."
+    if right not in ("read", "operate"):
+        return "A token may read, or operate."
+    if count >= TOKENS_MAX:
+        return f"There are {TOKENS_MAX} tokens already: revoke one first."
+    return None
+
+
+def _digest(secret: str) -> str:
+    # 256 random bits need no slow hash
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,5 @@
+"""Prints docs/api.md."""
+
+from apps.admin.api.openapi import markdown
+
+print(markdown(), end="")

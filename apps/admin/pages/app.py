@@ -1,0 +1,57 @@
+"""One app: why it is as it is, what it did, and the levers."""
+
+import time
+
+from flask import Blueprint, abort, flash, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from apps.admin import link
+from apps.admin.access.guard import Right, audit, needs, visitor
+from apps.admin.charts import charts_of
+from apps.admin.fields import mappings
+from apps.admin.overview import app_overview, checks_of, events_of
+from apps.admin.rendering import browser_host, samples
+
+VERBS = {
+    "start": "{app} is being started.",
+    "stop": "{app} is being stopped: its port answers 503 until somebody starts it.",
+    "restart": "{app} is being restarted.",
+    "reload": "{app} is being reloaded: what runs goes on until the new code serves.",
+}
+_EVENTS_SHOWN = 15
+
+app_page = Blueprint("app", __name__)
+
+
+@app_page.get("/apps/<name>")
+@needs(Right.GLANCE)
+def index(name: str) -> str:
+    """Show the app; its traceback and the source only to those who have logged in."""
+    snapshot = link.snapshot()
+    found = dict(mappings(snapshot.get("apps"))).get(name)
+    if found is None:
+        abort(404)
+    now = time.monotonic()
+    charts = charts_of(samples().of(name, now), now)
+    known = visitor().is_known
+    failure = link.ask_long("failure", app=name)["failure"] if known else None
+    events = [one for one in link.ask("events")["events"] if one.get("app") == name]
+    return render_template(
+        "app.html",
+        app=app_overview(name, found, browser_host(), charts),
+        failure=failure,
+        checks=[one for one in checks_of(snapshot.get("checks")) if one.app == name],
+        events=events_of(events[-_EVENTS_SHOWN:]),
+    )
+
+
+@app_page.post("/apps/<name>/<verb>")
+def act(name: str, verb: str) -> Response:
+    """Start, stop, restart or reload the app; the answer comes at once, the outcome shows."""
+    if verb not in VERBS:
+        abort(404)
+    link.app_snapshot(name)  # else it would be an event about an app that doesn't exist
+    audit(f"{verb} of {name}", app=name)
+    link.ask(verb, apps=[name], wait=False)
+    flash(VERBS[verb].format(app=name))
+    return redirect(url_for("app.index", name=name))

@@ -1,0 +1,104 @@
+"""The configuration: the values in effect, the file with a check before it counts, its history."""
+
+import difflib
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from apps.admin import link
+from apps.admin.access.guard import Right, audit, needs
+from supervisor.client import ControlError
+
+_REFUSED = ("bad_config", "changed", "failed", "bad_params")
+
+configuration = Blueprint("configuration", __name__, url_prefix="/configuration")
+
+
+@configuration.get("")
+def index() -> str:
+    """Show every value in effect, and where it came from; those that are set come first."""
+    settings = link.ask("config.show")["settings"]
+    return render_template(
+        "configuration.html",
+        chosen=[one for one in settings if one["origin"] != "default"],
+        defaults=[one for one in settings if one["origin"] == "default"],
+    )
+
+
+@configuration.get("/edit")
+@needs(Right.OPERATE)  # the text may contain secrets, which the values in effect don't show
+def edit() -> str:
+    """Show the file to change it, and its history."""
+    found = link.ask_long("config.text")
+    return render_template("configuration_edit.html", file=found, text=found["text"])
+
+
+@configuration.post("/edit")
+def change() -> str | tuple[str, int] | Response:
+    """Check the text, or apply it; what was typed is never lost."""
+    text = _lines(request.form.get("text", ""))
+    digest = request.form.get("digest", "")
+    file = {**link.ask_long("config.text"), "digest": digest}
+    checked = link.ask_long("config.check", text=text or "\n")
+    if request.form.get("do") != "apply" or checked["problems"]:
+        status = 422 if checked["problems"] else 200
+        return _edit(file, text, checked), status
+    try:
+        audit("change of the configuration")
+        changes = link.ask_long("config.apply", text=text, digest=digest)["changes"]
+    except ControlError as error:
+        if error.code not in _REFUSED:
+            raise
+        return _edit(file, text, {"problems": [error.message], "hint": error.hint}), 409
+    flash(f"The new configuration is in effect: {changes}.")
+    return redirect(url_for("configuration.index"))
+
+
+@configuration.get("/history/<name>")
+@needs(Right.OPERATE)
+def kept(name: str) -> str:
+    """Show how an earlier configuration differs from the present one."""
+    present, found = link.ask_long("config.text"), link.ask_long("config.kept", name=name)
+    return render_template(
+        "configuration_kept.html",
+        name=found["name"],
+        digest=present["digest"],
+        lines=difference(present["text"], found["text"]),
+    )
+
+
+@configuration.post("/history/<name>/restore")
+def restore(name: str) -> Response:
+    """Put an earlier configuration back into the file, and into effect."""
+    digest = request.form.get("digest")
+    if not digest:
+        abort(400)
+    text = link.ask_long("config.kept", name=name)["text"]
+    audit(f"restore of the configuration {name}")
+    changes = link.ask_long("config.apply", text=text, digest=digest)["changes"]
+    flash(f"Restored {name}: {changes}.")
+    return redirect(url_for("configuration.index"))
+
+
+@configuration.post("/reload")
+def read_again() -> Response:
+    """Read the file again, as after an edit on the machine."""
+    audit("reload of the configuration")
+    found = link.ask_long("reload")
+    flash(f"The configuration was read again: {found['configuration']}.")
+    return redirect(url_for("configuration.index"))
+
+
+def difference(old: str, new: str) -> list[tuple[str, str]]:
+    """Return the lines that differ, with those around them: "+", "-", " " or "@", and the line."""
+    found = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=2)
+    return [(line[:1], line[1:]) for line in list(found)[2:]]
+
+
+def _edit(file: dict[str, object], text: str, checked: dict[str, object]) -> str:
+    return render_template("configuration_edit.html", file=file, text=text, checked=checked)
+
+
+def _lines(text: str) -> str:
+    """Return a text of a form with the line ends of a file; browsers send CR LF."""
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,69 @@
+"""What apps printed: filtered, followed, downloaded."""
+
+import re
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+
+from apps.admin import link
+
+_SHOWN = 200
+_DOWNLOADED = 2000
+LEVELS = {"all": "all lines", "warning": "warnings and errors", "error": "errors"}
+# Apps print as they like: the usual words of the usual formats tell.
+_ERROR = re.compile(
+    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\]"
+)
+_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\]")
+
+logs = Blueprint("logs", __name__)
+
+Line = dict[str, Any]
+
+
+@logs.get("/apps/<name>/logs")
+def index(name: str) -> str:
+    """Show the newest lines; with ``follow`` the page keeps itself up to date."""
+    level, words = request.args.get("level", "all"), request.args.get("q", "")
+    found = chosen(link.ask("logs", app=name)["lines"], level, words)
+    return render_template(
+        "logs.html",
+        name=name,
+        lines=found[-_SHOWN:],
+        more=max(0, len(found) - _SHOWN),
+        levels=LEVELS,
+        follow="follow" in request.args or not request.args,
+    )
+
+
+@logs.get("/apps/<name>/logs.txt")
+def download(name: str) -> Response:
+    """Send the lines as a text file."""
+    level, words = request.args.get("level", "all"), request.args.get("q", "")
+    found = chosen(link.ask("logs", app=name, newest=_DOWNLOADED)["lines"], level, words)
+    text = "".join(f"{line['time']} {line['text']}\n" for line in found)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.log"'}
+    return Response(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def chosen(lines: list[Line], level: str, words: str) -> list[Line]:
+    """Return the lines of at least ``level`` that contain ``words``, each with its ``level``."""
+    wanted = {"warning": ("warning", "error"), "error": ("error",)}.get(level)
+    marked = [{**line, "level": level_of(line["text"])} for line in lines]
+    return [
+        line
+        for line in marked
+        if (wanted is None or line["level"] in wanted)
+        and words.casefold() in line["text"].casefold()
+    ]
+
+
+def level_of(text: str) -> str:
+    """Return how bad a line says it is: ``error``, ``warning`` or ``info``.
+
+    >>> level_of("2026-11-23 ERROR in app: no such team")
+    'error'
+    """
+    if _ERROR.search(text):
+        return "error"
+    return "warning" if _WARNING.search(text) else "info"

@@ -1,0 +1,104 @@
+"""The machine: its temperature, power, memory and disks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, render_template
+
+from apps.admin import link
+from apps.admin.access.guard import Right, needs
+from apps.admin.fields import duration, seconds, text
+from apps.admin.overview import checks_of
+
+machine = Blueprint("machine", __name__)
+
+Fact = tuple[str, str]
+
+
+@machine.get("/machine")
+@needs(Right.GLANCE)
+def index() -> str:
+    """Show all facts about the machine, and its warnings."""
+    host = link.host_facts()
+    every = checks_of(link.snapshot().get("checks"))
+    bad = [one for one in every if one.app is None and one.level != "pass"]
+    return render_template("machine.html", facts=facts_of(host), checks=bad)
+
+
+def facts_of(host: Mapping[str, Any]) -> list[Fact]:
+    """Return the facts in words, the ones that matter most first; what is unknown is left out."""
+    found: list[Fact | None] = [
+        _number("Temperature", host.get("temperature_c"), "{:.0f} °C"),
+        _power(_inner(host, "power")),
+        _disk("Disk", _inner(_inner(host, "disks"), "state_dir")),
+        _memory(_inner(host, "memory")),
+        _number("Processor", _inner(host, "cpu").get("percent"), "{:.0f} % busy"),
+        _number("Cores", _inner(host, "cpu").get("count"), "{:.0f}"),
+        _load(_inner(host, "load")),
+        _disk("System disk", _inner(_inner(host, "disks"), "root")),
+        _number("Swap", _inner(host, "swap").get("used_mb"), "{:.0f} MiB used"),
+        _card(_inner(host, "sd_card")),
+        _clock(host.get("clock_synchronised")),
+        _uptime(host.get("uptime_s")),
+        _words("Model", host.get("model")),
+    ]
+    return [fact for fact in found if fact is not None]
+
+
+def _inner(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(name: str, raw: object, form: str) -> Fact | None:
+    value = seconds(raw)
+    return None if value is None else (name, form.format(value))
+
+
+def _words(name: str, raw: object) -> Fact | None:
+    value = text(raw)
+    return None if value is None else (name, value)
+
+
+def _power(raw: Mapping[str, Any]) -> Fact | None:
+    if not raw:
+        return None
+    bad = [name.replace("_", " ") for name, value in raw.items() if value is True]
+    return ("Power", ", ".join(bad) or "good")
+
+
+def _disk(name: str, raw: Mapping[str, Any]) -> Fact | None:
+    free, percent = seconds(raw.get("free_mb")), seconds(raw.get("free_percent"))
+    if free is None or percent is None:
+        return None
+    read_only = ", read-only" if raw.get("read_only") is True else ""
+    return (name, f"{free / 1024:.1f} GiB free ({percent:.0f} %){read_only}")
+
+
+def _memory(raw: Mapping[str, Any]) -> Fact | None:
+    available, percent = seconds(raw.get("available_mb")), seconds(raw.get("free_percent"))
+    if available is None or percent is None:
+        return None
+    return ("Memory", f"{available:.0f} MiB available ({percent:.0f} %)")
+
+
+def _load(raw: Mapping[str, Any]) -> Fact | None:
+    values = [seconds(raw.get(name)) for name in ("1m", "5m", "15m")]
+    known = [f"{value:.2f}" for value in values if value is not None]
+    return ("Load", " / ".join(known)) if known else None
+
+
+def _card(raw: Mapping[str, Any]) -> Fact | None:
+    known = [f"{name.replace('_', ' ')}: {value}" for name, value in raw.items()]
+    return ("SD card", ", ".join(known)) if known else None
+
+
+def _clock(raw: object) -> Fact | None:
+    if not isinstance(raw, bool):
+        return None
+    return ("Clock", "synchronised" if raw else "not synchronised")
+
+
+def _uptime(raw: object) -> Fact | None:
+    value = seconds(raw)
+    return None if value is None else ("Running for", duration(value))

@@ -1,0 +1,88 @@
+"""Versions of an app: deploy by upload, progress, roll back, compare."""
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from apps.admin import link, uploads
+from apps.admin.access.guard import audit
+
+LIVE = "live"
+
+releases = Blueprint("releases", __name__)
+
+
+@releases.get("/apps/<name>/releases")
+def index(name: str) -> str:
+    """List the releases, and what differs between two of them."""
+    found = link.ask_long("release.list", app=name)["releases"]
+    old, new = request.args.get("old"), request.args.get("new")
+    difference = None
+    if old and new:
+        difference = link.ask_long("release.compare", app=name, old=old, new=new)
+    progress = link.ask("release.progress")
+    return render_template(
+        "releases.html",
+        name=name,
+        releases=found,
+        names=[LIVE, *(one["name"] for one in found)],
+        old=old,
+        new=new,
+        difference=difference,
+        is_running=progress["running"],
+        suffixes=uploads.SUFFIXES,
+    )
+
+
+@releases.post("/apps/<name>/deploy")
+def deploy(name: str) -> Response:
+    """Deploy the archive that was uploaded; it goes on whatever becomes of this app."""
+    link.app_snapshot(name)
+    uploaded = request.files.get("archive")
+    if uploaded is None or not uploaded.filename:
+        flash("Choose an archive first.")
+        return redirect(url_for("releases.index", name=name))
+    mode = request.form.get("mode", "")
+    if mode not in uploads.MODES:
+        abort(400)
+    begin(name, uploaded.filename, uploads.save(uploaded), mode)
+    return redirect(url_for("releases.progress"))
+
+
+def begin(name: str, shown: str, source: str, mode: str) -> None:
+    """Begin the deploy of the archive at ``source``; raises `ControlError`."""
+    audit(f"deploy of {uploads.safe_name(shown)} to {name}", app=name)
+    flags = {mode: True} if mode else {}
+    link.ask("release.deploy", app=name, source=source, wait=False, **flags)
+
+
+@releases.post("/apps/<name>/rollback")
+def rollback(name: str) -> Response:
+    """Put a release back in place; without a name the last good one."""
+    link.app_snapshot(name)
+    release = request.form.get("release") or None
+    audit(f"rollback of {name}" + (f" to {release}" if release else ""), app=name)
+    link.ask("release.rollback", app=name, release=release, wait=False)
+    return redirect(url_for("releases.progress"))
+
+
+@releases.get("/deploy")
+def progress() -> str:
+    """Show the deploy that is under way, or was last, and how it ended."""
+    found = link.ask("release.progress")
+    if not found["running"]:
+        uploads.tidy()
+    ended = None
+    if not found["running"] and found["what"] is None:
+        # the supervisor was started anew since: its events tell
+        told = [one for one in link.ask("events")["events"] if one["kind"] == "deploy"]
+        ended = told[-1] if told else None
+    return render_template("progress.html", progress=found, ended=ended)
+
+
+@releases.post("/deploy/interrupt")
+def interrupt() -> Response:
+    """Have the deploy that is under way undone."""
+    audit("interrupt of the deploy")
+    found = link.ask("release.interrupt")
+    flash("It is being undone." if found["interrupted"] else "There was nothing to interrupt.")
+    return redirect(url_for("releases.progress"))

@@ -1,0 +1,79 @@
+"""As whom ``check`` imports apps, and whether it can keep what they write off the disk."""
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from supervisor.client import Client
+from supervisor.config.settings import Config
+from supervisor.files.state_dir import StateDir
+from supervisor.health.check_isolation import Isolation
+from supervisor.process.other_user import barrier
+from supervisor.process.private_mounts import outermost, why_not
+from supervisor.process.throwaway import call_in_child
+from supervisor.systemd import installation
+from supervisor.systemd.unit_file import writable_folders
+from supervisor.values.errors import ControlError, NotRunning, SupervisorError
+
+_PROBE_S = 30.0
+
+
+def service_user(config: Config) -> str | None:
+    """Return the user who serves ``config``, where this is root and that is another one.
+
+    That is the user of the installed service, else the one whom the state folder belongs to.
+    """
+    if os.geteuid() != 0:
+        return None
+    user = None
+    installed = installation.installed_config()
+    if installed is not None and os.path.realpath(installed) == os.path.realpath(config.file):
+        user = installation.installed_user()
+    elif os.path.isdir(config.state_dir):
+        with contextlib.suppress(KeyError):  # a user without a name
+            user = config.state_dir.owner()
+    return None if user == "root" else user
+
+
+def running_apps(config: Config) -> set[str]:
+    """Return the apps that run; all, if there is a supervisor that doesn't say it."""
+    try:
+        snapshot = Client(StateDir(config.state_dir).control_socket).call("snapshot")
+    except NotRunning:
+        return set()
+    except ControlError:
+        return set(config.apps)
+    return {name for name, app in snapshot["apps"].items() if app["workers"]}
+
+
+def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | None]:
+    """Return how to check ``config`` as ``user``, and why this machine can't protect its folders.
+
+    Protected are all folders that apps may write to. Blocks for a moment. Raises `SupervisorError`
+    where ``user`` can't run this Python.
+    """
+    folders = outermost([config.state_dir, *writable_folders(config)])
+    if user is not None:
+        closed = Isolation(user).call("", _closed, timeout_s=_PROBE_S)
+        if closed is not None:
+            own = shlex.join(installation.installed_command())
+            raise SupervisorError(
+                f"cannot check as {user}, as whom the supervisor runs: {user} may not read "
+                f"{closed}, which this installation ({sys.prefix}) needs",
+                hint=f"use the service's own: sudo {own} check"
+                if own
+                else f"use an installation that {user} may read, in /opt for example",
+            )
+    isolation = Isolation(user, tuple(folders))
+    with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as place:
+        reason: str | None = call_in_child(why_not, folders, place, timeout_s=_PROBE_S)
+    return (isolation, None) if reason is None else (Isolation(user), reason)
+
+
+def _closed() -> str | None:
+    needed = (Path(sys.executable), Path(sys.prefix), Path(__file__))
+    found = next((one for path in needed if (one := barrier(path))), None)
+    return None if found is None else str(found)

@@ -1,0 +1,389 @@
+"""Mistakes that beginners make, each with the message that tells what to do.
+
+Every app lies in a folder of its own, named as the mistake. `reason` and `hint` are parts of what
+`check`, `status`, port 6000 and the 503 page say. `CONFIGURATIONS` are files with a mistake, each
+with a part of the message.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+APP = "from flask import Flask\napp = Flask(__name__)\n"
+FACTORY = "from flask import Flask\ndef create_app():\n    return Flask(__name__)\n"
+VIEW = APP + "@app.get('/')\ndef index():\n    return 'hello'\n"
+ASGI = "async def app(scope, receive, send):\n    pass\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An app with one mistake; ``keys`` are further keys of its section.
+
+    ``only``: the one command, ``check`` or ``run``, that can notice it, or that has to.
+    """
+
+    name: str
+    files: Mapping[str, str | bytes]
+    reason: str
+    hint: str
+    target: str = "coach:app"
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    only: str | None = None
+
+
+def of(name: str, source: str | None, reason: str, hint: str, **more: Any) -> Mistake:
+    """Return a mistake in ``coach.py``; ``files`` among ``more`` are others beside it."""
+    own = {} if source is None else {"coach.py": source}
+    files = {**own, **more.pop("files", {})}
+    return Mistake(name=name, files=files, reason=reason, hint=hint, **more)
+
+
+TARGETS = (
+    of(
+        "factory_without_call",
+        FACTORY,
+        "coach:create_app is a function that makes the app, not the app",
+        'write target = "coach:create_app()"',
+        target="coach:create_app",
+    ),
+    of(
+        "factory_needs_argument",
+        "from flask import Flask\ndef create_app(config):\n    return Flask(__name__)\n",
+        "create_app() needs the argument 'config'",
+        'write target = "coach:create_app(...)" with its value',
+        target="coach:create_app()",
+    ),
+    of(
+        "factory_needs_argument_without_call",
+        "from flask import Flask\ndef create_app(config, *, name):\n    return Flask(name)\n",
+        "coach:create_app is a function that makes the app, not the app",
+        "config",
+        target="coach:create_app",
+    ),
+    of(
+        "factory_too_many_arguments",
+        FACTORY,
+        "create_app() can't be called with ('prod')",
+        "its arguments are ()",
+        target='coach:create_app("prod")',
+    ),
+    of(
+        "factory_returns_nothing",
+        "from flask import Flask\ndef create_app():\n    app = Flask(__name__)\n",
+        "coach:create_app() returned None",
+        "return app",
+        target="coach:create_app()",
+    ),
+    of(
+        "app_with_call",
+        APP,
+        "coach:app is the app itself",
+        'write target = "coach:app"',
+        target="coach:app()",
+    ),
+    of(
+        "asgi_function",
+        ASGI,
+        "coach:app is an ASGI app",
+        "a2wsgi",
+    ),
+    of(
+        "asgi_class",
+        "class App:\n    async def __call__(self, scope, receive, send): pass\napp = App()\n",
+        "coach:app is an ASGI app",
+        "a2wsgi",
+    ),
+    of(
+        "view_function",
+        VIEW,
+        "coach:index is a view function of the app, not the app",
+        'write target = "coach:app"',
+        target="coach:index",
+    ),
+    of(
+        "other_function",
+        APP + "def main():\n    app.run()\n",
+        "coach:main takes no arguments, so it is not a WSGI app",
+        'write target = "coach:app"',
+        target="coach:main",
+    ),
+    of(
+        "a_class",
+        "from flask import Flask\nclass Coach(Flask):\n    pass\n",
+        "coach:Coach is a class, not an app",
+        "coach:app",
+        target="coach:Coach",
+    ),
+    of(
+        "a_blueprint",
+        "from flask import Blueprint\napp = Blueprint('coach', __name__)\n",
+        "coach:app is a Blueprint, not a WSGI app",
+        "register_blueprint",
+    ),
+    of(
+        "a_module",
+        None,
+        "coach:api is a module, not a WSGI app",
+        'write target = "coach.api:app"',
+        target="coach:api",
+        files={
+            "coach/__init__.py": "from coach import api\n",
+            "coach/api.py": APP,
+        },
+    ),
+    of(
+        "wrong_attribute",
+        APP.replace("app =", "application ="),
+        "module coach has no attribute 'app'",
+        'write target = "coach:application"',
+    ),
+    of(
+        "wrong_case_of_attribute",
+        APP,
+        "module coach has no attribute 'APP'",
+        'write target = "coach:app"',
+        target="coach:APP",
+    ),
+    of(
+        "wrong_case_of_module",
+        APP,
+        "No module named 'COACH'",
+        'write target = "coach:app"',
+        target="COACH:app",
+    ),
+    of(
+        "package_hides_module",
+        APP,
+        "module coach has no attribute 'app'",
+        "the folder coach/ hides the file coach.py: rename one of them",
+        files={"coach/__init__.py": ""},
+    ),
+    of(
+        "module_in_a_subfolder",
+        None,
+        "No module named 'coach'",
+        "it is in src/: let `path` of this app end in /src",
+        files={"src/coach.py": APP},
+    ),
+    of(
+        "extension_twice",
+        None,
+        "No module named 'coach'",
+        "rename coach.py.txt to coach.py",
+        files={"coach.py.txt": APP},
+    ),
+    of(
+        "guarded_app",
+        "from flask import Flask\nif __name__ == '__main__':\n    app = Flask('coach')\n",
+        "module coach has no attribute 'app'",
+        '__name__ == "__main__"',
+    ),
+)
+
+IMPORTS = (
+    of(
+        "data_file_elsewhere",
+        None,
+        "No such file or directory: 'words.txt' (app/coach.py, line 1)",
+        "app/words.txt exists, but the working folder is the app's `path`",
+        target="app.coach:app",
+        files={
+            "app/__init__.py": "",
+            "app/words.txt": "a",
+            "app/coach.py": "words = open('words.txt').read()\n" + APP,
+        },
+    ),
+    of(
+        "data_file_missing",
+        "words = open('words.txt').read()\n" + APP,
+        "No such file or directory: 'words.txt' (coach.py, line 1)",
+        "words.txt is not there: was it copied?",
+    ),
+    of(
+        "data_folder_missing",
+        "out = open('logs/coach.log', 'a')\n" + APP,
+        "No such file or directory: ",
+        "the folder logs is not there: create it, or was it not copied?",
+    ),
+    of(
+        "program_missing",
+        "import subprocess\nsubprocess.run(['ffmpeg-of-nobody'])\n" + APP,
+        "No such file or directory: 'ffmpeg-of-nobody' (coach.py, line 2)",
+        "the program ffmpeg-of-nobody is not installed",
+    ),
+    of(
+        "in_its_own_environment",
+        "import adafruit_of_nobody\n" + APP,
+        "No module named 'adafruit_of_nobody' (coach.py, line 1)",
+        "it is installed in .venv/: let `python` name .venv/bin/python",
+        files={".venv/lib/python3.11/site-packages/adafruit_of_nobody.py": ""},
+    ),
+    of(
+        "lock_held",
+        "import fcntl\nlock = open('lock', 'w')\nfcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "other = open('lock', 'w')\nfcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)\n" + APP,
+        "BlockingIOError: [Errno 11] Resource temporarily unavailable (coach.py, line 5)",
+        'reload = "replace"',
+    ),
+    of(
+        "port_held",
+        "import socket\na = socket.create_server(('127.0.0.1', 0))\n"
+        "b = socket.create_server(a.getsockname())\n" + APP,
+        "Address already in use",
+        'reload = "replace"',
+    ),
+    of(
+        "argparse",
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('config')\n"
+        "options = parser.parse_args()\n" + APP,
+        "sys.exit(2) was called (coach.py, line 4)",
+        "argparse reads the command line",
+    ),
+    of(
+        "input",
+        "name = input('Name? ')\n" + APP,
+        "EOFError: EOF when reading a line (coach.py, line 1)",
+        "input() waits for a keyboard",
+    ),
+    of(
+        "from_main",
+        APP + "import models\n",
+        "cannot import name 'app' from '__main__'",
+        "__main__ is flask-supervisor here: import it from coach",
+        files={"models.py": "from __main__ import app\n"},
+    ),
+    of(
+        "relative_import",
+        "from . import models\n" + APP,
+        "attempted relative import with no known parent package (coach.py, line 1)",
+        'target = "relative_import.coach:app"',
+        files={"__init__.py": "", "models.py": ""},
+    ),
+    of(
+        "relative_import_without_package",
+        "from .models import Team\n" + APP,
+        "attempted relative import with no known parent package (coach.py, line 1)",
+        "from models import",
+        files={"models.py": "class Team: pass\n"},
+    ),
+    of(
+        "merge_conflict",
+        "<<<<<<< HEAD\nPORT = 1\n=======\nPORT = 2\n>>>>>>> other\n" + APP,
+        "SyntaxError: invalid syntax (coach.py, line 1)",
+        "conflict",
+    ),
+    of(
+        "own_flask",
+        APP,
+        "",
+        "your own file flask.py hides the package flask",
+        files={"flask.py": "app = 1\n"},
+        only="check",
+    ),
+    of(
+        "own_requests",
+        "import requests\nrequests.get\n" + APP,
+        "module 'requests' has no attribute 'get'",
+        "your own file requests.py hides the package requests",
+        files={"requests.py": "import json\n"},
+    ),
+    of(
+        "exit_with_text",
+        "import sys\nsys.exit('no sensor on /dev/ttyUSB0')\n" + APP,
+        "sys.exit('no sensor on …/ttyUSB0') was called (coach.py, line 2)",
+        "the text is the app's own",
+    ),
+    of(
+        "exit_without_text",
+        APP + "import sys\nsys.exit()\n",
+        "sys.exit() was called (coach.py, line 4)",
+        'if __name__ == "__main__":',
+    ),
+    of(
+        "two_missing",
+        "import no_one\nimport no_two\n" + APP,
+        "No module named 'no_one' (coach.py, line 1)",
+        "2 modules are missing, see all with: flask-supervisor check",
+        only="run",
+    ),
+    of(
+        "missing_file_of_package",
+        "from field import settings_manager\n" + APP,
+        "cannot import name 'settings_manager' from 'field'",
+        "was field/settings_manager.py copied?",
+        files={"field/__init__.py": ""},
+    ),
+    of(
+        "python2",
+        "print 'hello'\n" + APP,
+        "Missing parentheses in call to 'print'",
+        "Python 2",
+    ),
+    of(
+        "circular",
+        "import models\n" + APP,
+        "partially initialized module 'coach'",
+        "import each other",
+        files={"models.py": "from coach import app\n"},
+    ),
+    of(
+        "not_utf8",
+        APP,
+        "settings.py",
+        "UTF-8",
+        files={"settings.py": b"name = 'Caf\xe9'\n", "coach.py": "import settings\n" + APP},
+    ),
+    of(
+        "environment_variable",
+        "import os\nkey = os.environ['COACH_KEY']\n" + APP,
+        "KeyError: 'COACH_KEY' (coach.py, line 2)",
+        "set it in `env` or `env_file`",
+    ),
+    of(
+        "database_folder",
+        "import sqlite3\ndb = sqlite3.connect('data/coach.db')\n" + APP,
+        "unable to open database file (coach.py, line 2)",
+        "folder",
+    ),
+    of(
+        "database_locked",
+        "import sqlite3\na = sqlite3.connect('c.db')\na.execute('begin exclusive')\n"
+        "sqlite3.connect('c.db', timeout=0).execute('begin exclusive')\n" + APP,
+        "database is locked (coach.py, line 4)",
+        'reload = "replace"',
+    ),
+    of(
+        "signal_in_thread",
+        "import signal\ndef serve():\n    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n",
+        "signal only works in main thread",
+        "thread",
+        target="coach:serve",
+        keys={"bind": "app"},
+        only="run",
+    ),
+    of(
+        "loop_in_thread",
+        "import asyncio\ndef serve():\n    asyncio.get_event_loop()\n",
+        "There is no current event loop in thread",
+        "asyncio.new_event_loop()",
+        target="coach:serve",
+        keys={"bind": "app"},
+        only="run",
+    ),
+)
+MISTAKES = TARGETS + IMPORTS
+
+_SECTION = '[apps.coach]\ntarget = "coach:app"\nport = 5001\n'
+CONFIGURATIONS = {
+    "no_quotes": ("[apps.coach]\ntarget = coach:app\n", "a string needs quotes (at line 2"),
+    "windows_path": (_SECTION + 'path = "C:\\Users\\pi"\n', "write a Windows path in '...'"),
+    "yes": (_SECTION + "control = yes\n", "write true"),
+    "colon": (_SECTION + "threads: 4\n", "separated by = and not by :"),
+    "typographic_quotes": ("[apps.coach]\ntarget = “coach:app”\n", "write a straight one"),
+    "table_twice": (_SECTION * 2, "the table [apps.coach] is declared twice, first in line 1"),
+    "port_as_text": (_SECTION.replace("5001", '"5001"'), "must be a port number from 1 to 65535"),
+    "misspelt_key": (_SECTION + "thread = 4\n", 'did you mean "threads"?'),
+    "a_file_as_target": (_SECTION.replace("coach:app", "coach.py"), 'did you mean "coach:app"?'),
+    "port_of_status": (_SECTION.replace("5001", "6000"), "is already taken by the status server"),
+    "no_apps": ("[supervisor]\n", "add a table [apps.NAME] with `target` and `port`"),
+}

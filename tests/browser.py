@@ -1,0 +1,138 @@
+"""A real browser for the tests: headless Chromium from Debian, driven by Selenium."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import eventually
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+PHONE, DESK = (390, 844), (1440, 900)
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+@dataclass
+class Browser:
+    """A browser with one page, for the app at ``address``."""
+
+    driver: Any
+    address: str
+
+    def open(self, path: str) -> None:
+        """Load a page of the app."""
+        self.driver.get(self.address + path)
+
+    def set_view(self, size: tuple[int, int], *, dark: bool = False) -> None:
+        """Set the size of the page and whether the system is dark."""
+        width, height = size
+        metrics = {
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": 1,
+            "mobile": width < 600,
+        }
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def one(self, selector: str) -> WebElement:
+        """Return the first element that a CSS selector finds; AssertionError if there is none."""
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        assert found, f"{selector} is not on {self.driver.current_url}: {self.text[:300]}"
+        return found[0]
+
+    def press(self, text: str) -> None:
+        """Click the button, the link or the summary with this text."""
+        path = f'//*[self::button or self::a or self::summary][normalize-space(.)="{text}"]'
+
+        def click() -> bool:
+            # what refreshes itself may replace an element between finding and clicking it
+            with contextlib.suppress(Exception):
+                shown = [e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()]
+                if shown:
+                    shown[0].click()
+                    return True
+            return False
+
+        eventually(click, what=f"{text!r} can be pressed on {self.driver.current_url}")
+
+    def fill(self, **fields: str) -> None:
+        """Type into the fields with these names, in place of what is there."""
+        for name, value in fields.items():
+            field = self.one(f'[name="{name}"]')
+            if field.tag_name != "select" and field.get_attribute("type") != "file":
+                field.clear()
+            field.send_keys(value)
+
+    @property
+    def text(self) -> str:
+        """What the page shows."""
+        return str(self.driver.find_element(By.TAG_NAME, "body").text)
+
+    def wait_for(self, text: str, *, timeout_s: float = 20.0) -> None:
+        """Wait until the page shows ``text``."""
+        eventually(lambda: self._shows(text), timeout_s=timeout_s, what=f"the page shows {text!r}")
+
+    def _shows(self, text: str) -> bool:
+        with contextlib.suppress(Exception):  # the page is being replaced
+            return text in self.text
+        return False
+
+    def picture(self, file: Path) -> None:
+        """Save what is seen without scrolling, as PNG."""
+        self.driver.save_screenshot(str(file))
+
+    def run(self, script: str) -> Any:
+        """Run a script in the page, by way of the debugger: the page's own policy stays."""
+        given = {"expression": script, "awaitPromise": True, "returnByValue": True}
+        found = self.driver.execute_cdp_cmd("Runtime.evaluate", given)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def requested(self) -> list[str]:
+        """Return the addresses that were requested since this was asked last."""
+        found = []
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                found.append(message["params"]["request"]["url"])
+        return found
+
+
+@contextlib.contextmanager
+def browser(address: str, *, script: bool = True) -> Iterator[Browser]:
+    """Yield a browser; without ``script`` it runs no JavaScript."""
+    folder = tempfile.mkdtemp(prefix="flask-supervisor-browser-")
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (*_FLAGS, f"--user-data-dir={folder}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    if not script:
+        settings = {"profile.managed_default_content_settings.javascript": 2}
+        options.add_experimental_option("prefs", settings)
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    try:
+        yield Browser(driver, address)
+    finally:
+        driver.quit()
+        shutil.rmtree(folder, ignore_errors=True)
