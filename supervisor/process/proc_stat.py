@@ -17,10 +17,11 @@ _IGNORED = 30  # signals, as bits; those below 32
 class ProcStat:
     """A process; ``started`` (clock ticks since boot) distinguishes it from a later one.
 
-    ``cpu_s`` is the processor time that it has used, in seconds.
+    ``name`` is that of its main thread, ``cpu_s`` the processor time that it has used, in seconds.
     """
 
     pid: int
+    name: str
     parent: int
     session: int
     started: int
@@ -33,11 +34,13 @@ def read_stat(pid: int) -> ProcStat | None:
     """Return what is known of process ``pid``, None if it has ended or is hidden from this user."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
+            head, _, rest = stream.read().rpartition(b")")
     except OSError:
         return None
+    fields = rest.split()
     return ProcStat(
         pid=pid,
+        name=head.partition(b"(")[2].decode("utf-8", "replace"),
         parent=int(fields[_PARENT]),
         session=int(fields[_SESSION]),
         started=int(fields[_STARTED]),
@@ -64,18 +67,6 @@ def descendants(pid: int) -> list[int]:
         except OSError:  # it ended meanwhile
             continue
     return found
-
-
-def resident_mb(pid: int) -> float | None:
-    """Return the resident memory of process ``pid`` in MiB, shared pages included.
-
-    None if it has ended or is hidden from this user.
-    """
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * _PAGE_MB
-    except OSError:
-        return None
 
 
 def memory_mb(pids: Iterable[int]) -> float:
