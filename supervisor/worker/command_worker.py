@@ -20,6 +20,7 @@ from supervisor.source.fingerprints import Watch, read_watch
 from supervisor.values.records import dataclass
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
+from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.first_answer import FirstAnswer
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.program import (
@@ -96,6 +97,7 @@ class _Start:
             entries=self._entries(),
             stamps=self._stamps,
             watch=self._watch,
+            contents=self._contents,
             shutdown_timeout_s=self._worker.shutdown_timeout_s,
         )
         return care.run()
@@ -109,7 +111,8 @@ class _Start:
             else [f"{folder}/{word}" for folder in _search_path().split(os.pathsep)]
         )
         sources = Watch(trees=(str(self._path),), files=tuple(files), skip=code.skip)
-        fingerprint, is_recent = read_watch(sources)
+        self._contents = CodeContents(sources)
+        fingerprint, self._contents.before, is_recent = read_watch(sources)
         self._watch = [{"watch": sources.to_json(), "fingerprint": fingerprint}]
         self._stamps = file_tree.stamps(self._path, self._entries(), skip=code.skip)
         return is_recent

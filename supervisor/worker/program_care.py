@@ -15,6 +15,7 @@ from supervisor.values.constants import HEARTBEAT_S, STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import ImportReport
+from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.heartbeat import HeartbeatSender
 from supervisor.worker.hosted_apps import HostedApp
 from supervisor.worker.program import Program
@@ -35,7 +36,8 @@ class ProgramCare:
     """Looks after ``program``, of the app ``app``, for the main process at ``channel``.
 
     ``own_port`` is the port that it binds itself. ``entries`` belong to the app below its folder,
-    ``stamps`` are those of its files from before the start, and ``watch`` is what it depends on.
+    ``stamps`` are those of its files from before the start, ``watch`` is what it depends on, and
+    ``contents`` what that contained.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ProgramCare:
         entries: list[str],
         stamps: dict[str, str],
         watch: list[dict[str, Any]],
+        contents: CodeContents,
         shutdown_timeout_s: float,
     ) -> None:
         self._program = program
@@ -57,6 +60,7 @@ class ProgramCare:
         self._entries = entries
         self._stamps = stamps
         self._watch = watch
+        self._contents = contents
         self._shutdown_timeout_s = shutdown_timeout_s
         self._drain_s: float | None = None  # that was asked for last
         self._draining = False
@@ -76,6 +80,7 @@ class ProgramCare:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._drain_soon(self._shutdown_timeout_s))
         self._send({"type": "ready", "imported": self._entries})
+        self._contents.begin()
         for fd in (self._program.pidfd, self._channel.fileno(), self._woken):
             self._waiting.register(fd, select.POLLIN)
         heartbeats = HeartbeatSender(
@@ -134,6 +139,8 @@ class ProgramCare:
             case {"type": "pause"}:  # the main process gives it no new connections by now
                 self._paused_at = time.monotonic()
                 self._channel.send_if_read({"type": "paused"})
+            case {"type": "request_code"}:
+                self._contents.report(self._contents.files(), self._send_from_thread)
             case {"type": "request_imports", "for": purpose}:
                 stamps = iter(self._stamps.items())
                 while part := dict(itertools.islice(stamps, STAMPS_IN_MESSAGE)):
@@ -198,6 +205,10 @@ class ProgramCare:
                 }
             )
         return 1
+
+    def _send_from_thread(self, message: Message) -> None:
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too
+            self._send(message)
 
     def _send(self, message: Message) -> None:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
