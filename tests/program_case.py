@@ -16,6 +16,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         }).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass

@@ -16,10 +16,11 @@ def test_a_hand_over(machine: Machine) -> None:
     machine.start_anew()
     answer = eventually(lambda: (a := ask(5001)).status == 200 and a.json, timeout_s=30)
     assert answer["VIRTUAL_ENV"] == "/opt/flask-supervisor/venv"
-    for number, what in enumerate((kill_main, lambda: systemctl("restart", UNIT))):
+    ends = {"kill -9 of the main process": kill_main, "restart": lambda: systemctl("restart", UNIT)}
+    for what, end in ends.items():
         with machine.load("http://127.0.0.1:5001/") as met:
             pause(BEFORE_S)
-            what()
+            end()
             pause(AFTER_S)
-        check(met, f"program, {('kill -9 of the main process', 'systemctl restart')[number]}")
+        check(met, f"a program, {what}")
         assert ask(5001).json["pid"] != answer["pid"]
