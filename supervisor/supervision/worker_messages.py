@@ -19,6 +19,7 @@ from supervisor.process.channel import Message
 from supervisor.supervision.app_imports import AppImports
 from supervisor.supervision.code_comparison import CodeComparison
 from supervisor.supervision.process_core import ProcessCore
+from supervisor.supervision.worker_factory import STATUS
 from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.metrics import Metrics, merged
@@ -128,7 +129,9 @@ class WorkerMessages:
             what = "ready, with the last known good release,"
         for name, app in core.apps.items():
             if app.is_served and app.bound:
-                text = f"{what} on {core.ports[name].address.url}, after {took_s:.2f} s"
+                url = core.ports[name].address.url
+                whom = " for monitors" if name == STATUS else ""  # browsers refuse port 6000
+                text = f"{what}{whom} on {url}, after {took_s:.2f} s"
                 core.runtime.journal.record(EventKind.READY, text, app=name)
 
     # ---- heartbeats
