@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supervisor import __version__
+from supervisor.config.history import ConfigHistory
 from supervisor.config.settings import Config
 from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
@@ -38,6 +39,7 @@ from supervisor.process.guardian import Guardian
 from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
+from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import BackgroundJobs
 from supervisor.supervision.changes import ChangeSignal
@@ -52,6 +54,7 @@ from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
 _DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
+_KEEP_S = 2.0  # a slow SD card delays the apps no longer
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 
@@ -172,6 +175,7 @@ class Supervisor:
         if self._state.answers:
             self._event_file.restore()
             self._make_data_dirs()
+            await self._keep_config()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
@@ -279,6 +283,13 @@ class Supervisor:
         for process in self._processes.by_name.values():
             process.known_good.forget_kept()
 
+    async def _keep_config(self) -> None:
+        """Keep a new configuration before anything can end this process; `_tidy` tries it again."""
+        config, history = self._runtime.config, ConfigHistory(self._state.config_history)
+        if config.fallback is None and config.text and not history.is_newest(config.text):
+            with contextlib.suppress(TaskFailed, OSError):
+                await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)
+
     def _tidy_later(self) -> None:
         asyncio.get_running_loop().call_later(_TIDY_AFTER_S, self._tidy)
 
@@ -303,7 +314,9 @@ class Supervisor:
         """Read the configuration again and change what it changes; raises `ConfigError`."""
         self._unit.notifier.reloading(time.monotonic())
         try:
-            return await self._reconfigurer.read_again(by=by)
+            changes = await self._reconfigurer.read_again(by=by)
+            await self._keep_config()
+            return changes
         finally:
             self._unit.notifier.reloaded()
 
