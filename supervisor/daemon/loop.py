@@ -33,7 +33,7 @@ from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
-from supervisor.process.fork import scrub_environment
+from supervisor.process.fork import Run, scrub_environment
 from supervisor.process.guardian import Guardian
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
@@ -45,7 +45,7 @@ from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.standin_manager import STAND_IN, StandInManager
 from supervisor.supervision.worker_factory import STATUS, WorkerFactory
-from supervisor.supervision.worker_pool import Run, WorkerPool
+from supervisor.supervision.worker_pool import WorkerPool
 from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
@@ -76,7 +76,12 @@ class Supervisor:
         self._unit = Unit(lambda text: self._journal.record(EventKind.HAND_OVER, text, app=None))
         self._runtime = runtime = self._make_runtime(config)
         self._journal = runtime.journal
-        factory = WorkerFactory(runtime, self._state, self._on_status_message)
+        factory = WorkerFactory(
+            runtime,
+            self._state,
+            self._on_status_message,
+            take_over=lambda: self._unit.take_over(STATUS),
+        )
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._event_file = EventFile(runtime, self._state.events)

@@ -198,10 +198,15 @@ def _receive_first(channel: Channel, on_message: Callable[[Message], None]) -> b
 
 
 def run_status(
-    connection: socket.socket, listener: tuple[socket.socket, ...], *, shutdown_timeout_s: float
+    connection: socket.socket,
+    listener: tuple[socket.socket, ...],
+    *,
+    shutdown_timeout_s: float,
+    before_serving: Callable[[], None],
 ) -> int:
     """Run the status worker on ``listener`` and return its exit code.
 
+    It calls ``before_serving`` when it is about to accept connections.
     Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
     """
     from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
@@ -240,5 +245,6 @@ def run_status(
     status = server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
     watcher.start()
     if _receive_first(channel, on_message):
+        before_serving()
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)
     return 0

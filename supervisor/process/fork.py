@@ -24,6 +24,9 @@ from supervisor.process.child_exit import exit_process
 from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.values.records import dataclass
 
+Run = Callable[[socket.socket], int]
+"""What a worker runs: takes its channel, returns its exit code."""
+
 _FAILED = 70  # sysexits.h EX_SOFTWARE: the function raised, its traceback is in the output
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
@@ -62,7 +65,7 @@ def open_standard_streams() -> None:
 
 
 def fork_child(
-    run: Callable[[socket.socket], int],
+    run: Run,
     *,
     name: str,
     keep: Iterable[int] = (),

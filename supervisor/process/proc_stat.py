@@ -16,10 +16,11 @@ _IGNORED = 30  # signals, as bits; those below 32
 class ProcStat:
     """A process; ``started`` (clock ticks since boot) distinguishes it from a later one.
 
-    ``cpu_s`` is the processor time that it has used, in seconds.
+    ``name`` is that of its main thread, ``cpu_s`` the processor time that it has used, in seconds.
     """
 
     pid: int
+    name: str
     parent: int
     session: int
     started: int
@@ -32,11 +33,13 @@ def read_stat(pid: int) -> ProcStat | None:
     """Return what is known of process ``pid``, None if it has ended or is hidden from this user."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
+            head, _, rest = stream.read().rpartition(b")")
     except OSError:
         return None
+    fields = rest.split()
     return ProcStat(
         pid=pid,
+        name=head.partition(b"(")[2].decode("utf-8", "replace"),
         parent=int(fields[_PARENT]),
         session=int(fields[_SESSION]),
         started=int(fields[_STARTED]),

@@ -36,15 +36,21 @@ class Runs(Protocol):
 class WorkerFactory:
     """Makes the functions that workers run; ``on_status_message`` gets what the status one sends.
 
-    A worker takes the configuration that is in effect when it is forked.
+    A worker takes the configuration that is in effect when it is forked. The status worker calls
+    ``take_over`` right before it serves: from then on, its predecessor accepts no more.
     """
 
     def __init__(
-        self, runtime: Runtime, state: StateDir, on_status_message: Callable[[Message], None]
+        self,
+        runtime: Runtime,
+        state: StateDir,
+        on_status_message: Callable[[Message], None],
+        take_over: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._state = state
         self.on_status_message = on_status_message
+        self._take_over = take_over
 
     def app_main(self, process: str) -> WorkerMain:
         """Return what the workers of a process run."""
@@ -76,7 +82,12 @@ class WorkerFactory:
         _release: Path | None,
     ) -> int:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
-        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
+        return run_status(
+            connection,
+            held[STATUS],
+            shutdown_timeout_s=timeout_s,
+            before_serving=self._take_over,
+        )
 
     def stand_in(self, connection: socket.socket, held: dict[str, tuple[Sockets, bool]]) -> int:
         """Run the stand-in; see `standin_manager.StandInMain`."""

@@ -8,12 +8,11 @@ from typing import Protocol, Self
 from supervisor.policy.process_events import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
-from supervisor.process.fork import Child, kill_group
+from supervisor.process.fork import Child, Run, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.supervision.line_rate import LineRate
 from supervisor.supervision.runtime import Runtime
-from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import Exit

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.process.prctl import set_name
 from supervisor.server.server import Server
 from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
@@ -81,7 +82,11 @@ def serve(
     """
 
     def drain(_number: int, _frame: object) -> None:
-        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
+        is_succeeded = handover is not None and handover.is_leaving  # see `Unit.take_over`
+        idle_s = hand_over.SUCCEEDED_IDLE_S if is_succeeded else IDLE_S
+        server.drain(timeout_s=shutdown_timeout_s, idle_s=idle_s)
+        if is_succeeded:
+            set_name(hand_over.SUCCEEDED)
 
     handover = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
