@@ -29,6 +29,7 @@ _VARYING = [
     (r"\b\d+-[0-9a-f]{8}\b", "RELEASE"),
     (r"\b(pid|worker|kill|user) \w+", r"\1 ID"),
     (r" (temperature|disk_\w+)=\S+|(?<==)\d+(\.\d+)?(c|B|s)?\b", ""),
+    (r"\b\w{4}(-\w{4}){3}\b", "PASSWORD"),
     (r"\b\d+ open files|\babout \d+", "COUNT"),
     (r"(?<=\s)\d{1,7}(?=\s+\d+ (s|min|h|d)$)", "PID"),
     (r"\b\d+(\.\d+)? ?(s|ms|min|h|d|MiB|%|°C)(?![\w])", "AMOUNT"),

@@ -1,6 +1,8 @@
 """Every console block of README and docs does, and shows, what it says: paths and times apart."""
 
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +20,8 @@ PAGES = [
 BLOCKS = [block for page in sorted(PAGES) for block in blocks(page)]
 RUN = [block for block in BLOCKS if block.scenario is not None]
 
-POLLED = ("flask-supervisor status", "flask-supervisor health", "curl")  # they change nothing
+OURS = ("flask-supervisor ", ".venv/bin/flask-supervisor ")
+POLLED = ("curl", *(f"{ours}{word}" for ours in OURS for word in ("status", "health")))  # no change
 
 Scenario = Callable[[Stage], None]
 SCENARIOS: dict[str, Scenario] = {}
@@ -99,7 +102,6 @@ def serve(stage: Stage, config: str | None, *, until: str = "ready for monitors"
     return stage.begin("flask-supervisor run", until=until)
 
 
-@scenario
 def stopped(stage: Stage) -> None:
     """Two apps whose supervisor doesn't run."""
     stage.write("supervisor.toml", CONFIG)
@@ -248,7 +250,6 @@ def three_configurations(stage: Stage) -> None:
     stage.write("supervisor.toml", "[apps\n")
 
 
-@scenario
 def serving(stage: Stage) -> None:
     """The app coach serves."""
     stage.write("coach.py", ROOT + "\n\n" + '@app.get("/smoke")\ndef smoke():\n    return "well"\n')
@@ -347,3 +348,37 @@ def for_a_monitor(stage: Stage) -> None:
     stage.write("admin.py", ROOT)
     stage.write("coach.py", "\n\nimport x\n" + ROOT)
     serve(stage, CONFIG.replace("coach_interface:app", "coach:app"), until="ModuleNotFoundError")
+
+
+@scenario
+def one_app(stage: Stage) -> None:
+    """One app, and the configuration for it."""
+    stage.write("coach_interface.py", ROOT)
+    stage.write("supervisor.toml", COACH.replace("coach:app", "coach_interface:app"))
+
+
+@scenario
+def fresh_clone(stage: Stage) -> None:
+    """What `make run` has started in a fresh clone; its log shows what the block before says."""
+    for name in ("apps", "config"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, stage.folder / name, ignore=ignore)
+    (stage.folder / ".venv").symlink_to(stage.home)
+    recipe = re.search(r"^run: .*\n\t\$\(BIN\)/(.*)$", (REPOSITORY / "Makefile").read_text(), re.M)
+    assert recipe
+    stage.environment |= {
+        "FLASK_SUPERVISOR__SUPERVISOR__LOG_FORMAT": "console",
+        "PYTHONPATH": f"{stage.folder}:{REPOSITORY}",
+    }
+    log = stage.begin(recipe[1])
+    [made] = [
+        block for block in BLOCKS if block.steps[-1].command == "make run" and block.line < 50
+    ]
+    wanted = {normal(line) for line in made.steps[-1].shown} - {"..."}
+
+    def is_shown() -> bool:
+        lacking = wanted - {normal(line) for line in log.read_text().splitlines()}
+        assert not lacking, log.read_text()
+        return True
+
+    eventually(is_shown, timeout_s=60)
