@@ -155,17 +155,16 @@ class Supervisor:
         Raises `AlreadyRunning`.
         """
         self._folder.open()
-        try:
-            return await self._run_locked()
-        finally:
-            self._folder.close()
+        code = await self._run_locked()
+        self._folder.close()
+        return code
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
         become_subreaper()
         scrub_environment(config.origins.variables)
         self._handle_signals()
-        self._event_file.restore()
+        self._event_file.restore(unexpected_end=self._folder.was_left)
         self._make_data_dirs()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
@@ -325,4 +324,5 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [*([refused] if refused else []), *self._folder.checks()]
+        kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
+        return [*([refused] if refused else []), *kept]
