@@ -85,7 +85,8 @@ def _print_outcome(config: Config) -> None:
     for name, app in apps.items():
         _print_address(name, width, _url(*config.address(name), here), app["reason"])
     reason = snapshot["checks"].get("status_port", {}).get("reason")
-    _print_address("status", width, _url(*config.status_address, here), reason)
+    url = _url(*config.status_address, here)
+    _print_address("status", width, f"{url} (for monitors)", reason)
 
 
 def _print_address(name: str, width: int, url: str, reason: str | None) -> None:

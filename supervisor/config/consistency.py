@@ -22,13 +22,13 @@ Raw = dict[str, Any]
 _SHARED = {"path": AppSettings.path, "python": AppSettings.python}  # by the apps of one process
 
 
-def check(raw: Raw, problems: Problems) -> None:
+def check(raw: Raw, problems: Problems, *, may_lack_apps: bool = False) -> None:
     """Add to ``problems`` what is wrong between the keys of a configuration."""
     _check_requires("requires", raw.get("requires"), problems)
     given = raw.get("apps", {})
     if not isinstance(given, dict):
         return
-    if not given:
+    if not given and not may_lack_apps:
         text = "no app is configured; add a table [apps.NAME] with `target` and `port`"
         problems.add("apps", text)
     apps = {name: app for name, app in given.items() if isinstance(app, dict)}

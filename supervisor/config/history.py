@@ -131,12 +131,16 @@ class ConfigHistory:
             pass  # nothing to keep
         except OSError as error:
             raise _cannot_write(file, error) from error
-        if present is not None and digest_of(present) not in {e.digest for e in self.entries()}:
-            self.keep(present, worked=False)
+        if present is not None and self._folder.parent.is_dir():  # sudo would create it for root
+            self._keep_replaced(present)
         try:
             atomic_file.write_whole(target, text, mode=mode, owner=owner)
         except OSError as error:
             raise _cannot_write(file, error) from error
+
+    def _keep_replaced(self, text: bytes) -> None:
+        if digest_of(text) not in {entry.digest for entry in self.entries()}:
+            self.keep(text, worked=False)
 
     def _write(self, text: bytes, digest: str, worked: bool) -> None:
         owner = self._make_folder()

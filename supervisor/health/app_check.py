@@ -218,6 +218,8 @@ def _import(
 ) -> CheckResult:
     if code_view.installed() is None:
         CodeView(path, None, scratch=Path(scratch)).install()
+    import flask  # noqa: F401 - workers have it, with the real click, before own modules win
+
     os.environ.update(environment)
     started = time.monotonic()
     app, report = import_app(

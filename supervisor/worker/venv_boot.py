@@ -19,9 +19,11 @@ if __name__ == "__main__":
     _fd, *_roots = sys.argv[1:]
 
     class _Ours:
-        @staticmethod
-        def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
-            if path is None and name in ("supervisor", "waitress"):
+        names = {"supervisor", "waitress"}  # noqa: RUF012 - `own_modules` takes out what an app has
+
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):  # type: ignore[no-untyped-def]
+            if path is None and name in cls.names:
                 return PathFinder.find_spec(name, _roots, target)
             return None
 

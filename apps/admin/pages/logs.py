@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
+from werkzeug.utils import secure_filename
 
 from apps.admin import link
 
@@ -42,7 +43,7 @@ def download(name: str) -> Response:
     level, words = request.args.get("level", "all"), request.args.get("q", "")
     found = chosen(link.ask("logs", app=name, newest=_DOWNLOADED)["lines"], level, words)
     text = "".join(f"{line['time']} {line['text']}\n" for line in found)
-    headers = {"Content-Disposition": f'attachment; filename="{name}.log"'}
+    headers = {"Content-Disposition": f'attachment; filename="{secure_filename(name)}.log"'}
     return Response(text, content_type="text/plain; charset=utf-8", headers=headers)
 
 

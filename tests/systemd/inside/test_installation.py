@@ -33,7 +33,9 @@ from machine import (
 def test_the_one_command(machine: Machine) -> None:
     """It prints the addresses of the apps; they answer, as the service's own user."""
     for port in PORTS:
-        assert re.search(rf"http://\S+:{port}$", machine.output, re.MULTILINE), machine.output
+        assert re.search(
+            rf"http://\S+:{port}( \(for monitors\))?$", machine.output, re.MULTILINE
+        ), machine.output
     assert "read_only" not in machine.output
     assert "note:" not in machine.output
     assert ask(5000).status == 200
