@@ -162,10 +162,9 @@ class Supervisor:
         Raises `AlreadyRunning`.
         """
         self._folder.begin()
-        try:
-            return await self._run_locked()
-        finally:
-            self._folder.close()
+        code = await self._run_locked()
+        self._folder.close()
+        return code
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
@@ -173,7 +172,7 @@ class Supervisor:
         scrub_environment(config.origins.variables)
         self._handle_signals()
         if self._state.answers:
-            self._event_file.restore()
+            self._event_file.restore(unexpected_end=self._folder.was_left)
             self._make_data_dirs()
             await self._keep_config()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
@@ -343,4 +342,5 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [*([refused] if refused else []), *self._folder.checks()]
+        kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
+        return [*([refused] if refused else []), *kept]
