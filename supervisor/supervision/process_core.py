@@ -75,6 +75,11 @@ class ProcessCore:
         self.metrics[port.name] = MetricTotals()
         self.apps[port.name] = AppRecord(since=now, bind_at=now, self_bound=port.self_bound)
 
+    def steer(self, worker: WorkerHandle) -> None:
+        """Give new connections to the listener of ``worker``, on a port that has two."""
+        for port in self.ports.values():
+            port.steer(worker.place)
+
     @property
     def serving(self) -> WorkerHandle | None:
         """A worker that serves, or None."""
@@ -163,4 +168,5 @@ class ProcessCore:
             case Pause():
                 worker.send({"type": "pause"})
             case Resume():
+                self.steer(worker)
                 worker.send({"type": "resume"})
