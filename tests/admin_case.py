@@ -55,6 +55,7 @@ class ScriptedSupervisor:
 
     def __init__(self, path: Path) -> None:
         self.asked: list[Request] = []
+        self.announced: list[str] = []
         self._path = path
         self._over = threading.Event()
         self._servers: list[tuple[socketserver.BaseServer, threading.Thread]] = []
@@ -76,7 +77,9 @@ class ScriptedSupervisor:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 request = json.loads(self.rfile.readline())
-                if request["method"] not in ("admin.settings", "admin.announce"):
+                if request["method"] == "admin.announce":
+                    outer.announced.append(request["params"]["text"])
+                elif request["method"] != "admin.settings":
                     outer.asked.append(request)
                 answer = own.get(request["method"], script)(request)
                 if answer is None:
@@ -93,6 +96,11 @@ class ScriptedSupervisor:
         thread.start()
         self._servers.append((server, thread))
         return create_app(take_samples=False).test_client()
+
+    @property
+    def methods(self) -> set[str]:
+        """The names of the methods that were asked for."""
+        return {request["method"] for request in self.asked}
 
     def end(self) -> None:
         """Stop it."""
@@ -118,7 +126,9 @@ def set_password(state_dir: Path) -> None:
         "id": PASSWORD_ID,
     }
     (state_dir / "admin").mkdir(parents=True, exist_ok=True)
-    (state_dir / "admin" / "password").write_text(json.dumps(kept))
+    file = state_dir / "admin" / "password"
+    file.write_text(json.dumps(kept))
+    file.chmod(0o600)
 
 
 def token(client: FlaskClient, right: str) -> dict[str, str]:

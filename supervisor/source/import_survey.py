@@ -93,6 +93,12 @@ def own_files(target: str, path: Path, search_path: Sequence[str]) -> list[str]:
     return _traced(target, path, search_path).files()
 
 
+def needed(target: str, path: Path, search_path: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return `own_files`, and the names of all modules that are not there; as `survey`."""
+    tracer = _traced(target, path, search_path)
+    return tracer.files(), tracer.missing()
+
+
 def _traced(target: str, path: Path, search_path: Sequence[str]) -> "_Tracer":
     root = os.path.abspath(path)
     folders = list(dict.fromkeys([root, *map(os.path.abspath, search_path)]))
@@ -139,6 +145,10 @@ class _Tracer:
     def files(self) -> list[str]:
         """Return the files of the app that were followed."""
         return sorted(file for _, file in self._sources)
+
+    def missing(self) -> list[str]:
+        """Return the modules that were looked for in vain, the app's optional ones too."""
+        return sorted({fault.module for fault in self._faults if fault.module})
 
     def problems(self) -> list[ImportProblem]:
         """Return what is wrong, without what the app itself provides or expects."""

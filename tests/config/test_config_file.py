@@ -100,7 +100,8 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         ("[aps.x]\n" + app(), 'aps: unknown key; did you mean "apps"?'),
         (
             "zzz = 1\n" + app(),
-            "zzz: unknown key (known here: admin, apps, bind, host, notify, requires, status, supervisor)",
+            "zzz: unknown key (known here: admin, apps, bind, host, notify, requires, status, "
+            "supervisor)",
         ),
     ],
 )

@@ -23,7 +23,7 @@ _PATTERNS = {
 def document() -> dict[str, Any]:
     """Return the OpenAPI document (version 3.1)."""
     paths: dict[str, dict[str, Any]] = {}
-    for one in OPERATIONS:
+    for one in _in_order():
         path = _NAME.sub(r"{\1}", one.path)
         paths.setdefault(path, {})[one.method.lower()] = _operation(one)
     return {
@@ -42,6 +42,10 @@ def document() -> dict[str, Any]:
         "security": [{"token": []}],
         "paths": paths,
     }
+
+
+def _in_order() -> list[Operation]:
+    return sorted(OPERATIONS, key=lambda one: one.path)
 
 
 def _operation(one: Operation) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def _problem(why: str) -> dict[str, Any]:
 
 def markdown() -> str:
     """Return docs/api.md."""
-    return _HEAD + "".join(_section(one) for one in OPERATIONS)
+    return _HEAD + "".join(_section(one) for one in _in_order())
 
 
 def _section(one: Operation) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
+from werkzeug.utils import secure_filename
 
 from apps.admin import link
 
@@ -12,9 +13,9 @@ _DOWNLOADED = 2000
 LEVELS = {"all": "all lines", "warning": "warnings and errors", "error": "errors"}
 # Apps print as they like: the usual words of the usual formats tell.
 _ERROR = re.compile(
-    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\]"
+    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\s*\]"
 )
-_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\]")
+_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\s*\]")
 
 logs = Blueprint("logs", __name__)
 
@@ -42,7 +43,7 @@ def download(name: str) -> Response:
     level, words = request.args.get("level", "all"), request.args.get("q", "")
     found = chosen(link.ask("logs", app=name, newest=_DOWNLOADED)["lines"], level, words)
     text = "".join(f"{line['time']} {line['text']}\n" for line in found)
-    headers = {"Content-Disposition": f'attachment; filename="{name}.log"'}
+    headers = {"Content-Disposition": f'attachment; filename="{secure_filename(name)}.log"'}
     return Response(text, content_type="text/plain; charset=utf-8", headers=headers)
 
 

@@ -81,11 +81,7 @@ def test_notifications() -> str:
 
 
 def _page(**more: object) -> str:
-    values = link.ask("config.show")["settings"]
-    destinations: list[dict[str, object]] = next(
-        (one["value"] for one in values if one["path"] == "notify"), []
-    )
-    anonymous = next((one["value"] for one in values if one["path"] == "admin.anonymous"), "none")
+    values = {one["path"]: one["value"] for one in link.ask("config.show")["settings"]}
     return render_template(
         "settings.html",
         tokens=_store().tokens(),
