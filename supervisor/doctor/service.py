@@ -137,7 +137,7 @@ def _journal() -> Diagnosis:
 
 
 def _forbidden(config: Config) -> Iterator[Diagnosis]:
-    """Name the folders that apps tried to write to and that the unit's sandbox forbids."""
+    """Name what apps tried to do, or to write, and what the unit's sandbox forbids."""
     client = Client(StateDir(config.state_dir).control_socket)
     allowed = [config.state_dir, *unit_file.writable_folders(config)]
     for name, app in config.apps.items():
@@ -147,6 +147,8 @@ def _forbidden(config: Config) -> Iterator[Diagnosis]:
             lines: list[dict[str, Any]] = client.call("logs", app=name)["lines"]
         except ControlError:
             return  # no supervisor answers: `ports.ask_running` reports it
+        for rule in sandbox.rules_for("\n".join(line["text"] for line in lines)):
+            yield failed(_TOPIC, f"app {name} could not do something: {rule.shown}", rule.hint)
         for path in sandbox.forbidden_paths(line["text"] for line in lines):
             folder = sandbox.folder_to_allow(path)
             if not any(one in [folder, *folder.parents] for one in allowed):
