@@ -162,7 +162,8 @@ class ProcessCore:
                 worker.kill()
             case Drain(replaced=replaced):
                 idle_s = RELOAD_IDLE_S if replaced else SHUTDOWN_IDLE_S
-                worker.drain(self.state.limits.stop_timeout_s, idle_s)
+                limits = self.state.limits  # nobody serves while one that can't run twice drains
+                worker.drain(limits.stop_timeout_s, idle_s, cut_streams=limits.replace)
             case Pause():
                 worker.send({"type": "pause"})
             case Resume():

@@ -132,7 +132,7 @@ def worker_of(
         path=config.app_path(names[0]),
         release=release,
         include=tuple(config.apps[names[0]].include or ()),
-        skip=(str(state.path),),
+        skip=(str(state.path),) if state.answers else (),
     )
     app = config.apps[names[0]]
     if app.command is not None:

@@ -200,9 +200,13 @@ class WorkerHandle:
         if self.channel.unsent:
             self._pool.when_writable(self)
 
-    def drain(self, timeout_s: float, idle_s: float) -> None:
-        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``."""
-        self.send({"type": "drain", "timeout_s": timeout_s, "idle_s": idle_s})
+    def drain(self, timeout_s: float, idle_s: float, *, cut_streams: bool = False) -> None:
+        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``.
+
+        ``cut_streams``: streams that don't end by themselves count as idle.
+        """
+        limits = {"timeout_s": timeout_s, "idle_s": idle_s, "cut_streams": cut_streams}
+        self.send({"type": "drain", **limits})
 
     def kill(self) -> None:
         """Send SIGKILL to its process group."""
