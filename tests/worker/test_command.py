@@ -272,6 +272,19 @@ def test_a_background_process(project: Project) -> None:
     assert project.command("start", "api").returncode == 0
 
 
+def test_a_stopped_program_is_replaced(project: Project) -> None:
+    """The stand-in answers meanwhile, as for a worker without a heartbeat."""
+    port = program(project, hang_timeout_s=9)
+    running = project.start()
+    running.worker("api")
+    pid = ask(port).json["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: ask(port).status == 503, timeout_s=30)
+    assert "no sign of life" in running.app("api")["reason"]
+    answer = eventually(lambda: (a := ask(port)).status == 200 and a, timeout_s=60)
+    assert answer.json["pid"] != pid
+
+
 def test_its_files_are_a_release(project: Project) -> None:
     """What serves is kept as known good; a deploy that fails is undone, one that works serves."""
     port = program(project, known_good_after_s=1, deploy_watch_s=1)
