@@ -13,7 +13,7 @@ from supervisor.doctor.diagnosis import Diagnosis, failed, passed, warned
 from supervisor.files.state_dir import StateDir, lock_holder
 from supervisor.ports.conflict import runs_supervisor
 from supervisor.process.proc_stat import read_stat
-from supervisor.systemd import installation, sandbox, systemctl, unit_file
+from supervisor.systemd import installation, preflight, sandbox, systemctl, unit_file
 from supervisor.values.errors import ControlError, SupervisorError
 
 _INSTALL = "sudo flask-supervisor service install"
@@ -38,6 +38,9 @@ def diagnose_service(config: Config) -> Iterator[Diagnosis]:
         text = f"not enabled ({state}): it does not start at boot"
         yield warned(_TOPIC, text, f"sudo systemctl enable {unit_file.UNIT}")
     yield _up_to_date(config)
+    for note in preflight.missing_folders(config):
+        text, _, hint = note.partition("; ")
+        yield warned(_TOPIC, text, hint)
     yield from _other_supervisors(config, int(unit["MainPID"] or 0))
     yield _journal()
     yield from _forbidden(config)

@@ -60,12 +60,13 @@ def check_folders(config: Config, machine: Machine) -> list[str]:
         )
     return [
         *(_owner_note(machine.user, *entry) for entry in found["unwritable"]),
-        *_missing_folders(config),
+        *missing_folders(config),
         *_missing_groups(config, machine),
     ]
 
 
-def _missing_folders(config: Config) -> list[str]:
+def missing_folders(config: Config) -> list[str]:
+    """Return a note on each folder of `writable` that isn't there."""
     return [
         f"app {name}: the folder {folder} of `writable` does not exist, and stays read-only; make "
         "it, then: sudo systemctl restart flask-supervisor"
