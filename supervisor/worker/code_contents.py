@@ -6,8 +6,8 @@ library alone.
 """
 
 import itertools
-import threading
 from collections.abc import Callable
+from threading import Thread  # the real one, whatever an app replaces
 
 from supervisor.process.channel import Message
 from supervisor.source.fingerprints import Watch, contents
@@ -21,13 +21,13 @@ class CodeContents:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         self._contents: dict[str, str] = {}
         self.before: frozenset[str] = frozenset()  # see `fingerprints.stamps`
 
     def begin(self) -> None:
         """Hash the files in a thread; only those that are as they were `before`."""
-        self._thread = threading.Thread(target=self._hash, args=[self.before], daemon=True)
+        self._thread = Thread(target=self._hash, args=[self.before], daemon=True)
         self._thread.start()
 
     def _hash(self, before: frozenset[str]) -> None:
@@ -35,7 +35,7 @@ class CodeContents:
 
     def report(self, loaded: set[str], send: Callable[[Message], None]) -> None:
         """Send the contents and the files of modules in a thread, in parts, when they are known."""
-        threading.Thread(target=self._report, args=[loaded, send], daemon=True).start()
+        Thread(target=self._report, args=[loaded, send], daemon=True).start()
 
     def _report(self, loaded: set[str], send: Callable[[Message], None]) -> None:
         if self._thread is not None:
