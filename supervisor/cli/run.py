@@ -16,6 +16,7 @@ from supervisor.config.locate import find
 from supervisor.config.settings import Config
 from supervisor.config.show import planned
 
+_DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
 _NO_FILE = "<command line>"  # in place of a configuration file, in messages
 
 
@@ -90,11 +91,16 @@ def _serve(config: Config, *, reload_on_change: bool) -> NoReturn:
 
 
 def _load(file: Path, last_good_config: bool) -> Config:
-    if not last_good_config:
+    from supervisor.process.hanging_disks import hanging
+
+    hangs = bool(hanging([file], timeout_s=_DISK_TIMEOUT_S))
+    if not last_good_config and not hangs:
         return reader.load(file)
     from supervisor.config import last_good
 
-    return last_good.load(file)
+    if not last_good_config:
+        raise last_good.silent_disk(file)
+    return last_good.load(file, hangs=hangs)
 
 
 def _notes(config: Config) -> list[str]:

@@ -58,6 +58,7 @@ def install(config_file: str | None, user: str | None) -> None:
     for note in notes:
         print_wrapped(note, head="note: ", indent=2, colour="yellow")
     installation.start()
+    os.sync()  # else a power cut in the next half minute could leave empty or truncated files
     _print_outcome(config)
 
 

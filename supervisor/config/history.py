@@ -176,8 +176,7 @@ class ConfigHistory:
         entries = [entry for entry in self.entries() if entry.worked is worked]
         for entry in entries[KEPT:]:
             entry.path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"{atomic_file.TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        atomic_file.remove_incomplete(self._folder)
 
 
 def _entry(path: Path) -> KeptConfig | None:

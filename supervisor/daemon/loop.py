@@ -36,6 +36,7 @@ from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import Run, scrub_environment
 from supervisor.process.guardian import Guardian
+from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -52,6 +53,7 @@ from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
+_DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
 _KEEP_S = 2.0  # a slow SD card delays the apps no longer
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
@@ -139,6 +141,7 @@ class Supervisor:
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
         secrets = config.secret_values()
+        folders = [config.app_path(name) for name in config.apps]
         return Runtime(
             config=config,
             signal=changes,
@@ -148,6 +151,7 @@ class Supervisor:
             sockets=self._unit.sockets,
             now=time.monotonic,
             wall=wall_time,
+            silent=frozenset(hanging([config.state_dir, *folders], timeout_s=_DISK_TIMEOUT_S)),
         )
 
     # ---- from the beginning to the end
@@ -157,23 +161,23 @@ class Supervisor:
 
         Raises `AlreadyRunning`.
         """
-        self._folder.open()
-        try:
-            return await self._run_locked()
-        finally:
-            self._folder.close()
+        self._folder.begin()
+        code = await self._run_locked()
+        self._folder.close()
+        return code
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
         become_subreaper()
         scrub_environment(config.origins.variables)
         self._handle_signals()
-        self._event_file.restore()
-        self._make_data_dirs()
-        await self._keep_config()
+        if self._state.answers:
+            self._event_file.restore(unexpected_end=self._folder.was_left)
+            self._make_data_dirs()
+            await self._keep_config()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
-        origin = config.file if config.file.exists() else "the command line"
+        origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
@@ -338,4 +342,5 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [*([refused] if refused else []), *self._folder.checks()]
+        kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
+        return [*([refused] if refused else []), *kept]
