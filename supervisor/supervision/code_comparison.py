@@ -70,7 +70,7 @@ class CodeComparison:
             file_jobs.code_differs,
             core.runtime.config,
             list(core.apps),
-            state.watch[0]["watch"],
+            state.watch,
             contents,
             loaded,
             done=compared,
