@@ -80,7 +80,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # A copy, since a build leaves files beside the sources, owned by root.
 mkdir "$work/source"
-for name in pyproject.toml README.md LICENSE supervisor apps config systemd; do
+for name in pyproject.toml README.md LICENSE supervisor apps bin config systemd; do
     cp -R "$here/$name" "$work/source/$name"
 done
 find "$work/source" -name __pycache__ -prune -exec rm -rf {} +

@@ -82,6 +82,7 @@ def _static(response: Response) -> Response:
         if request.accept_encodings["gzip"] and name.endswith((".css", ".js")):
             zipped = _zipped(file, file.stat().st_mtime_ns)
             if len(zipped) > _ZIPPED_MIN:
+                response.close()  # the file that it would have sent
                 response.direct_passthrough = False
                 response.set_data(zipped)
                 response.headers["Content-Encoding"] = "gzip"

@@ -66,12 +66,25 @@ class StateFolder:
         self._retry_at = 0.0
         self._tries = False
 
+    def begin(self) -> None:
+        """Take the name, and `open` the folder unless its disk hangs; raises `AlreadyRunning`."""
+        self._state.take_name()
+        self._state.answers = self._state.path not in self._runtime.silent
+        if not self._state.answers:
+            self.problem = Cause(
+                reason="the state folder can't be used: its disk does not answer",
+                hint="look for its mount: findmnt; dmesg shows what the disk reports",
+            )
+            return
+        self.open()
+
     def open(self) -> None:
         """Take the name and the lock, and bind the control socket, as far as that is possible.
 
         What isn't is in `problem`. Raises `AlreadyRunning`.
         """
         self._retry_at = self._runtime.now() + _RETRY_S
+        self._state.answers = True
         try:
             if self._opened == 0:
                 self.was_left = os.path.lexists(self._state.control_socket)

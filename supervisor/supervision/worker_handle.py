@@ -62,7 +62,8 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
-        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it inherited
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it can replace
+        self.binds = 0  # how often its port had been bound when it inherited the listeners
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last
@@ -199,9 +200,13 @@ class WorkerHandle:
         if self.channel.unsent:
             self._pool.when_writable(self)
 
-    def drain(self, timeout_s: float, idle_s: float) -> None:
-        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``."""
-        self.send({"type": "drain", "timeout_s": timeout_s, "idle_s": idle_s})
+    def drain(self, timeout_s: float, idle_s: float, *, cut_streams: bool = False) -> None:
+        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``.
+
+        ``cut_streams``: streams that don't end by themselves count as idle.
+        """
+        limits = {"timeout_s": timeout_s, "idle_s": idle_s, "cut_streams": cut_streams}
+        self.send({"type": "drain", **limits})
 
     def kill(self) -> None:
         """Send SIGKILL to its process group."""

@@ -120,6 +120,7 @@ class WorkerMessages:
         state = core.state.worker(worker.number)
         if state is None or state.phase is not WorkerPhase.READY:
             return  # it came too late, or would lose an app
+        core.steer(worker)
         is_candidate = before.candidate == state.generation
         self._imports.worker_ready(worker, promoted=is_candidate)
         took_s = core.runtime.now() - worker.started_at
@@ -129,9 +130,10 @@ class WorkerMessages:
             what = "ready, with the last known good release,"
         for name, app in core.apps.items():
             if app.is_served and app.bound:
-                url = core.ports[name].address.url
+                address = core.ports[name].address
                 whom = " for monitors" if name == STATUS else ""  # browsers refuse port 6000
-                text = f"{what}{whom} on {url}, after {took_s:.2f} s"
+                where = f"{whom} on {address.url}" if address.is_known else ""
+                text = f"{what}{where}, after {took_s:.2f} s"
                 core.runtime.journal.record(EventKind.READY, text, app=name)
 
     # ---- heartbeats

@@ -24,6 +24,7 @@ from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
 from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
@@ -37,7 +38,6 @@ from supervisor.worker.importing import import_app, purge_modules
 from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
 
-_STAMPS_IN_MESSAGE = 4000  # files; a message has to fit into `channel.LINE_MAX`
 _THREADS_START_S = 10.0  # also on a busy machine
 
 
@@ -165,7 +165,7 @@ class AppHost:
     def _send_imports(self, purpose: str) -> None:
         """Send the stamps of the code from before the import, in parts, and what it used."""
         stamps = iter(self._before.items())
-        while part := dict(itertools.islice(stamps, _STAMPS_IN_MESSAGE)):
+        while part := dict(itertools.islice(stamps, STAMPS_IN_MESSAGE)):
             self._send({"type": "stamps", "files": part})
         self._send({"type": "imports", "for": purpose, **self.facts()})
 
@@ -173,7 +173,7 @@ class AppHost:
         """Send the names of files that the apps have written since the last call."""
         if self._files.count == len(self._reported):
             return
-        new = sorted({*self._files.written} - self._reported)[:_STAMPS_IN_MESSAGE]
+        new = sorted({*self._files.written} - self._reported)[:STAMPS_IN_MESSAGE]
         with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             if self._channel.send_if_read({"type": "written", "files": new}):
                 self._reported.update(new)

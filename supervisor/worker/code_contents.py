@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from supervisor.process.channel import Message
-from supervisor.source.fingerprints import Watch, contents
+from supervisor.source.fingerprints import Watch, contents, files_of
 
 _FILES_IN_MESSAGE = 4000  # a message has to fit into `channel.LINE_MAX`
 _HASHING_S = 30.0  # on a busy machine with a slow disk
@@ -32,6 +32,10 @@ class CodeContents:
 
     def _hash(self, before: frozenset[str]) -> None:
         self._contents = contents(self._watch, before)
+
+    def files(self) -> set[str]:
+        """Return the files as they are now, for an app of which nobody sees what it has loaded."""
+        return set(files_of(self._watch))
 
     def report(self, loaded: set[str], send: Callable[[Message], None]) -> None:
         """Send the contents and the files of modules in a thread, in parts, when they are known."""

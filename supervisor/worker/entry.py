@@ -138,7 +138,11 @@ class _Receiver:
     def _handle(self, message: Message) -> None:
         match message["type"]:
             case "drain":
-                self._server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
+                self._server.drain(
+                    timeout_s=message["timeout_s"],
+                    idle_s=message["idle_s"],
+                    cut_streams=message["cut_streams"],
+                )
             case "pause":
                 self._server.pause()  # in the thread of the loop: it accepts nothing from here on
                 self._channel.send_if_read({"type": "paused"})
