@@ -1,6 +1,8 @@
 """``flask-supervisor service install``, ``uninstall`` and ``show``."""
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -86,6 +88,19 @@ def _print_outcome(config: Config) -> None:
         _print_address(name, width, _url(*config.address(name), here), app["reason"])
     reason = snapshot["checks"].get("status_port", {}).get("reason")
     _print_address("status", width, _url(*config.status_address, here), reason)
+    if _has_first_password(config.state_dir):
+        click.echo(
+            f'log in to the admin app: journalctl -u {unit_file.UNIT} | grep "first password"'
+        )
+
+
+def _has_first_password(state_dir: Path) -> bool:
+    """Return whether nobody has chosen a password of the admin app yet."""
+    try:
+        kept = json.loads((state_dir / "admin" / "password").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(kept, dict) and kept.get("one_time") is True
 
 
 def _print_address(name: str, width: int, url: str, reason: str | None) -> None:
