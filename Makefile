@@ -11,11 +11,14 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make run         serve the example apps on ports 5000 and 5001, health on 6000"
-	@echo "make test        run the tests"
+	@echo "make test        run the tests (a part: PYTEST_ARGS=\"tests/cli -x\", see CONTRIBUTING.md)"
 	@echo "make check       run ruff, mypy and the test of the import directions"
 	@echo "make bench       measure this and its peers (BENCH=cold,pss BENCH_ARGS=--quick)"
 	@echo "make bench-soak  check that nothing grows under 10 minutes of load (SOAK_S=60)"
 	@echo "make clean       remove .venv, .venv-bench and caches"
+	@echo "make help        show this list"
+	@echo "PYTHON=python3.13 names the interpreter that .venv is made with."
+	@echo "As a service: sudo ./install.sh"
 
 run: $(VENV)/.installed
 	$(BIN)/flask-supervisor run --config config/supervisor.toml

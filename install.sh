@@ -1,17 +1,19 @@
 #!/bin/sh
 # Installs a running service on a fresh Raspberry Pi OS 12 or 13, or a Debian with systemd:
 #
-#     sudo ./install.sh [--user NAME]
+#     sudo ./install.sh [--without-examples] [--user NAME]
 #
 # It may be repeated; on a running service it is an upgrade that refuses no connection.
 #
 #   /opt/flask-supervisor/venv                  this checkout, with its dependencies
 #   /opt/flask-supervisor/apps                  your apps; at first the two example apps
+#                                               (--without-examples: none)
 #   /etc/flask-supervisor/supervisor.toml       the configuration; never overwritten
 #   /var/lib/flask-supervisor                   data of the supervisor and the apps
 #   /usr/local/bin/flask-supervisor             the command
 #
 # --user NAME: run as this user (default: the system user flask-supervisor).
+# --without-examples: no service yet; the output says how to add your first app.
 set -eu
 umask 022
 
@@ -30,17 +32,28 @@ python=${PYTHON:-python3}
 user=flask-supervisor
 drop_in=/etc/systemd/system/flask-supervisor.service.d/10-installation.conf
 
-case "$#:${1-}" in
-0:) [ ! -f "$drop_in" ] || user=$(sed -n 's/^User=//p' "$drop_in") ;;
-1:--user=?*) user=${1#--user=} ;;
-2:--user) user=$2 ;;
-*)
-    echo "usage: sudo $0 [--user NAME]" >&2
+[ ! -f "$drop_in" ] || user=$(sed -n 's/^User=//p' "$drop_in")
+usage() {
+    echo "usage: sudo $0 [--without-examples] [--user NAME]" >&2
     exit 2
-    ;;
-esac
+}
+given=$*
+examples=yes
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --without-examples) examples= ;;
+    --user=?*) user=${1#--user=} ;;
+    --user)
+        [ $# -gt 1 ] || usage
+        user=$2
+        shift
+        ;;
+    *) usage ;;
+    esac
+    shift
+done
 
-[ "$(id -u)" = 0 ] || cannot "only root may do this" "repeat it as: sudo $0 $*"
+[ "$(id -u)" = 0 ] || cannot "only root may do this" "repeat it as: sudo $0 $given"
 [ -d /run/systemd/system ] || cannot "systemd does not run this machine" \
     "run it in the foreground instead: make run"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || cannot \
@@ -67,7 +80,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # A copy, since a build leaves files beside the sources, owned by root.
 mkdir "$work/source"
-for name in pyproject.toml README.md LICENSE supervisor apps config systemd; do
+for name in pyproject.toml README.md LICENSE supervisor apps bin config systemd; do
     cp -R "$here/$name" "$work/source/$name"
 done
 find "$work/source" -name __pycache__ -prune -exec rm -rf {} +
@@ -79,7 +92,9 @@ ln -sfn "$root/venv/bin/flask-supervisor" /usr/local/bin/flask-supervisor
 # ---- the example apps, unless others have replaced them
 apps=$root/apps
 shipped=$apps/.shipped # the checksums of the files that this script has installed
-if [ ! -d "$apps" ] || (cd "$apps" && sha256sum --check --status .shipped 2>/dev/null); then
+if [ -z "$examples" ]; then
+    mkdir -p "$apps"
+elif [ ! -d "$apps" ] || (cd "$apps" && sha256sum --check --status .shipped 2>/dev/null); then
     mkdir -p "$apps"
     (cd "$work/source" && find apps -type f -exec sha256sum {} +) >"$work/shipped"
     # Each file is replaced by a rename: running apps may read it at any time.
@@ -100,10 +115,27 @@ chown -R "$user:" "$apps"
 # ---- configuration
 if [ ! -e "$config" ]; then
     mkdir -p "$(dirname "$config")"
-    sed -e 's|^state_dir = .*|state_dir = "/var/lib/flask-supervisor"|' \
-        -e "s|^path = \"\\.\\.\"|path = \"$apps\"|" "$here/config/supervisor.toml" >"$work/toml"
+    if [ -n "$examples" ]; then
+        sed -e 's|^state_dir = .*|state_dir = "/var/lib/flask-supervisor"|' \
+            -e "s|^path = \"\\.\\.\"|path = \"$apps\"|" "$here/config/supervisor.toml" >"$work/toml"
+    else
+        cat >"$work/toml" <<END
+# The configuration of flask-supervisor; docs/configuration.md describes every key.
+
+[supervisor]
+state_dir = "/var/lib/flask-supervisor"
+END
+    fi
     cp "$work/toml" "$config"
     say "wrote $config"
 fi
 
-"$root/venv/bin/flask-supervisor" service install --config "$config" --user "$user"
+command=$root/venv/bin/flask-supervisor
+if "$command" config check --config "$config" 2>&1 | grep -q "no app is configured"; then
+    [ "$user" = flask-supervisor ] || option=" --user $user"
+    say "$config has no app yet. Add yours, then start the service:"
+    echo "  sudo flask-supervisor add NAME MODULE:APP --port 5001 --path $apps/FOLDER"
+    echo "  sudo flask-supervisor service install${option-}"
+    exit
+fi
+"$command" service install --config "$config" --user "$user"

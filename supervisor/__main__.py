@@ -2,6 +2,8 @@
 
 import gc
 
+from supervisor.process.compiled_code import withstand_damage
+
 
 def main() -> None:
     """Run the command line and exit.
@@ -10,6 +12,7 @@ def main() -> None:
     command line enables it again; `run` does so when everything is loaded.
     """
     gc.disable()
+    withstand_damage()
     from supervisor.cli.main import main as run_command_line
 
     run_command_line()

@@ -72,15 +72,15 @@ class Peer:
         self.pid = pid
         self.uid = uid
 
-    def has_folder(self, folder: Path) -> bool:
-        """Return whether its ``folder`` is ours: in a container it may be another one.
+    def shares_root(self) -> bool:
+        """Return whether a path is the same there and here: not in a container.
 
         True where that can't be found out.
         """
         if self.pid == 0:  # it is in another pid namespace
             return False
         try:
-            return os.path.samestat(os.stat(f"/proc/{self.pid}/root{folder}"), os.stat(folder))
+            return os.path.samestat(os.stat(f"/proc/{self.pid}/root"), os.stat("/"))
         except OSError:
             return True
 
@@ -176,10 +176,7 @@ class Client:
         try:
             self._connect_patiently(connection, abstract_name(folder))
             peer = peer_of(connection)
-            trusted = {os.geteuid()}
-            if os.geteuid() == 0:
-                trusted.add(folder.stat().st_uid if folder.exists() else peer.uid)
-            if peer.uid in trusted and peer.has_folder(folder):
+            if peer.shares_root() and (peer.uid == os.geteuid() or self._may_trust(peer.uid)):
                 return connection
         except ConnectionRefusedError:
             pass  # nobody has it
@@ -188,6 +185,13 @@ class Client:
             raise
         connection.close()
         return None
+
+    def _may_trust(self, uid: int) -> bool:
+        """Return whether root may trust a user as the owner of the folder, if there is one."""
+        try:
+            return os.geteuid() == 0 and self.path.parent.stat().st_uid == uid
+        except OSError:
+            return True
 
     def _connect_patiently(self, connection: socket.socket, address: str) -> None:
         """Connect, again and again while the queue is full: a Unix socket then refuses at once."""

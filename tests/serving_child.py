@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -22,6 +23,13 @@ from supervisor.server.server import Listener, Server
 
 HEARTBEAT_S = 0.1
 _OPEN_FILES = 1024  # the usual limit of systemd and of most shells
+OPTIONS = (
+    ("keepalive", (socket.SOL_SOCKET, socket.SO_KEEPALIVE)),
+    ("idle_s", (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)),
+    ("interval_s", (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)),
+    ("count", (socket.IPPROTO_TCP, socket.TCP_KEEPCNT)),
+    ("user_timeout_ms", (socket.IPPROTO_TCP, 18)),  # TCP_USER_TIMEOUT
+)
 _released = threading.Event()
 _held: list[int] = []
 _eaten: list[int] = []
@@ -35,6 +43,9 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/endless":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return _endless()
+    if path == "/frames":
+        start_response("200 OK", [("Content-Type", "multipart/x-mixed-replace; boundary=frame")])
+        return _frames()
     if path == "/hold":
         _held.append(1)
         _released.wait(30)
@@ -52,6 +63,9 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     if path == "/upload":
         received = environ["wsgi.input"].read()
         body = f"{len(received)} {hashlib.sha256(received).hexdigest()}\n".encode()
+    if path == "/options":
+        connection = environ["waitress.client_disconnected"].__self__.socket
+        body = json.dumps({name: connection.getsockopt(*key) for name, key in OPTIONS}).encode()
     if path == "/environ":
         body = json.dumps({key: str(value) for key, value in environ.items()}).encode()
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
@@ -72,6 +86,13 @@ def _endless() -> Iterator[bytes]:
     while True:
         yield b"tick\n"
         time.sleep(0.02)
+
+
+def _frames() -> Iterator[bytes]:
+    """Yield 20 frames of 50 KB a second, each with the time at which it was taken."""
+    while True:
+        yield b"@%.3f;" % time.monotonic() + b"x" * 50_000
+        time.sleep(0.05)
 
 
 def _half() -> Iterator[bytes]:
@@ -114,9 +135,10 @@ class Commands:
             name, *arguments = line.split()
             getattr(self, name)(*arguments)
 
-    def drain(self, timeout_s: str, idle_s: str) -> None:
-        """Begin a drain."""
-        self._server.drain(timeout_s=float(timeout_s), idle_s=float(idle_s))
+    def drain(self, timeout_s: str, idle_s: str, cut: str = "") -> None:
+        """Begin a drain; ``cut``: of streams too."""
+        limits = {"timeout_s": float(timeout_s), "idle_s": float(idle_s)}
+        self._server.drain(**limits, cut_streams=bool(cut))
         _print(draining=True)
 
     def release(self) -> None:

@@ -1,18 +1,17 @@
 """``flask-supervisor add``: adds an app to the configuration."""
 
 import os
-import stat
-from pathlib import Path
 
 import click
 
 from supervisor.cli.config_text import with_app
 from supervisor.cli.options import config_option
 from supervisor.cli.targets import read_target
+from supervisor.config import last_good
 from supervisor.config import reader as configuration
 from supervisor.config.locate import find
 from supervisor.config.settings import RESERVED_NAMES, is_app_name
-from supervisor.files import atomic_file
+from supervisor.files import text as text_file
 from supervisor.values.errors import SupervisorError
 
 
@@ -37,7 +36,7 @@ def add_command(
             f"not be one of {reserved}"
         )
     file = find(config_file)
-    config = configuration.load(file)
+    config = configuration.load(file, may_lack_apps=True)
     if app in config.apps:
         raise SupervisorError(
             f"there is an app {app!r} already in {file}",
@@ -48,20 +47,9 @@ def add_command(
     keys: dict[str, str | int] = {"target": found.target, "port": port}
     if folder != ".":
         keys["path"] = folder
-    text = with_app(config.text.decode(), app, keys).encode()
+    changed = with_app(text_file.decode(config.text), app, keys)
+    text = text_file.encode_like(changed, config.text)
     configuration.parse_text(text, file)
-    _replace(file, text)
+    last_good.history(file).replace(text, file)
     click.echo(f"added app {app!r} to {file}")
     click.echo(f"next: flask-supervisor check {app}, then: flask-supervisor reload")
-
-
-def _replace(file: Path, text: bytes) -> None:
-    """Replace the text of ``file``; mode and owner stay, and a link stays one."""
-    target = Path(os.path.realpath(file))
-    try:
-        status = target.stat()
-        owner = (status.st_uid, status.st_gid)
-        atomic_file.write_whole(target, text, mode=stat.S_IMODE(status.st_mode), owner=owner)
-    except OSError as error:
-        hint = "repeat it with sudo" if isinstance(error, PermissionError) else None
-        raise SupervisorError(f"cannot write {file}: {error.strerror}", hint=hint) from error

@@ -171,7 +171,9 @@ def _print_import(name: str, outcome: Document) -> None:
     if outcome["ok"]:
         click.echo(f"{name}: ", nl=False)
         click.secho("ok", fg="green", nl=False)
-        if outcome["seconds"] is None:
+        if "program" in outcome:
+            click.echo(f", {outcome['program']} is there; it was not started")
+        elif outcome["seconds"] is None:
             click.echo(", read but not imported, since it runs and can't run twice")
         else:
             click.echo(f", imported in {outcome['seconds']:.2f} s")

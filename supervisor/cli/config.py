@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from supervisor.cli.config_edit import edit
 from supervisor.cli.options import config_option, group_config_option, json_option, load
 from supervisor.cli.output import local_time, print_json
 from supervisor.config import last_good
@@ -23,7 +24,10 @@ _VALUE_COLUMNS = 60  # origins stand behind values that are not longer
 @click.group("config", epilog="Example: flask-supervisor config show")
 @group_config_option
 def config_command() -> None:
-    """Check and show the configuration; restore an earlier one."""
+    """Check, show and edit the configuration; restore an earlier one."""
+
+
+config_command.add_command(edit)
 
 
 @config_command.command("check", epilog="Example: flask-supervisor config check")

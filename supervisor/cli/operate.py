@@ -15,7 +15,7 @@ _apps_argument = click.argument(
 )
 
 
-def _operate(method: str, apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
+def operate(method: str, apps: tuple[str, ...], config_file: str | None, as_json: bool) -> None:
     """Call ``method`` on the apps, print the outcomes, and exit: 1 if one of them failed."""
     supervisor = client(config_file, timeout_s=_longest_s(config_file))
     answer = supervisor.call(method, apps=list(apps)) if apps else supervisor.call(method)
@@ -51,7 +51,7 @@ def start_command(apps: tuple[str, ...], config_file: str | None, as_json: bool)
 
     An app that is ready already is left alone; one that waits after a failure starts at once.
     """
-    _operate("start", apps, config_file, as_json)
+    operate("start", apps, config_file, as_json)
 
 
 @click.command("stop", epilog="Example: flask-supervisor stop coach")
@@ -63,7 +63,7 @@ def stop_command(apps: tuple[str, ...], config_file: str | None, as_json: bool) 
 
     An app stays stopped until it is started, or until the supervisor exits.
     """
-    _operate("stop", apps, config_file, as_json)
+    operate("stop", apps, config_file, as_json)
 
 
 @click.command("restart", epilog="Example: flask-supervisor restart all")
@@ -75,7 +75,7 @@ def restart_command(apps: tuple[str, ...], config_file: str | None, as_json: boo
 
     The workers exit before the new ones start; `reload` has no such gap.
     """
-    _operate("restart", apps, config_file, as_json)
+    operate("restart", apps, config_file, as_json)
 
 
 @click.command("reload", epilog="Example: flask-supervisor reload coach")
@@ -92,4 +92,4 @@ def reload_command(apps: tuple[str, ...], config_file: str | None, as_json: bool
     Without APP, the supervisor reads the configuration again and changes only the apps that differ,
     and those whose files have changed.
     """
-    _operate("reload", apps, config_file, as_json)
+    operate("reload", apps, config_file, as_json)

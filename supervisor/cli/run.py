@@ -11,10 +11,12 @@ import click
 
 from supervisor.cli.options import config_option
 from supervisor.config import reader
+from supervisor.config.installed import installed_config, running_service
 from supervisor.config.locate import find
 from supervisor.config.settings import Config
 from supervisor.config.show import planned
 
+_DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
 _NO_FILE = "<command line>"  # in place of a configuration file, in messages
 
 
@@ -89,17 +91,36 @@ def _serve(config: Config, *, reload_on_change: bool) -> NoReturn:
 
 
 def _load(file: Path, last_good_config: bool) -> Config:
-    if not last_good_config:
+    from supervisor.process.hanging_disks import hanging
+
+    hangs = bool(hanging([file], timeout_s=_DISK_TIMEOUT_S))
+    if not last_good_config and not hangs:
         return reader.load(file)
     from supervisor.config import last_good
 
-    return last_good.load(file)
+    if not last_good_config:
+        raise last_good.silent_disk(file)
+    return last_good.load(file, hangs=hangs)
 
 
 def _notes(config: Config) -> list[str]:
     """Return what an operator should know about the configuration that is in effect."""
     fallback = [config.fallback.reason] if config.fallback else []
+    beside = _beside(config)
     without_effect = [
         f"{path} is set, but has no effect in this version" for path in planned(config)
     ]
-    return [*config.problems, *fallback, *without_effect]
+    return [*config.problems, *fallback, *beside, *without_effect]
+
+
+def _beside(config: Config) -> list[str]:
+    """Return that the service runs too, if this is a second supervisor that was started by hand."""
+    pid = running_service()
+    if pid is None or "NOTIFY_SOCKET" in os.environ:
+        return []
+    served = installed_config()
+    return [
+        f"the service flask-supervisor runs beside this one, as pid {pid}, with "
+        f"{served or 'a configuration of its own'}: a port that it has can't be bound here. To run "
+        f"{config.file.name} in its place: sudo systemctl stop flask-supervisor"
+    ]

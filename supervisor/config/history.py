@@ -86,6 +86,11 @@ class ConfigHistory:
             raise HistoryError(f"there is {what} {wanted!r} in the history", hint=f"known: {known}")
         return matching[0]
 
+    def is_newest(self, text: bytes) -> bool:
+        """Return whether a text is the newest with which a supervisor came up."""
+        newest = next((entry for entry in self.entries() if entry.worked), None)
+        return newest is not None and newest.digest == digest_of(text)
+
     def keep(self, text: bytes, *, worked: bool = True) -> bool:
         """Keep a text as the newest one; return whether something was written.
 
@@ -131,12 +136,16 @@ class ConfigHistory:
             pass  # nothing to keep
         except OSError as error:
             raise _cannot_write(file, error) from error
-        if present is not None and digest_of(present) not in {e.digest for e in self.entries()}:
-            self.keep(present, worked=False)
+        if present is not None and self._folder.parent.is_dir():  # sudo would create it for root
+            self._keep_replaced(present)
         try:
             atomic_file.write_whole(target, text, mode=mode, owner=owner)
         except OSError as error:
             raise _cannot_write(file, error) from error
+
+    def _keep_replaced(self, text: bytes) -> None:
+        if digest_of(text) not in {entry.digest for entry in self.entries()}:
+            self.keep(text, worked=False)
 
     def _write(self, text: bytes, digest: str, worked: bool) -> None:
         owner = self._make_folder()
@@ -167,8 +176,7 @@ class ConfigHistory:
         entries = [entry for entry in self.entries() if entry.worked is worked]
         for entry in entries[KEPT:]:
             entry.path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"{atomic_file.TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        atomic_file.remove_incomplete(self._folder)
 
 
 def _entry(path: Path) -> KeptConfig | None:

@@ -17,23 +17,28 @@ from supervisor.config.merge import OVERRIDE_PREFIX
 from supervisor.config.settings import Config, SupervisorSettings
 from supervisor.files import text as text_file
 from supervisor.files.state_dir import StateDir
+from supervisor.process.hanging_disks import hanging
 from supervisor.values.errors import ConfigError
 from supervisor.values.reports import Cause
 
 _STATE_DIR = re.compile(r"""^\s*state_dir\s*=\s*["'](.+?)["']""", re.MULTILINE)
 _OVERRIDE = f"{OVERRIDE_PREFIX}SUPERVISOR__STATE_DIR"
 _USUAL = "/var/lib/flask-supervisor"
+_ANSWER_S = 2.0
 
 
-def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
+def load(file: Path, environment: Mapping[str, str] = os.environ, *, hangs: bool = False) -> Config:
     """Return the configuration in ``file``, or the last one that worked with ``fallback`` set.
 
-    Raises the `ConfigError` of ``file`` if there is none.
+    ``hangs``: the disk of ``file`` does not answer, so it is not read. Raises the `ConfigError` of
+    ``file`` if there is none.
     """
     try:
+        if hangs:
+            raise silent_disk(file)
         return reader.load(file, environment)
     except ConfigError as error:
-        found = _last_good(file, environment)
+        found = _last_good(file, environment, hangs=hangs)
         if found is None:
             raise
         config, entry = found
@@ -48,6 +53,14 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
         return dataclasses.replace(config, fallback=fallback, problems=tuple(error.problems))
 
 
+def silent_disk(file: Path) -> ConfigError:
+    """Return the error of a configuration file whose disk does not answer."""
+    return ConfigError(
+        [f"{file}: cannot read it: its disk does not answer"],
+        hint="look for its mount: findmnt; dmesg shows what the disk reports",
+    )
+
+
 def history(file: Path, environment: Mapping[str, str] = os.environ) -> ConfigHistory:
     """Return the history that belongs to a configuration file, valid or not."""
     try:
@@ -58,8 +71,12 @@ def history(file: Path, environment: Mapping[str, str] = os.environ) -> ConfigHi
         return ConfigHistory(StateDir((used or folders)[0]).config_history)
 
 
-def _last_good(file: Path, environment: Mapping[str, str]) -> tuple[Config, KeptConfig] | None:
-    for folder in _state_dirs(file, environment):
+def _last_good(
+    file: Path, environment: Mapping[str, str], *, hangs: bool
+) -> tuple[Config, KeptConfig] | None:
+    folders = list(_state_dirs(file, environment, hangs=hangs))
+    silent = hanging(folders, timeout_s=_ANSWER_S) if hangs else set()
+    for folder in (one for one in folders if one not in silent):
         kept = ConfigHistory(StateDir(folder).config_history)
         for entry in kept.entries():
             if not entry.worked:
@@ -73,9 +90,12 @@ def _last_good(file: Path, environment: Mapping[str, str]) -> tuple[Config, Kept
     return None
 
 
-def _state_dirs(file: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+def _state_dirs(
+    file: Path, environment: Mapping[str, str], *, hangs: bool = False
+) -> Iterator[Path]:
     """Yield the folders that may be the state folder, the most likely first."""
-    named = [environment.get(_OVERRIDE), _named_in(file), *_of_systemd(environment)]
+    in_file = None if hangs else _named_in(file)
+    named = [environment.get(_OVERRIDE), in_file, *_of_systemd(environment)]
     defaults = [SupervisorSettings().state_dir, f"../{SupervisorSettings().state_dir}", _USUAL]
     folder = file.absolute().parent
     paths = [os.path.normpath(folder / name) for name in (*named, *defaults) if name]

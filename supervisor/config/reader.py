@@ -16,9 +16,14 @@ from supervisor.files import text as text_file
 from supervisor.values.errors import ConfigError
 
 
-def load(file: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Return the configuration in ``file``; raises `ConfigError` with every mistake in it."""
-    return parse_text(_read(file), file, environment)
+def load(
+    file: Path, environment: Mapping[str, str] = os.environ, *, may_lack_apps: bool = False
+) -> Config:
+    """Return the configuration in ``file``; raises `ConfigError` with every mistake in it.
+
+    ``may_lack_apps``: no app is no mistake.
+    """
+    return parse_text(_read(file), file, environment, may_lack_apps=may_lack_apps)
 
 
 def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> Path:
@@ -42,13 +47,25 @@ def load_state_dir(file: Path, environment: Mapping[str, str] = os.environ) -> P
     return load(file, environment).state_dir  # raises, with all other mistakes
 
 
-def parse_text(text: bytes, file: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Return the configuration ``text`` as if it were in ``file``; raises `ConfigError`."""
-    config = parse(_parsed(text, file), file, environment)
+def parse_text(
+    text: bytes,
+    file: Path,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    may_lack_apps: bool = False,
+) -> Config:
+    """Return the configuration ``text`` as if it were in ``file``; as `load`."""
+    config = parse(_parsed(text, file), file, environment, may_lack_apps=may_lack_apps)
     return dataclasses.replace(config, text=text)
 
 
-def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) -> Config:
+def parse(
+    raw: Raw,
+    file: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    may_lack_apps: bool = False,
+) -> Config:
     """Return the configuration in a parsed TOML document, which is changed.
 
     ``environment`` (None: an empty one) may override keys, and has the values of
@@ -59,7 +76,7 @@ def parse(raw: Raw, file: Path, environment: Mapping[str, str] | None = None) ->
     merge.resolve_references(raw)
     env_files = merge.read_env_files(raw)
     config = tables.build(Config, raw, merge.problems)
-    consistency.check(raw, merge.problems)
+    consistency.check(raw, merge.problems, may_lack_apps=may_lack_apps)
     if config is None or merge.problems.found:
         raise ConfigError(sorted({merge.text_of(problem) for problem in merge.problems.found}))
     return dataclasses.replace(

@@ -3,6 +3,8 @@
 When it can't, since its port is taken or it starts, a throw-away child compares them each second.
 """
 
+import asyncio
+
 from supervisor.daemon.state_folder import StateFolder
 from supervisor.process.channel import Message
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -43,14 +45,29 @@ class FileWatching:
                 self._runtime.jobs.run(self._compare(urgent))
 
     async def stale_processes(self) -> set[str]:
-        """Return the names of processes whose files are not what they imported.
+        """Return the names of processes whose code is not that on the disk, or waits for a repair.
 
         Raises `TaskFailed` or OSError when that can't be found out.
         """
-        watches = [
-            one for one in self._processes.watches() if one.key.subject != WatchSubject.LISTENER
-        ]
-        return {key.process for key in await _changed(watches)}
+        changed = await _changed(
+            [one for one in self._processes.watches() if one.key.subject != WatchSubject.LISTENER]
+        )
+        names = list({key.process for key in changed})
+        apps = {key.process for key in changed if key.subject is WatchSubject.APP}
+        differ = await asyncio.gather(*(self._differs(name) for name in names if name not in apps))
+        return apps | {name for name in differ if name is not None}
+
+    async def _differs(self, name: str) -> str | None:
+        """Return ``name`` unless the code of its process has the same content as its files."""
+        process = self._processes.by_name.get(name)
+        if process is None or process.state.state is not AppState.READY:
+            return name
+        verdict: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        process.compare_code(lambda it: None if verdict.done() else verdict.set_result(it))
+        try:
+            return name if await asyncio.wait_for(verdict, _TIMEOUT_S) else None
+        except TimeoutError:
+            return name
 
     async def _compare(self, watches: list[WatchRequest]) -> None:
         try:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supervisor import __version__
+from supervisor.config.history import ConfigHistory
 from supervisor.config.settings import Config
 from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
@@ -33,10 +34,12 @@ from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
-from supervisor.process.fork import scrub_environment
+from supervisor.process.fork import Run, scrub_environment
 from supervisor.process.guardian import Guardian
+from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
+from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import BackgroundJobs
 from supervisor.supervision.changes import ChangeSignal
@@ -45,11 +48,13 @@ from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.supervision.standin_manager import STAND_IN, StandInManager
 from supervisor.supervision.worker_factory import STATUS, WorkerFactory
-from supervisor.supervision.worker_pool import Run, WorkerPool
+from supervisor.supervision.worker_pool import WorkerPool
 from supervisor.systemd.unit import Unit
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
+_DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
+_KEEP_S = 2.0  # a slow SD card delays the apps no longer
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 
@@ -76,7 +81,12 @@ class Supervisor:
         self._unit = Unit(lambda text: self._journal.record(EventKind.HAND_OVER, text, app=None))
         self._runtime = runtime = self._make_runtime(config)
         self._journal = runtime.journal
-        factory = WorkerFactory(runtime, self._state, self._on_status_message)
+        factory = WorkerFactory(
+            runtime,
+            self._state,
+            self._on_status_message,
+            take_over=lambda: self._unit.take_over(STATUS),
+        )
         self._processes = ProcessSet(runtime, factory, reload_on_change=reload_on_change)
         self._stand_in = StandInManager(runtime, factory.stand_in)
         self._event_file = EventFile(runtime, self._state.events)
@@ -131,6 +141,7 @@ class Supervisor:
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
         secrets = config.secret_values()
+        folders = [config.app_path(name) for name in config.apps]
         return Runtime(
             config=config,
             signal=changes,
@@ -140,6 +151,7 @@ class Supervisor:
             sockets=self._unit.sockets,
             now=time.monotonic,
             wall=wall_time,
+            silent=frozenset(hanging([config.state_dir, *folders], timeout_s=_DISK_TIMEOUT_S)),
         )
 
     # ---- from the beginning to the end
@@ -149,22 +161,23 @@ class Supervisor:
 
         Raises `AlreadyRunning`.
         """
-        self._folder.open()
-        try:
-            return await self._run_locked()
-        finally:
-            self._folder.close()
+        self._folder.begin()
+        code = await self._run_locked()
+        self._folder.close()
+        return code
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
         become_subreaper()
         scrub_environment(config.origins.variables)
         self._handle_signals()
-        self._event_file.restore()
-        self._make_data_dirs()
+        if self._state.answers:
+            self._event_file.restore(unexpected_end=self._folder.was_left)
+            self._make_data_dirs()
+            await self._keep_config()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
-        origin = config.file if config.file.exists() else "the command line"
+        origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
@@ -269,6 +282,13 @@ class Supervisor:
         for process in self._processes.by_name.values():
             process.known_good.forget_kept()
 
+    async def _keep_config(self) -> None:
+        """Keep a new configuration before anything can end this process; `_tidy` tries it again."""
+        config, history = self._runtime.config, ConfigHistory(self._state.config_history)
+        if config.fallback is None and config.text and not history.is_newest(config.text):
+            with contextlib.suppress(TaskFailed, OSError):
+                await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)
+
     def _tidy_later(self) -> None:
         asyncio.get_running_loop().call_later(_TIDY_AFTER_S, self._tidy)
 
@@ -293,7 +313,9 @@ class Supervisor:
         """Read the configuration again and change what it changes; raises `ConfigError`."""
         self._unit.notifier.reloading(time.monotonic())
         try:
-            return await self._reconfigurer.read_again(by=by)
+            changes = await self._reconfigurer.read_again(by=by)
+            await self._keep_config()
+            return changes
         finally:
             self._unit.notifier.reloaded()
 
@@ -320,4 +342,5 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [*([refused] if refused else []), *self._folder.checks()]
+        kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
+        return [*([refused] if refused else []), *kept]

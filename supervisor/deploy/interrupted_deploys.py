@@ -29,8 +29,8 @@ class InterruptedDeploys:
     def begin(self) -> None:
         """Hold the apps whose folders a deploy has left unfinished, and begin to undo it."""
         config = self._runtime.config
-        paths = dict.fromkeys(config.app_path(name) for name in config.apps)
-        left = [path for path in paths if os.path.lexists(path / SWAP_FOLDER)]
+        paths = {config.app_path(name) for name in config.apps} - self._runtime.silent
+        left = sorted(path for path in paths if os.path.lexists(path / SWAP_FOLDER))
         if not left:
             return
         self.under_way = True

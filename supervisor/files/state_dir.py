@@ -59,10 +59,10 @@ def _named(path: Path) -> Peer | None:
         except OSError:
             return None  # nobody; or too many clients wait, and then the lock has to tell
         peer = peer_of(probe)
-    trusted = {0, os.geteuid()}
+    is_trusted = peer.uid in (0, os.geteuid())
     with contextlib.suppress(OSError):
-        trusted.add(path.stat().st_uid)
-    return peer if peer.uid in trusted and peer.has_folder(path) else None
+        is_trusted = is_trusted or path.stat().st_uid == peer.uid
+    return peer if is_trusted and peer.shares_root() else None
 
 
 def _lock_holder(path: Path) -> str | None:
@@ -134,6 +134,7 @@ class StateDir:
         self.path = path
         self._lock_fd: int | None = None
         self.named: socket.socket | None = None  # listens at the abstract name
+        self.answers = True  # unless its disk hangs: then nobody may look at it
 
     @property
     def events(self) -> Path:
@@ -161,7 +162,7 @@ class StateDir:
         A second supervisor shows ``started`` in its error. Raises `AlreadyRunning`, or
         `SupervisorError` if the folder can't be used: then only the name is taken.
         """
-        self._take_name()
+        self.take_name()
         try:
             with opened_state(self.path) as folder:
                 fd = _open_lock(folder)
@@ -186,7 +187,8 @@ class StateDir:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()}, started {started}\n".encode(), 0)
 
-    def _take_name(self) -> None:
+    def take_name(self) -> None:
+        """Take the abstract name, which needs no disk; raises `AlreadyRunning`."""
         if self.named is not None:
             return
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -15,8 +15,9 @@ _FIRST_CHECK_S = 0.5  # the longest wait before the first check of a watch
 class FileWatcher(threading.Thread):
     """Compares the files of apps with what was imported, and reports when they differ, or agree.
 
-    A difference is reported when the files have been the same for `QUIET_S` seconds: a copy that is
-    under way is nothing to import yet.
+    Files that differ are reported again after each further change, since the first one may have
+    been nothing but a new time. A difference is reported when the files have been the same for
+    `QUIET_S` seconds: a copy that is under way is nothing to import yet.
     ``report`` is called, in this thread, with the key of a watch and whether its files differ.
     """
 
@@ -27,7 +28,7 @@ class FileWatcher(threading.Thread):
         self._requests: list[dict[str, Any]] = []
         self._watches: dict[WatchKey, WatchRequest] = {}
         self._due: dict[WatchKey, float] = {}  # monotonic seconds
-        self._reported: dict[WatchKey, bool] = {}
+        self._reported: dict[WatchKey, list[str]] = {}  # fingerprints
         self._seen: dict[WatchKey, list[str]] = {}  # fingerprints at the last comparison
 
     def set(self, requests: list[dict[str, Any]]) -> None:
@@ -72,10 +73,11 @@ class FileWatcher(threading.Thread):
             if now < self._due.setdefault(key, now + min(watch.every_s, _FIRST_CHECK_S)):
                 continue
             now_there = present({"watch": watch.watch})
-            differ = now_there != [one["fingerprint"] for one in watch.watch]
+            imported = [one["fingerprint"] for one in watch.watch]
+            differ = now_there != imported
             is_quiet = not differ or self._seen.get(key) == now_there
             self._seen[key] = now_there
             self._due[key] = time.monotonic() + (watch.every_s if is_quiet else QUIET_S)
-            if is_quiet and differ != self._reported.get(key, False):
-                self._reported[key] = differ
+            if is_quiet and now_there != self._reported.get(key, imported):
+                self._reported[key] = now_there
                 self._report(key, differ)

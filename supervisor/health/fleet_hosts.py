@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from supervisor.files import text as text_file
 from supervisor.health.status_client import StatusAddress, ask_all, status_address
 from supervisor.policy.fleet_overview import Machine, overview
 from supervisor.values.errors import ConfigError, SupervisorError
@@ -24,11 +25,10 @@ def find(folder: Path) -> Path | None:
 def read(file: Path) -> dict[str, StatusAddress]:
     """Return the addresses in a file of hosts, by name. Raises `ConfigError` with every problem."""
     try:
-        with file.open("rb") as stream:
-            content = tomllib.load(stream)
+        content = tomllib.loads(text_file.read(file))
     except OSError as error:
         raise ConfigError([f"cannot read {file}: {error.strerror}"], hint=EXAMPLE) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, text_file.NotText) as error:
         raise ConfigError([f"{file}: {error}"], hint=EXAMPLE) from error
     hosts = content.get("hosts")
     problems = [

@@ -8,6 +8,7 @@ the main process is stuck or has ended.
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from supervisor.health.file_watcher import FileWatcher
 from supervisor.policy.health_document import aged, not_ready
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
-from supervisor.server.server import Server
+from supervisor.server.server import NoBodyParser, Server, ServerChannel
 from supervisor.values.constants import SNAPSHOT_MAX_AGE_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.watch_requests import WatchKey
@@ -29,6 +30,8 @@ from supervisor.worker.entry import serve
 
 STALE_S = 3.0  # a heartbeat comes every second; after this long without one, health fails
 _THREADS = 4
+_SWITCH_S = 0.0005  # the loop, which has to accept, doesn't wait long for busy threads
+_HEADER_MAX = 16 * 1024  # bytes; monitors send far less
 _SEND_TIMEOUT_S = 1.0
 _FIRST_SNAPSHOT_S = 1.0  # the main process sends it when this worker starts
 
@@ -41,6 +44,12 @@ ENDPOINTS = {
     "/health/APP": "one app, by the same rule",
     "/metrics": "metrics for Prometheus",
 }
+
+
+class _StatusChannel(ServerChannel):
+    """Takes no bodies: nothing here is ever sent to."""
+
+    parser_class = NoBodyParser
 
 
 class SnapshotCopy:
@@ -198,10 +207,15 @@ def _receive_first(channel: Channel, on_message: Callable[[Message], None]) -> b
 
 
 def run_status(
-    connection: socket.socket, listener: tuple[socket.socket, ...], *, shutdown_timeout_s: float
+    connection: socket.socket,
+    listener: tuple[socket.socket, ...],
+    *,
+    shutdown_timeout_s: float,
+    before_serving: Callable[[], None],
 ) -> int:
     """Run the status worker on ``listener`` and return its exit code.
 
+    It calls ``before_serving`` when it is about to accept connections.
     Raises RuntimeError where it shares no page with the main process, whose heartbeats it needs.
     """
     from supervisor.health.live_checks import LiveChecks  # much, for this worker alone
@@ -236,9 +250,19 @@ def run_status(
         watcher.set(message["watches"])
         live.follow(message["checks"], message["snapshot"])
 
+    sys.setswitchinterval(_SWITCH_S)
     server = Server()
-    status = server.add(listener, create_app(copy, live.added_to), name="status", threads=_THREADS)
+    status = server.add(
+        listener,
+        create_app(copy, live.added_to),
+        name="status",
+        threads=_THREADS,
+        options={"max_request_header_size": _HEADER_MAX},
+        channel_class=_StatusChannel,
+        urgent=["/livez"],
+    )
     watcher.start()
     if _receive_first(channel, on_message):
+        before_serving()
         serve(server, channel, shutdown_timeout_s=shutdown_timeout_s, on_message=on_message)
     return 0

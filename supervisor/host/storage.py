@@ -65,9 +65,11 @@ def block_device(root: Path, mount: Mount) -> str | None:
 
 
 def disk_facts(root: Path, mounts: list[Mount], path: str) -> dict[str, Any] | None:
-    """Return ``total_mb``, ``free_mb``, ``free_percent`` and ``read_only`` of the disk of ``path``.
+    """Return ``total_mb``, ``free_mb``, ``free_percent``, ``free_inodes_percent``, ``read_only``.
 
-    ``free`` is what this user may write. Blocks while the disk does; None where it can't be read.
+    All are of the disk of ``path``; a file system without a fixed number of inodes (as btrfs) has
+    none to be short of. ``free`` is what this user may write. Blocks while the disk does; None
+    where it can't be read.
     """
     mount = mount_of(mounts, path)
     try:
@@ -81,6 +83,9 @@ def disk_facts(root: Path, mounts: list[Mount], path: str) -> dict[str, Any] | N
         # as df: what only root may use counts as used
         usable = found.f_blocks - found.f_bfree + found.f_bavail
         facts["free_percent"] = round(100 * found.f_bavail / usable, 1) if usable else 0.0
+    if found.f_files:
+        usable = found.f_files - found.f_ffree + found.f_favail
+        facts["free_inodes_percent"] = round(100 * found.f_favail / usable, 1) if usable else 0.0
     if mount is not None:
         facts["read_only"] = mount.is_read_only
     return facts or None

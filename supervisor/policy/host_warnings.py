@@ -12,6 +12,7 @@ from typing import Any
 from supervisor.config.settings import HostSettings
 from supervisor.values.reports import Cause
 
+_INODES_PERCENT = 1.0
 _DISKS = {
     "state_dir": ("host_disk", "the disk of the state folder"),
     "root": ("host_disk_root", "the disk of the system"),
@@ -40,6 +41,17 @@ def host_warnings(host: Mapping[str, Any], thresholds: HostSettings) -> dict[str
 
 
 def _disk(words: str, disk: Mapping[str, Any], least_percent: float) -> Cause | None:
+    if words == _DISKS["state_dir"][1] and disk.get("read_only"):
+        return Cause(
+            reason=f"{words} is read-only",
+            hint="find out why: sudo dmesg | grep -e mmc -e EXT4",
+        )
+    if disk.get("free_inodes_percent", 100.0) < _INODES_PERCENT:
+        free = f"{disk['free_inodes_percent']:g} % of its inodes free"
+        return Cause(
+            reason=f"{words} has {free}, so that soon no file can be created",
+            hint="find the folder with too many files: sudo du --inodes -x / | sort -n | tail",
+        )
     if disk["free_percent"] >= least_percent:
         return None
     free = f"{disk['free_percent']:g} % free ({disk['free_mb']:.0f} MiB)"

@@ -22,6 +22,7 @@ from supervisor.values.reports import Cause, ImportReport
 from supervisor.values.states import AppState, CodeSource
 
 STAND_IN_AFTER_S = 1.0  # a port without a ready worker for this long gets the stand-in
+DRAINING_MAX = 2  # so many generations may drain at a time: each costs memory
 STUCK_AFTER_S = 3 * HEARTBEAT_S + 0.5  # three heartbeats missed, one of them a little late
 STOPPED = Cause(reason="stopped by an operator", hint="it runs again after: start")
 
@@ -83,6 +84,7 @@ class Limits:
     max_memory_mb: int | None = None
     max_requests: int | None = None
     workers: int = 1
+    draining_max: int = DRAINING_MAX
     replace: bool = False  # it can't run twice: the old workers end before the new ones start
 
 

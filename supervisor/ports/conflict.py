@@ -3,7 +3,17 @@
 from dataclasses import replace
 from pathlib import PurePath
 
-from supervisor.ports.sock_diag import Holder, describe, find_holders, next_command, time_wait_count
+from supervisor.ports.sock_diag import (
+    Holder,
+    describe,
+    find_holders,
+    next_command,
+    time_wait_count,
+    unit_of,
+)
+
+SERVICE = "flask-supervisor.service"
+_WORKER_NAMES = "fs-"  # how ps shows workers, whatever they run
 
 
 def conflict(port: int, own_pid: int) -> dict[str, str | None]:
@@ -12,14 +22,62 @@ def conflict(port: int, own_pid: int) -> dict[str, str | None]:
     BLOCKS while it scans /proc: run it in a throw-away child.
     """
     holders = [holder for holder in find_holders(port) if holder.pid != own_pid]
+    if holders and all(is_old_worker(holder, own_pid) for holder in holders):
+        pids = ", ".join(str(holder.pid) for holder in holders)
+        reason = f"port {port} is still held by a worker of this service that is ending: pid {pids}"
+        return {"reason": reason, "hint": "wait: the port is tried again by itself"}
     reason = in_use_by(port, holders) + time_wait_note(port)
-    return {"reason": reason, "hint": f"free it with: {next_command(holders, port)}"}
+    return {"reason": reason, "hint": advice(port, holders)}
 
 
 def in_use_by(port: int, holders: list[Holder]) -> str:
     """Return a sentence that names the holders of ``port``, as far as they are known."""
-    names = " and ".join(describe(public(holder)) for holder in holders)
+    names = " and ".join(map(_name, holders))
     return f"port {port} is in use by {names}" if names else f"port {port} is in use"
+
+
+def advice(port: int, holders: list[Holder]) -> str:
+    """Return what an operator can do; nobody is told to end a supervisor that serves."""
+    if any(map(is_supervisor, holders)):
+        return (
+            "see what that one serves: flask-supervisor status; two can't serve one port, so give "
+            "one of them another port in its configuration"
+        )
+    return f"free it with: {next_command(holders, port)}"
+
+
+def _name(holder: Holder) -> str:
+    text = describe(public(holder))
+    return f"another flask-supervisor, {text}" if is_supervisor(holder) else text
+
+
+def is_supervisor(holder: Holder) -> bool:
+    """Return whether ``holder`` is the main process of a supervisor, or one of its workers."""
+    return (
+        holder.unit == SERVICE
+        or (holder.command or "").startswith(_WORKER_NAMES)
+        or runs_supervisor((holder.command_line or "").split())
+    )
+
+
+def is_old_worker(holder: Holder, own_pid: int) -> bool:
+    """Return whether ``holder`` is a worker that an earlier main process of our service has left.
+
+    ``own_pid`` is the main process; systemd runs one at a time.
+    """
+    own = unit_of(own_pid)
+    return own is not None and own.endswith(".service") and holder.unit == own
+
+
+def runs_supervisor(words: list[str]) -> bool:
+    """Return whether a command line is ``flask-supervisor run`` or ``-m supervisor run``."""
+    for number, word in enumerate(words[:-1]):
+        if words[number + 1] == "run" and (
+            PurePath(word).name == "flask-supervisor"
+            or (word == "supervisor" and number > 0 and words[number - 1] == "-m")
+        ):
+            return True
+    return False
 
 
 def time_wait_note(port: int | None) -> str:

@@ -24,6 +24,9 @@ from supervisor.process.child_exit import exit_process
 from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.values.records import dataclass
 
+Run = Callable[[socket.socket], int]
+"""What a worker runs: takes its channel, returns its exit code."""
+
 _FAILED = 70  # sysexits.h EX_SOFTWARE: the function raised, its traceback is in the output
 
 # A user-mode emulator (qemu) has threads of its own beside the one it emulates.
@@ -62,7 +65,7 @@ def open_standard_streams() -> None:
 
 
 def fork_child(
-    run: Callable[[socket.socket], int],
+    run: Run,
     *,
     name: str,
     keep: Iterable[int] = (),
@@ -182,7 +185,7 @@ def _become_child(
             sys.argv = [name]
             set_name(name)
             _redirect_output(output)
-            _close_others(keep)
+            close_others(keep)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             code = run()
         except BaseException:  # noqa: BLE001 - the last boundary of this process: reported
@@ -246,7 +249,8 @@ def _text_output(fd: int) -> io.TextIOWrapper:
     )
 
 
-def _close_others(keep: set[int]) -> None:
+def close_others(keep: set[int]) -> None:
+    """Close all descriptors but 0, 1, 2 and those in ``keep``."""
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):  # that of listdir is closed already

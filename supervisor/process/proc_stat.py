@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterable
 
 from supervisor.values.records import dataclass
 
@@ -16,10 +17,11 @@ _IGNORED = 30  # signals, as bits; those below 32
 class ProcStat:
     """A process; ``started`` (clock ticks since boot) distinguishes it from a later one.
 
-    ``cpu_s`` is the processor time that it has used, in seconds.
+    ``name`` is that of its main thread, ``cpu_s`` the processor time that it has used, in seconds.
     """
 
     pid: int
+    name: str
     parent: int
     session: int
     started: int
@@ -32,11 +34,13 @@ def read_stat(pid: int) -> ProcStat | None:
     """Return what is known of process ``pid``, None if it has ended or is hidden from this user."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
+            head, _, rest = stream.read().rpartition(b")")
     except OSError:
         return None
+    fields = rest.split()
     return ProcStat(
         pid=pid,
+        name=head.partition(b"(")[2].decode("utf-8", "replace"),
         parent=int(fields[_PARENT]),
         session=int(fields[_SESSION]),
         started=int(fields[_STARTED]),
@@ -46,13 +50,34 @@ def read_stat(pid: int) -> ProcStat | None:
     )
 
 
-def resident_mb(pid: int) -> float | None:
-    """Return the resident memory of process ``pid`` in MiB, shared pages included.
+def descendants(pid: int) -> list[int]:
+    """Return the children of process ``pid``, their children and so on: proc_pid_task(5).
 
-    None if it has ended or is hidden from this user.
+    Those whose parent has ended are not found; none on a kernel without CONFIG_PROC_CHILDREN.
     """
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * _PAGE_MB
-    except OSError:
-        return None
+    found: list[int] = []
+    to_visit = [pid]
+    while to_visit:
+        tasks = f"/proc/{to_visit.pop()}/task"
+        try:
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/children", encoding="ascii") as stream:
+                    to_visit += (children := [int(one) for one in stream.read().split()])
+                    found += children
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def memory_mb(pids: Iterable[int]) -> float:
+    """Return the memory of several processes in MiB: their own, and once what they may share."""
+    own, shared = 0.0, 0.0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
+                _size, resident, of_files, *_ = (int(one) for one in stream.read().split())
+        except OSError:
+            continue
+        own += (resident - of_files) * _PAGE_MB
+        shared = max(shared, of_files * _PAGE_MB)
+    return own + shared

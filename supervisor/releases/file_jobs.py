@@ -29,6 +29,23 @@ def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Ans
     return try_app(config, app, watch, only_read=once)
 
 
+def code_differs(
+    config: Config,
+    apps: list[str],
+    watch: dict[str, Any],
+    contents: dict[str, str],
+    loaded: list[str],
+) -> Answer:
+    """Return whether what ``apps`` of one process run ``differs`` from their files."""
+    from supervisor.source.code_difference import differs
+    from supervisor.worker.importing import app_search_path
+
+    path = config.app_path(apps[0])
+    targets = [entry for app in apps if (entry := config.apps[app].entry)]
+    targets += [function for app in apps for function in config.apps[app].after_import]
+    return {"differs": differs(path, targets, app_search_path(path), watch, contents, loaded)}
+
+
 def describe(code: AppCodeFields, before: dict[str, str] | None) -> Answer:
     """Return which version of an app the live files are; see `versions.describe`."""
     from supervisor.releases import versions

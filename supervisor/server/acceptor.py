@@ -3,7 +3,8 @@
 import errno
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -14,9 +15,13 @@ from supervisor.server.connection import Counters, ServerChannel
 from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.server.poll import SocketMap
+from supervisor.server.slow_clients import STREAM_UNSENT_MAX, notice_vanished
 from supervisor.server.thread_pool import Pool
 from supervisor.values.metrics import Metrics
 
+_CLEANUP_S = 5.0  # the longest time between two looks at the connections
+_ACCEPTED_MAX = 32  # connections in one round of the loop
+_QUEUE_MAX = 32  # requests that may wait where some are urgent; others are rejected
 _ACCEPT_PAUSE_S = 1.0  # after an accept failed because too many files are open
 
 
@@ -36,6 +41,9 @@ class Listening:
     evict_idle: Callable[[], None]
     has_room: Callable[["Listening"], bool]
     wake: Callable[[], None]
+    is_crowded: Callable[[], bool]
+    stream_adj: Adjustments  # for answers of unknown length
+    urgent: frozenset[str]  # paths that don't wait behind others
     # set by waitress
     accepting: bool
     active_channels: dict[int, ServerChannel]
@@ -46,9 +54,11 @@ class Listening:
     def tend(self, now: float) -> float | None:
         """Close idle connections, resize the pool; return the seconds to the next time, or None."""
         if now >= self._cleanup_at:
-            self._cleanup_at = now + self.adj.cleanup_interval
+            self._cleanup_at = now + min(self.adj.cleanup_interval, _CLEANUP_S)
             for channel in self.channels():
-                if not channel.requests and channel.waits_since < now - self.adj.channel_timeout:
+                if channel.is_body_late(now):
+                    channel.give_up_on_body()
+                elif not channel.requests and channel.waits_since < now - self.adj.channel_timeout:
                     channel.close_soon()
         wait_s = self.pool.tend(now)
         if self._accepts_after > now:
@@ -65,9 +75,17 @@ class Listening:
         )
 
     def handle_accept(self) -> None:
-        """Accept a connection."""
-        super().handle_accept()  # type: ignore[misc]  # of the waitress server this is mixed into
-        self.evict_idle()
+        """Accept a connection; several where some requests are urgent and others may be many.
+
+        Usually only one: another worker of the app may have less to do.
+        """
+        for _ in range(_ACCEPTED_MAX if self.urgent else 1):
+            before = len(self.active_channels)
+            super().handle_accept()  # type: ignore[misc]  # of the waitress server that it extends
+            is_accepted = len(self.active_channels) > before
+            self.evict_idle()
+            if not is_accepted or not self.readable():
+                return
 
     def accept(self) -> Any:
         """Return the next connection and its address, or None."""
@@ -90,16 +108,26 @@ class Listening:
         self.accepting = False
 
     def add_task(self, channel: ServerChannel) -> None:
-        """Queue the first request of ``channel`` for a thread; reject it when overloaded."""
-        if channel.overloaded is not None:
-            channel.requests[0].error = channel.overloaded
+        """Queue the first request of ``channel`` for a thread; reject it when overloaded.
+
+        What the loop has just received, and needs no app, the loop answers.
+        """
+        request = channel.requests[0]
+        is_urgent = request.error is None and request.path in self.urgent
+        if channel.overloaded is not None and not is_urgent:
+            request.error = channel.overloaded
+        if channel.is_receiving and request.error is not None:
+            channel.answers_at_once = True
             return
         channel.queued_at, channel.queued_behind = time.monotonic(), self.counters.total
-        self.pool.add_task(channel)
+        if is_urgent:
+            self.pool.add_first(channel)
+        else:
+            self.pool.add_task(channel)
 
     def overloaded(self, now: float) -> Overloaded | None:
         """Return why a new request has to be rejected, or None if it doesn't."""
-        return self.pool.overloaded(now)
+        return self.pool.overloaded(now, queue_max=_QUEUE_MAX if self.urgent else None)
 
     def pull_trigger(self) -> None:
         """Wake the loop; callable from any thread and from a signal handler."""
@@ -116,6 +144,11 @@ class Listening:
 
 class _TcpListener(Listening, TcpWSGIServer):
     logger = log
+
+    def set_socket_options(self, connection: socket.socket) -> None:
+        """Set those of the configuration, and those by which vanished clients are noticed."""
+        super().set_socket_options(connection)
+        notice_vanished(connection)
 
     def fix_addr(self, addr: Any) -> Any:
         """Return the address of a client; one that came by IPv4 is shown as such on every socket.
@@ -173,6 +206,7 @@ def listen_on(
     threads: int,
     max_threads: int,
     options: Mapping[str, Any],
+    urgent: Iterable[str],
     wake: Callable[[], None],
 ) -> Listening:
     """Add a listener with ``listening`` to the map, with a thread pool of its own.
@@ -197,6 +231,11 @@ def listen_on(
     )
     server.trigger.close()  # `wake` serves all listeners with one descriptor
     server.name, server.counters, server.pool, server.wake = name, counters, pool, wake
+    server.stream_adj = copy(server.adj)
+    server.stream_adj.outbuf_high_watermark = min(
+        STREAM_UNSENT_MAX, server.adj.outbuf_high_watermark
+    )
+    server.urgent = frozenset(urgent)
     server.connections_max = options.get("connection_limit")
     server.others = []
     _add_others(server, others, sockets)

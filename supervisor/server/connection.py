@@ -5,8 +5,10 @@ would cost several times as much.
 """
 
 import contextlib
+import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from waitress.channel import ClientDisconnected, HTTPChannel
@@ -14,6 +16,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 
 from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
+from supervisor.server.slow_clients import BODY_GRACE_S, BODY_RATE, RequestTimeout, send_fresh
 from supervisor.values.metrics import CLASSES, LATENCY_BOUNDS_MS, bucket
 
 _JOINED_MAX = 64 * 1024  # bytes; copying a larger body costs more than another packet
@@ -29,6 +32,23 @@ class AppExitError(Exception):
         super().__init__(f"{type(error).__name__} ends a request here, and not the process")
 
 
+ENDLESS_TYPES = ("text/event-stream", "multipart/x-mixed-replace")
+
+
+@dataclass(slots=True)
+class InThread:
+    """A request that a thread answers; ``since``: when it was complete, in monotonic seconds.
+
+    ``stream`` names an answer whose length is not known, once it has begun. ``endless``: by its
+    type, such an answer doesn't end by itself.
+    """
+
+    channel: "ServerChannel"
+    since: float
+    stream: str = ""
+    endless: bool = False
+
+
 class Counters:
     """Counts the answers of one listener; all its threads use it."""
 
@@ -39,7 +59,7 @@ class Counters:
         self._latency_sum_s = 0.0
         self.rejected_count = 0  # answers 503 because the server was overloaded
         self.total = 0  # all other answers
-        self.serving: dict[object, float] = {}  # by request in a thread: when it was complete
+        self.serving: dict[object, InThread] = {}
 
     def answered(self, status: str, latency_s: float) -> None:
         """Count an answer."""
@@ -60,7 +80,7 @@ class Counters:
     @property
     def oldest(self) -> float | None:
         """When the oldest request in a thread was complete, in monotonic seconds; None without."""
-        return min(list(self.serving.values()), default=None)
+        return min((one.since for one in list(self.serving.values())), default=None)
 
     def counted(self) -> dict[str, Any]:
         """Return the counters of `metrics.Metrics`."""
@@ -112,10 +132,13 @@ class _AppTask(_CountedTask, WSGITask):
 
     def build_response_header(self) -> bytes:
         """Return the header; the last answer of a drain says ``Connection: close``."""
-        channel = self.channel
-        if channel.closes_always or (channel.server.draining and len(channel.requests) <= 1):
+        channel, server = self.channel, self.channel.server
+        is_last = server.draining and len(channel.requests) <= 1
+        if channel.closes_always or is_last or server.is_crowded():  # others want the connection
             self.request.headers["CONNECTION"] = "close"
         header: bytes = super().build_response_header()
+        if self.content_length is None and self.has_body:
+            channel.begin_stream(self.request, self.response_headers)
         return header
 
     def write(self, data: bytes) -> None:
@@ -158,13 +181,17 @@ class ServerChannel(HTTPChannel):
     error_task_class = _ErrorTask
     requests: list[Any]  # complete ones that are not answered
     closes_always = False  # after each answer
+    request: Any  # the one that is being received, or None
+    blocked = False  # a thread waits until the client reads
     has_received = False
     received_at = 0.0  # monotonic seconds of the last data; of a complete request: its end
     queued_at = 0.0  # when its request began to wait for a thread
     queued_behind = 0  # how many requests of its listener had been answered by then
     began_at = 0.0  # when the first data of an incomplete request arrived
     overloaded: Overloaded | None = None  # while a request is being rejected
+    is_receiving = answers_at_once = False  # see `acceptor.Listening.add_task`
     held_header = b""
+    in_thread: InThread | None = None  # the latest of its requests
     _active_at = 0.0
 
     @property
@@ -194,12 +221,25 @@ class ServerChannel(HTTPChannel):
     def waits_since(self) -> float:
         """Since when this connection is idle; monotonic seconds.
 
-        The parts of a header don't count as activity, those of a body do.
+        The parts of a header don't count as activity, those of a body do at the least rate.
         """
         request = self.request
-        if request is not None and not request.headers_finished:
+        if request is None:
+            return self._active_at
+        if not request.headers_finished:
             return self.began_at
-        return self._active_at
+        return min(self._active_at, self._body_paid_until())
+
+    def _body_paid_until(self) -> float:
+        """Return until when, at the least rate, what has come of the body is enough."""
+        received: int = self.request.body_bytes_received
+        return self.began_at + received / BODY_RATE
+
+    def is_body_late(self, now: float) -> bool:
+        """Return whether a body is being received, and too slowly."""
+        request = self.request
+        is_body = request is not None and request.headers_finished and not self.requests
+        return is_body and now > self._body_paid_until() + BODY_GRACE_S
 
     @property
     def settled(self) -> bool:
@@ -211,25 +251,54 @@ class ServerChannel(HTTPChannel):
         self.will_close = True
         self._map.recheck(self._fileno)
 
+    def give_up_on_body(self) -> None:
+        """Answer 408, since the body comes too slowly; called in the loop's thread."""
+        request = self.request
+        with self.requests_lock:
+            self.request = None
+            request.error = RequestTimeout(f"less than {BODY_RATE:g} bytes of it came in a second")
+            self.requests.append(request)
+        self.service()  # doesn't block: the answer fits into the buffer
+
+    def begin_stream(self, request: Any, headers: list[tuple[str, str]]) -> None:
+        """Note that an answer of unknown length begins; its connection ends with it."""
+        kind = next((v for name, v in headers if name.lower() == "content-type"), "")
+        if self.in_thread is not None:
+            self.in_thread.stream = f"{request.command} {request.path}"
+            self.in_thread.endless = kind.lower().startswith(ENDLESS_TYPES)
+        self.adj = self.server.stream_adj
+        if self.socket is not None and self.socket.family != socket.AF_UNIX:
+            send_fresh(self.socket)
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return
+        self.blocked = True
+        try:
+            super()._flush_outbufs_below_high_watermark()
+        finally:
+            self.blocked = False
+
     def received(self, data: bytes) -> bool:
-        """Parse data from the client; when overloaded, reject a complete request at once."""
+        """Parse data from the client; answer a complete request at once if it needs no app."""
         self.has_received = True
         self.received_at = self._active_at
         if self.request is None:
             self.began_at = self.received_at
-        if not self.requests:  # no thread uses this connection
+        self.is_receiving = not self.requests  # no thread uses this connection
+        if self.is_receiving:
             self.overloaded = self.server.overloaded(self.received_at)
         taken: bool = super().received(data)
-        if self.overloaded is not None:
-            if self.requests:
-                self.service()  # doesn't block: the answer fits into the buffer
-            self.overloaded = None
+        self.overloaded, self.is_receiving = None, False
+        if self.answers_at_once:
+            self.answers_at_once = False
+            self.service()  # doesn't block: the answer fits into the buffer
         return taken
 
     def service(self) -> None:
         """Answer the first of the requests, in a thread."""
         serving, key = self.server.counters.serving, object()  # the next may start before the end
-        serving[key] = self.received_at
+        self.in_thread = serving[key] = InThread(self, self.received_at)
         try:
             super().service()
         except BaseException:
@@ -237,6 +306,8 @@ class ServerChannel(HTTPChannel):
             raise
         finally:
             del serving[key]
+            if self.request is not None:  # it was not read from meanwhile
+                self.began_at = time.monotonic()
 
     def _abandon(self) -> None:
         """Free the connection after an error that waitress doesn't handle, as on a full disk."""

@@ -18,23 +18,34 @@ Needs the standard library and waitress alone; runs in the main thread of a work
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from supervisor.server.acceptor import Listening, listen_on, move
 from supervisor.server.app_adapter import WsgiApp
 from supervisor.server.connection import ServerChannel
+from supervisor.server.error_log import log
 from supervisor.server.poll import SocketMap, Waker, Watched
+from supervisor.server.slow_clients import HeaderParser, NoBodyParser
 from supervisor.values.metrics import Metrics
 
-__all__ = ["CONNECTIONS_MAX", "Listener", "Server", "ServerChannel", "WsgiApp"]
+__all__ = [
+    "CONNECTIONS_MAX",
+    "HeaderParser",
+    "Listener",
+    "NoBodyParser",
+    "Server",
+    "ServerChannel",
+    "WsgiApp",
+]
 
 CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open files
 _OWN_FILES = 64  # open files that are no connections, beside three for each listener
 _ROUND_S = 5.0  # the longest round of the loop; whatever is urgent wakes it
 _DRAIN_ROUND_S = 0.02
 _CROWDED_ROUND_S = 0.1
-_IDLE_MIN_S = 1.0  # a client that has just connected is about to send a request
+_CROWDED_S = 1.0  # so long after most were busy, answers end their connections: others wait
+_IDLE_MIN_S = 0.3  # a client that has just connected is about to send a request
 _NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -60,6 +71,7 @@ class Server:
         self._paused = False
         self._full = False  # at the limit of connections, none of which is idle
         self._crowded = False  # that, or a listener is full
+        self._crowded_until = 0.0
         self._every_s = 0.0
         self._heartbeat: Callable[[float], None] | None = None
         self._heartbeat_at = 0.0  # monotonic seconds
@@ -74,11 +86,13 @@ class Server:
         max_threads: int | None = None,
         options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
+        urgent: Iterable[str] = (),
     ) -> Listener:
         """Serve ``app`` on ``listener``, which may have several sockets, from now on.
 
         It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
         at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
+        Requests for the paths ``urgent`` don't wait behind others.
         """
         server = listen_on(
             listener if isinstance(listener, tuple) else (listener,),
@@ -88,11 +102,13 @@ class Server:
             threads=threads,
             max_threads=max(threads, max_threads or 0),
             options=options,
+            urgent=urgent,
             wake=self._waker.wake,
         )
         server.channel_class = channel_class
         server.evict_idle = self._evict_idle
         server.has_room = self._has_room
+        server.is_crowded = lambda: time.monotonic() < self._crowded_until
         server.paused = self._paused
         if self._drain is not None:  # too late for new connections
             server.accepting, server.draining = False, True
@@ -155,17 +171,20 @@ class Server:
         """Return the descriptors of listeners, connections and whatever else is watched."""
         return list(self._sockets)
 
-    def drain(self, *, timeout_s: float, idle_s: float) -> None:
+    def drain(self, *, timeout_s: float, idle_s: float, cut_streams: bool = False) -> None:
         """Accept no more connections, and let `run` return when all requests are answered.
 
         Requests have ``timeout_s``, idle connections ``idle_s`` seconds; a second call can only
-        shorten that. Callable from any thread and from a signal handler.
+        shorten that. ``cut_streams``: so have answers that don't end by themselves. Callable from
+        any thread and from a signal handler.
         """
         now = time.monotonic()
         if self._drain is not None:
             self._drain.deadline = min(self._drain.deadline, now + timeout_s)
         else:
-            self._drain = _Drain(deadline=now + timeout_s, idle_until=now + idle_s)
+            self._drain = _Drain(
+                deadline=now + timeout_s, idle_until=now + idle_s, cut_streams=cut_streams
+            )
             for listener in self._listeners:
                 listener.accepting = False  # its owner closes it, not we
                 listener.draining = True
@@ -217,6 +236,9 @@ class Server:
         if sum(len(one.active_channels) for one in self._listeners) >= self._limit():
             self._full = _is_full(self._channels(), self._limit(), now)
             self._crowded |= self._full
+        channels = self._channels() if self._crowded else []
+        if sum(1 for channel in channels if channel.requests) > len(channels) / 2:
+            self._crowded_until = now + _CROWDED_S
 
     def _limit(self) -> int:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -240,7 +262,9 @@ def _is_full(channels: list[ServerChannel], limit: int, now: float) -> bool:
     idle = [
         channel
         for channel in channels
-        if not (channel.requests or channel.will_close or channel.waits_since > now - _IDLE_MIN_S)
+        if not (channel.requests and not channel.blocked)
+        and not channel.will_close
+        and channel.waits_since <= now - _IDLE_MIN_S
     ]
     if idle and len(channels) > limit:
         min(idle, key=lambda channel: channel.waits_since).close_soon()
@@ -250,8 +274,10 @@ def _is_full(channels: list[ServerChannel], limit: int, now: float) -> bool:
 class _Drain:
     """A drain under way; times are monotonic seconds."""
 
-    def __init__(self, *, deadline: float, idle_until: float) -> None:
+    def __init__(self, *, deadline: float, idle_until: float, cut_streams: bool) -> None:
         self.deadline = deadline
+        self._timeout_s = deadline - time.monotonic()
+        self._cut_streams = cut_streams
         self.idle_until = min(idle_until, deadline)
 
     def is_over(self, channels: list[ServerChannel], now: float) -> bool:
@@ -262,4 +288,21 @@ class _Drain:
             for channel in channels:
                 if not channel.busy:
                     channel.handle_close()
+                elif self._cut_streams and channel.connected:
+                    self._cut(channel, now)
         return all(channel.socket is None or not channel.connected for channel in channels)
+
+    def _cut(self, channel: ServerChannel, now: float) -> None:
+        """Close the connection of an answer that won't end in time by itself, and say so."""
+        request = channel.in_thread if channel.requests else None
+        if request is None or not request.stream:
+            return
+        lasts_s = now - request.since
+        if request.endless or lasts_s > self._timeout_s:
+            log.notice(
+                "cut off %s, a stream that has lasted %.0f s: the app ends now, and would not "
+                "be served until the stream ends",
+                request.stream,
+                lasts_s,
+            )
+            channel.handle_close()

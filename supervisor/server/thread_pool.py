@@ -11,12 +11,21 @@ from waitress.task import ThreadedTaskDispatcher
 from supervisor.server.connection import Counters, ServerChannel
 from supervisor.server.error_log import log
 from supervisor.server.overload import QUEUE_WAIT_MAX_S, Overloaded
-from supervisor.server.pool_size import GROW_AFTER_S, Load, PoolState, resized
+from supervisor.server.pool_size import (
+    CPU_SHARE_MAX,
+    GROW_AFTER_S,
+    LONG_AFTER_S,
+    LONG_MAX,
+    Load,
+    PoolState,
+    resized,
+)
 from supervisor.values.metrics import Metrics
 
 # Health reports the length of a queue; waitress would log a line for each request in it.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
+_LONG_POLL_S = 0.1  # between two looks at whether requests have become long ones
 _CPU_SAMPLE_MAX_S = 1.0  # an older sample says nothing about the present load
 
 
@@ -34,7 +43,7 @@ class Pool(ThreadedTaskDispatcher):
         self._state = PoolState(minimum=threads, maximum=max_threads)
         self._cpu = _CpuUse()
         self._checked_at = float("-inf")
-        self._shortage_logged = False
+        self._shortage_logged = self._streams_logged = False
         self._idle: tuple[tuple[int, ...], Metrics] | None = None
         self.set_thread_count(threads)
 
@@ -47,18 +56,20 @@ class Pool(ThreadedTaskDispatcher):
         """Grow or shrink as needed; return the seconds to the next time, or None."""
         size, queue = self.size, len(self.queue)
         if size <= self._state.minimum:  # the usual case, in every round: it has to be cheap
-            if not queue or size == self._state.maximum:
+            if not queue or size == self._state.maximum == self._state.minimum:
                 return None
             if size and self.head_wait_s(now) < GROW_AFTER_S:
                 return GROW_AFTER_S
         elif now - self._checked_at < GROW_AFTER_S:
-            return GROW_AFTER_S if queue and size < self._state.maximum else None
+            return GROW_AFTER_S if queue else None
         self._checked_at = now
         load = self._load(now, size, queue)
         self._state, wanted = resized(self._state, load, now)
         if wanted != size:
             self.set_thread_count(wanted)
-        return GROW_AFTER_S if self.queue and wanted < self._state.maximum else None
+        if not self.queue:
+            return None
+        return GROW_AFTER_S if wanted < self._state.maximum else _LONG_POLL_S
 
     def _load(self, now: float, size: int, queue: int) -> Load:
         wait_s, answered, cpu_share = 0.0, 0, None
@@ -75,7 +86,22 @@ class Pool(ThreadedTaskDispatcher):
             head_wait_s=wait_s,
             answered=answered,
             cpu_share=cpu_share,
+            long=self._long(now) if queue and size >= self._state.maximum else 0,
         )
+
+    def _long(self, now: float) -> int:
+        """Return how many threads answer streams or long polls; computing is neither."""
+        serving = list(self._counters.serving.values())
+        old = [one for one in serving if one.endless or now - one.since > LONG_AFTER_S]
+        streams = [one for one in old if one.stream]
+        for one in streams[LONG_MAX:]:  # the newest
+            one.channel.close_soon()
+        if len(streams) > LONG_MAX and not self._streams_logged:
+            self._streams_logged = True
+            log.notice("more than %d streams at once: further ones are closed", LONG_MAX)
+        share = self._cpu.share(now)
+        waits = share is not None and share < CPU_SHARE_MAX
+        return len(old) if waits else len(streams)
 
     def start_new_thread(self, target: Any, thread_no: int) -> None:
         """Start a thread; the pool stays smaller for now when the machine has none left."""
@@ -87,6 +113,12 @@ class Pool(ThreadedTaskDispatcher):
             if not self._shortage_logged:
                 self._shortage_logged = True
                 log.notice("cannot start another thread: %s", error)
+
+    def add_first(self, task: Any) -> None:
+        """Queue a task in front of all others."""
+        with self.lock:
+            self.queue.appendleft(task)
+            self.queue_cv.notify()
 
     def runs(self, *, timeout_s: float) -> bool:
         """Return whether a thread does a task within ``timeout_s`` seconds; blocks."""
@@ -102,12 +134,18 @@ class Pool(ThreadedTaskDispatcher):
             return 0.0
         return max(0.0, now - head.queued_at)
 
-    def overloaded(self, now: float) -> Overloaded | None:
-        """Return why a new request has to be rejected, or None if it doesn't."""
+    def overloaded(self, now: float, *, queue_max: int | None) -> Overloaded | None:
+        """Return why a new request has to be rejected, or None if it doesn't.
+
+        ``queue_max``: so many may wait, however fast they are answered.
+        """
         if not self.queue or self.size < self._state.maximum:
             return None
         wait_s = self.head_wait_s(now)
-        if wait_s < QUEUE_WAIT_MAX_S:
+        is_long = queue_max is not None and len(self.queue) >= queue_max
+        if wait_s < QUEUE_WAIT_MAX_S and not is_long:
+            return None
+        if self.size < self._state.limit(self._long(now)):
             return None
         return Overloaded(
             name=self._name,

@@ -17,7 +17,7 @@ from typing import Any, Self
 from supervisor.values.records import dataclass
 
 _SOURCES = (".py", ".pyi", ".so", ".pth")
-_TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
+TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 LATELY_S = 2.0  # a file that changed within this time may change again in the same second
 ENTRIES_MAX = 20_000  # of a larger tree only so many are watched: a watch must stay cheap
@@ -58,17 +58,19 @@ def taken(watch: Watch) -> dict[str, Any]:
     return {"watch": watch.to_json(), "fingerprint": fingerprint(watch)}
 
 
-def read_watch(watch: Watch) -> tuple[str, bool]:
-    """Return the fingerprint, and whether a watched file changed in the last `LATELY_S` seconds.
+def read_watch(watch: Watch) -> tuple[str, frozenset[str], bool]:
+    """Return the fingerprint, its `stamps`, and whether a file changed in the last `LATELY_S`.
 
     By the wall clock, as the times of files are; a time in the future counts as a change.
     """
     digest = hashlib.blake2b(digest_size=16)
     newest_ns = 0
+    lines = []
     for line, changed_ns in _lines(watch):
         digest.update(line.encode("utf-8", "surrogateescape") + b"\0")
         newest_ns = max(newest_ns, changed_ns)
-    return digest.hexdigest(), newest_ns > time.time_ns() - LATELY_S * 1e9
+        lines.append(line)
+    return digest.hexdigest(), frozenset(lines), newest_ns > time.time_ns() - LATELY_S * 1e9
 
 
 def differs(watched: dict[str, Any]) -> bool:
@@ -87,6 +89,35 @@ def present(watched: dict[str, Any]) -> list[str]:
 def stamps(watch: Watch) -> frozenset[str]:
     """Return the lines that the fingerprint is made of, for `touched`; blocks on the disk."""
     return frozenset(line for line, _ in _lines(watch))
+
+
+def contents(watch: Watch, before: frozenset[str]) -> dict[str, str]:
+    """Return a digest of what is in each watched file whose stamp is in ``before``, by path.
+
+    Reads all these files.
+    """
+    found = {}
+    for line in stamps(watch) & before:
+        path = line.rpartition(": ")[0]
+        digest = None if line.endswith("/") else content_digest(path)
+        if digest is not None and _file_line(path)[0] == line:  # not written meanwhile
+            found[path] = digest
+    return found
+
+
+def content_digest(path: str) -> str | None:
+    """Return a digest of what is in a file, None where there is none that can be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def files_of(watch: Watch) -> set[str]:
+    """Return the watched files that exist; blocks on the disk."""
+    lines = (line for line in stamps(watch) if not line.endswith("/"))
+    return {path for line in lines if os.path.isfile(path := line.rpartition(": ")[0])}
 
 
 def touched(before: frozenset[str], after: frozenset[str]) -> set[str]:
@@ -128,7 +159,7 @@ def _tree_lines(
     except OSError as error:
         yield f"{folder}: {error.errno}", 0
         return
-    in_templates = f"{os.sep}{_TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
+    in_templates = f"{os.sep}{TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
     if not top and any(entry.name == "pyvenv.cfg" for entry in found):
         return  # a virtual environment lies in the tree; it isn't the app's own code
     for entry in found:

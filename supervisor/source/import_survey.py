@@ -20,6 +20,7 @@ from importlib.machinery import FileFinder
 from pathlib import Path
 from typing import NamedTuple
 
+from supervisor.source.built_in import hidden_text
 from supervisor.source.import_statements import Source, Unreadable, Wanted, When, read
 from supervisor.source.module_finder import FoundModule, ModuleFinder, prefixes, read_file
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     CONDITIONAL = "conditional"  # depends on what only the running app knows
     LATER = "later"  # in a function: fails when that is called
     UNREAD = "unread"  # a file that was not read
+    HIDDEN = "hidden"  # an own file with the name of a module that Python has in itself
 
 
 _NOTES = {
@@ -91,6 +93,12 @@ def own_files(target: str, path: Path, search_path: Sequence[str]) -> list[str]:
     return _traced(target, path, search_path).files()
 
 
+def needed(target: str, path: Path, search_path: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return `own_files`, and the names of all modules that are not there; as `survey`."""
+    tracer = _traced(target, path, search_path)
+    return tracer.files(), tracer.missing()
+
+
 def _traced(target: str, path: Path, search_path: Sequence[str]) -> "_Tracer":
     root = os.path.abspath(path)
     folders = list(dict.fromkeys([root, *map(os.path.abspath, search_path)]))
@@ -138,6 +146,10 @@ class _Tracer:
         """Return the files of the app that were followed."""
         return sorted(file for _, file in self._sources)
 
+    def missing(self) -> list[str]:
+        """Return the modules that were looked for in vain, the app's optional ones too."""
+        return sorted({fault.module for fault in self._faults if fault.module})
+
     def problems(self) -> list[ImportProblem]:
         """Return what is wrong, without what the app itself provides or expects."""
         sources = [source for source in self._sources.values() if isinstance(source, Source)]
@@ -157,7 +169,7 @@ class _Tracer:
             when = max(when, When.CONDITIONAL)
         if when is When.CAUGHT:
             return None
-        softened = fault.kind is not Kind.UNREAD
+        softened = fault.kind not in (Kind.UNREAD, Kind.HIDDEN)
         kind = (fault.kind, Kind.CONDITIONAL, Kind.LATER)[when if softened else 0]
         note = _NOTES.get(kind, "")
         if kind is Kind.LATER and first.scope:
@@ -192,6 +204,9 @@ class _Tracer:
         """Record what an import lacks, and go on with what it finds of the app."""
         if lacking := self._lacks(wanted):
             self._faults[lacking].add(spot)
+        if file := self._finder.hidden_file(wanted.module):
+            text = hidden_text(os.path.relpath(file, self._root))
+            self._faults[_Fault(Kind.HIDDEN, wanted.module, text)].add(spot)
         for prefix in prefixes(wanted.module):
             if self._finder.find(prefix) is None:
                 return

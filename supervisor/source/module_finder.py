@@ -3,18 +3,17 @@
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from importlib.machinery import FrozenImporter, PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader
 from itertools import accumulate
 from typing import NamedTuple
 
+from supervisor.source.built_in import is_built_in
 from supervisor.source.import_statements import Unreadable, makes_modules
 
 _SIZE_MAX = 2 * 1024 * 1024  # a larger file is data, or made to hurt
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = frozenset({"site-packages", "dist-packages", "node_modules", "__pycache__"})
-_BUILT_IN = frozenset({*sys.builtin_module_names, "__main__"})
 
 
 class FoundModule(NamedTuple):
@@ -56,6 +55,13 @@ class ModuleFinder:
             self._found[name] = self._look_for(name)
         return self._found[name]
 
+    def hidden_file(self, name: str) -> str | None:
+        """Return the app's own file for a module that Python has in itself, None without one."""
+        if "." in name or not is_built_in(name):
+            return None
+        spec = PathFinder.find_spec(name, [self._root])
+        return spec.origin if spec is not None else None
+
     def is_own(self, name: str) -> bool:
         """Return whether a module exists and belongs to the app."""
         return (self.find(name) or FoundModule()).is_own
@@ -68,7 +74,7 @@ class ModuleFinder:
             folders = parent.folders
             if folders is None and not parent.is_own:
                 return FoundModule()  # of an installed module that is no package, such as os.path
-        elif name in _BUILT_IN or FrozenImporter.find_spec(name):
+        elif is_built_in(name):
             return FoundModule()
         # asked for the last part only, PathFinder does not search the parent in sys.modules
         spec = PathFinder.find_spec(tail, folders) if tail and folders else None

@@ -9,10 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from waitress.parser import HTTPRequestParser
-
 from supervisor.process.channel import Channel
-from supervisor.server.server import Listener, Server, ServerChannel
+from supervisor.server.server import HeaderParser, Listener, Server, ServerChannel
 from supervisor.standin.page import Snapshot, answer
 from supervisor.worker.entry import serve
 
@@ -21,23 +19,13 @@ _LINGER_MAX_S = 30.0
 _DISCARD_MAX = 64 * 1024 * 1024
 
 
-class _HeaderParser(HTTPRequestParser):
-    """Treats a request as complete after its header: the answer doesn't depend on the body."""
-
-    def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
-        self.body_rcv = None
-        self.content_length = 0
-        self.expect_continue = False
-
-
 class _LingeringChannel(ServerChannel):
     """Keeps reading for a moment after the answer: the lingering close of RFC 9112, section 9.6.
 
     Closing a socket with unread data resets the connection, and the client loses the answer.
     """
 
-    parser_class = _HeaderParser
+    parser_class = HeaderParser  # the answer doesn't depend on the body
     closes_always = True
     will_close: bool
     _lingers_until: float | None = None

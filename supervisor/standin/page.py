@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from supervisor.values.constants import STAND_IN_HEADER
+
 RETRY_AFTER_MAX_S = 60
 _STOPPED, _BY_OPERATOR = "stopped", "stopped by an operator"
 _REFRESH_MAX_S = 5  # of the page, which a person is looking at
@@ -45,6 +47,7 @@ def answer(name: str, snapshot: Snapshot, environ: dict[str, Any], *, control: b
         ("Content-Length", str(len(body))),
         ("Retry-After", str(_retry_after_s(app))),
         ("Cache-Control", "no-store"),
+        (STAND_IN_HEADER, "stand-in"),
     ]
     return Answer(headers=headers, body=body)
 

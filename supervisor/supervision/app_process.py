@@ -25,6 +25,7 @@ from supervisor.policy.process_events import (
 from supervisor.policy.process_state import Limits, ProcessState, Refusal, WorkerPhase
 from supervisor.process.channel import Message
 from supervisor.supervision.app_imports import AppImports
+from supervisor.supervision.code_comparison import CodeComparison
 from supervisor.supervision.known_good import NoKnownGood
 from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.metric_totals import MetricTotals
@@ -82,7 +83,8 @@ class AppProcess:
         self._imports = AppImports(core)
         self._binder = PortBinder(core)
         self._requests = OperatorRequests(core, self._imports, self._binder)
-        self._messages = WorkerMessages(core, self._imports, other_message)
+        self._comparison = CodeComparison(core)
+        self._messages = WorkerMessages(core, self._imports, self._comparison, other_message)
 
     def add(self, port: ManagedPort) -> None:
         """Let the app of ``port`` live in this process; before anything else is done with it."""
@@ -202,10 +204,13 @@ class AppProcess:
             return
         match key.subject:
             case WatchSubject.SERVING:
-                self._core.step(FilesDiffer(key.number, changed))
+                if changed:
+                    self.compare_code(lambda it: self._core.step(FilesDiffer(key.number, it)))
+                else:
+                    self._core.step(FilesDiffer(key.number, differ=False))
             case WatchSubject.NEWEST:
                 if changed and key.number == self.state.generation:
-                    self._newest_changed()
+                    self._newest_changed(key.number)
             case WatchSubject.APP:
                 if changed and key.app is not None:
                     self._app_changed(key.app, key.number)
@@ -213,11 +218,23 @@ class AppProcess:
                 if changed and key.app in self.ports and key.number == self.ports[key.app].binds:
                     self._binder.on_lost(key.app, REMOVED)
 
-    def _newest_changed(self) -> None:
+    def compare_code(self, done: Callable[[bool], None]) -> None:
+        """Call ``done`` with whether the code that runs differs from the files."""
+        self._comparison.begin(done)
+
+    def _newest_changed(self, generation: int) -> None:
+        is_live = self.state.source is CodeSource.LIVE
+        if self.state.state is not AppState.READY or not is_live:
+            self._try_files()
+        elif self._reload_on_change or self.state.settling_until is not None:
+            self.compare_code(lambda differs: self._try_differing(generation, differs=differs))
+
+    def _try_differing(self, generation: int, *, differs: bool) -> None:
+        if differs and generation == self.state.generation:
+            self._try_files()
+
+    def _try_files(self) -> None:
         core, is_ready = self._core, self.state.state is AppState.READY
-        awaited = self.state.source is CodeSource.KNOWN_GOOD or self._reload_on_change
-        if is_ready and not awaited and self.state.settling_until is None:
-            return  # it has been repaired meanwhile
         text = "its files have changed: trying them at once"
         core.messages.record(EventKind.FILES_CHANGED, text)
         if is_ready and self.state.limits.replace:

@@ -75,6 +75,11 @@ class ProcessCore:
         self.metrics[port.name] = MetricTotals()
         self.apps[port.name] = AppRecord(since=now, bind_at=now, self_bound=port.self_bound)
 
+    def steer(self, worker: WorkerHandle) -> None:
+        """Give new connections to the listener of ``worker``, on a port that has two."""
+        for port in self.ports.values():
+            port.steer(worker.place)
+
     @property
     def serving(self) -> WorkerHandle | None:
         """A worker that serves, or None."""
@@ -157,8 +162,10 @@ class ProcessCore:
                 worker.kill()
             case Drain(replaced=replaced):
                 idle_s = RELOAD_IDLE_S if replaced else SHUTDOWN_IDLE_S
-                worker.drain(self.state.limits.stop_timeout_s, idle_s)
+                limits = self.state.limits  # nobody serves while one that can't run twice drains
+                worker.drain(limits.stop_timeout_s, idle_s, cut_streams=limits.replace)
             case Pause():
                 worker.send({"type": "pause"})
             case Resume():
+                self.steer(worker)
                 worker.send({"type": "resume"})

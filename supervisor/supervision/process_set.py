@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from supervisor.config.settings import Config
 from supervisor.policy.config_changes import Changes
-from supervisor.policy.process_state import Limits
+from supervisor.policy.process_state import DRAINING_MAX, Limits
 from supervisor.ports.listeners import Address
 from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.managed_port import ManagedPort, Sockets
@@ -114,10 +114,11 @@ class ProcessSet:
 
     def _wants(self, name: str, address: Address) -> bool:
         """Return whether the configuration has an app ``name``, bound by us, at ``address``."""
-        app = self._runtime.config.apps.get(name)
-        if app is None or not app.enabled or app.bind != "supervisor":
+        config = self._runtime.config
+        app = config.apps.get(name)
+        if app is None or not app.enabled or app.bind != "supervisor" or config.is_background(name):
             return False
-        return Address(*self._runtime.config.address(name)) == address
+        return Address(*config.address(name)) == address
 
     def _discard_kept(self) -> None:
         """Close listeners of apps that are no longer in the configuration."""
@@ -171,7 +172,8 @@ class ProcessSet:
             name=app,
             address=Address(*config.address(app)),
             control=config.apps[app].control,
-            self_bound=config.apps[app].bind == "app",
+            self_bound=config.apps[app].bind == "app" or config.is_background(app),
+            program=config.apps[app].command is not None,
             sockets=sockets,
         )
 
@@ -231,5 +233,7 @@ def limits(config: Config, process: str) -> Limits:
         max_memory_mb=min(memory, default=None),
         max_requests=min(requests, default=None),
         workers=apps[0].workers,
+        # each generation of a program has a listener of its own, and there are two
+        draining_max=DRAINING_MAX if apps[0].command is None else 1,
         replace=any(app.runs_once for app in apps),
     )

@@ -1,6 +1,7 @@
 """What every process of the configuration uses of the main process, in one place."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from supervisor.config.settings import Config
 from supervisor.supervision.background_jobs import BackgroundJobs
@@ -15,7 +16,7 @@ class Runtime:
 
     ``config`` is the configuration in effect; the main process alone replaces it. ``now`` returns
     monotonic seconds, the only clock that decisions use; ``wall`` the wall time for people
-    (RFC 3339, UTC).
+    (RFC 3339, UTC). ``silent`` are folders whose disks did not answer at the start.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Runtime:
         sockets: SocketStore,
         now: Callable[[], float],
         wall: Callable[[], str],
+        silent: frozenset[Path] = frozenset(),
     ) -> None:
         self.config = config
         self.signal = signal
@@ -38,3 +40,4 @@ class Runtime:
         self.sockets = sockets
         self.now = now
         self.wall = wall
+        self.silent = silent

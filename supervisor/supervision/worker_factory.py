@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from supervisor.client import SOCKET_VARIABLE
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.health.status_worker import run_status
@@ -36,15 +37,21 @@ class Runs(Protocol):
 class WorkerFactory:
     """Makes the functions that workers run; ``on_status_message`` gets what the status one sends.
 
-    A worker takes the configuration that is in effect when it is forked.
+    A worker takes the configuration that is in effect when it is forked. The status worker calls
+    ``take_over`` right before it serves: from then on, its predecessor accepts no more.
     """
 
     def __init__(
-        self, runtime: Runtime, state: StateDir, on_status_message: Callable[[Message], None]
+        self,
+        runtime: Runtime,
+        state: StateDir,
+        on_status_message: Callable[[Message], None],
+        take_over: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._state = state
         self.on_status_message = on_status_message
+        self._take_over = take_over
 
     def app_main(self, process: str) -> WorkerMain:
         """Return what the workers of a process run."""
@@ -76,7 +83,12 @@ class WorkerFactory:
         _release: Path | None,
     ) -> int:
         timeout_s = self._runtime.config.supervisor.shutdown_timeout_s
-        return run_status(connection, held[STATUS], shutdown_timeout_s=timeout_s)
+        return run_status(
+            connection,
+            held[STATUS],
+            shutdown_timeout_s=timeout_s,
+            before_serving=self._take_over,
+        )
 
     def stand_in(self, connection: socket.socket, held: dict[str, tuple[Sockets, bool]]) -> int:
         """Run the stand-in; see `standin_manager.StandInMain`."""
@@ -97,6 +109,7 @@ class WorkerFactory:
             code=lambda imported: code_of(runtime.config, self._state, process, imported),
             known_good_after_s=after_s,
             known=known,
+            falls_back=runtime.config.apps[runtime.config.processes()[process][0]].command is None,
         )
 
 
@@ -114,19 +127,34 @@ def worker_of(
     code of that release, in place of the live code.
     """
     names = config.processes()[process]
+    code = CodeLocation(
+        path=config.app_path(names[0]),
+        release=release,
+        include=tuple(config.apps[names[0]].include or ()),
+        skip=(str(state.path),) if state.answers else (),
+    )
+    app = config.apps[names[0]]
+    if app.command is not None:
+        from supervisor.worker.command_worker import CommandWorker  # few need it
+
+        return CommandWorker(
+            app=hosted(config, state, names[0]),
+            command=app.command,
+            port=config.address(names[0])[1],
+            health_path=app.health_path,
+            code=code,
+            shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
+            listeners=held.get(names[0], ()),
+            place=place,
+        )
     worker = AppWorker(
         apps=[hosted(config, state, name) for name in names],
-        code=CodeLocation(
-            path=config.app_path(names[0]),
-            release=release,
-            include=tuple(config.apps[names[0]].include or ()),
-            skip=(str(state.path),),
-        ),
+        code=code,
         listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
-        core=_first_core(config, process) + place if config.apps[names[0]].is_pinned else None,
+        core=_first_core(config, process) + place if app.is_pinned else None,
     )
-    python = config.apps[names[0]].python
+    python = app.python
     if python is None:
         return worker
     from supervisor.worker.venv_worker import VenvWorker  # few need it
@@ -151,7 +179,8 @@ def code_of(config: Config, state: StateDir, process: str, imported: list[str]) 
         entry
         for other, settings in config.apps.items()
         if other not in names and config.app_path(other) == path
-        for entry in settings.include or [settings.target.partition(":")[0].partition(".")[0]]
+        for entry in settings.include or [settings.entry.partition(":")[0].partition(".")[0]]
+        if entry
     }
     return {
         "app": names[0],
@@ -167,12 +196,12 @@ def code_of(config: Config, state: StateDir, process: str, imported: list[str]) 
 def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
     """Return what a worker needs to know of one app."""
     app = config.apps[name]
-    environment = {DATA_VARIABLE: str(state.data_dir(name)), **config.app_environment(name)}
+    environment = {DATA_VARIABLE: str(state.data_dir(name)), **app_variables(config, name)}
     if app.control:
         environment[SOCKET_VARIABLE] = str(state.control_socket)
     return HostedApp(
         name=name,
-        target=app.target,
+        target=app.entry,
         threads=app.threads,
         max_threads=app.max_threads,
         options=app.waitress,

@@ -8,12 +8,11 @@ from typing import Protocol, Self
 from supervisor.policy.process_events import UsageReported
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel, Message
-from supervisor.process.fork import Child, kill_group
+from supervisor.process.fork import Child, Run, kill_group
 from supervisor.process.heartbeat_page import HeartbeatPage
 from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.supervision.line_rate import LineRate
 from supervisor.supervision.runtime import Runtime
-from supervisor.supervision.worker_pool import Run
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import Exit
@@ -63,7 +62,8 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
-        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it inherited
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it can replace
+        self.binds = 0  # how often its port had been bound when it inherited the listeners
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last
@@ -200,9 +200,13 @@ class WorkerHandle:
         if self.channel.unsent:
             self._pool.when_writable(self)
 
-    def drain(self, timeout_s: float, idle_s: float) -> None:
-        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``."""
-        self.send({"type": "drain", "timeout_s": timeout_s, "idle_s": idle_s})
+    def drain(self, timeout_s: float, idle_s: float, *, cut_streams: bool = False) -> None:
+        """Let it finish its requests within ``timeout_s``, idle connections within ``idle_s``.
+
+        ``cut_streams``: streams that don't end by themselves count as idle.
+        """
+        limits = {"timeout_s": timeout_s, "idle_s": idle_s, "cut_streams": cut_streams}
+        self.send({"type": "drain", **limits})
 
     def kill(self) -> None:
         """Send SIGKILL to its process group."""

@@ -17,7 +17,9 @@ from supervisor.policy.process_events import (
 from supervisor.policy.process_state import STUCK_AFTER_S, WorkerPhase
 from supervisor.process.channel import Message
 from supervisor.supervision.app_imports import AppImports
+from supervisor.supervision.code_comparison import CodeComparison
 from supervisor.supervision.process_core import ProcessCore
+from supervisor.supervision.worker_factory import STATUS
 from supervisor.supervision.worker_handle import WorkerHandle
 from supervisor.values.events import EventKind
 from supervisor.values.metrics import Metrics, merged
@@ -34,10 +36,12 @@ class WorkerMessages:
         self,
         core: ProcessCore,
         imports: AppImports,
+        comparison: CodeComparison,
         other: Callable[[Message], None] | None = None,
     ) -> None:
         self._core = core
         self._imports = imports
+        self._comparison = comparison
         self._other = other
 
     def handle(self, worker: WorkerHandle, message: Message) -> None:
@@ -68,6 +72,12 @@ class WorkerMessages:
                 core.known_good.on_stamps(files)
             case {"type": "imports"}:
                 core.known_good.on_imports(worker, message)
+            case {"type": "contents", "files": files}:
+                self._comparison.on_contents(worker, files)
+                return
+            case {"type": "code"}:
+                self._comparison.on_code(worker, message)
+                return
             case {"type": "written", "files": files}:
                 core.known_good.on_written(files)
                 return
@@ -110,6 +120,7 @@ class WorkerMessages:
         state = core.state.worker(worker.number)
         if state is None or state.phase is not WorkerPhase.READY:
             return  # it came too late, or would lose an app
+        core.steer(worker)
         is_candidate = before.candidate == state.generation
         self._imports.worker_ready(worker, promoted=is_candidate)
         took_s = core.runtime.now() - worker.started_at
@@ -119,7 +130,10 @@ class WorkerMessages:
             what = "ready, with the last known good release,"
         for name, app in core.apps.items():
             if app.is_served and app.bound:
-                text = f"{what} on {core.ports[name].address.url}, after {took_s:.2f} s"
+                address = core.ports[name].address
+                whom = " for monitors" if name == STATUS else ""  # browsers refuse port 6000
+                where = f"{whom} on {address.url}" if address.is_known else ""
+                text = f"{what}{where}, after {took_s:.2f} s"
                 core.runtime.journal.record(EventKind.READY, text, app=name)
 
     # ---- heartbeats

@@ -4,19 +4,15 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
 from supervisor.process.descent import TERM_S
-from supervisor.process.fork import Child, fork_child, kill_group
+from supervisor.process.fork import Child, Run, fork_child, kill_group
 from supervisor.process.oom import KillCounter
 from supervisor.supervision.changes import ChangeSignal
 from supervisor.supervision.left_behind import LeftBehind
 from supervisor.values.reports import Exit
-
-Run = Callable[[socket.socket], int]
-"""What a worker runs: takes its channel, returns its exit code."""
 
 Begun = Callable[[], None]
 

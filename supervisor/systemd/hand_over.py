@@ -26,6 +26,9 @@ IDLE_S = 5.0  # keep-alive clients get this long for one more request
 # The supervisor's own workers get no snapshots from a main process that is gone. They must stop
 # answering before their last snapshot is stale (status_worker.STALE_S).
 OWN_LINGER_S, OWN_IDLE_S = 1.5, 0.3
+# A worker whose successor is about to serve accepts no more, and says so by this name. Its idle
+# clients get longer: the machine is busy.
+SUCCEEDED, SUCCEEDED_IDLE_S = "fs-succeeded", 1.5
 _MARGIN_S = 3.0  # from the end of the drain to the exit: threads, exit handlers
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CLOCK_MONOTONIC = 1  # time.h
@@ -119,6 +122,11 @@ class HandOver:
         )
         self.feed_timer()
         _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0), 0, 0, 0))
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the end of the main process has been noticed."""
+        return self._leaving
 
     def feed_timer(self) -> None:
         """Postpone the kill while the main process lives; any thread may call this."""

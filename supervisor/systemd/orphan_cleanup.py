@@ -1,4 +1,4 @@
-"""Kills orphans: processes that an earlier main process of this unit left.
+"""Ends orphans: processes that an earlier main process of this unit left.
 
 Workers may outlive their main process for a while (`hand_over`) and exit by themselves; this
 module kills those that don't, and what apps have started and left. It touches only processes in
@@ -7,13 +7,16 @@ this unit's own cgroup (cgroups(7)), never this process, and none that this proc
 
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from supervisor.process.descent import mark_of
 from supervisor.process.proc_stat import ProcStat, read_stat
 
+_POLL_S = 0.002
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -40,6 +43,20 @@ class Orphans:
     def pids(self) -> list[int]:
         """The orphans that were there at the start."""
         return list(self._orphans)
+
+    def drain(self, name: str, timeout_s: float) -> None:
+        """Let the orphans of that ``name`` accept no more connections, and wait until they don't.
+
+        They say so by another name (`hand_over.SUCCEEDED`); what they have accepted they still
+        answer. Blocks for ``timeout_s`` at most.
+        """
+        deadline = time.monotonic() + timeout_s
+        for orphan in self._orphans.values():
+            if orphan.name == name:
+                with _held(orphan) as descriptor:
+                    if descriptor is not None:
+                        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+                        _wait_for_drain(orphan, descriptor, deadline)
 
     def kill_remaining(self) -> list[int]:
         """Kill the orphans that are still there, and what they started; return their pids."""
@@ -70,6 +87,14 @@ class Orphans:
         return [one for one in map(read_stat, pids) if one is not None and one.pid != os.getpid()]
 
 
+def _wait_for_drain(orphan: ProcStat, descriptor: int, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        has_exited = bool(select.select([descriptor], [], [], _POLL_S)[0])
+        now = read_stat(orphan.pid)
+        if has_exited or now is None or now.name != orphan.name:
+            return
+
+
 def _without_ours(processes: list[ProcStat]) -> list[ProcStat]:
     """Return ``processes`` without this one and its descendants."""
     ours = {os.getpid()}
@@ -79,20 +104,31 @@ def _without_ours(processes: list[ProcStat]) -> list[ProcStat]:
 
 
 def _kill(processes: Iterable[ProcStat]) -> list[int]:
-    """Send SIGKILL to ``processes``, never to a later process with the same pid (pidfd_open(2))."""
+    """Send SIGKILL to ``processes``; return the pids of those that were still there."""
     killed = []
     for process in list(processes):
-        try:
-            descriptor = os.pidfd_open(process.pid)
-        except OSError:
-            continue  # it has ended
-        try:
-            now = read_stat(process.pid)
-            if now is not None and now.started == process.started:
+        with _held(process) as descriptor:
+            if descriptor is not None:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 killed.append(process.pid)
-        except OSError:
-            continue  # it has ended, or belongs to another user
-        finally:
-            os.close(descriptor)
     return killed
+
+
+@contextlib.contextmanager
+def _held(process: ProcStat) -> Iterator[int | None]:
+    """Yield a pidfd of ``process``, never of a later one with its pid (pidfd_open(2)).
+
+    None if it has ended. An OSError in the block means that it has ended just then, or belongs to
+    another user, and ends the block.
+    """
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        yield None
+        return
+    try:
+        now = read_stat(process.pid)
+        with contextlib.suppress(OSError):
+            yield descriptor if now is not None and now.started == process.started else None
+    finally:
+        os.close(descriptor)

@@ -72,7 +72,12 @@ def _check_as_user(user: str, config: Config, code: str) -> dict[str, Any]:
     """Check every folder as ``user``; runs in a child."""
     become(user)
     apps = {name: config.app_path(name) for name, app in config.apps.items() if app.enabled}
-    needed = [(path, "the service") for path in (config.file, Path(sys.executable), Path(code))]
+    interpreter = Path(sys.executable)
+    needed = [
+        (config.file, "the service"),
+        (interpreter, f"the service's interpreter {interpreter}"),
+        (Path(code), "the service"),
+    ]
     needed += [(path, f"app {name}") for name, path in apps.items()]
     needed += [
         (config.resolve(python), f"app {name}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from supervisor.config.settings import AppSettings, Config
+from supervisor.process.fork import Run
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.systemd import hand_over
 from supervisor.systemd.fd_store import SocketStore
@@ -21,8 +22,7 @@ _JOBS_TIMEOUT_S = 1.0
 _STUCK_S = 30.0  # for workers without an app; an app's worker has hang_timeout_s
 _KILL_S = 1.0
 _POLL_S = 0.02
-
-WorkerMain = Callable[[socket.socket], int]
+_TAKE_OVER_S = 0.5  # some ms, unless the machine is busy; new connections wait
 
 
 class Unit:
@@ -111,7 +111,7 @@ class Unit:
         overlap = all(app.reload == "overlap" and app.bind == "supervisor" for app in apps)
         return self._hands_over and overlap
 
-    def worker_main(self, run: WorkerMain, process: str, config: Config) -> WorkerMain:
+    def worker_main(self, run: Run, process: str, config: Config) -> Run:
         """Return what a worker of ``process`` runs: ``run``, allowed to outlive this process."""
         names = config.processes().get(process, [])
         apps = [config.apps[name] for name in names]
@@ -131,6 +131,14 @@ class Unit:
             return run(connection)
 
         return main
+
+    def take_over(self, process: str) -> None:
+        """Let the orphans of ``process`` accept no more; called by a worker about to serve.
+
+        For the status worker: a monitor that was answered by both in turn would see its counters
+        go up and down.
+        """
+        self._orphans.drain(f"fs-{process}", _TAKE_OVER_S)
 
     def _limits(self, apps: Sequence[AppSettings], config: Config) -> HandOverLimits:
         if apps:

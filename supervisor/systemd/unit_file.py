@@ -88,6 +88,8 @@ def installation(config: Config, machine: Machine) -> str:
         "[Service]",
         "ExecStart=",
         f"ExecStart={start}",
+        "ExecReload=",
+        f"ExecReload={_command_line([*machine.command, 'reload', '--config', str(config.file)])}",
         f"User={machine.user}",
         f"Group={machine.group}",
         *_writable_lines(config),

@@ -24,10 +24,12 @@ from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
 from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
 from supervisor.worker.before_start import run_before_start
+from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.code_view import CodeView
 from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
@@ -36,7 +38,6 @@ from supervisor.worker.importing import import_app, purge_modules
 from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
 
-_STAMPS_IN_MESSAGE = 4000  # files; a message has to fit into `channel.LINE_MAX`
 _THREADS_START_S = 10.0  # also on a busy machine
 
 
@@ -65,7 +66,7 @@ class AppHost:
         self._served: dict[str, Listener] = {}
         self._watch: list[dict[str, Any]] = []  # the files as they were before what runs
         self._latest: list[dict[str, Any]] = []  # and before the latest attempt
-        self._stamps: frozenset[str] = frozenset()  # of the files that `_watch` describes
+        self._contents = CodeContents(self._sources)  # before what runs
         self._prepared = False  # the search path and the working folder are set
         self._self_bound: dict[str, SelfBoundApp] = {}
         self.has_ended = False  # the only app is self-bound and doesn't serve any more
@@ -102,11 +103,13 @@ class AppHost:
         self._note_files_read()
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
+        if self._view is None:
+            self._contents.begin()
         return self._check_threads()
 
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
-        fingerprint, is_recent = read_watch(self._sources)
+        fingerprint, self._contents.before, is_recent = read_watch(self._sources)
         if self._code.release is None:
             include = self._code.include or app_entries.candidates(self._path)
             self._before = file_tree.stamps(self._path, include, skip=self._code.skip)
@@ -119,8 +122,6 @@ class AppHost:
             sys.dont_write_bytecode = True
         self._watch = [{"watch": self._sources.to_json(), "fingerprint": fingerprint}]
         self._latest = self._watch
-        if self.shared:
-            self._stamps = stamps(self._sources)
 
     def _note_files_read(self) -> None:
         """Take the fingerprints of the code that the import has read as files."""
@@ -164,7 +165,7 @@ class AppHost:
     def _send_imports(self, purpose: str) -> None:
         """Send the stamps of the code from before the import, in parts, and what it used."""
         stamps = iter(self._before.items())
-        while part := dict(itertools.islice(stamps, _STAMPS_IN_MESSAGE)):
+        while part := dict(itertools.islice(stamps, STAMPS_IN_MESSAGE)):
             self._send({"type": "stamps", "files": part})
         self._send({"type": "imports", "for": purpose, **self.facts()})
 
@@ -172,7 +173,7 @@ class AppHost:
         """Send the names of files that the apps have written since the last call."""
         if self._files.count == len(self._reported):
             return
-        new = sorted({*self._files.written} - self._reported)[:_STAMPS_IN_MESSAGE]
+        new = sorted({*self._files.written} - self._reported)[:STAMPS_IN_MESSAGE]
         with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             if self._channel.send_if_read({"type": "written", "files": new}):
                 self._reported.update(new)
@@ -187,6 +188,9 @@ class AppHost:
                 thread.start()
             case {"type": "request_imports", "for": purpose}:
                 self._send_imports(purpose)
+            case {"type": "request_code"}:
+                loaded = app_entries.loaded_files(after=self._inherited)
+                self._contents.report(loaded, self._send_from_thread)
             case {"type": "listener", "app": name, "sockets": count}:
                 self._sockets[name] = self._channel.take_sockets(count)
                 if name in self._served:
@@ -253,13 +257,15 @@ class AppHost:
         """
         self._latest, now = [taken(self._sources)], stamps(self._sources)
         loaded = app_entries.loaded_files(after=self._inherited)
-        changed = touched(self._stamps, now)
+        changed = touched(self._contents.before, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return
-        self._stamps, self._watch = now, self._latest
+        self._contents.before, self._watch = now, self._latest
 
     def _start_serving(self, app: HostedApp, wsgi_app: Any, *, beside: bool) -> None:
         """Serve an app that has been imported; the loop reports one that joins others."""
+        if beside:
+            self._contents.begin()
         if app.own_port is not None:
             if beside:
                 self._send_from_thread(self._member_ready(app))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.process.prctl import set_name
 from supervisor.server.server import Server
 from supervisor.systemd import hand_over
 from supervisor.values.constants import HEARTBEAT_S
@@ -81,7 +82,11 @@ def serve(
     """
 
     def drain(_number: int, _frame: object) -> None:
-        server.drain(timeout_s=shutdown_timeout_s, idle_s=IDLE_S)
+        is_succeeded = handover is not None and handover.is_leaving  # see `Unit.take_over`
+        idle_s = hand_over.SUCCEEDED_IDLE_S if is_succeeded else IDLE_S
+        server.drain(timeout_s=shutdown_timeout_s, idle_s=idle_s)
+        if is_succeeded:
+            set_name(hand_over.SUCCEEDED)
 
     handover = hand_over.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,7 +138,11 @@ class _Receiver:
     def _handle(self, message: Message) -> None:
         match message["type"]:
             case "drain":
-                self._server.drain(timeout_s=message["timeout_s"], idle_s=message["idle_s"])
+                self._server.drain(
+                    timeout_s=message["timeout_s"],
+                    idle_s=message["idle_s"],
+                    cut_streams=message["cut_streams"],
+                )
             case "pause":
                 self._server.pause()  # in the thread of the loop: it accepts nothing from here on
                 self._channel.send_if_read({"type": "paused"})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from supervisor.source.built_in import hidden_text, is_built_in
 from supervisor.systemd import sandbox
 from supervisor.worker import missing_module
 
@@ -53,7 +54,8 @@ class Failure(NamedTuple):
 def hint(failure: Failure) -> str | None:
     """Return what to do about a failed import, None if nothing is known."""
     if failure.missing:
-        return missing_module.hint(failure.missing, failure.path, failure.target)
+        hiding = _hiding(failure.missing, failure) if "." in failure.missing else None
+        return hiding or missing_module.hint(failure.missing, failure.path, failure.target)
     return next((found for look in _LOOKS if (found := look(failure))), None)
 
 
@@ -150,6 +152,8 @@ def _hiding(name: str, failure: Failure) -> str | None:
     own = failure.path / f"{top}.py"
     if not top.isidentifier() or not own.is_file():
         return None
+    if is_built_in(top):
+        return hidden_text(own.name)
     elsewhere = [folder for folder in sys.path if folder and Path(folder) != failure.path]
     is_installed = top in sys.stdlib_module_names or any(
         Path(folder, top, "__init__.py").is_file() or Path(folder, f"{top}.py").is_file()

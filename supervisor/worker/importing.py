@@ -27,6 +27,7 @@ from supervisor.worker.import_failure import (
     is_own,
 )
 from supervisor.worker.monkey_patching import green_threads_error
+from supervisor.worker.own_modules import let_own_modules_win
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
@@ -54,6 +55,7 @@ def prepare(path: Path) -> None:
     # they share with the main process; a folder that didn't exist before has None in their place.
     for missing in [path for path, finder in sys.path_importer_cache.items() if finder is None]:
         del sys.path_importer_cache[missing]
+    let_own_modules_win(path)
 
 
 def app_search_path(path: Path) -> list[str]:

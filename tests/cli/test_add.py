@@ -65,6 +65,28 @@ def test_a_file_as_target(file: Path) -> None:
     assert found == {"target": "coach:web", "port": 25001, "path": "field"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_file_of_a_windows_editor(file: Path, encoding: str) -> None:
+    """An app is added to it, and its encoding and line ends stay."""
+    file.write_bytes(CONFIGURATION.replace("\n", "\r\n").encode(encoding))
+    done = add(file, "coach", "coach:app", "--port", "25001", "--path", ".")
+    assert done.exit_code == 0, done.output
+    text = file.read_bytes().decode(encoding)
+    assert text.count("\r\n") == text.count("\n") > CONFIGURATION.count("\n")
+    assert "coach" in tomllib.loads(text.replace("\r\n", "\n"))["apps"]
+
+
+def test_the_first_app_of_a_configuration(tmp_path: Path) -> None:
+    """A file without apps, as the installer leaves it, gets its first one."""
+    file = tmp_path / "supervisor.toml"
+    file.write_text("# The field.\n[supervisor]\nhost = '127.0.0.1'\n")
+    done = add(file, "coach", "coach:app", "--port", "25001", "--path", "/srv/coach")
+    assert done.exit_code == 0, done.output
+    text = file.read_text()
+    assert text.startswith("# The field.\n")
+    assert tomllib.loads(text)["apps"]["coach"]["path"] == "/srv/coach"
+
+
 def test_a_link_stays_a_link(file: Path) -> None:
     """The file that the link leads to is changed."""
     link = file.with_name("link.toml")

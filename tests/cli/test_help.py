@@ -54,7 +54,13 @@ def test_completion_knows_commands_and_apps(project: Project, program: Path) -> 
         project.app(name)
     project.write()
     assert completed(project, program, "sta") == {"start", "status"}
-    assert completed(project, program, "config", "") == {"check", "history", "restore", "show"}
+    assert completed(project, program, "config", "") == {
+        "check",
+        "edit",
+        "history",
+        "restore",
+        "show",
+    }
     assert "--since" in completed(project, program, "logs", "--")
     for command in ("start", "stop", "restart", "reload", "logs", "check"):
         assert completed(project, program, command, "c") == {"coach", "camera"}, command

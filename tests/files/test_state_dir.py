@@ -274,7 +274,7 @@ def test_root_is_not_led_out_of_the_state_folder(tmp_path: Path, name: str) -> N
     state = StateDir(owned / "state")
     if name == "state":
         with pytest.raises(SupervisorError, match="root follows no link"):
-            state.lock(STARTED)
+            lock_and_unlock(state.path)
     with pytest.raises(OSError, match="root follows no link"):
         state.make_data_dir("coach")
     assert list(target.iterdir()) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.files.text import SIZE_MAX, NotText, decode, read
+from supervisor.files.text import SIZE_MAX, NotText, decode, encode_like, read
 
 TEXT = "# café ☕\nname = 'a'\n"
 ENCODINGS = {
@@ -28,6 +28,13 @@ ENCODINGS = {
 def test_encodings_and_line_ends(data: bytes) -> None:
     """The text is the same, however an editor saves it."""
     assert decode(data) == TEXT
+
+
+@pytest.mark.parametrize("data", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_changed_text_keeps_encoding_and_line_ends(data: bytes) -> None:
+    """What is written back differs from what was read only by the change."""
+    assert encode_like(TEXT, data) == data
+    assert decode(encode_like(TEXT + "ä = 1\n", data)) == TEXT + "ä = 1\n"
 
 
 @pytest.mark.parametrize(

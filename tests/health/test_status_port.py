@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from harness import GOOD_APP, Answer, Project, Running, ask, eventually, free_ports
 from observing import refused_with
+from wire import Wire
 
 SECRET = "hunter2-sesame"  # planted, to be found nowhere
 BROKEN = f"""
@@ -195,6 +196,17 @@ def test_other_methods_are_refused(running: Running) -> None:
             allowed = {word.strip() for word in answer.headers["allow"].split(",")}
             assert {"GET", "HEAD"} <= allowed
             assert method not in allowed
+
+
+def test_no_body_is_taken(running: Running) -> None:
+    """What announces a body is refused before it comes, also in a GET."""
+    for method, status in (("GET", 413), ("POST", 405)):
+        with Wire(running.project.status_port) as wire:
+            wire.send(f"{method} /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx")
+            assert wire.answer().status == status
+            assert wire.rest_or_nothing() == b""
+    answer = ask(running.project.status_port, "/livez", headers={"X": "x" * 20_000})
+    assert answer.status == 431
 
 
 def test_no_secret_is_shown(running: Running) -> None:

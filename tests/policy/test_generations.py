@@ -7,7 +7,6 @@ from process_world import NO_FORK, REPORT, middle
 from supervisor.policy.backoff import CHANGES_MAX, DELAYS_S, FAILED_DELAY_S, RESTARTS_MAX, STABLE_S
 from supervisor.policy.generations import (
     DRAIN_MARGIN_S,
-    DRAINING_MAX,
     IMPORT_KILL_AFTER_S,
     RECYCLE_AGAIN_S,
     RECYCLE_MIN_S,
@@ -33,6 +32,7 @@ from supervisor.policy.process_events import (
     UsageReported,
 )
 from supervisor.policy.process_state import (
+    DRAINING_MAX,
     STUCK_AFTER_S,
     WorkerPhase,
     after_pause,

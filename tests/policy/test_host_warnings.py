@@ -16,9 +16,10 @@ THRESHOLDS = HostSettings(disk_free_percent=5.0, temperature_c=80.0, memory_free
 CARD = {"device": "mmcblk0", "read_only": False, "errors": 0}
 
 
-def disks(name: str, percent: float) -> dict[str, Any]:
+def disks(name: str, percent: float, **facts: Any) -> dict[str, Any]:
     """Return the facts of one disk."""
-    return {"disks": {name: {"free_percent": percent, "free_mb": 12.4, "total_mb": 1000.0}}}
+    disk = {"free_percent": percent, "free_mb": 12.4, "total_mb": 1000.0, **facts}
+    return {"disks": {name: disk}}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,10 @@ def disks(name: str, percent: float) -> dict[str, Any]:
         (disks("state_dir", 5.0), "host_disk", None),
         (disks("state_dir", 4.9), "host_disk", "4.9 % free (12 MiB), less than 5 %"),
         (disks("root", 0.0), "host_disk_root", "the disk of the system has 0 % free"),
+        (disks("state_dir", 50.0, read_only=True), "host_disk", "state folder is read-only"),
+        (disks("root", 50.0, read_only=True), "host_disk_root", None),
+        (disks("root", 50.0, free_inodes_percent=0.9), "host_disk_root", "0.9 % of its inodes"),
+        (disks("root", 50.0, free_inodes_percent=1.0), "host_disk_root", None),
         ({"memory": {"free_percent": 5.0, "available_mb": 20.0}}, "host_memory", None),
         ({"memory": {"free_percent": 4.0, "available_mb": 16.6}}, "host_memory", "(17 MiB)"),
         ({"temperature_c": 80.0}, "host_temperature", None),
@@ -82,7 +87,7 @@ def test_a_disk_warns_exactly_below_its_threshold(percent: float, least: float) 
         ("pi-3", {"host_power"}),
         ("pi-4", set()),
         ("pi-5", {"host_power"}),
-        ("pi-zero-2-w", {"host_memory", "host_temperature", "host_sd_card"}),
+        ("pi-zero-2-w", {"host_memory", "host_temperature", "host_sd_card", "host_disk"}),
         ("pi-overlay", set()),
         ("pc", set()),
         ("container", set()),

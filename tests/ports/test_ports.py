@@ -230,8 +230,9 @@ def test_two_that_start_together_never_share_a_port(project: Project, tmp_path: 
             eventually(lambda: states() == ["blocked", "ready"])
             loser = next(r for r in pair if states_of(r)["coach"] == "blocked")
             winner = next(running for running in pair if running is not loser)
-            named = f"is in use by pid {winner.process.pid} ("
-            loser.wait_for("coach", says=named)
+            named = f"is in use by another flask-supervisor, pid {winner.process.pid} ("
+            hint = loser.wait_for("coach", says=named)["hint"]
+            assert "flask-supervisor status" in hint and "kill" not in hint
             assert winner.stop() == 0
             loser.wait_for("coach", state="ready", timeout_s=5)
             assert loser.stop() == 0

@@ -155,15 +155,17 @@ def test_clients_that_trickle_a_header_do_not_block_the_port(
 
 def test_a_header_that_does_not_end_is_cut_off() -> None:
     """A header has two minutes, however often a byte of it arrives; an upload is not limited."""
+    part = "y" * 30_000  # in 50 s: fast enough
+    head = f"POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: {4 * len(part) + 5}\r\n\r\n"
     with serving() as server, Wire(server.port) as slow, Wire(server.port) as upload:
         slow.send("GET / HTTP/1.1\r\nX-Slow: ")
-        upload.send("POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n")
+        upload.send(head)
         server.wait_for(connections=2)
         for _ in range(4):
-            for wire, byte in ((slow, "x"), (upload, "y")):
-                wire.send(byte)
+            for wire, text in ((slow, "x"), (upload, part)):
+                wire.send(text)
             assert ask(server.port).status == 200
             server.command("wait 50")
             assert ask(server.port).status == 200
         assert slow.rest() == b""
-        assert upload.send("zzzzz").answer().text.startswith("9 ")
+        assert upload.send("zzzzz").answer().text.startswith(f"{4 * len(part) + 5} ")

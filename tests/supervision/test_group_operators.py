@@ -1,10 +1,12 @@
 """What operators do with apps that share a process, and what they see of them."""
 
 import contextlib
+import time
 
 import pytest
 from grouping import ADMIN, COACH, Field, held
 from harness import Poller, Project, ask, eventually, free_ports
+from load import streams
 
 
 def test_a_stop_of_one_leaves_the_others_alone(project: Project) -> None:
@@ -281,3 +283,54 @@ def test_equal_module_names_live_in_processes_of_their_own(project: Project) -> 
     assert 'apps.two.path = "two": apps of one process must have the same, and one has "one"' in (
         ended.stderr + ended.stdout
     )
+
+
+STREAM = """
+import time
+from flask import Flask
+app = Flask(__name__)
+
+@app.get("/")
+def index():
+    return "here"
+
+@app.get("/stream")
+def stream():
+    def events():
+        while True:
+            yield "data: now\\n\\n"
+            time.sleep(0.1)
+    return app.response_class(events(), mimetype="text/event-stream")
+"""
+
+
+def test_an_endless_stream_does_not_hold_up_a_group_that_cannot_run_twice(
+    project: Project,
+) -> None:
+    """Beside a self-bound app, a reload and a stop cut an event stream early, and name it."""
+    field = Field.make(project)
+    field.write("viewer", STREAM)
+    port = free_ports(1)[0]
+    group = project.apps["devices"]["process"]
+    project.apps["viewer"] = {
+        "target": "viewer:app",
+        "port": port,
+        "path": "field",
+        "process": group,
+        "stop_timeout_s": 60,
+    }
+    running = project.start()
+    running.worker("viewer")
+    for command in ("reload", "stop"):
+        with streams(port, count=2) as viewers:
+            began = time.monotonic()
+            assert project.command(command, "all", timeout_s=100).returncode == 0
+            assert time.monotonic() - began < 30
+            for viewer in viewers:
+                viewer.settimeout(10)
+                with contextlib.suppress(ConnectionResetError):
+                    while viewer.recv(65536):
+                        pass
+        if command == "reload":
+            assert ask(port).text == "here"
+    assert running.log.count("cut off GET /stream, a stream that has lasted ") == 4

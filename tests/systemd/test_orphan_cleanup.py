@@ -20,6 +20,13 @@ from supervisor.systemd.orphan_cleanup import Orphans, own_cgroup
 
 SLEEP = "import time; time.sleep(600)"
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+IGNORES = """
+import signal
+from pathlib import Path
+signal.signal(15, signal.SIG_IGN)
+Path("/proc/self/comm").write_text("waits")
+"""
+RENAMES = IGNORES.replace("signal.SIG_IGN", "lambda *_: Path('/proc/self/comm').write_text('x')")
 # Starts another process in its own session, prints its pid, and waits.
 PARENT = """
 import subprocess, sys, time
@@ -104,6 +111,31 @@ def test_a_stopped_one_is_ended_too(cgroup: Cgroup) -> None:
         cgroup.write(pid)
         assert Orphans(cgroup.folder).kill_remaining() == [pid]
         eventually(lambda pid=pid: not is_alive(pid))
+
+
+def test_one_may_end_by_itself(cgroup: Cgroup, orphan: int) -> None:
+    """`drain` asks the orphans of a name to end, others never, and waits no longer than it may."""
+    name = Path(f"/proc/{orphan}/comm").read_text().strip()
+    cgroup.write(orphan)
+    orphans = Orphans(cgroup.folder)
+    orphans.drain("another", timeout_s=10)
+    assert is_alive(orphan)
+    orphans.drain(name, timeout_s=30)
+    assert not is_alive(orphan)  # it was waited for
+    orphans.drain(name, timeout_s=30)  # none is left
+
+
+@pytest.mark.parametrize(("reaction", "timeout_s"), [(RENAMES, 30), (IGNORES, 0.05)])
+def test_one_that_goes_on(cgroup: Cgroup, reaction: str, timeout_s: float) -> None:
+    """One that says by its name that it accepts no more is not waited for any longer."""
+    for pid in _orphans(reaction + SLEEP):
+        comm = Path(f"/proc/{pid}/comm")
+        eventually(lambda comm=comm: comm.read_text() == "waits\n")
+        cgroup.write(pid)
+        started = time.monotonic()
+        Orphans(cgroup.folder).drain("waits", timeout_s=timeout_s)
+        assert time.monotonic() - started < 20
+        assert is_alive(pid)
 
 
 def test_what_it_started_itself_is_spared(cgroup: Cgroup, orphan: int) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from harness import REPOSITORY
 
+from supervisor.config import installed, locate
 from supervisor.config import reader as configuration
 from supervisor.config.settings import Config
 from supervisor.systemd import installation, unit_file
@@ -56,6 +58,8 @@ def test_the_usual_drop_in() -> None:
         "[Service]",
         "ExecStart=",
         "ExecStart=/bin/true run --last-good-config --config /etc/flask-supervisor/supervisor.toml",
+        "ExecReload=",
+        "ExecReload=/bin/true reload --config /etc/flask-supervisor/supervisor.toml",
         "User=flask-supervisor",
         "Group=flask-supervisor",
         "ReadWritePaths=-/opt/flask-supervisor/apps",
@@ -295,16 +299,28 @@ def test_what_differs_from_what_would_be_installed(
     assert installation.outdated_files(wanted) == [changed, missing]
 
 
+def installing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Let the unit's files lie in ``folder``; return what writes the unit and a drop-in."""
+    monkeypatch.setattr(installed, "UNIT", folder / UNIT)
+
+    def write(drop_in: str) -> None:
+        installed.UNIT.write_text(unit_file.shipped())
+        folder.joinpath(f"{UNIT}.d").mkdir(exist_ok=True)
+        folder.joinpath(f"{UNIT}.d", INSTALLATION.name).write_text(drop_in)
+
+    return write
+
+
 def test_the_user_of_an_installation_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upgrade keeps the user that was chosen at first."""
-    file = tmp_path / INSTALLATION.name
-    monkeypatch.setattr(installation, "INSTALLATION", file)
-    assert installation.installed_user() is None
-    file.write_text(unit_file.installation(config(), replace(MACHINE, user="pi")))
-    assert installation.installed_user() == "pi"
-    assert installation.installed_start() == unit_file.exec_start(config(), MACHINE)
+    install = installing(tmp_path, monkeypatch)
+    assert installed.installed_value("User") is None
+    install(unit_file.installation(config(), replace(MACHINE, user="pi")))
+    assert installed.installed_value("User") == "pi"
+    assert installed.installed_value("ExecStart") == unit_file.exec_start(config(), MACHINE)
+    assert installed.installed_command() == list(MACHINE.command)
 
 
 @pytest.mark.parametrize("file", ["/etc/flask-supervisor/supervisor.toml", '/srv/a "b"/5%/$x.toml'])
@@ -312,7 +328,11 @@ def test_the_configuration_of_an_installation_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """An upgrade keeps the configuration, whatever lies in the current folder."""
-    monkeypatch.setattr(installation, "INSTALLATION", tmp_path / "drop-in")
-    assert installation.installed_config() is None
-    (tmp_path / "drop-in").write_text(unit_file.installation(config(file=file), MACHINE))
-    assert installation.installed_config() == Path(file)
+    install = installing(tmp_path, monkeypatch)
+    assert installed.installed_config() is None
+    install(unit_file.installation(config(file=file), MACHINE))
+    assert installed.installed_config() == Path(file)
+    monkeypatch.chdir(tmp_path)
+    assert locate.find(None, {"HOME": "/"}) == Path(file)
+    installed.UNIT.unlink()
+    assert installed.installed_config() is None, "what is left in a drop-in has no effect"

@@ -33,7 +33,9 @@ from machine import (
 def test_the_one_command(machine: Machine) -> None:
     """It prints the addresses of the apps; they answer, as the service's own user."""
     for port in PORTS:
-        assert re.search(rf"http://\S+:{port}$", machine.output, re.MULTILINE), machine.output
+        assert re.search(
+            rf"http://\S+:{port}( \(for monitors\))?$", machine.output, re.MULTILINE
+        ), machine.output
     assert "read_only" not in machine.output
     assert "note:" not in machine.output
     assert ask(5000).status == 302  # to the login
@@ -117,6 +119,9 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     write_config({"field": app}, config, state_dir=str(home / "state"), status_port=6001)
     give(home, "pi")
     before = main_pid()
+    by_hand = run("timeout", "-s", "INT", "4", COMMAND, "run", "--config", CONFIG)
+    assert "already running as pid" in by_hand.stderr
+    assert "stop flask-supervisor" in by_hand.stderr
 
     done = machine.command("service", "install", config=config)
     assert done.returncode == 1
@@ -132,6 +137,12 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
     drop_in = (DROP_INS / "10-installation.conf").read_text()
     assert "# Relaxed: /home/pi is in a home folder." in drop_in
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert f"runs {config} from now on; apps that go: admin, coach" in said
+    for command in (["status"], ["logs", "field"], ["check"]):  # from any folder
+        found = run(COMMAND, *command, cwd="/")
+        assert found.returncode == 0, found.stdout + found.stderr
+    assert "checked as user pi, as whom the supervisor runs" in found.stderr
     again = machine.command("service", "install", config=config)
     assert again.returncode == 0, again.stderr  # the user stays pi
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}

@@ -1,0 +1,145 @@
+"""An app is stale when what it runs differs in content from its files, and only then."""
+
+import os
+import shutil
+from pathlib import Path
+
+from harness import Project, Running, ask, eventually
+
+APP = """
+import field.games
+from flask import Flask, render_template
+app = Flask(__name__)
+
+@app.get("/")
+def index():
+    return render_template("page.html", games=field.games.GAMES)
+
+@app.get("/mail")
+def mail():
+    from field.mail import send
+    return send()
+
+@app.get("/optional")
+def optional():
+    try:
+        import local_settings
+    except ImportError:
+        return "none"
+    return local_settings.TEXT
+"""
+OTHER = """
+from flask import Flask
+app = Flask(__name__)
+
+@app.get("/")
+def index():
+    return "other"
+"""
+
+
+def make(project: Project) -> Path:
+    """Write two apps into one folder, with scripts, templates and a package; return the folder."""
+    project.app("coach", APP)
+    folder = project.folder / "coach"
+    project.app("other", OTHER, path="coach")
+    shutil.move(project.folder / "other" / "other.py", folder / "other.py")
+    (folder / "field").mkdir()
+    (folder / "field" / "games.py").write_text("GAMES = 3\n")
+    (folder / "field" / "mail.py").write_text("def send():\n    return 'sent'\n")
+    (folder / "templates").mkdir()
+    (folder / "templates" / "page.html").write_text("{{ games }} games")
+    (folder / "backup.py").write_text("import sys\n")
+    return folder
+
+
+def rewrite(file: Path) -> None:
+    """Replace a file by one with the same content, as git, scp and rsync do."""
+    new = file.with_suffix(".new")
+    new.write_bytes(file.read_bytes())
+    os.replace(new, file)
+
+
+def reloaded(project: Project) -> str:
+    """Return what `reload` without a name says that it has reloaded."""
+    done = project.command("reload")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start(project: Project) -> Running:
+    """Start the supervisor and wait for both apps."""
+    running = project.start()
+    for name in ("coach", "other"):
+        running.worker(name)
+    return running
+
+
+def test_only_content_that_the_app_uses_makes_it_stale(project: Project) -> None:
+    """Not a new time, another app's file, a script beside it or a new folder."""
+    folder = make(project)
+    running = start(project)
+    assert ask(project.port("coach")).text == "3 games"
+    for file in [*folder.rglob("*.py"), *folder.rglob("*.html")]:
+        rewrite(file)
+    (folder / "backup.py").write_text("import sys, os\n")
+    (folder / "copy_of_coach.py").write_text(APP)
+    (folder / "pictures").mkdir()
+    (folder / "other.py").write_text(OTHER.replace('"other"', '"new"'))
+    running.wait_for("other", stale=True, status="warn", timeout_s=40)
+    assert running.app("coach")["stale"] is False
+    said = reloaded(project)
+    assert "other" in said and "coach" not in said, said
+    assert ask(project.port("other")).text == "new"
+    running.wait_for("other", stale=False, status="pass")
+    assert running.app("coach")["generation"] == 1
+
+    changes = {
+        "a loaded module": ("field/games.py", "GAMES = 4\n"),
+        "a template": ("templates/page.html", "all {{ games }} games"),
+        "a module that is imported later": ("field/mail.py", "def send():\n    return 'no'\n"),
+        "a module that came": ("local_settings.py", "TEXT = 'here'\n"),
+        "a new template": ("templates/base.html", "base"),
+    }
+    for number, (what, (name, text)) in enumerate(changes.items(), start=2):
+        (folder / name).write_text(text)
+        said = reloaded(project)
+        assert "coach" in said and "other" not in said, f"{what}: {said}"
+        assert running.app("coach")["generation"] == number, what
+    (folder / "field" / "mail.py").unlink()
+    running.wait_for("coach", stale=True, timeout_s=40)
+    (folder / "field" / "mail.py").write_text("def send():\n    return 'no'\n")
+    running.wait_for("coach", stale=False, timeout_s=40)
+
+
+def test_the_old_files_put_back_are_not_stale(project: Project) -> None:
+    """A deploy that is undone, or followed by a rollback, leaves what runs as it was."""
+    folder = make(project)
+    project.apps["coach"]["deploy_watch_s"] = 0.1
+    running = start(project)
+    new = project.folder / "new"
+    shutil.copytree(folder, new, ignore=shutil.ignore_patterns("__pycache__"))
+    (new / "field" / "games.py").write_text("GAMES = 4\n")
+    assert project.command("deploy", "coach", str(new), "--only").returncode == 0
+    assert ask(project.port("coach")).text == "4 games"
+    assert project.command("rollback", "coach").returncode == 0
+    assert ask(project.port("coach")).text == "3 games"
+    assert "nothing" in reloaded(project)
+    for name in ("coach", "other"):
+        assert running.app(name)["stale"] is False
+
+
+def test_reload_on_change_reloads_whom_it_concerns(project: Project) -> None:
+    """`run --reload` leaves an app alone whose files were only touched, or are another's."""
+    folder = make(project)
+    running = project.start(arguments=["--reload"])
+    for name in ("coach", "other"):
+        running.worker(name)
+    rewrite(folder / "coach.py")
+    (folder / "backup.py").write_text("import sys, os\n")
+    (folder / "other.py").write_text(OTHER.replace('"other"', '"new"'))
+    eventually(lambda: ask(project.port("other")).text == "new")
+    (folder / "templates" / "page.html").write_text("all {{ games }} games")
+    eventually(lambda: ask(project.port("coach")).text == "all 3 games")
+    running.wait_for("coach", generation=2)
+    running.wait_for("other", generation=2)
