@@ -28,6 +28,7 @@ from supervisor.daemon.status_feed import StatusFeed
 from supervisor.daemon.warmup import warm_up
 from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LazyReleaseMethods
 from supervisor.files.state_dir import StateDir
+from supervisor.policy import capacity
 from supervisor.policy.config_changes import Changes
 from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
@@ -36,6 +37,7 @@ from supervisor.process.channel import Message
 from supervisor.process.fork import Run, scrub_environment
 from supervisor.process.guardian import Guardian
 from supervisor.process.hanging_disks import hanging
+from supervisor.process.limits import limits_of, raise_files_limit
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
 from supervisor.releases import file_jobs
@@ -66,6 +68,8 @@ class Supervisor:
 
     def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
         self._log = log
+        raise_files_limit()
+        self._limits = limits_of(os.getpid())
         self._state = StateDir(config.state_dir)
         self._about = SupervisorFacts(
             version=__version__,
@@ -148,6 +152,7 @@ class Supervisor:
             sockets=self._unit.sockets,
             now=time.monotonic,
             wall=wall_time,
+            tasks=self._limits.tasks,
             silent=frozenset(hanging([config.state_dir, *folders], timeout_s=_DISK_TIMEOUT_S)),
         )
 
@@ -176,6 +181,9 @@ class Supervisor:
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
+        for check in self._own_checks():
+            if check.name == "limits" and check.reason is not None:
+                self._journal.record(EventKind.STARTED, check.reason, app=None, problem=True)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
@@ -330,4 +338,10 @@ class Supervisor:
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        return [*([refused] if refused else []), *self._folder.checks()]
+        found = [*([refused] if refused else []), *self._folder.checks()]
+        apps = [app for app in self._runtime.config.apps.values() if app.enabled]
+        shortage = capacity.warning(self._limits, apps)
+        if shortage is not None:
+            reason, hint = shortage.reason, shortage.hint
+            found.append(CheckFacts(name="limits", reason=reason, hint=hint, critical=False))
+        return found
