@@ -19,7 +19,7 @@ _soft_files: int | None = None  # the limit with which this process was started
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a process; None: not known, or none.
+    """The limits of a process, or what it may raise them to; None: not known, or none.
 
     ``files`` may be open, ``files_open`` are. ``tasks`` may be started in addition; that comes from
     the limit ``tasks_max``.
@@ -63,7 +63,7 @@ def limits_of(pid: int) -> Limits:
     headrooms = [_of_cgroup(folder), _of_user(folder, text)]
     known = [one for one in headrooms if one is not None]
     tasks, tasks_max = min(known) if known else (None, None)
-    files = re.search(r"^Max open files +(\d+)", text, re.MULTILINE)
+    files = re.search(r"^Max open files +\S+ +(\d+)", text, re.MULTILINE)
     return Limits(
         files=int(files[1]) if files else None,
         files_open=len(os.listdir(folder / "fd")),
