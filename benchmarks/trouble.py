@@ -8,6 +8,7 @@ systemd restarts. Prints a table in Markdown. To be run inside of a throw-away s
 installs units, and kills what they run.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -261,8 +262,15 @@ def see(port: int, path: str = "/") -> str:
 
 def run(*words: str) -> str:
     """Run a command to its end and return its output."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}  # of a checkout
     return subprocess.run(
-        words, capture_output=True, text=True, timeout=90, check=False, stdin=subprocess.DEVNULL
+        words,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        stdin=subprocess.DEVNULL,
     ).stdout
 
 

@@ -9,7 +9,6 @@ import itertools
 from dataclasses import dataclass
 
 from supervisor.policy.backoff import FAILED_DELAY_S
-from supervisor.policy.generations import DRAINING_MAX
 from supervisor.policy.process_events import (
     Action,
     BindFailed,
@@ -31,6 +30,7 @@ from supervisor.policy.process_events import (
     WorkerEvent,
 )
 from supervisor.policy.process_state import (
+    DRAINING_MAX,
     STAND_IN_AFTER_S,
     Limits,
     ProcessState,

@@ -60,6 +60,7 @@ def _asset(name: str) -> str:
 def _finish(response: Response) -> Response:
     if request.endpoint == "static" or (request.endpoint or "").endswith(".static"):
         return _static(response)
+    response.headers["Cache-Control"] = "no-store"
     if LIVE in request.headers and response.mimetype == "text/html":
         response.headers[LIVE] = "1"
         if response.status_code == 200:
@@ -82,6 +83,7 @@ def _static(response: Response) -> Response:
         if request.accept_encodings["gzip"] and name.endswith((".css", ".js")):
             zipped = _zipped(file, file.stat().st_mtime_ns)
             if len(zipped) > _ZIPPED_MIN:
+                response.close()  # the file that it would have sent
                 response.direct_passthrough = False
                 response.set_data(zipped)
                 response.headers["Content-Encoding"] = "gzip"

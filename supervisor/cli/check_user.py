@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 from supervisor.client import Client
+from supervisor.config.installed import installed_command, installed_config, installed_value
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.health.check_isolation import Isolation
 from supervisor.process.other_user import barrier
 from supervisor.process.private_mounts import outermost, why_not
 from supervisor.process.throwaway import call_in_child
-from supervisor.systemd import installation
 from supervisor.systemd.unit_file import writable_folders
 from supervisor.values.errors import ControlError, NotRunning, SupervisorError
 
@@ -29,9 +29,9 @@ def service_user(config: Config) -> str | None:
     if os.geteuid() != 0:
         return None
     user = None
-    installed = installation.installed_config()
+    installed = installed_config()
     if installed is not None and os.path.realpath(installed) == os.path.realpath(config.file):
-        user = installation.installed_user()
+        user = installed_value("User")
     elif os.path.isdir(config.state_dir):
         with contextlib.suppress(KeyError):  # a user without a name
             user = config.state_dir.owner()
@@ -49,6 +49,13 @@ def running_apps(config: Config) -> set[str]:
     return {name for name, app in snapshot["apps"].items() if app["workers"]}
 
 
+def runs_once(config: Config, name: str) -> bool:
+    """Return whether an app, or one that shares its process and so its modules, can't run twice."""
+    process = config.apps[name].process or name
+    mates = config.processes().get(process, [name])
+    return any(config.apps[mate].runs_once for mate in mates)
+
+
 def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | None]:
     """Return how to check ``config`` as ``user``, and why this machine can't protect its folders.
 
@@ -59,7 +66,7 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
     if user is not None:
         closed = Isolation(user).call("", _closed, timeout_s=_PROBE_S)
         if closed is not None:
-            own = shlex.join(installation.installed_command())
+            own = shlex.join(installed_command())
             raise SupervisorError(
                 f"cannot check as {user}, as whom the supervisor runs: {user} may not read "
                 f"{closed}, which this installation ({sys.prefix}) needs",

@@ -88,7 +88,8 @@ def cli() -> None:
     \b
     Without --config, commands use the first of these files that exists:
       $FLASK_SUPERVISOR_CONFIG, supervisor.toml or config/supervisor.toml in
-      this folder or one above it, /etc/flask-supervisor/supervisor.toml
+      this folder or one above it, that of the installed service,
+      /etc/flask-supervisor/supervisor.toml
     """
 
 

@@ -1,5 +1,6 @@
 """Options and arguments that commands share, and what they stand for."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ import click
 from supervisor.cli.output import print_note
 from supervisor.client import Client
 from supervisor.config import reader as configuration
-from supervisor.config.locate import find
+from supervisor.config.installed import installed_config
+from supervisor.config.locate import OF_THE_MACHINE, find
 from supervisor.config.settings import Config, SupervisorSettings
 from supervisor.files.state_dir import StateDir
 from supervisor.values.errors import ConfigError
@@ -66,15 +68,18 @@ def load_or_none(config_file: str | None) -> Config | None:
 def state_dir(config_file: str | None) -> Path:
     """Return the state folder that the configuration names, even if the rest is not valid.
 
-    Without a configuration, that of a supervisor that serves an app from this folder.
+    A supervisor that serves an app from this folder, without a configuration, comes before that of
+    the machine.
     """
+    here = _served_from_here() if config_file is None else None
     try:
         file = find(config_file)
     except ConfigError:
-        here = Path(SupervisorSettings().state_dir).absolute()
-        if config_file is None and StateDir(here).control_socket.exists():
+        if here is not None:
             return here
         raise
+    if here is not None and file in (installed_config(), OF_THE_MACHINE):
+        return here
     try:
         return configuration.load_state_dir(file)
     except ConfigError:
@@ -84,6 +89,14 @@ def state_dir(config_file: str | None) -> Path:
         if config.fallback is not None:
             print_note(config.fallback.reason)
         return config.state_dir
+
+
+def _served_from_here() -> Path | None:
+    with contextlib.suppress(OSError):  # the current folder is gone
+        here = Path(SupervisorSettings().state_dir).absolute()
+        if StateDir(here).control_socket.exists():
+            return here
+    return None
 
 
 def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor.process.proc_stat import ProcStat, read_stat, resident_mb
+from supervisor.process.proc_stat import ProcStat, descendants, memory_mb, read_stat
 
 SAMPLE_S = 0.5  # the clock ticks of /proc make shorter samples coarse
 
@@ -46,16 +46,19 @@ class CpuMeter:
 def with_usage(snapshot: Snapshot, meter: CpuMeter) -> Snapshot:
     """Return the snapshot with ``cpu_percent`` and ``memory_mb`` of the main process and workers.
 
-    An unknown value is None.
+    With a worker all that it has started counts, as its program. An unknown value is None.
     """
+    main = snapshot["pid"]
     workers = [worker["pid"] for app in snapshot["apps"].values() for worker in app["workers"]]
-    percent = meter.percent([snapshot["pid"], *workers])
+    members = {main: [main]} | {pid: [pid, *descendants(pid)] for pid in workers}
+    percent = meter.percent([pid for several in members.values() for pid in several])
 
     def usage(pid: int) -> dict[str, float | None]:
-        cpu, memory = percent.get(pid), resident_mb(pid)
+        cpu = [percent[one] for one in members[pid] if one in percent]
+        memory = memory_mb(members[pid])
         return {
-            "cpu_percent": None if cpu is None else round(cpu, 1),
-            "memory_mb": None if memory is None else round(memory, 1),
+            "cpu_percent": round(sum(cpu), 1) if cpu else None,
+            "memory_mb": round(memory, 1) if memory else None,
         }
 
     apps = {

@@ -11,6 +11,7 @@ import click
 
 from supervisor.cli.options import config_option
 from supervisor.config import reader
+from supervisor.config.installed import installed_config, running_service
 from supervisor.config.locate import find
 from supervisor.config.settings import Config
 from supervisor.config.show import planned
@@ -107,7 +108,21 @@ def _load(file: Path, last_good_config: bool) -> Config:
 def _notes(config: Config) -> list[str]:
     """Return what an operator should know about the configuration that is in effect."""
     fallback = [config.fallback.reason] if config.fallback else []
+    beside = _beside(config)
     without_effect = [
         f"{path} is set, but has no effect in this version" for path in planned(config)
     ]
-    return [*config.problems, *fallback, *without_effect]
+    return [*config.problems, *fallback, *beside, *without_effect]
+
+
+def _beside(config: Config) -> list[str]:
+    """Return that the service runs too, if this is a second supervisor that was started by hand."""
+    pid = running_service()
+    if pid is None or "NOTIFY_SOCKET" in os.environ:
+        return []
+    served = installed_config()
+    return [
+        f"the service flask-supervisor runs beside this one, as pid {pid}, with "
+        f"{served or 'a configuration of its own'}: a port that it has can't be bound here. To run "
+        f"{config.file.name} in its place: sudo systemctl stop flask-supervisor"
+    ]

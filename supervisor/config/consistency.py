@@ -7,6 +7,7 @@ in single values; what has the wrong type is left to `tables`.
 import os
 from typing import Any
 
+from supervisor.config import command_keys
 from supervisor.config.problems import Problems, shown
 from supervisor.config.settings import (
     REQUIREMENT_KEYS,
@@ -19,7 +20,8 @@ from supervisor.config.settings import (
 from supervisor.config.waitress_options import check_options
 
 Raw = dict[str, Any]
-_SHARED = {"path": AppSettings.path, "python": AppSettings.python}  # by the apps of one process
+# By the apps of one process:
+_SHARED = {"path": AppSettings.path, "python": AppSettings.python, "umask": AppSettings.umask}
 
 
 def check(raw: Raw, problems: Problems, *, may_lack_apps: bool = False) -> None:
@@ -73,6 +75,7 @@ def _check_app(name: str, app: Raw, problems: Problems) -> None:
         problems.add(
             f"{path}.workers", 'must be 1 with bind = "app": only one process can bind a port'
         )
+    command_keys.check(path, app, problems)
     _check_requires(f"{path}.requires", app.get("requires"), problems)
     options = app.get("waitress")
     if isinstance(options, dict):
@@ -151,6 +154,8 @@ def _check_ports(raw: Raw, apps: dict[str, Raw], problems: Problems) -> None:
             continue
         host, port = app.get("host", default_host), app.get("port")
         place = _place(host, port)
+        if place is None and port is None and command_keys.is_background(app):
+            continue
         if place is None and port is None:
             problems.add(f"apps.{name}.port", "this key is required")
         elif place is not None and place in taken:

@@ -86,6 +86,11 @@ class ConfigHistory:
             raise HistoryError(f"there is {what} {wanted!r} in the history", hint=f"known: {known}")
         return matching[0]
 
+    def is_newest(self, text: bytes) -> bool:
+        """Return whether a text is the newest with which a supervisor came up."""
+        newest = next((entry for entry in self.entries() if entry.worked), None)
+        return newest is not None and newest.digest == digest_of(text)
+
     def keep(self, text: bytes, *, worked: bool = True) -> bool:
         """Keep a text as the newest one; return whether something was written.
 
@@ -171,8 +176,7 @@ class ConfigHistory:
         entries = [entry for entry in self.entries() if entry.worked is worked]
         for entry in entries[KEPT:]:
             entry.path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"{atomic_file.TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        atomic_file.remove_incomplete(self._folder)
 
 
 def _entry(path: Path) -> KeptConfig | None:

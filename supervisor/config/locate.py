@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from supervisor.config.installed import installed_config
 from supervisor.values.errors import ConfigError
 
 FILE_VARIABLE = "FLASK_SUPERVISOR_CONFIG"
@@ -14,8 +15,9 @@ OF_THE_MACHINE = Path("/etc/flask-supervisor/supervisor.toml")
 def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path:
     """Return the configuration file to use: the given one, else the first that exists.
 
-    Searched are the variable, the current folder and those above it, and /etc. Raises
-    `ConfigError` when there is none, and for root when others could have put it there.
+    Searched are the variable, the current folder and those above it, what the installed service
+    runs, and /etc. Raises `ConfigError` when there is none, and for root when others could have put
+    it there.
     """
     if given is not None:
         return Path(given)
@@ -24,7 +26,8 @@ def find(given: str | None, environment: Mapping[str, str] = os.environ) -> Path
     found = _in_current_folder() or _above(environment.get("HOME"))
     if found is not None:
         _check_trust(found, environment)
-    elif _exists(OF_THE_MACHINE):
+    found = found or installed_config()
+    if found is None and _exists(OF_THE_MACHINE):
         found = OF_THE_MACHINE
     if found is None:
         places = f"${FILE_VARIABLE}, {' and '.join(NAMES)} in this folder and those above it"

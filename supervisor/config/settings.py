@@ -10,6 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+from supervisor.config.command_keys import entry_of
 from supervisor.config.rules import (
     NAME,
     Attempts,
@@ -159,7 +160,8 @@ REQUIREMENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 class AppSettings:
     """``[apps.NAME]``: one app."""
 
-    target: Target
+    target: Target | None = None  # or
+    command: list[Text] | None = None
     port: Port | None = None
     host: Host | None = None
     path: Text = "."
@@ -194,8 +196,8 @@ class AppSettings:
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
     exclude: list[Below] = field(default_factory=list)
-    umask: Umask | None = _planned(default=None)
-    hardware: list[Hardware] = _planned(default_factory=list)
+    umask: Umask = "022"
+    hardware: list[Hardware] = field(default_factory=list)
     access_log: bool = _planned(default=False)
 
     @property
@@ -204,9 +206,16 @@ class AppSettings:
         return self.workers > 1 if self.pin is None else self.pin
 
     @property
+    def entry(self) -> str:
+        """The module, or ``module:app``, that its code begins with; "" if nobody can tell."""
+        return self.target or entry_of(self.command or ())
+
+    @property
     def runs_once(self) -> bool:
         """Whether it must not be imported while it runs: what it holds can't be held twice."""
-        return self.reload == "replace" or self.bind == "app"
+        is_steered = self.port is not None and not (self.host or "").startswith("unix:")
+        alone = self.command is not None and not is_steered
+        return alone or self.reload == "replace" or self.bind == "app"
 
 
 @dataclass(frozen=True)
@@ -311,6 +320,11 @@ class Config:
         """Return the host and port of an app; the port is None for a Unix socket."""
         app = self.apps[name]
         return self._address(app.host, app.port)
+
+    def is_background(self, name: str) -> bool:
+        """Return whether an app is a program without a port."""
+        host, port = self.address(name)
+        return self.apps[name].command is not None and port is None and "unix:" not in host
 
     @property
     def status_address(self) -> tuple[str, int | None]:

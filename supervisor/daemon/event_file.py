@@ -5,6 +5,7 @@ seconds. What happened in an earlier boot has a wall time at best; where the clo
 or now, its age is unknown.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.files import event_store
+from supervisor.files.atomic_file import remove_incomplete
 from supervisor.files.event_store import EventHistory, StoredEvent, StoredFailure, WritePace
 from supervisor.host.source_files import read_text
+from supervisor.policy.health_document import CheckFacts
 from supervisor.process.line_levels import LevelReader
 from supervisor.process.output_lines import OutputLine
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -25,6 +28,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIMEOUT_S = 60.0
 _FAILURES = (EventKind.IMPORT_FAILED, EventKind.EXITED, EventKind.STUCK)
 _LINES = 20  # of the log, kept with a failure
+_HINT = "see: df -h, and dmesg about the disk of the state folder"
 _FIRST_REAL_YEAR = 2024  # a wall time before is that of a clock which nobody has set
 
 
@@ -38,10 +42,16 @@ class EventFile:
         self._pace = WritePace()
         self._failed_apps: set[str] = set()  # since the last write
         self._is_writing = False
+        self._problem: str | None = None  # why the last write failed
 
-    def restore(self) -> None:
-        """Read the file, and let the journal know what happened before."""
+    def restore(self, *, unexpected_end: bool) -> None:
+        """Read the file, and let the journal know what happened before.
+
+        ``unexpected_end``: and that the run before did not end in order.
+        """
         journal, now = self._runtime.journal, self._runtime.now()
+        with contextlib.suppress(OSError):  # then they stay
+            remove_incomplete(self._path.parent)
         self._history, problem = event_store.load(self._path, self._history.boot)
         written = self._history.written
         if written is not None and written[0] == self._history.boot:
@@ -57,6 +67,22 @@ class EventFile:
         journal.on_event = self._on_event
         if problem is not None:
             journal.record(EventKind.STARTED, problem, app=None, problem=True)
+        if unexpected_end:
+            journal.record(EventKind.EXITED, self._unexpected_end(), app=None, problem=True)
+
+    def _unexpected_end(self) -> str:
+        events = self._history.events
+        text = "the supervisor's run before ended unexpectedly"
+        if events and events[-1].boot != self._history.boot:
+            return f"{text}: the machine lost its power, crashed or was reset"
+        return f"{text}: its main process was killed, or crashed"
+
+    def checks(self) -> list[CheckFacts]:
+        """Return the check that warns while events can't be kept."""
+        if self._problem is None:
+            return []
+        reason = f"events would be lost by a restart, they can't be written: {self._problem}"
+        return [CheckFacts(name="events", reason=reason, hint=_HINT, critical=False)]
 
     def last_failure(self, app: str) -> dict[str, Any] | None:
         """Return the last failure of an app for a program, None if it had none."""
@@ -120,14 +146,21 @@ class EventFile:
         return self._history.to_json()
 
     async def _write(self, content: dict[str, Any]) -> None:
+        before = self._problem
         try:
-            await run_in_child(
-                event_store.save, self._path, content, timeout_s=_TIMEOUT_S, quiet=True
+            self._problem = await run_in_child(
+                _save, self._path, content, timeout_s=_TIMEOUT_S, quiet=True
             )
-        except (TaskFailed, OSError):  # a full disk, mostly: health says so too
-            self._pace.failed()
+        except TaskFailed as error:  # a disk that hangs
+            self._problem = str(error)
+        except OSError as error:
+            self._problem = f"no child can be started: {error.strerror}"
         finally:
             self._is_writing = False
+        if self._problem is not None:
+            self._pace.failed()
+        if self._problem != before:
+            self._runtime.signal.notify()
 
     def _ages(self, now: float) -> Callable[[str, float, str], float]:
         """Return a function from boot, monotonic and wall time to an age; infinite if unknown."""
@@ -142,6 +175,15 @@ class EventFile:
             return (wall_now - then).total_seconds()
 
         return age_s
+
+
+def _save(path: Path, content: dict[str, Any]) -> str | None:
+    """Write the file; return why that failed, without its path, or None."""
+    try:
+        event_store.save(path, content)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def _dated(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supervisor import __version__
+from supervisor.config.history import ConfigHistory
 from supervisor.config.settings import Config
 from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
@@ -21,6 +22,7 @@ from supervisor.daemon.check_reports import CheckReports
 from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
+from supervisor.daemon.own_limits import OwnLimits
 from supervisor.daemon.reconfiguration import Reconfigurer
 from supervisor.daemon.scheduler import Scheduler
 from supervisor.daemon.state_folder import StateFolder
@@ -28,7 +30,6 @@ from supervisor.daemon.status_feed import StatusFeed
 from supervisor.daemon.warmup import warm_up
 from supervisor.deploy.lazy_methods import ENDING_WITH_CLIENT, LazyReleaseMethods
 from supervisor.files.state_dir import StateDir
-from supervisor.policy import capacity
 from supervisor.policy.config_changes import Changes
 from supervisor.policy.generations import DRAIN_MARGIN_S
 from supervisor.policy.health_document import CheckFacts, SupervisorFacts
@@ -37,9 +38,9 @@ from supervisor.process.channel import Message
 from supervisor.process.fork import Run, scrub_environment
 from supervisor.process.guardian import Guardian
 from supervisor.process.hanging_disks import hanging
-from supervisor.process.limits import limits_of, raise_files_limit
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
+from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import BackgroundJobs
 from supervisor.supervision.changes import ChangeSignal
@@ -54,6 +55,7 @@ from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
 _DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
+_KEEP_S = 2.0  # a slow SD card delays the apps no longer
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 
@@ -68,8 +70,7 @@ class Supervisor:
 
     def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
         self._log = log
-        raise_files_limit()
-        self._limits = limits_of(os.getpid())
+        self._limits = OwnLimits()
         self._state = StateDir(config.state_dir)
         self._about = SupervisorFacts(
             version=__version__,
@@ -133,11 +134,8 @@ class Supervisor:
             runtime, self._processes, commands, obstacle=lambda: self._folder.problem
         )
         admin = AdminMethods(runtime, commands, self._reconfigure, self._event_file.failure_in_full)
-        self._server.methods = {
-            **commands.methods(),
-            **self._releases.methods(),
-            **admin.methods(),
-        }
+        methods = (commands.methods(), self._releases.methods(), admin.methods())
+        self._server.methods = {name: one for some in methods for name, one in some.items()}
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
@@ -164,10 +162,9 @@ class Supervisor:
         Raises `AlreadyRunning`.
         """
         self._folder.begin()
-        try:
-            return await self._run_locked()
-        finally:
-            self._folder.close()
+        code = await self._run_locked()
+        self._folder.close()
+        return code
 
     async def _run_locked(self) -> int:
         config = self._runtime.config
@@ -175,15 +172,15 @@ class Supervisor:
         scrub_environment(config.origins.variables)
         self._handle_signals()
         if self._state.answers:
-            self._event_file.restore()
+            self._event_file.restore(unexpected_end=self._folder.was_left)
             self._make_data_dirs()
+            await self._keep_config()
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
-        for check in self._own_checks():
-            if check.name == "limits" and check.reason is not None:
-                self._journal.record(EventKind.STARTED, check.reason, app=None, problem=True)
+        for check in self._limits.checks(config):
+            self._journal.record(EventKind.STARTED, str(check.reason), app=None, problem=True)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
@@ -287,6 +284,13 @@ class Supervisor:
         for process in self._processes.by_name.values():
             process.known_good.forget_kept()
 
+    async def _keep_config(self) -> None:
+        """Keep a new configuration before anything can end this process; `_tidy` tries it again."""
+        config, history = self._runtime.config, ConfigHistory(self._state.config_history)
+        if config.fallback is None and config.text and not history.is_newest(config.text):
+            with contextlib.suppress(TaskFailed, OSError):
+                await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)
+
     def _tidy_later(self) -> None:
         asyncio.get_running_loop().call_later(_TIDY_AFTER_S, self._tidy)
 
@@ -311,7 +315,9 @@ class Supervisor:
         """Read the configuration again and change what it changes; raises `ConfigError`."""
         self._unit.notifier.reloading(time.monotonic())
         try:
-            return await self._reconfigurer.read_again(by=by)
+            changes = await self._reconfigurer.read_again(by=by)
+            await self._keep_config()
+            return changes
         finally:
             self._unit.notifier.reloaded()
 
@@ -332,16 +338,12 @@ class Supervisor:
     def _on_status_message(self, message: Message) -> None:
         """Handle what the status worker reports: of files, or of its checks."""
         if message["type"] == "checks":
-            self._check_reports.receive(message["checks"])
+            self._check_reports.receive(message["checks"], message["host"])
         else:
             self._watching.on_message(message)
 
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
-        found = [*([refused] if refused else []), *self._folder.checks()]
-        apps = [app for app in self._runtime.config.apps.values() if app.enabled]
-        shortage = capacity.warning(self._limits, apps)
-        if shortage is not None:
-            reason, hint = shortage.reason, shortage.hint
-            found.append(CheckFacts(name="limits", reason=reason, hint=hint, critical=False))
-        return found
+        kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
+        limits = self._limits.checks(self._runtime.config)
+        return [*([refused] if refused else []), *kept, *limits]

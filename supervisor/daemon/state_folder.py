@@ -7,6 +7,7 @@ is mounted over it, it is made again.
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -39,7 +40,8 @@ class StateFolder:
     """Holds ``state``, and serves ``server`` in it and by its name.
 
     ``started`` is for a second supervisor's error; ``renewed`` is called when the folder can be
-    used again, and may be empty.
+    used again, and may be empty. ``was_left`` says, from `open` on, that the run before has not
+    closed the folder: it ended unexpectedly.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class StateFolder:
         renewed: Callable[[], None],
     ) -> None:
         self.problem: Cause | None = None
+        self.was_left = False
         self._runtime = runtime
         self._state = state
         self._server = server
@@ -83,6 +86,8 @@ class StateFolder:
         self._retry_at = self._runtime.now() + _RETRY_S
         self._state.answers = True
         try:
+            if self._opened == 0:
+                self.was_left = os.path.lexists(self._state.control_socket)
             self._state.lock(self._started)
             self._listener = listen(self._state.control_socket)
         except AlreadyRunning:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config
 from supervisor.health.app_check import check_app, check_requires
 from supervisor.releases import operations, staging, swap
@@ -64,19 +65,24 @@ def known(config: Config, code: AppCode) -> AppCode:
     """
     if config.apps[code.app].include is not None:
         return code
-    include = {*code.include, *traced(code.path, config.apps[code.app].target)}
+    include = {*code.include, *traced(code.path, config.apps[code.app].entry)}
     if not code.include:
         for release in (code.store.good(code.owner) or code.store.all_of(code.owner))[:1]:
             include |= {*release.include}
     others = set(code.others)
     for other, settings in config.apps.items():
         if other != code.app and config.app_path(other) == code.path and not settings.include:
-            others |= {*traced(code.path, settings.target)}
+            others |= {*traced(code.path, settings.entry)}
     return replace(code, include=tuple(sorted(include)), others=tuple(sorted(others)))
 
 
 def traced(path: Path, target: str) -> list[str]:
-    """Return the entries below ``path`` that the files of ``target`` import, now or later."""
+    """Return the entries below ``path`` that the files of ``target`` import, now or later.
+
+    Without a target, those that may be code.
+    """
+    if not target:
+        return app_entries.candidates(path)
     return app_entries.imported(path, own_files(target, path, app_search_path(path)))
 
 
@@ -149,7 +155,7 @@ def check(config: Config, code: AppCode, staged: Path, only: bool) -> Document:
     work = code.path / swap.WORK
     tempfile.tempdir = str(work)  # so that nothing is left if this is interrupted
     staging.see_staged(code, staged, only=only)
-    if app.runs_once or app.python is not None:
+    if app.runs_once or app.python is not None or app.command is not None:
         found = check_app(config, code.app, only_read=app.runs_once)
         if not found["ok"]:
             raise ReleaseError(found["reason"], hint=found["hint"])
@@ -157,7 +163,7 @@ def check(config: Config, code: AppCode, staged: Path, only: bool) -> Document:
     else:
         tried = _import(config, code, staged, work / "data", only=only)
     _insist_on_requirements(check_requires(config, code.app))
-    files = own_files(app.target, code.path, app_search_path(code.path))
+    files = own_files(app.entry, code.path, app_search_path(code.path)) if app.entry else []
     imported = sorted({*tried["imported"], *staging.entries_of(code, staged, files)})
     return {"imported": imported, "lacking": tried["lacking"]}
 
@@ -165,10 +171,10 @@ def check(config: Config, code: AppCode, staged: Path, only: bool) -> Document:
 def _import(config: Config, code: AppCode, staged: Path, data_dir: Path, *, only: bool) -> Document:
     app = config.apps[code.app]
     data_dir.mkdir(mode=0o700, exist_ok=True)
-    environment = {**config.app_environment(code.app), DATA_VARIABLE: str(data_dir)}
+    environment = {**app_variables(config, code.app), DATA_VARIABLE: str(data_dir)}
     secrets = config.app_secrets(code.app)
     return staging.try_staged(
-        code, staged, app.target, environment, app.import_timeout_s, secrets, only=only
+        code, staged, app.entry, environment, app.import_timeout_s, secrets, only=only
     )
 
 

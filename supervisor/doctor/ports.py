@@ -11,9 +11,9 @@ from supervisor.config.settings import Config
 from supervisor.doctor.diagnosis import Diagnosis, failed, guarded, passed, warned
 from supervisor.files.state_dir import StateDir
 from supervisor.ports import listeners, sock_diag
-from supervisor.ports.conflict import in_use_by, time_wait_note
+from supervisor.ports.conflict import advice, in_use_by, is_old_worker, is_own, time_wait_note
 from supervisor.ports.listeners import Address
-from supervisor.process.proc_stat import read_stat
+from supervisor.ports.sock_diag import Holder
 from supervisor.values.errors import ControlError, NotRunning
 from supervisor.values.states import Status
 
@@ -77,7 +77,7 @@ def owner_of(path: Path) -> str | None:
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
     yield "status", Address(*config.status_address)
     for name, app in config.apps.items():
-        if app.enabled:
+        if app.enabled and not config.is_background(name):
             yield name, Address(*config.address(name))
 
 
@@ -96,22 +96,15 @@ def _port(topic: str, address: Address, own_pid: int | None, owner: str | None) 
 
 def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Diagnosis:
     holders = sock_diag.find_holders(port)
-    others = [holder for holder in holders if not _is_supervisors(holder.pid, own_pid)]
+    others = [holder for holder in holders if not _is_supervisors(holder, own_pid)]
     if holders and not others:
         return passed(topic, f"port {port} is held by the supervisor, pid {own_pid}")
     text = in_use_by(port, others)
     if own_pid is None and owner is not None and {holder.user for holder in others} == {owner}:
         text += "; this may be that user's supervisor"
         return warned(topic, text, "repeat the command with sudo to find out")
-    hint = f"free it with: {sock_diag.next_command(others, port)}"
-    return failed(topic, text + time_wait_note(port), hint)
+    return failed(topic, text + time_wait_note(port), advice(port, others))
 
 
-def _is_supervisors(pid: int | None, own_pid: int | None) -> bool:
-    """Return whether a process is the supervisor or a descendant: self-bound apps hold ports."""
-    while pid is not None and own_pid is not None and pid > 1:
-        if pid == own_pid:
-            return True
-        found = read_stat(pid)
-        pid = None if found is None else found.parent
-    return False
+def _is_supervisors(holder: Holder, own_pid: int | None) -> bool:
+    return own_pid is not None and (is_own(holder, own_pid) or is_old_worker(holder, own_pid))

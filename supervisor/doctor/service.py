@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.client import Client
+from supervisor.config.installed import installed_value
 from supervisor.config.settings import Config
 from supervisor.doctor.diagnosis import Diagnosis, failed, passed, warned
 from supervisor.files.state_dir import StateDir, lock_holder
+from supervisor.ports.conflict import runs_supervisor
 from supervisor.process.proc_stat import read_stat
-from supervisor.systemd import installation, sandbox, systemctl, unit_file
+from supervisor.systemd import installation, preflight, sandbox, systemctl, unit_file
 from supervisor.values.errors import ControlError, SupervisorError
 
 _INSTALL = "sudo flask-supervisor service install"
@@ -36,6 +38,9 @@ def diagnose_service(config: Config) -> Iterator[Diagnosis]:
         text = f"not enabled ({state}): it does not start at boot"
         yield warned(_TOPIC, text, f"sudo systemctl enable {unit_file.UNIT}")
     yield _up_to_date(config)
+    for note in preflight.missing_folders(config):
+        text, _, hint = note.partition("; ")
+        yield warned(_TOPIC, text, hint)
     yield from _other_supervisors(config, int(unit["MainPID"] or 0))
     yield _journal()
     yield from _forbidden(config)
@@ -55,11 +60,11 @@ def _running(unit: dict[str, str]) -> Diagnosis:
 def _up_to_date(config: Config) -> Diagnosis:
     """Compare the installed files with what `service install` would write now."""
     try:
-        machine = installation.machine_for(installation.installed_user() or unit_file.DEFAULT_USER)
+        machine = installation.machine_for(installed_value("User") or unit_file.DEFAULT_USER)
         wanted = unit_file.files(config, machine)
     except (KeyError, SupervisorError) as error:
         return warned(_TOPIC, f"cannot compare the unit with this installation: {error}", _INSTALL)
-    start = installation.installed_start()
+    start = installed_value("ExecStart")
     own = unit_file.exec_start(config, machine)
     if start is not None and start != own:
         return warned(
@@ -91,7 +96,8 @@ def _other_supervisors(config: Config, main_pid: int | None) -> Iterator[Diagnos
             yield passed(_TOPIC, f"a supervisor runs without systemd, as pid {pid} ({command})")
         else:
             text = f"another supervisor runs beside the service, as pid {pid} ({command})"
-            yield warned(_TOPIC, text, f"stop it, so that the service gets the ports: kill {pid}")
+            hint = "only one of them can have a port: end that one where it was started (Ctrl-C)"
+            yield warned(_TOPIC, text, hint)
 
 
 def _supervisors() -> Iterator[tuple[int, str]]:
@@ -101,23 +107,12 @@ def _supervisors() -> Iterator[tuple[int, str]]:
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                if _is_supervisor(words):
+                if runs_supervisor(words):
                     found[int(entry.name)] = " ".join(words).strip()
     for pid, command in found.items():
         stat = read_stat(pid)
         if stat is not None and stat.parent not in found and unit_file.UNIT not in _cgroup(pid):
             yield pid, command
-
-
-def _is_supervisor(words: list[str]) -> bool:
-    """Return whether a command line is ``flask-supervisor run`` or ``-m supervisor run``."""
-    for number, word in enumerate(words[:-1]):
-        if words[number + 1] == "run" and (
-            Path(word).name == "flask-supervisor"
-            or (word == "supervisor" and number > 0 and words[number - 1] == "-m")
-        ):
-            return True
-    return False
 
 
 def _cgroup(pid: int) -> str:
@@ -137,7 +132,7 @@ def _journal() -> Diagnosis:
 
 
 def _forbidden(config: Config) -> Iterator[Diagnosis]:
-    """Name the folders that apps tried to write to and that the unit's sandbox forbids."""
+    """Name what apps tried to do, or to write, and what the unit's sandbox forbids."""
     client = Client(StateDir(config.state_dir).control_socket)
     allowed = [config.state_dir, *unit_file.writable_folders(config)]
     for name, app in config.apps.items():
@@ -147,6 +142,8 @@ def _forbidden(config: Config) -> Iterator[Diagnosis]:
             lines: list[dict[str, Any]] = client.call("logs", app=name)["lines"]
         except ControlError:
             return  # no supervisor answers: `ports.ask_running` reports it
+        for rule in sandbox.rules_for("\n".join(line["text"] for line in lines)):
+            yield failed(_TOPIC, f"app {name} could not do something: {rule.shown}", rule.hint)
         for path in sandbox.forbidden_paths(line["text"] for line in lines):
             folder = sandbox.folder_to_allow(path)
             if not any(one in [folder, *folder.parents] for one in allowed):

@@ -50,6 +50,15 @@ def write_whole(
         _sync(folder)
 
 
+def remove_incomplete(folder: Path) -> None:
+    """Remove what writes in ``folder`` left which a power cut ended; nobody may be writing there.
+
+    Raises OSError.
+    """
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
 def _unlink(name: str, folder: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)

@@ -104,14 +104,6 @@ class EventHistory:
         """Forget the failures of all apps that are not in ``but``."""
         self._failures = {app: one for app, one in self._failures.items() if app in but}
 
-    def boots_ago(self, boot: str) -> int:
-        """Return how many boots ago ``boot`` was, as far as events tell: 0 is this one."""
-        order = [self.boot]
-        for stored in reversed(self._events):
-            if stored.boot not in order:
-                order.append(stored.boot)
-        return order.index(boot) if boot in order else len(order)
-
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
         return {

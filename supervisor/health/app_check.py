@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config, Requirement
 from supervisor.health.check_isolation import Isolation
 from supervisor.health.check_settings import hides, title_of
 from supervisor.health.checks import Surroundings, run_check
+from supervisor.health.program_check import check_program
 from supervisor.process.output_lines import OutputLine, OutputLines
 from supervisor.process.throwaway import TaskFailed
 from supervisor.source.fingerprints import renewed
@@ -79,6 +81,8 @@ def check_app(
     found, and after an import the `session_cookie`.
     """
     with _place(isolation, config) as place:
+        if config.apps[name].command is not None:
+            return check_program(config, name, lambda: _survey_files(config, name, place))
         if only_read:
             found = _survey_files(config, name, place)
             result = _read_result([one for one in found if one["kind"] in _MISSING], name)
@@ -137,7 +141,7 @@ def check_requires(
     else:
         given, place = config.apps[name].requires, f"apps.{name}.requires"
         code, python = config.app_path(name), config.app_python(name)
-        environment = {**isolation.environment(), **config.app_environment(name)}
+        environment = {**isolation.environment(), **app_variables(config, name)}
     around = Surroundings(
         environment=environment,
         folder=config.folder,
@@ -177,13 +181,15 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
 
 
 def _try_import(config: Config, name: str, place: _Place) -> CheckResult:
+    import flask  # noqa: F401 - as workers have it, with the real click, before own modules win
+
     app = config.apps[name]
-    environment = {**config.app_environment(name), "FLASK_SUPERVISOR_DATA_DIR": place.data_dir}
+    environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": place.data_dir}
     try:
         result: CheckResult = place.isolation.call(
             place.folder,
             _import,
-            app.target,
+            app.entry,
             config.app_path(name),
             app.bind == "app",
             environment,
@@ -218,8 +224,6 @@ def _import(
 ) -> CheckResult:
     if code_view.installed() is None:
         CodeView(path, None, scratch=Path(scratch)).install()
-    import flask  # noqa: F401 - workers have it, with the real click, before own modules win
-
     os.environ.update(environment)
     started = time.monotonic()
     app, report = import_app(
@@ -255,7 +259,7 @@ def _try_in_venv(
         "do": "check",
         "view": view.to_json(),
         "environment": {
-            **config.app_environment(name),
+            **app_variables(config, name),
             "FLASK_SUPERVISOR_DATA_DIR": place.data_dir,
         },
         "timeout_s": app.import_timeout_s,
@@ -280,7 +284,7 @@ def _ask_venv(
     whole = {
         **task,
         "name": f"fs-{name}",
-        "target": app.target,
+        "target": app.entry,
         "path": str(config.app_path(name)),
     }
     python = config.app_python(name)
@@ -309,7 +313,7 @@ def _survey_files(config: Config, name: str, place: _Place) -> list[dict[str, An
             broken = "reason" in answer
             return [_no_place(Kind.BROKEN, answer["reason"])] if broken else answer["survey"]
         found: list[dict[str, Any]] = place.isolation.call(
-            place.folder, _survey, app.target, path, timeout_s=_READ_TIMEOUT_S
+            place.folder, _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
         )
     except TaskFailed as error:
         found = [_no_place(Kind.UNREAD, f"its files could not be read: {error}")]

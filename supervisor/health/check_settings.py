@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, fields
 from typing import Any
 
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config, Requirement
 
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
@@ -81,7 +82,7 @@ def _required(config: Config, app: str | None) -> list[dict[str, Any]]:
         code, environment, python = config.folder, {}, None
     else:
         requirements, place = config.apps[app].requires, f"apps.{app}.requires"
-        code, environment = config.app_path(app), config.app_environment(app)
+        code, environment = config.app_path(app), app_variables(config, app)
         python = config.app_python(app)
     return [
         {

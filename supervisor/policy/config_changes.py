@@ -77,7 +77,8 @@ def compare(old: Config, new: Config) -> Changes:
 def _addresses(config: Config, process: str) -> dict[str, object]:
     """Return where the apps of a process listen, and who binds."""
     names = config.processes()[process]
-    return {name: (config.address(name), config.apps[name].bind) for name in names}
+    apps = config.apps
+    return {n: (config.address(n), apps[n].bind, apps[n].command is None) for n in names}
 
 
 def _keys(

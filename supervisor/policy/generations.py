@@ -27,7 +27,6 @@ EXIT_GRACE_S = 3.0  # from the report of a failed import to the kill (threads, a
 RECYCLE_MIN_S = 5.0  # a worker that is too large sooner is what the app is: no endless imports
 RECYCLE_AGAIN_S = 60.0  # after a refused replacement of a worker that is too old or too large
 RETRY_LIVE_S = 60.0  # while the last known good release serves; a change is seen at once
-DRAINING_MAX = 2  # so many generations may drain at a time: each costs memory
 _JITTER = 0.1  # of max_requests, so that workers don't all end together
 
 Step = tuple[ProcessState, tuple[Action, ...]]
@@ -94,7 +93,7 @@ def start_candidate(process: ProcessState, now: float, rng: Rng) -> Step:
         return replace(process, pending=Pending.RELOAD), ()
     process, drained = end_probation(process, now)
     draining = {worker.generation for worker in process.of(WorkerPhase.DRAINING)}
-    if len(draining) >= DRAINING_MAX:
+    if len(draining) >= process.limits.draining_max:
         return replace(process, pending=Pending.RELOAD), drained
     generation = process.generation + 1
     process = replace(
@@ -177,7 +176,7 @@ def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
         probation_until=None,
         since=now,
         refusal=Refusal(cause=cause, at=now),
-        recycle_at=now + RECYCLE_AGAIN_S,
+        recycle_at=max(process.recycle_at, now + RECYCLE_AGAIN_S),
     )
     process, resumed = each(process, paused, _resume)
     return process, resumed + ended
@@ -199,7 +198,7 @@ def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
         process,
         candidate=None,
         refusal=Refusal(cause=cause, at=now),
-        recycle_at=now + RECYCLE_AGAIN_S,
+        recycle_at=max(process.recycle_at, now + RECYCLE_AGAIN_S),
     )
     return end_generation(process, generation, now, cause)
 

@@ -22,7 +22,10 @@ _UNIX_MODE = 0o666  # for a reverse proxy of another user; the mode of the folde
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an app listens: ``host`` is numeric, "localhost" or "unix:/path" (port None)."""
+    """Where an app listens: ``host`` is numeric, "localhost" or "unix:/path" (port None).
+
+    Nowhere, if it has neither a port nor a Unix socket.
+    """
 
     host: str
     port: int | None
@@ -31,6 +34,11 @@ class Address:
         if self.port is None:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has a port or a Unix socket."""
+        return self.port is not None or self.host.startswith("unix:")
 
     @property
     def parts(self) -> tuple["Address", ...]:
@@ -42,6 +50,8 @@ class Address:
     @property
     def public(self) -> str:
         """The address as port 6000 shows it: a Unix socket without its folder."""
+        if not self.is_known:
+            return "no port"
         if self.port is None:
             return f"unix:…/{Path(self.host.removeprefix('unix:')).name}"
         return str(self)

@@ -270,6 +270,12 @@ def _start_ticks(pid: int) -> int:
     return int(fields[19]) if fields else 1 << 63  # it has ended: sort it last
 
 
+def unit_of(pid: int) -> str | None:
+    """Return the unit of the system's systemd that a process belongs to, None if it is in none."""
+    unit, is_user_unit = _unit_of_process(pid)
+    return None if is_user_unit else unit
+
+
 def _unit_of_process(pid: int) -> tuple[str | None, bool]:
     # cgroups(7): a line is hierarchy:controllers:path; systemd uses the two named here
     paths = re.findall(r"^\d+:(?:name=systemd)?:(.*)$", _read(pid, "cgroup"), re.MULTILINE)

@@ -186,7 +186,7 @@ def _become_child(
             sys.argv = [name]
             set_name(name)
             _redirect_output(output)
-            _close_others(keep)
+            close_others(keep)
             restore_files_limit()
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             code = run()
@@ -251,7 +251,8 @@ def _text_output(fd: int) -> io.TextIOWrapper:
     )
 
 
-def _close_others(keep: set[int]) -> None:
+def close_others(keep: set[int]) -> None:
+    """Close all descriptors but 0, 1, 2 and those in ``keep``."""
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):  # that of listdir is closed already

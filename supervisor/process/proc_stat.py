@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterable
 
 from supervisor.values.records import dataclass
 
@@ -26,6 +27,7 @@ class ProcStat:
     started: int
     cpu_s: float
     is_zombie: bool
+    is_stopped: bool  # by a signal, as SIGSTOP
     ignores_sigterm: bool
 
 
@@ -45,17 +47,39 @@ def read_stat(pid: int) -> ProcStat | None:
         started=int(fields[_STARTED]),
         cpu_s=(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S,
         is_zombie=fields[_STATE] in (b"Z", b"X"),
+        is_stopped=fields[_STATE] == b"T",
         ignores_sigterm=bool(int(fields[_IGNORED]) >> (signal.SIGTERM - 1) & 1),
     )
 
 
-def resident_mb(pid: int) -> float | None:
-    """Return the resident memory of process ``pid`` in MiB, shared pages included.
+def descendants(pid: int) -> list[int]:
+    """Return the children of process ``pid``, their children and so on: proc_pid_task(5).
 
-    None if it has ended or is hidden from this user.
+    Those whose parent has ended are not found; none on a kernel without CONFIG_PROC_CHILDREN.
     """
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * _PAGE_MB
-    except OSError:
-        return None
+    found: list[int] = []
+    to_visit = [pid]
+    while to_visit:
+        tasks = f"/proc/{to_visit.pop()}/task"
+        try:
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/children", encoding="ascii") as stream:
+                    to_visit += (children := [int(one) for one in stream.read().split()])
+                    found += children
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def memory_mb(pids: Iterable[int]) -> float:
+    """Return the memory of several processes in MiB: their own, and once what they may share."""
+    own, shared = 0.0, 0.0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as stream:
+                _size, resident, of_files, *_ = (int(one) for one in stream.read().split())
+        except OSError:
+            continue
+        own += (resident - of_files) * _PAGE_MB
+        shared = max(shared, of_files * _PAGE_MB)
+    return own + shared

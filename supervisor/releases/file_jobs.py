@@ -32,7 +32,7 @@ def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Ans
 def code_differs(
     config: Config,
     apps: list[str],
-    watch: dict[str, Any],
+    watch: list[dict[str, Any]],
     contents: dict[str, str],
     loaded: list[str],
 ) -> Answer:
@@ -41,7 +41,7 @@ def code_differs(
     from supervisor.worker.importing import app_search_path
 
     path = config.app_path(apps[0])
-    targets = [config.apps[app].target for app in apps]
+    targets = [entry for app in apps if (entry := config.apps[app].entry)]
     targets += [function for app in apps for function in config.apps[app].after_import]
     return {"differs": differs(path, targets, app_search_path(path), watch, contents, loaded)}
 

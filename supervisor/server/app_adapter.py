@@ -17,8 +17,8 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 HOP_BY_HOP = hop_by_hop | {"trailer", "proxy-connection"}  # RFC 9110, section 7.6.1; PEP 3333
 NO_WEBSOCKETS = (
-    "WebSockets are not available here, because this app is served over WSGI; "
-    "for other servers see `command` in docs/configuration.md"
+    "WebSockets are not available here, because this app is served over WSGI: "
+    "run a server that has them on its port, by `command` (recipes: docs/programs.md)"
 )
 
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from supervisor.values.constants import STAND_IN_HEADER
+
 RETRY_AFTER_MAX_S = 60
+_STOPPED, _BY_OPERATOR = "stopped", "stopped by an operator"
 _REFRESH_MAX_S = 5  # of the page, which a person is looking at
 
 Snapshot = dict[str, Any]
@@ -30,6 +33,8 @@ def answer(name: str, snapshot: Snapshot, environ: dict[str, Any], *, control: b
     """
     apps = snapshot["apps"]
     app = apps.get(name) or {"reason": None, "hint": None, "state": "starting"}
+    if app["state"] == _STOPPED:  # visitors can't do anything about it, nor about its past
+        app = {**app, "reason": None, "hint": None, "retry_in_s": None}
     others = apps if control else {}
     if _prefers_html(environ.get("HTTP_ACCEPT", "")):
         content_type, text = "text/html; charset=utf-8", _page(name, app, others)
@@ -42,6 +47,7 @@ def answer(name: str, snapshot: Snapshot, environ: dict[str, Any], *, control: b
         ("Content-Length", str(len(body))),
         ("Retry-After", str(_retry_after_s(app))),
         ("Cache-Control", "no-store"),
+        (STAND_IN_HEADER, "stand-in"),
     ]
     return Answer(headers=headers, body=body)
 
@@ -81,7 +87,7 @@ def _title(name: str, app: Snapshot) -> str:
     states = {
         "starting": "is starting",
         "blocked": "has no port yet",
-        "stopped": "has been stopped by an operator",
+        _STOPPED: f"was {_BY_OPERATOR}",
     }
     default = "can't be served"
     return f"{name} {default if app.get('reason') else states.get(app['state'], default)}"
@@ -89,11 +95,12 @@ def _title(name: str, app: Snapshot) -> str:
 
 def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:
     """Return a problem document of RFC 9457, with members of our own beside the standard ones."""
+    is_stopped = app["state"] == _STOPPED
     problem = {
         "type": "about:blank",
         "title": _title(name, app),
         "status": 503,
-        "detail": app.get("reason") or _title(name, app),
+        "detail": app.get("reason") or (_BY_OPERATOR if is_stopped else _title(name, app)),
         "instance": path,
         "app": name,
         "state": app["state"],
@@ -110,15 +117,27 @@ def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:
 
 def _page(name: str, app: Snapshot, others: Snapshot) -> str:
     """Return a page that needs no other file and reloads itself."""
-    reason = html.escape(app.get("reason") or "The app will answer here in a moment.")
-    hint = f"<p>{html.escape(app['hint'])}</p>" if app.get("hint") else ""
     return _PAGE.format(
         title=html.escape(_title(name, app)),
         refresh=min(_REFRESH_MAX_S, _retry_after_s(app)),
-        reason=reason,
-        hint=hint,
+        kind={"starting": "info", _STOPPED: "info"}.get(app["state"], "danger"),
+        why=_why(app),
         others=_table(others) if others else "",
     )
+
+
+def _why(app: Snapshot) -> str:
+    """Return the reason, what to do, and when it is tried again; of a stopped app nothing."""
+    reason, hint, retry_in_s = app.get("reason"), app.get("hint"), app.get("retry_in_s")
+    parts = [f"<pre>{html.escape(reason)}</pre>"] if reason else []
+    if hint:
+        parts.append(f"<p><b>What to do:</b> {html.escape(hint)}</p>")
+    if retry_in_s is not None:
+        when = f"in {retry_in_s:.0f} s" if retry_in_s >= 1 else "now"
+        parts.append(f"<p>The next attempt is {when}.</p>")
+    if not parts and app["state"] != _STOPPED:
+        parts.append("<p>It will answer here in a moment.</p>")
+    return "\n".join(parts)
 
 
 def _table(apps: Snapshot) -> str:
@@ -140,23 +159,35 @@ _PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
- :root {{ color-scheme: light dark }}
- body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto;
-        padding: 0 1rem; overflow-wrap: anywhere }}
- h1 {{ font-size: 1.4rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
- pre {{ white-space: pre-wrap; padding: .8rem 1rem; border-left: 4px solid #c33;
-       background: #8882; font-size: .95rem }}
+ :root {{ color-scheme: light dark; --line: #dee2e6; --soft: #5c636a; --ok: #146c43;
+   --warn: #7a5700; --fail: #b02a37; --danger: #58151c; --danger-bg: #f8d7da;
+   --danger-line: #f1aeb5; --info: #055160; --info-bg: #cff4fc; --info-line: #9eeaf9 }}
+ @media (prefers-color-scheme: dark) {{ :root {{ --line: #495057; --soft: #adb5bd; --ok: #75b798;
+   --warn: #ffda6a; --fail: #ea868f; --danger: #ea868f; --danger-bg: #2c0b0e;
+   --danger-line: #842029; --info: #6edff6; --info-bg: #032830; --info-line: #087990 }}
+   body {{ background: #212529; color: #dee2e6 }} }}
+ body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 1rem auto;
+   padding: 0 1rem; overflow-wrap: anywhere }}
+ section {{ border: 1px solid; border-radius: .375rem; padding: 1rem }}
+ .info {{ color: var(--info); background: var(--info-bg); border-color: var(--info-line) }}
+ .danger {{ color: var(--danger); background: var(--danger-bg); border-color: var(--danger-line) }}
+ h1 {{ font-size: 1.4rem; margin: 0 }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
+ section p {{ margin: .5rem 0 0 }}
+ pre {{ white-space: pre-wrap; margin: .5rem 0 0; font-size: .95rem }}
  table {{ border-collapse: collapse; width: 100% }}
  th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
-          border-top: 1px solid #8886 }}
+   border-top: 1px solid var(--line) }}
  .why td {{ border: 0; padding-top: 0; font-size: .95rem }}
- .pass {{ color: #2a7d2a }} .warn {{ color: #a66a00 }} .fail {{ color: #c33 }}
- footer {{ margin-top: 2rem; opacity: .7; font-size: .9rem }}
+ .pass {{ color: var(--ok) }} .warn {{ color: var(--warn) }} .fail {{ color: var(--fail) }}
+ footer {{ margin-top: 2rem; color: var(--soft); font-size: .9rem }}
 </style>
+<main>
+<section class="{kind}">
 <h1>{title}</h1>
-<pre>{reason}</pre>
-{hint}
+{why}
+</section>
 {others}
+</main>
 <footer>flask-supervisor answers in place of this app. This page reloads itself.</footer>
 </html>
 """

@@ -73,7 +73,8 @@ class KnownGood(NoKnownGood):
     """Keeps releases of the process ``name``: of its only app, or of all its apps together.
 
     ``code`` returns what belongs to the app, from what it imported; ``known`` is called when it is
-    known whether there is a release to fall back on.
+    known whether there is a release to fall back on. Without ``falls_back`` none is served: a
+    program can't be shown other files than those on disk.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class KnownGood(NoKnownGood):
         code: Callable[[list[str]], AppCodeFields],
         known_good_after_s: Callable[[], float],
         known: Callable[[bool], None],
+        falls_back: bool,
     ) -> None:
         super().__init__()
         self._runtime = runtime
@@ -91,6 +93,7 @@ class KnownGood(NoKnownGood):
         self._code = code
         self._known_good_after_s = known_good_after_s
         self._known = known
+        self._falls_back = falls_back
         self._fallback: FallbackRelease | None = None
         self._described: int | None = None  # the worker whose version is known
         self._kept: int | None = None  # the worker whose code has been kept
@@ -187,7 +190,7 @@ class KnownGood(NoKnownGood):
         broken = process.broken not in (None, before.broken) or (
             process.history.failed and not before.history.failed
         )
-        if broken and process.state is not AppState.READY:
+        if broken and self._falls_back and process.state is not AppState.READY:
             self._runtime.jobs.work_with_files(
                 file_jobs.find_good, self._code([]), done=self._found
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from supervisor.client import SOCKET_VARIABLE
+from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config
 from supervisor.files.state_dir import StateDir
 from supervisor.health.status_worker import run_status
@@ -67,6 +68,7 @@ class WorkerFactory:
         config = self._runtime.config
         if not any(config.apps[name].control for name in config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
+        os.umask(int(config.apps[config.processes()[process][0]].umask, 8))
         worker = worker_of(config, self._state, process, held, place, release)
         return worker.run(connection)
 
@@ -108,6 +110,7 @@ class WorkerFactory:
             code=lambda imported: code_of(runtime.config, self._state, process, imported),
             known_good_after_s=after_s,
             known=known,
+            falls_back=runtime.config.apps[runtime.config.processes()[process][0]].command is None,
         )
 
 
@@ -125,19 +128,34 @@ def worker_of(
     code of that release, in place of the live code.
     """
     names = config.processes()[process]
+    code = CodeLocation(
+        path=config.app_path(names[0]),
+        release=release,
+        include=tuple(config.apps[names[0]].include or ()),
+        skip=(str(state.path),) if state.answers else (),
+    )
+    app = config.apps[names[0]]
+    if app.command is not None:
+        from supervisor.worker.command_worker import CommandWorker  # few need it
+
+        return CommandWorker(
+            app=hosted(config, state, names[0]),
+            command=app.command,
+            port=config.address(names[0])[1],
+            health_path=app.health_path,
+            code=code,
+            shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
+            listeners=held.get(names[0], ()),
+            place=place,
+        )
     worker = AppWorker(
         apps=[hosted(config, state, name) for name in names],
-        code=CodeLocation(
-            path=config.app_path(names[0]),
-            release=release,
-            include=tuple(config.apps[names[0]].include or ()),
-            skip=(str(state.path),) if state.answers else (),
-        ),
+        code=code,
         listeners=held,
         shutdown_timeout_s=config.supervisor.shutdown_timeout_s,
-        core=_first_core(config, process) + place if config.apps[names[0]].is_pinned else None,
+        core=_first_core(config, process) + place if app.is_pinned else None,
     )
-    python = config.apps[names[0]].python
+    python = app.python
     if python is None:
         return worker
     from supervisor.worker.venv_worker import VenvWorker  # few need it
@@ -162,7 +180,8 @@ def code_of(config: Config, state: StateDir, process: str, imported: list[str]) 
         entry
         for other, settings in config.apps.items()
         if other not in names and config.app_path(other) == path
-        for entry in settings.include or [settings.target.partition(":")[0].partition(".")[0]]
+        for entry in settings.include or [settings.entry.partition(":")[0].partition(".")[0]]
+        if entry
     }
     return {
         "app": names[0],
@@ -178,12 +197,12 @@ def code_of(config: Config, state: StateDir, process: str, imported: list[str]) 
 def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
     """Return what a worker needs to know of one app."""
     app = config.apps[name]
-    environment = {DATA_VARIABLE: str(state.data_dir(name)), **config.app_environment(name)}
+    environment = {DATA_VARIABLE: str(state.data_dir(name)), **app_variables(config, name)}
     if app.control:
         environment[SOCKET_VARIABLE] = str(state.control_socket)
     return HostedApp(
         name=name,
-        target=app.target,
+        target=app.entry,
         threads=app.threads,
         max_threads=app.max_threads,
         options=app.waitress,

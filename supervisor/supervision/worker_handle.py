@@ -62,7 +62,8 @@ class WorkerHandle:
         self.place = place  # among the workers of its generation
         self.started_at = runtime.now()
         self.reads_output = True
-        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it inherited
+        self.holds: frozenset[str] = frozenset()  # the apps whose listeners it can replace
+        self.binds = 0  # how often its port had been bound when it inherited the listeners
         self.facts: Message = {}  # what it reported of its code when it was ready
         self.metrics: tuple[dict[str, Metrics], float] | None = None  # by app, and its memory (MB)
         self.usage: UsageReported | None = None  # what it reported last

@@ -8,6 +8,7 @@ from supervisor.policy.process_events import (
     AppJoined,
     GaveUp,
     HeartbeatSeen,
+    ImportAt,
     ImportFailed,
     Importing,
     PauseConfirmed,
@@ -53,6 +54,8 @@ class WorkerMessages:
                 return  # no change that anybody waits for
             case {"type": "importing", "watch": watch}:
                 core.step(Importing(worker.number, watch))
+            case {"type": "import_at", "file": file, "line": line}:
+                core.step(ImportAt(worker.number, f"{file}, line {line}"))
             case {"type": "member_failed", "app": name, "report": report, "watch": watch} if (
                 name in core.apps
             ):
@@ -72,11 +75,11 @@ class WorkerMessages:
                 core.known_good.on_stamps(files)
             case {"type": "imports"}:
                 core.known_good.on_imports(worker, message)
-            case {"type": "contents", "files": files}:
+            case {"type": "contents", "files": dict(files)}:
                 self._comparison.on_contents(worker, files)
                 return
-            case {"type": "code"}:
-                self._comparison.on_code(worker, message)
+            case {"type": "code", "loaded": list(files)}:
+                self._comparison.on_code(worker, files)
                 return
             case {"type": "written", "files": files}:
                 core.known_good.on_written(files)
@@ -120,6 +123,7 @@ class WorkerMessages:
         state = core.state.worker(worker.number)
         if state is None or state.phase is not WorkerPhase.READY:
             return  # it came too late, or would lose an app
+        core.steer(worker)
         is_candidate = before.candidate == state.generation
         self._imports.worker_ready(worker, promoted=is_candidate)
         took_s = core.runtime.now() - worker.started_at
@@ -129,9 +133,10 @@ class WorkerMessages:
             what = "ready, with the last known good release,"
         for name, app in core.apps.items():
             if app.is_served and app.bound:
-                url = core.ports[name].address.url
+                address = core.ports[name].address
                 whom = " for monitors" if name == STATUS else ""  # browsers refuse port 6000
-                text = f"{what}{whom} on {url}, after {took_s:.2f} s"
+                where = f"{whom} on {address.url}" if address.is_known else ""
+                text = f"{what}{where}, after {took_s:.2f} s"
                 core.runtime.journal.record(EventKind.READY, text, app=name)
 
     # ---- heartbeats

@@ -18,7 +18,8 @@ from supervisor.values.reports import Cause
 
 WorkerMain = Callable[[socket.socket, dict[str, Sockets], int, Path | None], int]
 """What a worker runs: takes its channel, the listeners by app, its place among the workers of its
-generation (from 0), and the release that it runs (None: the live code); returns the exit code."""
+generation (from 0; on a port that is steered, that of its listener), and the release that it runs
+(None: the live code); returns the exit code."""
 
 
 class WorkerSpawner:
@@ -43,7 +44,7 @@ class WorkerSpawner:
             return partial(self._failed, action.number, shortage)
         place = self._free_place(action.generation)
         release = core.known_good.release_for(action.source)
-        held = {name: port.sockets for name, port in core.ports.items() if port.sockets}
+        held = {name: port.sockets_at(place) for name, port in core.ports.items() if port.sockets}
         try:
             worker = WorkerHandle.start(
                 core.runtime,
@@ -61,7 +62,8 @@ class WorkerSpawner:
                 hint="the machine is out of memory, processes or open files",
             )
             return partial(self._failed, action.number, cause)
-        worker.holds = frozenset(held)
+        worker.binds = max((port.binds for port in core.ports.values()), default=0)
+        worker.holds = frozenset(name for name in held if not core.ports[name].program)
         core.workers[action.number] = worker
         return lambda: core.step(Spawned(action.number, worker.pid))
 
@@ -86,7 +88,16 @@ class WorkerSpawner:
         self._core.step(SpawnFailed(number, cause))
 
     def _free_place(self, generation: int) -> int:
-        """Return the lowest place in a generation that no worker has."""
+        """Return the lowest place in a generation that no worker has.
+
+        On a port that is steered, that of its listener that no worker has: the one that gets new
+        connections, if that is free.
+        """
         workers = self._core.workers.values()
+        for port in self._core.ports.values():
+            if port.steered:
+                held = [worker.place for worker in workers if worker.binds == port.binds]
+                is_taken = port.steered_to in held
+                return 1 - port.steered_to if is_taken else port.steered_to
         taken = {worker.place for worker in workers if worker.generation == generation}
         return next(place for place in itertools.count() if place not in taken)

@@ -13,9 +13,10 @@ from supervisor.ports.listeners import Address
 from supervisor.systemd.protocol import NotifySocket, fd_name
 
 
-def name_of(address: Address) -> str:
-    """Return the name under which the listener at ``address`` is stored."""
-    return fd_name(address.host if address.port is None else f"port-{address.port}")
+def name_of(address: Address, *, second: bool = False) -> str:
+    """Return the name under which the listener at ``address`` is stored, or a second one there."""
+    name = fd_name(address.host if address.port is None else f"port-{address.port}")
+    return f"{name}-second" if second else name
 
 
 class SocketStore:
@@ -54,10 +55,19 @@ class SocketStore:
         self._send(name_of(address), listener)
         return listener
 
-    def _take_inherited(self, address: Address) -> socket.socket | None:
+    def bind_second(self, address: Address) -> socket.socket:
+        """Return a second listener at ``address``, beside that of `bind`; see there."""
+        listener = self._take_inherited(address, second=True)
+        if listener is None:
+            listener = listeners.bind(address, beside_our_own=True)
+            self._send(name_of(address, second=True), listener)
+        return listener
+
+    def _take_inherited(self, address: Address, *, second: bool = False) -> socket.socket | None:
+        name = name_of(address, second=True)
         for entry in self._inherited:
             candidate = entry[1]
-            if listeners.matches(candidate, address):
+            if (entry[0] == name) is second and listeners.matches(candidate, address):
                 self._inherited.remove(entry)
                 listeners.adopt(candidate)
                 return candidate
@@ -74,9 +84,9 @@ class SocketStore:
         else:
             listeners.close(listener)
 
-    def remove(self, listener: socket.socket, address: Address) -> None:
+    def remove(self, listener: socket.socket, address: Address, *, second: bool = False) -> None:
         """Close ``listener`` for good: the configuration has no such address any more."""
-        self._send(name_of(address), None)
+        self._send(name_of(address, second=second), None)
         listeners.shut_down(listener)
 
     def flush(self) -> None:

@@ -6,7 +6,6 @@ An installation may be repeated; on a running service it is an upgrade that refu
 import contextlib
 import grp
 import pwd
-import shlex
 import shutil
 import subprocess
 import sys
@@ -49,9 +48,10 @@ def machine_for(user: str) -> Machine:
     except KeyError:
         if user != DEFAULT_USER:
             raise
-        group, login = user, False
+        group, login, uid = user, False, None
     else:
         group = grp.getgrgid(entry.pw_gid).gr_name
+        uid = entry.pw_uid
         login = entry.pw_uid >= _FIRST_LOGIN_UID or entry.pw_uid == 0
     return Machine(
         user=user,
@@ -60,6 +60,8 @@ def machine_for(user: str) -> Machine:
         command=own_command(),
         code=(Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]),
         systemd_version=version(),
+        uid=uid,
+        groups=frozenset(one.gr_name for one in grp.getgrall()),
     )
 
 
@@ -166,43 +168,6 @@ def delete_data(state_dir: Path) -> Iterator[str]:
         pwd.getpwnam(DEFAULT_USER)
         _run("userdel", DEFAULT_USER)
         yield f"user {DEFAULT_USER}: deleted"
-
-
-def installed_user() -> str | None:
-    """Return the user of the installed unit, None if no unit is installed."""
-    return _installed("User")
-
-
-def installed_start() -> str | None:
-    """Return the command line of the installed unit, None if no unit is installed."""
-    return _installed("ExecStart")
-
-
-def installed_config() -> Path | None:
-    """Return the configuration file of the installed unit, None if no unit is installed."""
-    words = _installed_words()
-    with contextlib.suppress(ValueError, IndexError):
-        return Path(words[words.index("--config") + 1])
-    return None
-
-
-def installed_command() -> list[str]:
-    """Return the words that run the installation of the unit; empty if no unit is installed."""
-    words = _installed_words()
-    return words[: words.index("run")] if "run" in words else []
-
-
-def _installed_words() -> list[str]:
-    return shlex.split((installed_start() or "").replace("$$", "$").replace("%%", "%"))
-
-
-def _installed(key: str) -> str | None:
-    try:
-        lines = INSTALLATION.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = [line.partition("=")[2] for line in lines if line.startswith(f"{key}=")]
-    return found[-1] if found else None
 
 
 def outdated_files(wanted: Files) -> list[Path]:

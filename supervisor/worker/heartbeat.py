@@ -8,11 +8,12 @@ import contextlib
 import os
 import resource
 import threading
+from collections.abc import Callable
 from select import poll  # the real one, whatever an app patches
+from typing import Protocol
 
 from supervisor.process import heartbeat_page
 from supervisor.process.channel import Channel
-from supervisor.server.server import Server
 from supervisor.systemd.hand_over import HandOver
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
@@ -22,18 +23,32 @@ _MB = 1024 * 1024
 _MESSAGE_EVERY_S = 30.0  # the longest time between two messages, also when nothing is new
 
 
+class Metered(Protocol):
+    """What has metrics, by app, at a time in monotonic seconds: a server, for one."""
+
+    def metrics(self, now: float) -> dict[str, Metrics]:
+        """Return the metrics as of ``now``."""
+
+
 class HeartbeatSender:
     """Sends heartbeats of ``server``: to the shared page, and through ``channel`` what is new.
 
     ``handover``, of a worker that may outlive the main process, has to be kept alive too.
+    ``memory_mb`` measures what the worker uses; by default this process alone.
     """
 
-    def __init__(self, server: Server, channel: Channel, handover: HandOver | None) -> None:
+    def __init__(
+        self,
+        server: Metered,
+        channel: Channel,
+        handover: HandOver | None,
+        memory_mb: Callable[[], float] | None = None,
+    ) -> None:
         self._server = server
         self._channel = channel
         self._handover = handover
         self._page = heartbeat_page.own_page()
-        self._memory = _Memory()
+        self._memory_mb = memory_mb or _Memory().resident_mb
         self._sent: tuple[dict[str, Metrics], float] | None = None  # metrics and memory in MB
         self._message_due_at = 0.0  # monotonic seconds
 
@@ -43,7 +58,7 @@ class HeartbeatSender:
             self._handover.feed_timer()
         if self._page is not None:
             self._page.worker.write(now)
-        current = self._server.metrics(now), round(self._memory.resident_mb(), 1)
+        current = self._server.metrics(now), round(self._memory_mb(), 1)
         is_known = current == self._sent and now < self._message_due_at
         if is_known and self._page is not None:
             return

@@ -4,11 +4,12 @@ The target of such an app is any callable. It is called without arguments in a t
 port itself, and may return or block.
 """
 
+import contextlib
 import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor.values.reports import ImportReport
@@ -18,14 +19,14 @@ _POLL_S = 0.05
 _CHECK_EVERY_S = 1.0  # whether it still listens
 
 
-def listens(port: int) -> bool:
-    """Return whether this process listens on TCP ``port``."""
+def listens(port: int, pids: Iterable[int] = ()) -> bool:
+    """Return whether this process, or one of ``pids`` in its place, listens on TCP ``port``."""
     inodes = {
         fields[9]
         for fields in _sockets()
         if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port
     }
-    return bool(inodes) and not inodes.isdisjoint(_own_inodes())
+    return bool(inodes) and not inodes.isdisjoint(_inodes(pids or [os.getpid()]))
 
 
 def _sockets() -> list[list[str]]:
@@ -39,15 +40,16 @@ def _sockets() -> list[list[str]]:
     return found
 
 
-def _own_inodes() -> set[str]:
+def _inodes(pids: Iterable[int]) -> set[str]:
+    """Return the inodes of the sockets that these processes hold."""
     found = set()
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            link = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue
-        if link.startswith("socket:["):
-            found.add(link[len("socket:[") : -1])
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it, or the descriptor, is gone
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(entry.path)
+                    if link.startswith("socket:["):
+                        found.add(link[len("socket:[") : -1])
     return found
 
 

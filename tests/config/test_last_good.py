@@ -138,6 +138,21 @@ def test_apps_are_served_with_the_last_good_configuration(project: Project) -> N
     assert running.stop() == 0
 
 
+def test_a_configuration_is_kept_before_anything_can_end_its_supervisor(project: Project) -> None:
+    """At the start before a port answers, and at a reload before the command returns."""
+    history = ConfigHistory(project.folder / ".flask-supervisor" / "config")
+    project.app("coach")
+    running = project.start()
+    running.kill()
+    assert history.is_newest(project.config.read_bytes())
+    running = project.start()
+    project.app("more")
+    assert project.command("reload").returncode == 0
+    running.kill()
+    assert history.is_newest(project.config.read_bytes())
+    assert len(history.entries()) == 2
+
+
 def test_without_the_flag_a_broken_configuration_is_refused(project: Project) -> None:
     """An operator who starts it by hand sees the mistakes."""
     project.app("coach")

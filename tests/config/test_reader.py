@@ -142,6 +142,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
     effective = dataclasses.asdict(loaded.apps["coach"])
     assert effective == {
         "target": "package.coach:factory.make()",
+        "command": None,
         "port": 1,
         "host": "::1",
         "path": "code",
@@ -349,7 +350,10 @@ def to_toml(tables: dict[str, Any]) -> str:
         ),
         ("supervisor = 3\n" + app(), ["supervisor = 3: must be a table"]),
         ("[apps]\ncoach = 5", ["apps.coach = 5: must be a table"]),
-        ("[apps.coach]\nport = 1", ["apps.coach.target: this key is required"]),
+        (
+            "[apps.coach]\nport = 1",
+            ["apps.coach.target: this key is required (or `command`)"],
+        ),
         ('[apps.coach]\ntarget = "a:b"', ["apps.coach.port: this key is required"]),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supervisor.config import reader, settings, tables
 from supervisor.config.problems import Problems
-from supervisor.config.settings import AppSettings, BindSettings, Config
+from supervisor.config.settings import AppSettings, BindSettings, Config, Requirement
 from supervisor.values.errors import ConfigError
 
 KEYS = [*AppSettings.__annotations__, *settings.SupervisorSettings.__annotations__, "kind", "A"]
@@ -65,7 +65,7 @@ def test_every_document_is_read_or_refused(document: dict[str, Any]) -> None:
         (BindSettings, {"attempts": 1 << 20_000}, ["attempts = a number of thousands of digits: "]),
         (BindSettings, {"attempts": True}, ["attempts = true: must be a whole number from 1"]),
         (BindSettings, [], [" = []: must be a table"]),
-        (AppSettings, {"port": 1}, ["target: this key is required"]),
+        (Requirement, {"port": 1}, ["kind: this key is required"]),
         (AppSettings, {"target": "a:b", "smoke": ["/", 5]}, ["smoke[1] = 5: must be a path that"]),
         (AppSettings, {"target": "a:b", "before_start": [1]}, ["before_start[0] = 1: must be a "]),
         (AppSettings, {"target": "a:b", "env": {"A": 1}}, ["env.A = 1: must be a "]),

@@ -2,12 +2,16 @@
 
 import itertools
 import json
+import os
+import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from harness import GOOD_APP, Project, Running, eventually
 
+from supervisor.client import Client
 from supervisor.files.event_store import INTERVAL_S
 
 
@@ -60,7 +64,9 @@ def test_events_survive_a_kill_and_a_restart(project: Project) -> None:
     logs = project.command("logs", "coach").stdout
     assert "reading settings" in logs
     assert "RuntimeError: no such device" in logs
-    assert running.health()["event_counts"][""] == {"started": 1}  # since this one has started
+    own = {"exited": 1, "started": 1}  # since this one has started
+    assert running.health()["event_counts"][""] == own
+    assert shown[kinds.index("exited")]["text"].endswith("main process was killed, or crashed")
     assert len(events(project, "--since", "1d")) == len(shown)
     assert len(events(project, "-n", "2")) == 2
 
@@ -87,6 +93,8 @@ def test_another_boot(project: Project) -> None:
     recent = events(project, "--since", "1h")
     assert 0 < len(recent) < len(shown)
     assert all(one["age_s"] is not None for one in running.health()["events"][-3:])
+    ends = [one["text"] for one in shown if one["kind"] == "exited"]
+    assert ends[-1].endswith("the machine lost its power, crashed or was reset")
 
 
 def test_a_damaged_file(project: Project) -> None:
@@ -100,6 +108,62 @@ def test_a_damaged_file(project: Project) -> None:
     assert any("were damaged and set aside" in text for text in texts)
     assert file.with_name("events.damaged").read_bytes() == b"\0" * 5000
     wait_for(project, "no such device")
+    assert "ended unexpectedly" not in running.log
+
+
+def test_a_power_cut_while_it_is_written(project: Project) -> None:
+    """Everything is killed at the second write: what is older than ten seconds is there, and an
+    unfinished file is removed at the next start."""
+    project.app("coach")
+    running = project.start()
+    running.wait_for("coach", state="ready")
+    state = project.folder / ".flask-supervisor"
+    file = state / "events"
+    client = Client(state / "control.sock")
+    eventually(file.exists, what="the first write")
+    first = file.stat().st_mtime_ns
+    known: dict[int, float] = {}  # when each event was
+    until = time.monotonic() + INTERVAL_S - 3
+    while time.monotonic() < until:
+        client.call("restart", apps=["coach"])
+        shown, now = client.call("events")["events"], time.monotonic()
+        known |= {one["number"]: now - one["age_s"] for one in shown}
+    deadline = time.monotonic() + 3 * INTERVAL_S
+    while file.stat().st_mtime_ns == first and not list(state.glob(".new-*-events")):
+        assert time.monotonic() < deadline, "it is not written again"
+    at = time.monotonic()
+    for pid in project.processes():
+        os.kill(pid, signal.SIGKILL)
+    running.process.wait()
+    kept = [one["number"] for one in json.loads(file.read_text())["events"]]
+    lost = [when for number, when in known.items() if number > kept[-1]]
+    assert all(at - when < INTERVAL_S + 3 for when in lost)  # this machine may be busy
+    (state / ".new-1-events").write_text("{")  # as a power cut leaves it
+    project.start().wait_for("coach", state="ready")
+    assert not list(state.glob(".new-1-*"))
+    assert [one["number"] for one in events(project)][: len(kept)] == kept
+
+
+def test_it_can_not_be_written(project: Project) -> None:
+    """Health warns as long as that is so; the apps are served."""
+    state = project.folder / ".flask-supervisor"
+    (state / "events" / "in_the_way").mkdir(parents=True)
+    state.chmod(0o700)
+    project.app("coach")
+    running = project.start()
+    running.wait_for("coach", state="ready")
+    check = eventually(lambda: running.health()["checks"].get("events"), what="the warning")
+    assert (check["status"], check["critical"]) == ("warn", False)
+    assert check["reason"].endswith("they can't be written: Is a directory")
+    assert str(project.folder) not in json.dumps(check)
+    shown = project.command("status")
+    assert "check events: events would be lost by a restart" in shown.stdout
+    assert shown.returncode == 0
+    shutil.rmtree(state / "events")
+    gone = 3 * INTERVAL_S
+    eventually(
+        lambda: "events" not in running.health()["checks"], timeout_s=gone, what="it is gone"
+    )
 
 
 def test_it_is_seldom_written(project: Project) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from harness import eventually
 
-from supervisor.process.proc_stat import read_stat, resident_mb
+from supervisor.process.proc_stat import descendants, memory_mb, read_stat
 
 # A name that looks like the fields behind it, and then some work.
 BUSY = """
@@ -33,9 +33,10 @@ def test_a_process_with_an_odd_name() -> None:
         assert found is not None
         assert (found.pid, found.parent, found.session) == (process.pid, os.getpid(), process.pid)
         assert 0.3 <= found.cpu_s < 30
-        memory_mb = resident_mb(process.pid)
-        assert memory_mb is not None
-        assert 64 <= memory_mb < 200
+        alone = memory_mb([process.pid])
+        assert 64 <= alone < 200
+        assert alone < memory_mb([process.pid, os.getpid()])
+        assert process.pid in descendants(os.getpid())
     finally:
         process.kill()
         process.communicate()
@@ -46,7 +47,8 @@ def test_a_process_that_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert read_stat(process.pid) is None
-    assert resident_mb(process.pid) is None
+    assert memory_mb([process.pid]) == 0
+    assert descendants(process.pid) == []
 
 
 def test_start_times_distinguish_processes() -> None:

@@ -87,7 +87,7 @@ def test_a_websocket_is_refused_with_what_to_do(failing: Serving, log: Path) -> 
         with Wire(failing.port) as wire:
             answer = wire.get("/view/error", *upgrade, "Sec-WebSocket-Key: eA==").answer()
             assert answer.status == 400
-            assert "`command` in docs/configuration.md" in answer.text
+            assert "by `command` (recipes: docs/programs.md)" in answer.text
             assert answer.text.count("\n") == 1
             assert wire.get("/after").answer().status == 200
     (line,) = log.read_text().splitlines()

@@ -15,6 +15,8 @@ import pytest
 from harness import Answer, Project, ask, eventually
 from wire import Wire
 
+from supervisor.standin.page import answer
+
 REASON = "<script>alert('it broke')</script> & \"more\" – tschüß"
 BROKEN = f"raise RuntimeError({REASON!r})\n"
 DETAIL = f"RuntimeError: {REASON} (broken.py, line 1)"
@@ -136,6 +138,29 @@ def test_the_page_shows_the_reason_escaped(port: int) -> None:
     assert "– tschüß" in page
     assert "<script" not in page
     assert "Traceback" not in page
+
+
+def test_the_page_says_when_it_is_tried_again() -> None:
+    """A person sees how long to wait; light and dark as the system is."""
+    app = {"state": "backoff", "reason": "KeyError: 'x'", "hint": "look", "retry_in_s": 7.6}
+    page = _page_of(app)
+    assert "The next attempt is in 8 s." in page
+    assert "prefers-color-scheme: dark" in page
+
+
+@pytest.mark.parametrize("accept", [CHROMIUM, "application/json"])
+def test_a_stopped_app_tells_visitors_nothing_more(accept: str) -> None:
+    """Whoever visits a stopped app sees that an operator stopped it: no reason, no hint."""
+    app = {"state": "stopped", "reason": "RuntimeError", "hint": "do this", "retry_in_s": 3.0}
+    text = _page_of(app, accept)
+    assert "coach was stopped by an operator" in text
+    for word in ("RuntimeError", "do this", "attempt", "in a moment"):
+        assert word not in text
+
+
+def _page_of(app: dict[str, object], accept: str = CHROMIUM) -> str:
+    environ = {"HTTP_ACCEPT": accept, "REQUEST_URI": "/"}
+    return answer("coach", {"apps": {"coach": app}}, environ, control=False).body.decode()
 
 
 def test_the_page_is_complete_and_reloads_itself(port: int) -> None:

@@ -163,3 +163,26 @@ def test_the_script_of_the_readme_is_there() -> None:
     assert os.access(REPOSITORY / "install.sh", os.X_OK)
     for page in ("README.md", "docs/raspberry-pi.md"):
         assert "/install.sh" in (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.root
+def test_an_interpreter_in_a_closed_home(
+    open_interpreter: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the interpreter and the closed folder, also behind a link, as in a venv."""
+    with open_folder() as folder:
+        project = Project(folder)
+        project.app("coach")
+        project.write()
+        home = folder / "pi"
+        (home / "bin").mkdir(parents=True)
+        (home / "bin" / "python3").write_text("")
+        home.chmod(0o700)
+        (folder / "venv").mkdir()
+        (folder / "venv" / "python3").symlink_to(home / "bin" / "python3")
+        for interpreter in (home / "bin" / "python3", folder / "venv" / "python3"):
+            monkeypatch.setattr("sys.executable", str(interpreter))
+            with pytest.raises(SupervisorError) as caught:
+                look(folder)
+            assert f"may not read {home}, which belongs to root" in caught.value.message
+            assert f"the service's interpreter {interpreter} needs" in caught.value.message

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from harness import REPOSITORY
 
+from supervisor.config import installed, locate
 from supervisor.config import reader as configuration
 from supervisor.config.settings import Config
 from supervisor.systemd import installation, unit_file
@@ -45,9 +47,9 @@ def config(*, file: str = "/etc/flask-supervisor/supervisor.toml", **tables: Any
 
 
 def drop_in(found: Config, machine: Machine = MACHINE) -> list[str]:
-    """Return the drop-in's settings, without its comments."""
+    """Return the drop-in's settings of the service, without its comments."""
     lines = unit_file.installation(found, machine).splitlines()
-    return [line for line in lines if not line.startswith("#")]
+    return [line for line in lines[lines.index("[Service]") :] if not line.startswith("#")]
 
 
 def test_the_usual_drop_in() -> None:
@@ -56,6 +58,8 @@ def test_the_usual_drop_in() -> None:
         "[Service]",
         "ExecStart=",
         "ExecStart=/bin/true run --last-good-config --config /etc/flask-supervisor/supervisor.toml",
+        "ExecReload=",
+        "ExecReload=/bin/true reload --config /etc/flask-supervisor/supervisor.toml",
         "User=flask-supervisor",
         "Group=flask-supervisor",
         "ReadWritePaths=-/opt/flask-supervisor/apps",
@@ -112,6 +116,66 @@ def test_a_persons_account_may_use_its_devices() -> None:
     """Apps of pi reach GPIO and serial ports; the system user reaches none."""
     assert "PrivateDevices=no" in drop_in(config(), replace(MACHINE, user="pi", login=True))
     assert "PrivateDevices=no" not in drop_in(config())
+
+
+def test_hardware_opens_its_devices_and_groups_only() -> None:
+    """The system user reaches what `hardware` names; a group that is missing is left out."""
+    machine = replace(MACHINE, groups=frozenset({"gpio", "dialout", "video"}))
+    found = drop_in(config(app={"hardware": ["gpio", "i2c", "can"]}), machine)
+    assert [line for line in found if "Device" in line or "Group" in line or "Famil" in line] == [
+        "Group=flask-supervisor",
+        "PrivateDevices=no",
+        "DevicePolicy=closed",
+        "DeviceAllow=char-gpiochip rw",
+        "DeviceAllow=char-*gpiomem* rw",
+        "DeviceAllow=char-i2c rw",
+        "SupplementaryGroups=gpio",
+        "RestrictAddressFamilies=AF_CAN",
+    ]
+    assert "Device" not in "".join(drop_in(config(app={"hardware": ["can"]}), machine))
+    person = replace(machine, user="pi", login=True, uid=1000)
+    found = drop_in(config(app={"hardware": ["serial"]}), person)
+    assert "SupplementaryGroups=dialout" in found
+    assert not any(line.startswith("Device") for line in found)  # it may use all of its own
+    assert "Environment=XDG_RUNTIME_DIR=/run/user/1000" in found
+
+
+def test_it_waits_for_every_mount() -> None:
+    """Mounts of all folders are wanted, and none is required: a missing disk stops no port."""
+    requires = [{"kind": "directory", "path": "/mnt/tftp"}]
+    found = config(app={"writable": ["/srv/my photos"], "requires": requires})
+    text = unit_file.installation(found, MACHINE)
+    unit = text[: text.index("[Service]")]
+    wanted = next(line for line in unit.splitlines() if line.startswith("Wants="))
+    assert wanted.replace("Wants", "After") in unit
+    for mount in (r"srv-my\x20photos.mount", "srv.mount", "mnt-tftp.mount", "var-lib.mount"):
+        assert f" {mount}" in wanted
+    assert "\nRequires" not in unit
+    newer = unit_file.installation(found, replace(MACHINE, systemd_version=257))
+    assert "WantsMountsFor=/etc/flask-supervisor /var/lib/flask-supervisor" in newer
+    assert ' "/srv/my photos" /mnt/tftp' in newer
+
+
+def test_folders_of_unix_sockets() -> None:
+    """One in /run is made at each start; another one may be written to."""
+    found = drop_in(config(app={"host": "unix:/run/field/coach.sock"}))
+    assert "RuntimeDirectory=field" in found
+    assert "RuntimeDirectoryPreserve=restart" in found
+    assert "ReadWritePaths=-/srv/s" in drop_in(config(app={"host": "unix:/srv/s/coach.sock"}))
+    assert not any("Runtime" in line for line in drop_in(config()))
+
+
+@needs_systemd
+def test_names_of_mounts_are_those_of_systemd() -> None:
+    """The same as systemd-escape makes."""
+    for path in ("/srv/photos", "/home/pi/my apps", "/.hidden/x.y", "/srv/50%/a-b", "/mnt/ü"):
+        done = subprocess.run(
+            ["systemd-escape", "--path", "--suffix=mount", path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert unit_file.mount_unit(Path(path)) == done.stdout.strip()
 
 
 def test_odd_paths_are_quoted() -> None:
@@ -174,7 +238,13 @@ def written(folder: Path, found: Config, machine: Machine) -> Path:
 
 ODD = config(
     file='/srv/a "b"/100%/$x.toml',
-    app={"path": "/home/pi/my apps", "port": 80, "writable": ["/srv/50%"]},
+    app={
+        "path": "/home/pi/my apps",
+        "host": "unix:/run/field/coach.sock",
+        "writable": ["/srv/50%"],
+        "hardware": ["gpio", "i2c", "spi", "serial", "camera", "audio", "can"],
+    },
+    status={"port": 80},
 )
 
 
@@ -295,16 +365,28 @@ def test_what_differs_from_what_would_be_installed(
     assert installation.outdated_files(wanted) == [changed, missing]
 
 
+def installing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Let the unit's files lie in ``folder``; return what writes the unit and a drop-in."""
+    monkeypatch.setattr(installed, "UNIT", folder / UNIT)
+
+    def write(drop_in: str) -> None:
+        installed.UNIT.write_text(unit_file.shipped())
+        folder.joinpath(f"{UNIT}.d").mkdir(exist_ok=True)
+        folder.joinpath(f"{UNIT}.d", INSTALLATION.name).write_text(drop_in)
+
+    return write
+
+
 def test_the_user_of_an_installation_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upgrade keeps the user that was chosen at first."""
-    file = tmp_path / INSTALLATION.name
-    monkeypatch.setattr(installation, "INSTALLATION", file)
-    assert installation.installed_user() is None
-    file.write_text(unit_file.installation(config(), replace(MACHINE, user="pi")))
-    assert installation.installed_user() == "pi"
-    assert installation.installed_start() == unit_file.exec_start(config(), MACHINE)
+    install = installing(tmp_path, monkeypatch)
+    assert installed.installed_value("User") is None
+    install(unit_file.installation(config(), replace(MACHINE, user="pi")))
+    assert installed.installed_value("User") == "pi"
+    assert installed.installed_value("ExecStart") == unit_file.exec_start(config(), MACHINE)
+    assert installed.installed_command() == list(MACHINE.command)
 
 
 @pytest.mark.parametrize("file", ["/etc/flask-supervisor/supervisor.toml", '/srv/a "b"/5%/$x.toml'])
@@ -312,7 +394,11 @@ def test_the_configuration_of_an_installation_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """An upgrade keeps the configuration, whatever lies in the current folder."""
-    monkeypatch.setattr(installation, "INSTALLATION", tmp_path / "drop-in")
-    assert installation.installed_config() is None
-    (tmp_path / "drop-in").write_text(unit_file.installation(config(file=file), MACHINE))
-    assert installation.installed_config() == Path(file)
+    install = installing(tmp_path, monkeypatch)
+    assert installed.installed_config() is None
+    install(unit_file.installation(config(file=file), MACHINE))
+    assert installed.installed_config() == Path(file)
+    monkeypatch.chdir(tmp_path)
+    assert locate.find(None, {"HOME": "/"}) == Path(file)
+    installed.UNIT.unlink()
+    assert installed.installed_config() is None, "what is left in a drop-in has no effect"

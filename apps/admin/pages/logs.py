@@ -13,9 +13,9 @@ _DOWNLOADED = 2000
 LEVELS = {"all": "all lines", "warning": "warnings and errors", "error": "errors"}
 # Apps print as they like: the usual words of the usual formats tell.
 _ERROR = re.compile(
-    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\]"
+    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\s*\]"
 )
-_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\]")
+_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\s*\]")
 
 logs = Blueprint("logs", __name__)
 

@@ -104,7 +104,8 @@ def write_config(apps: dict[str, dict[str, Any]], file: Path = CONFIG, **supervi
     lines = ["[supervisor]", *_lines(table), "[status]", f"port = {status}"]
     lines += ["[bind]", "first_delay_s = 0.5", "max_delay_s = 1"]
     for name, keys in apps.items():
-        defaults = {"target": f"{name}:app", "path": str(APPS / name), "stop_timeout_s": 1}
+        target = {} if "command" in keys else {"target": f"{name}:app"}
+        defaults = {**target, "path": str(APPS / name), "stop_timeout_s": 1}
         lines += [f"[apps.{name}]", *_lines({**defaults, **keys})]
     file.write_text("\n".join(lines) + "\n")
 

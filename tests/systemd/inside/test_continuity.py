@@ -19,6 +19,7 @@ from machine import (
     main_pid,
     pause,
     properties,
+    run,
     systemctl,
     unit_pids,
     write_app,
@@ -104,12 +105,19 @@ def test_a_reload_is_announced(machine: Machine) -> None:
             text.read_text() + f'\n[apps.more]\ntarget = "more:app"\npath = "{APPS}/more"\n'
             "port = 5002\n"
         )
-        systemctl("reload", UNIT)
-        eventually(lambda: ask(5002).text == "more\n")
+        systemctl("reload", UNIT)  # returns when it is done
+        assert ask(5002).text == "more\n"
         pause(0.5)
     check(met, "systemctl reload")
     assert properties()["StatusText"] == "3 of 3 apps ready"
     assert properties()["NFileDescriptorStore"] == "4"
+    text.write_text(text.read_text().replace("port = 5002", "prot = 5002"))
+    refused = run("systemctl", "reload", UNIT)
+    assert refused.returncode != 0
+    assert "journalctl" in refused.stderr
+    assert "error: " in journal() and "apps.more.prot: unknown key" in journal()
+    assert properties()["ActiveState"] == "active"
+    assert ask(5002).text == "more\n"
 
 
 def test_stuck_orphans_are_killed(machine: Machine) -> None:
@@ -128,6 +136,9 @@ def test_stuck_orphans_are_killed(machine: Machine) -> None:
             ask(app["port"], path, timeout_s=0.3)
     kill_main()
     assert set(stuck) <= set(unit_pids())
+    found = machine.command("check")  # they hold the ports too, and are no strangers
+    assert set(stuck) & set(unit_pids()), "they were there while it looked"
+    assert (found.returncode, "in use" in found.stdout) == (0, False), found.stdout
     for port in (5000, 5001):
         eventually(lambda port=port: ask(port, timeout_s=2).text == "well\n")
     eventually(lambda: not set(stuck) & set(unit_pids()), timeout_s=20, what="orphans are gone")

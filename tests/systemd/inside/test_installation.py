@@ -38,8 +38,9 @@ def test_the_one_command(machine: Machine) -> None:
         ), machine.output
     assert "read_only" not in machine.output
     assert "note:" not in machine.output
-    assert ask(5000).status == 200
-    assert "coach" in ask(5000).text
+    assert ask(5000).status == 302  # to the login
+    assert "first password" in machine.output
+    assert re.search(r"first password of the admin app, for its owner: [\w-]{19}", journal())
     assert ask(5001).status == 200
     owner = {Path(f"/proc/{pid}").owner() for pid in unit_pids()}
     assert owner == {"flask-supervisor"}
@@ -118,6 +119,9 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     write_config({"field": app}, config, state_dir=str(home / "state"), status_port=6001)
     give(home, "pi")
     before = main_pid()
+    by_hand = run("timeout", "-s", "INT", "4", COMMAND, "run", "--config", CONFIG)
+    assert "already running as pid" in by_hand.stderr
+    assert "stop flask-supervisor" in by_hand.stderr
 
     done = machine.command("service", "install", config=config)
     assert done.returncode == 1
@@ -133,6 +137,12 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
     drop_in = (DROP_INS / "10-installation.conf").read_text()
     assert "# Relaxed: /home/pi is in a home folder." in drop_in
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert f"runs {config} from now on; apps that go: admin, coach" in said
+    for command in (["status"], ["logs", "field"], ["check"]):  # from any folder
+        found = run(COMMAND, *command, cwd="/")
+        assert found.returncode == 0, found.stdout + found.stderr
+    assert "checked as user pi, as whom the supervisor runs" in found.stderr
     again = machine.command("service", "install", config=config)
     assert again.returncode == 0, again.stderr  # the user stays pi
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}

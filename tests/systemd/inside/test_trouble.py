@@ -167,9 +167,9 @@ def test_doctor_sees_what_is_wrong_with_the_service(machine: Machine) -> None:
     shipped = unit.read_text()
     other = CONFIG.with_name("other.toml")
     write_app("other")
-    write_config({"other": {"port": 5002}}, other, state_dir="/tmp/other", status_port=6001)
+    write_config({"other": {"port": 5001}}, other, state_dir="/tmp/other", status_port=6001)
     by_hand = subprocess.Popen(
-        [COMMAND, "run", "--config", other], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [COMMAND, "run", "--config", other], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
         systemctl("disable", UNIT)
@@ -183,6 +183,9 @@ def test_doctor_sees_what_is_wrong_with_the_service(machine: Machine) -> None:
         assert "not running: inactive (dead)" in texts()
     finally:
         by_hand.terminate()
-        by_hand.wait(20)
+        log = by_hand.communicate(timeout=30)[1].decode()
         unit.write_text(shipped)
         systemctl("enable", UNIT)
+    assert "the service flask-supervisor runs beside this one, as pid" in log
+    assert "port 5001 is in use by another flask-supervisor, pid" in log
+    assert "kill" not in log

@@ -37,6 +37,7 @@ def test_only_data_stays(machine: Machine) -> None:
         "nothing to do: the service is not installed\n",
     )
 
+    CONFIG.write_text(CONFIG.read_text().replace("[apps.coach]", "[apps.coach"))
     done = machine.command("service", "uninstall", "--delete-data")
     assert done.returncode == 0, done.stderr
     assert not STATE.exists()
