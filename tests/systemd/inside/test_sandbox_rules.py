@@ -13,9 +13,9 @@ from machine import (
     CONFIG,
     DROP_INS,
     INSTALLATION,
-    UNIT,
     Machine,
     app_health,
+    properties,
     run,
     systemctl,
     write_app,
@@ -119,8 +119,12 @@ def test_the_table(machine: Machine) -> None:
         if answer != "ok" and name != sudo.name and name not in NEEDS_KERNEL
     }
     assert wrong == {}
-    shown = systemctl("show", UNIT, "-p", "RestrictAddressFamilies", "-p", "SupplementaryGroups")
-    assert "AF_CAN" in shown and "AF_BLUETOOTH" in shown and "SupplementaryGroups=gpio" in shown
+    shown = properties()
+    assert "AF_CAN" in shown["RestrictAddressFamilies"]
+    assert "AF_BLUETOOTH" in shown["RestrictAddressFamilies"]
+    assert shown["SupplementaryGroups"] == "gpio"
+    assert shown["DevicePolicy"] == "closed"
+    assert "gpio" in shown["DeviceAllow"] and "i2c" not in shown["DeviceAllow"]
     eventually(lambda: app_health("early")["reason"] != app_health("early")["hint"])
 
     settings(machine, list(sudo.settings))
