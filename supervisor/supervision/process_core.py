@@ -110,7 +110,8 @@ class ProcessCore:
             before, event, self.runtime.now(), random.random
         )
         is_report = isinstance(event, UsageReported | HeartbeatSeen)
-        is_quiet = is_report and not actions and self.state.state is before.state
+        is_same = (self.state.state, self.state.oversize) == (before.state, before.oversize)
+        is_quiet = is_report and not actions and is_same
         if self.state is not before and not is_quiet:
             self.messages.of_step(before, self.state, event)
             self.known_good.on_change(before, self.state)

@@ -224,7 +224,8 @@ class ProcessSet:
 def limits(config: Config, process: str) -> Limits:
     """Return what the configuration says about the workers of a process.
 
-    Of several apps the times to import add up; the longest stop and the strictest limit hold.
+    Of several apps the times to import and the memory add up; of the rest, the longest stop and the
+    strictest limit hold.
     """
     apps = [config.apps[name] for name in config.processes()[process]]
     memory = [app.max_memory_mb for app in apps if app.max_memory_mb is not None]
@@ -235,7 +236,7 @@ def limits(config: Config, process: str) -> Limits:
         stop_timeout_s=max(app.stop_timeout_s for app in apps),
         hang_timeout_s=min(app.hang_timeout_s for app in apps),
         request_timeout_s=min(request_s, default=None),
-        max_memory_mb=min(memory, default=None),
+        max_memory_mb=sum(memory) if memory else None,
         max_requests=min(requests, default=None),
         workers=apps[0].workers,
         # each generation of a program has a listener of its own, and there are two

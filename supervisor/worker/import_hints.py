@@ -96,8 +96,6 @@ def _of_exit(failure: Failure) -> str | None:
 def _of_timeout(failure: Failure) -> str | None:
     if not failure.is_timeout:
         return None
-    if any(file.endswith("werkzeug/serving.py") for file in failure.files):
-        return f"it serves by itself (app.run) when imported: {_GUARD}"
     return "raise import_timeout_s if the import is only slow"
 
 
