@@ -151,7 +151,7 @@ def check_requires(
         search_path=app_search_path(code),
         python=python,
     )
-    user = Isolation(isolation.user)
+    user = Isolation(isolation.user, groups=isolation.groups)
     return [
         _check(requirement, around, user, is_hidden=hides(config, f"{place}[{number}]"))
         for number, requirement in enumerate(given)
