@@ -77,7 +77,7 @@ def owner_of(path: Path) -> str | None:
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
     yield "status", Address(*config.status_address)
     for name, app in config.apps.items():
-        if app.enabled:
+        if app.enabled and not config.is_background(name):
             yield name, Address(*config.address(name))
 
 

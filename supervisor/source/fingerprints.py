@@ -20,7 +20,7 @@ _SOURCES = (".py", ".pyi", ".so", ".pth")
 TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 LATELY_S = 2.0  # a file that changed within this time may change again in the same second
-ENTRIES_MAX = 20_000  # of a larger tree only so many are watched: a watch must stay cheap
+ENTRIES_MAX = 20_000  # sources and folders; of a larger tree only so many are watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,28 +155,30 @@ def _lines(watch: Watch) -> Iterator[_Line]:
 def _tree_lines(
     folder: str, left: list[int], skip: frozenset[str], *, top: bool = False, whole: bool = False
 ) -> Iterator[_Line]:
-    folders = []
+    files, folders = [], []
+    whole = whole or f"{os.sep}{TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:  # among thousands of photos, perhaps
+                name = entry.name
+                if name.startswith(".") or name in _SKIPPED:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if not skip or os.path.realpath(entry.path) not in skip:
+                        folders.append(entry.path)
+                elif whole or name.endswith(_SOURCES):
+                    files.append(entry.path)
+                elif name == "pyvenv.cfg" and not top:
+                    return  # a virtual environment in the tree isn't the app's own code
     except OSError as error:
         yield f"{folder}: {error.errno}", 0
         return
-    whole = whole or f"{os.sep}{TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
-    if not top and any(entry.name == "pyvenv.cfg" for entry in found):
-        return  # a virtual environment lies in the tree; it isn't the app's own code
-    for entry in found:
-        left[0] -= 1
-        if left[0] < 0:
-            return
-        if entry.name.startswith(".") or entry.name in _SKIPPED:
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            if not skip or os.path.realpath(entry.path) not in skip:
-                folders.append(entry.path)
-        elif entry.name.endswith(_SOURCES) or whole:
-            yield _file_line(entry.path)
-    for path in folders:
+    left[0] -= len(files) + len(folders)
+    if left[0] < 0:
+        return
+    for path in sorted(files):
+        yield _file_line(path)
+    for path in sorted(folders):
         yield f"{path}/", 0  # an empty folder is a namespace package too
         yield from _tree_lines(path, left, skip, whole=whole)
 

@@ -8,6 +8,7 @@ from supervisor.policy.process_events import (
     AppJoined,
     GaveUp,
     HeartbeatSeen,
+    ImportAt,
     ImportFailed,
     Importing,
     PauseConfirmed,
@@ -53,6 +54,8 @@ class WorkerMessages:
                 return  # no change that anybody waits for
             case {"type": "importing", "watch": watch}:
                 core.step(Importing(worker.number, watch))
+            case {"type": "import_at", "file": file, "line": line}:
+                core.step(ImportAt(worker.number, f"{file}, line {line}"))
             case {"type": "member_failed", "app": name, "report": report, "watch": watch} if (
                 name in core.apps
             ):

@@ -236,6 +236,7 @@ class AppHost:
             prepared=self._prepared,
             self_bound=app.own_port is not None,
             count_missing=True,
+            on_place=self._send_place,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
@@ -247,6 +248,11 @@ class AppHost:
             self._start_serving(app, wsgi_app, beside=beside)
             return None
         return self._with_lacking_modules(report)
+
+    def _send_place(self, file: str, line: int) -> None:
+        """Report where an import is that takes long; in a thread."""
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
+            self._channel.send_if_read({"type": "import_at", "file": file, "line": line})
 
     def _with_lacking_modules(self, report: ImportReport) -> ImportReport:
         """Return the report with the modules that the import wanted and only the live code has."""
