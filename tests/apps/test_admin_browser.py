@@ -105,6 +105,7 @@ def test_an_operators_day(
         browser.press("Reload")
         browser.wait_for("No module named 'nosuch_module'")
         assert ask(port).status == 200
+        browser.one("#rollback")  # one button back to what worked
         # repaired
         running.write_coach("repaired")
         browser.press("Reload")
