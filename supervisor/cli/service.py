@@ -128,7 +128,7 @@ def _print_address(name: str, width: int, url: str, reason: str | None) -> None:
 
 def _url(host: str, port: int | None, here: str) -> str:
     if port is None:
-        return host
+        return host if host.startswith("unix:") else "in the background"
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return f"http://{here}:{port}"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -336,7 +336,7 @@ class Supervisor:
     def _on_status_message(self, message: Message) -> None:
         """Handle what the status worker reports: of files, or of its checks."""
         if message["type"] == "checks":
-            self._check_reports.receive(message["checks"])
+            self._check_reports.receive(message["checks"], message["host"])
         else:
             self._watching.on_message(message)
 

@@ -181,6 +181,8 @@ def _run_check(requirement: Requirement, around: Surroundings) -> dict[str, str 
 
 
 def _try_import(config: Config, name: str, place: _Place) -> CheckResult:
+    import flask  # noqa: F401 - as workers have it, with the real click, before own modules win
+
     app = config.apps[name]
     environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": place.data_dir}
     try:
@@ -222,8 +224,6 @@ def _import(
 ) -> CheckResult:
     if code_view.installed() is None:
         CodeView(path, None, scratch=Path(scratch)).install()
-    import flask  # noqa: F401 - workers have it, with the real click, before own modules win
-
     os.environ.update(environment)
     started = time.monotonic()
     app, report = import_app(

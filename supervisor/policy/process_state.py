@@ -67,6 +67,7 @@ class WorkerState:
     stuck: bool = False
     verdict: Cause | None = None
     max_requests: int | None = None
+    importing_at: str | None = None  # while its import takes long: file and line
     accepts: bool = True  # until it confirms that it has paused
     stale: bool = False  # the code that it serves is not the code on disk
     watch: list[Any] | None = None  # the files that its import depends on
@@ -96,6 +97,17 @@ class Refusal:
     at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oversize:
+    """Workers were replaced for their size soon after their start.
+
+    ``pause_s`` passes before the next one is; ``cause`` says so while one is too large again.
+    """
+
+    pause_s: float
+    cause: Cause | None = None
+
+
 class Pending(StrEnum):
     """What happens next, as soon as the workers that are in its way have ended."""
 
@@ -121,6 +133,7 @@ class ProcessState:
     unserved_since: float | None = None  # no worker serves since then, though a port is bound
     retry_at: float | None = None
     recycle_at: float = 0.0  # before this, no worker is replaced for its size or age
+    oversize: Oversize | None = None  # workers are too large soon after their start
     source: CodeSource = CodeSource.LIVE  # of the current generation
     has_fallback: bool = False  # there is a last known good release
     broken: Cause | None = None  # why the live code can't be imported
@@ -168,6 +181,18 @@ class ProcessState:
         return next(iter(self.of(WorkerPhase.READY, generation=self.current)), None)
 
     @property
+    def import_cause(self) -> Cause | None:
+        """Where the import is that this process waits for, if it takes long."""
+        importing = self.of(WorkerPhase.IMPORTING, generation=self.current)
+        places = [worker.importing_at for worker in importing if worker.importing_at]
+        if self.state is not AppState.STARTING or not places:
+            return None
+        return Cause(
+            reason=f"its import takes long; it is at {places[0]}",
+            hint="what does this line wait for? import_timeout_s limits the import",
+        )
+
+    @property
     def stale(self) -> bool:
         """Whether the code that serves is not the code on disk."""
         return self.serving is not None and self.serving.stale
@@ -201,7 +226,8 @@ class ProcessState:
 
 def with_limits(process: ProcessState, limits: Limits) -> ProcessState:
     """Return the process with new limits; they hold from the next decision on."""
-    return replace(process, limits=limits)
+    is_known = limits.max_memory_mb == process.limits.max_memory_mb
+    return replace(process, limits=limits, oversize=process.oversize if is_known else None)
 
 
 def with_refusal(process: ProcessState, refusal: Refusal | None) -> ProcessState:

@@ -26,6 +26,7 @@ from supervisor.policy.process_events import (
     Exited,
     GaveUp,
     HeartbeatSeen,
+    ImportAt,
     ImportFailed,
     Importing,
     Note,
@@ -45,7 +46,7 @@ from supervisor.policy.process_state import (
     WorkerState,
 )
 from supervisor.policy.recovery import after_exit, again, import_lost
-from supervisor.policy.worker_deadlines import excess
+from supervisor.policy.worker_deadlines import excess, sized
 from supervisor.values.reports import Cause
 from supervisor.values.states import CodeSource
 
@@ -73,6 +74,12 @@ def _importing(
     process: ProcessState, worker: WorkerState, event: Importing, _now: float, _rng: Rng
 ) -> Step:
     return _watching(with_worker(process, replace(worker, watch=event.watch)), worker, event), ()
+
+
+def _import_at(
+    process: ProcessState, worker: WorkerState, event: ImportAt, _now: float, _rng: Rng
+) -> Step:
+    return with_worker(process, replace(worker, importing_at=event.place)), ()
 
 
 def _watching(
@@ -154,7 +161,11 @@ def _usage_reported(
     cause = excess(process, worker, event)
     not_before = max(process.recycle_at, worker.since + RECYCLE_MIN_S)
     may = process.candidate is None and process.pending is None and now >= not_before
-    if cause is None or not may or worker.phase is not WorkerPhase.READY:
+    if worker.phase is not WorkerPhase.READY:
+        return process, ()
+    is_due = cause is not None and may
+    process = sized(process, worker, event, now, replaced=is_due)
+    if cause is None or not is_due:
         return process, ()
     process, actions = reload(process, now, rng)
     return process, (Note(cause.reason), *actions)
@@ -245,6 +256,7 @@ TABLE: dict[tuple[WorkerPhase, type[WorkerEvent]], Handler] = {
     (WorkerPhase.IMPORTING, Spawned): _spawned,
     (WorkerPhase.IMPORTING, SpawnFailed): _spawn_failed,
     (WorkerPhase.IMPORTING, Importing): _importing,
+    (WorkerPhase.IMPORTING, ImportAt): _import_at,
     (WorkerPhase.IMPORTING, ImportFailed): _import_failed,
     (WorkerPhase.IMPORTING, AppFailed): _app_failed,
     (WorkerPhase.IMPORTING, Ready): _ready,
@@ -273,6 +285,7 @@ TABLE: dict[tuple[WorkerPhase, type[WorkerEvent]], Handler] = {
     (WorkerPhase.DRAINING, GaveUp): _nothing,
     (WorkerPhase.DRAINING, Exited): _exited_as_asked,
     (WorkerPhase.ENDING, Importing): _nothing,
+    (WorkerPhase.ENDING, ImportAt): _nothing,
     (WorkerPhase.ENDING, ImportFailed): _nothing,
     (WorkerPhase.ENDING, AppFailed): _nothing,
     (WorkerPhase.ENDING, AppJoined): _nothing,

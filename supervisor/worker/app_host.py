@@ -16,14 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from supervisor.ports.conflict import conflict
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
-from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.source.fingerprints import Watch, read_watch, stamps, taken, touched
 from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
@@ -34,7 +33,7 @@ from supervisor.worker.code_view import CodeView
 from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
 from supervisor.worker.import_failure import failure_report
-from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.importing import import_app, purge_modules, repair_watch
 from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp
 
@@ -104,8 +103,14 @@ class AppHost:
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
         if self._view is None:
-            self._contents.begin()
+            self._note_contents()
         return self._check_threads()
+
+    def _note_contents(self) -> None:
+        """Watch the templates too, of which only the apps know where they are."""
+        self._watch = self._latest = self._contents.watched(self._watch)
+        self._send({"type": "importing", "watch": self._watch})
+        self._contents.begin()
 
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
@@ -231,6 +236,7 @@ class AppHost:
             prepared=self._prepared,
             self_bound=app.own_port is not None,
             count_missing=True,
+            on_place=self._send_place,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
@@ -242,6 +248,11 @@ class AppHost:
             self._start_serving(app, wsgi_app, beside=beside)
             return None
         return self._with_lacking_modules(report)
+
+    def _send_place(self, file: str, line: int) -> None:
+        """Report where an import is that takes long; in a thread."""
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
+            self._channel.send_if_read({"type": "import_at", "file": file, "line": line})
 
     def _with_lacking_modules(self, report: ImportReport) -> ImportReport:
         """Return the report with the modules that the import wanted and only the live code has."""
@@ -255,7 +266,8 @@ class AppHost:
 
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
-        self._latest, now = [taken(self._sources)], stamps(self._sources)
+        self._latest = self._contents.watched([taken(self._sources)])
+        now = stamps(self._sources)
         loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._contents.before, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
@@ -264,6 +276,7 @@ class AppHost:
 
     def _start_serving(self, app: HostedApp, wsgi_app: Any, *, beside: bool) -> None:
         """Serve an app that has been imported; the loop reports one that joins others."""
+        self._contents.add_app(wsgi_app, self._path)
         if beside:
             self._contents.begin()
         if app.own_port is not None:
@@ -318,8 +331,7 @@ class AppHost:
             self.server.drain(timeout_s=0, idle_s=0)
 
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
-        beyond = _beyond(self._path, report.missing_module)
-        watch = [*self._latest, taken(beyond)]
+        watch = [*self._latest, taken(repair_watch(self._path, report.missing_module))]
         return {"type": kind, "report": report.to_json(), "watch": watch, **more}
 
     def _send(self, message: Message) -> None:
@@ -339,10 +351,3 @@ class AppHost:
         self._woken.recv(100)
         while self._calls:
             self._calls.popleft()()
-
-
-def _beyond(path: Path, missing: str | None) -> Watch:
-    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
-    parent = sys.modules.get((missing or "").rpartition(".")[0])
-    folders = [*sys.path, *getattr(parent, "__path__", [])]
-    return beyond_tree(path, folders, app_entries.loaded_files())
