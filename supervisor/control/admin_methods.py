@@ -44,6 +44,7 @@ class AdminMethods:
             "config.check": self.config_check,
             "config.apply": self.config_apply,
             "config.kept": self.config_kept,
+            "config.reload": self.config_reload,
             "notify.test": self.notify_test,
             "admin.fleet": self.fleet,
         }
@@ -120,6 +121,10 @@ class AdminMethods:
         if checked["problems"]:
             raise RequestError("bad_config", "\n".join(checked["problems"]), checked["hint"])
         await self._in_child("write_config", config, text, digest)
+        return await self.config_reload({})
+
+    async def config_reload(self, _params: Params) -> dict[str, Any]:
+        """Put what the file says now into effect; the answer doesn't wait for the apps."""
         try:
             changes = await self._reconfigure(by="the admin app")
         except ConfigError as error:
