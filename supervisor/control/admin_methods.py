@@ -6,7 +6,6 @@ Whatever reads or writes a file, or asks another machine, runs in a throw-away c
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from supervisor.config import show
 from supervisor.control.methods import Commands, Params, Reconfigure
 from supervisor.control.server import Method, RequestError
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -90,6 +89,8 @@ class AdminMethods:
 
     async def config_show(self, _params: Params) -> dict[str, Any]:
         """Return every value in effect, and its origin; secrets are hidden."""
+        from supervisor.config import show  # mostly nobody asks
+
         found = show.settings(self._runtime.config)
         return {"settings": [{"path": s.path, "value": s.value, "origin": s.origin} for s in found]}
 

@@ -123,7 +123,7 @@ def test_the_configuration_is_changed_by_one_at_a_time(running: Site) -> None:
     assert running.api("PUT", "/configuration/text", json=back).status_code == 200
     names = [one["name"] for one in text["history"]]
     assert names, "what came up is kept"
-    assert "anonymous" in running.api("GET", f"/configuration/history/{names[0]}").json()["text"]
+    assert "[apps.coach]" in running.api("GET", f"/configuration/history/{names[0]}").json()["text"]
     again = running.api("POST", "/configuration/reload").json()
     assert again == {"changes": "nothing has changed"}
 
