@@ -46,9 +46,9 @@ def check(config_file: str | None, as_json: bool) -> None:
         print_json({"ok": False, "problems": error.problems}, one_line=True)
         raise SystemExit(1) from error
     if as_json:
-        print_json({"ok": True, "problems": [], "not_in_effect": []}, one_line=True)
-        return
-    click.echo(f"{config.file} is valid")
+        print_json({"ok": True, "problems": []}, one_line=True)
+    else:
+        click.echo(f"{config.file} is valid")
 
 
 @config_command.command("show", epilog="Example: flask-supervisor config show")

@@ -107,8 +107,7 @@ def _load(file: Path, last_good_config: bool) -> Config:
 def _notes(config: Config) -> list[str]:
     """Return what an operator should know about the configuration that is in effect."""
     fallback = [config.fallback.reason] if config.fallback else []
-    beside = _beside(config)
-    return [*config.problems, *fallback, *beside]
+    return [*config.problems, *fallback, *_beside(config)]
 
 
 def _beside(config: Config) -> list[str]:

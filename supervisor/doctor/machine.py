@@ -22,7 +22,7 @@ _DISK_FREE_MIN = 50 * 1024 * 1024
 _FIRST_REAL_YEAR = 2024  # a Raspberry Pi without a network boots in the past
 _PACKAGES = (
     *("flask", "werkzeug", "waitress", "click", "structlog"),
-    *("psutil", "prometheus-client"),
+    "prometheus-client",
 )
 _STATE_FOLDER = "state folder"
 
