@@ -33,7 +33,7 @@ _VARYING = [
     (r"\b\d+ open files|\babout \d+", "COUNT"),
     (r"(?<=\s)\d{1,7}(?=\s+\d+ (s|min|h|d)$)", "PID"),
     (r"\b\d+(\.\d+)? ?(s|ms|min|h|d|MiB|%|°C)(?![\w])", "AMOUNT"),
-    (r"\b\d+\.\d+\.\d+\.\d+\b", "ADDRESS"),
+    (r"\b\d+\.\d+\.\d+\.\d+\b|\blocalhost\b", "ADDRESS"),
     (r"\b\d+\.\d+(\.\d+)?\b", "NUMBER"),
 ]
 
@@ -183,7 +183,7 @@ class Stage:
         )
         return done.stdout
 
-    def begin(self, command: str, *, until: str = "", timeout_s: float = 30) -> Path:
+    def begin(self, command: str, *, until: str = "", timeout_s: float = 90) -> Path:
         """Run a command line in the background, until a line says ``until``; return its log."""
         log = self.home / f"log-{len(self._background)}"
         with log.open("wb") as stream:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def add_rendering(app: Flask) -> None:
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     app.jinja_env.filters["size"] = _size
+    app.jinja_env.filters["clock"] = _clock
     app.context_processor(_context)
     app.after_request(_finish)
 
@@ -60,6 +62,7 @@ def _asset(name: str) -> str:
 def _finish(response: Response) -> Response:
     if request.endpoint == "static" or (request.endpoint or "").endswith(".static"):
         return _static(response)
+    response.headers["Cache-Control"] = "no-store"
     if LIVE in request.headers and response.mimetype == "text/html":
         response.headers[LIVE] = "1"
         if response.status_code == 200:
@@ -94,6 +97,14 @@ def _static(response: Response) -> Response:
 @lru_cache(maxsize=8)
 def _zipped(file: Path, _changed: int) -> bytes:
     return gzip.compress(file.read_bytes(), mtime=0)
+
+
+def _clock(time: str) -> str:
+    """Return the time of day of a time (RFC 3339) as the machine's clock has it."""
+    try:
+        return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return time
 
 
 def _size(count: float) -> str:

@@ -83,7 +83,7 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
         _print_requires(shared, "")
     apps: dict[str, Document] = {}
     for name in names or [name for name, app in config.apps.items() if app.enabled]:
-        only_read = config.apps[name].runs_once and name in running
+        only_read = check_user.runs_once(config, name) and name in running
         outcome = check_app(config, name, isolation, only_read=only_read)
         requires = check_requires(config, name, isolation)
         apps[name] = {
@@ -141,8 +141,8 @@ def _print_how(user: str | None, unprotected: str | None) -> None:
         print_note(f"checked as user {user}, as whom the supervisor runs")
     if unprotected is not None:
         print_note(
-            "what an app writes while it is imported is kept from its own folder only, and only "
-            f"where Python writes it: this machine allows no more ({unprotected})"
+            "this machine lets a check protect no more than each app's own folder, and that only "
+            f"from what Python writes ({unprotected})"
         )
 
 

@@ -49,6 +49,13 @@ def running_apps(config: Config) -> set[str]:
     return {name for name, app in snapshot["apps"].items() if app["workers"]}
 
 
+def runs_once(config: Config, name: str) -> bool:
+    """Return whether an app, or one that shares its process and so its modules, can't run twice."""
+    process = config.apps[name].process or name
+    mates = config.processes().get(process, [name])
+    return any(config.apps[mate].runs_once for mate in mates)
+
+
 def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | None]:
     """Return how to check ``config`` as ``user``, and why this machine can't protect its folders.
 
@@ -56,6 +63,9 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
     where ``user`` can't run this Python.
     """
     folders = outermost([config.state_dir, *writable_folders(config)])
+    groups: tuple[str, ...] = ()
+    if user is not None and user == installed_value("User"):
+        groups = tuple((installed_value("SupplementaryGroups") or "").split())
     if user is not None:
         closed = Isolation(user).call("", _closed, timeout_s=_PROBE_S)
         if closed is not None:
@@ -67,10 +77,10 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
                 if own
                 else f"use an installation that {user} may read, in /opt for example",
             )
-    isolation = Isolation(user, tuple(folders))
+    isolation = Isolation(user, tuple(folders), groups)
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as place:
         reason: str | None = call_in_child(why_not, folders, place, timeout_s=_PROBE_S)
-    return (isolation, None) if reason is None else (Isolation(user), reason)
+    return (isolation, None) if reason is None else (Isolation(user, groups=groups), reason)
 
 
 def _closed() -> str | None:

@@ -20,7 +20,8 @@ from supervisor.config.settings import (
 from supervisor.config.waitress_options import check_options
 
 Raw = dict[str, Any]
-_SHARED = {"path": AppSettings.path, "python": AppSettings.python}  # by the apps of one process
+# By the apps of one process:
+_SHARED = {"path": AppSettings.path, "python": AppSettings.python, "umask": AppSettings.umask}
 
 
 def check(raw: Raw, problems: Problems, *, may_lack_apps: bool = False) -> None:
@@ -74,6 +75,9 @@ def _check_app(name: str, app: Raw, problems: Problems) -> None:
         problems.add(
             f"{path}.workers", 'must be 1 with bind = "app": only one process can bind a port'
         )
+    if app.get("bind") == "app" and app.get("access_log"):
+        text = 'has no effect with bind = "app": the app answers requests itself'
+        problems.add(f"{path}.access_log", text)
     command_keys.check(path, app, problems)
     _check_requires(f"{path}.requires", app.get("requires"), problems)
     options = app.get("waitress")

@@ -196,9 +196,9 @@ class AppSettings:
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
     exclude: list[Below] = field(default_factory=list)
-    umask: Umask | None = _planned(default=None)
-    hardware: list[Hardware] = _planned(default_factory=list)
-    access_log: bool = _planned(default=False)
+    umask: Umask = "022"
+    hardware: list[Hardware] = field(default_factory=list)
+    access_log: bool = False
 
     @property
     def is_pinned(self) -> bool:

@@ -6,7 +6,6 @@ Whatever reads or writes a file, or asks another machine, runs in a throw-away c
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from supervisor.config import show
 from supervisor.control.methods import Commands, Params, Reconfigure
 from supervisor.control.server import Method, RequestError
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -38,14 +37,15 @@ class AdminMethods:
             "admin.settings": self.settings,
             "admin.audit": self.audit,
             "admin.announce": self.announce,
-            "failure": self.failure,
+            "admin.failure": self.failure,
             "config.show": self.config_show,
             "config.text": self.config_text,
             "config.check": self.config_check,
             "config.apply": self.config_apply,
             "config.kept": self.config_kept,
+            "config.reload": self.config_reload,
             "notify.test": self.notify_test,
-            "fleet": self.fleet,
+            "admin.fleet": self.fleet,
         }
 
     async def settings(self, _params: Params) -> dict[str, Any]:
@@ -64,7 +64,9 @@ class AdminMethods:
 
     async def announce(self, params: Params) -> dict[str, Any]:
         """Write a text to the log alone: not to the events, nor to the lines that are kept."""
-        self._runtime.journal.log_only(_text(params, "text")[:_TEXT_MAX], kind=EventKind.AUDIT)
+        text = _text(params, "text")[:_TEXT_MAX]
+        # as a problem: with a higher log_level it would not be written
+        self._runtime.journal.log_only(text, kind=EventKind.AUDIT, problem=True)
         return {}
 
     async def failure(self, params: Params) -> dict[str, Any]:
@@ -87,6 +89,8 @@ class AdminMethods:
 
     async def config_show(self, _params: Params) -> dict[str, Any]:
         """Return every value in effect, and its origin; secrets are hidden."""
+        from supervisor.config import show  # mostly nobody asks
+
         found = show.settings(self._runtime.config)
         return {"settings": [{"path": s.path, "value": s.value, "origin": s.origin} for s in found]}
 
@@ -118,6 +122,10 @@ class AdminMethods:
         if checked["problems"]:
             raise RequestError("bad_config", "\n".join(checked["problems"]), checked["hint"])
         await self._in_child("write_config", config, text, digest)
+        return await self.config_reload({})
+
+    async def config_reload(self, _params: Params) -> dict[str, Any]:
+        """Put what the file says now into effect; the answer doesn't wait for the apps."""
         try:
             changes = await self._reconfigure(by="the admin app")
         except ConfigError as error:

@@ -134,6 +134,8 @@ class AppView:
             return self.app.bind_cause
         if self.app.unreachable is not None:
             return self.app.unreachable
+        if self.process.import_cause is not None:
+            return self.process.import_cause
         if self._process_serves or self.process.cause is not None:
             return self.app.failure or self.process.cause
         return None

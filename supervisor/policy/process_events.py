@@ -133,6 +133,14 @@ class Importing:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportAt:
+    """The import of the worker takes long, and is at ``place``: a file of the app and a line."""
+
+    number: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportFailed:
     """The worker could import none of its apps, and is about to end.
 
@@ -219,6 +227,7 @@ WorkerEvent = (
     Spawned
     | SpawnFailed
     | Importing
+    | ImportAt
     | ImportFailed
     | AppFailed
     | AppJoined

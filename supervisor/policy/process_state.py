@@ -67,6 +67,7 @@ class WorkerState:
     stuck: bool = False
     verdict: Cause | None = None
     max_requests: int | None = None
+    importing_at: str | None = None  # while its import takes long: file and line
     accepts: bool = True  # until it confirms that it has paused
     stale: bool = False  # the code that it serves is not the code on disk
     watch: list[Any] | None = None  # the files that its import depends on
@@ -178,6 +179,18 @@ class ProcessState:
     def serving(self) -> WorkerState | None:
         """The first worker that serves, stuck or not, or None."""
         return next(iter(self.of(WorkerPhase.READY, generation=self.current)), None)
+
+    @property
+    def import_cause(self) -> Cause | None:
+        """Where the import is that this process waits for, if it takes long."""
+        importing = self.of(WorkerPhase.IMPORTING, generation=self.current)
+        places = [worker.importing_at for worker in importing if worker.importing_at]
+        if self.state is not AppState.STARTING or not places:
+            return None
+        return Cause(
+            reason=f"its import takes long; it is at {places[0]}",
+            hint="what does this line wait for? import_timeout_s limits the import",
+        )
 
     @property
     def stale(self) -> bool:

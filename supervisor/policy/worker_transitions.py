@@ -26,6 +26,7 @@ from supervisor.policy.process_events import (
     Exited,
     GaveUp,
     HeartbeatSeen,
+    ImportAt,
     ImportFailed,
     Importing,
     Note,
@@ -73,6 +74,12 @@ def _importing(
     process: ProcessState, worker: WorkerState, event: Importing, _now: float, _rng: Rng
 ) -> Step:
     return _watching(with_worker(process, replace(worker, watch=event.watch)), worker, event), ()
+
+
+def _import_at(
+    process: ProcessState, worker: WorkerState, event: ImportAt, _now: float, _rng: Rng
+) -> Step:
+    return with_worker(process, replace(worker, importing_at=event.place)), ()
 
 
 def _watching(
@@ -249,6 +256,7 @@ TABLE: dict[tuple[WorkerPhase, type[WorkerEvent]], Handler] = {
     (WorkerPhase.IMPORTING, Spawned): _spawned,
     (WorkerPhase.IMPORTING, SpawnFailed): _spawn_failed,
     (WorkerPhase.IMPORTING, Importing): _importing,
+    (WorkerPhase.IMPORTING, ImportAt): _import_at,
     (WorkerPhase.IMPORTING, ImportFailed): _import_failed,
     (WorkerPhase.IMPORTING, AppFailed): _app_failed,
     (WorkerPhase.IMPORTING, Ready): _ready,
@@ -277,6 +285,7 @@ TABLE: dict[tuple[WorkerPhase, type[WorkerEvent]], Handler] = {
     (WorkerPhase.DRAINING, GaveUp): _nothing,
     (WorkerPhase.DRAINING, Exited): _exited_as_asked,
     (WorkerPhase.ENDING, Importing): _nothing,
+    (WorkerPhase.ENDING, ImportAt): _nothing,
     (WorkerPhase.ENDING, ImportFailed): _nothing,
     (WorkerPhase.ENDING, AppFailed): _nothing,
     (WorkerPhase.ENDING, AppJoined): _nothing,

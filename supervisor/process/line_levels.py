@@ -99,7 +99,7 @@ class LevelReader:
         if level := level_of(text):
             self._ended = _ERROR.match(text) is not None  # "Fatal Python error" goes on
             return level
-        return self._level if text and is_indented else "info"
+        return self._level if text.startswith(("  ", "\t")) else "info"  # not " * Running on"
 
 
 def level_of(text: str) -> Level | None:

@@ -75,10 +75,13 @@ class ProcessCore:
         self.metrics[port.name] = MetricTotals()
         self.apps[port.name] = AppRecord(since=now, bind_at=now, self_bound=port.self_bound)
 
-    def steer(self, worker: WorkerHandle) -> None:
-        """Give new connections to the listener of ``worker``, on a port that has two."""
+    def steer(self, worker: WorkerHandle | None = None) -> None:
+        """Give new connections to the listener of ``worker``, on a port that has two.
+
+        None: to the one that gets them, also what a worker had steered apart for its program.
+        """
         for port in self.ports.values():
-            port.steer(worker.place)
+            port.steer(port.steered_to if worker is None else worker.place)
 
     @property
     def serving(self) -> WorkerHandle | None:

@@ -106,11 +106,16 @@ class ProcessSet:
         """Let a process end; the listeners of apps that keep their port elsewhere stay open."""
         self._retiring.append(process)
         for name, port in process.ports.items():
-            if self._wants(name, port.address):
+            if self._wants(name, port.address) and self._fits(port):
                 sockets = port.hand_on()
                 if sockets:
                     self._kept[name] = (port.address, sockets)
         process.retire()
+
+    def _fits(self, port: ManagedPort) -> bool:
+        """Return whether the app can take over the listeners: a program has one of "localhost"."""
+        is_program = self._runtime.config.apps[port.name].command is not None
+        return is_program is port.program or len(port.address.parts) == 1
 
     def _wants(self, name: str, address: Address) -> bool:
         """Return whether the configuration has an app ``name``, bound by us, at ``address``."""

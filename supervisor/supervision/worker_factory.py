@@ -68,6 +68,7 @@ class WorkerFactory:
         config = self._runtime.config
         if not any(config.apps[name].control for name in config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
+        os.umask(int(config.apps[config.processes()[process][0]].umask, 8))
         worker = worker_of(config, self._state, process, held, place, release)
         return worker.run(connection)
 
@@ -209,6 +210,7 @@ def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
         before_start=app.before_start,
         after_import=app.after_import,
         own_port=app.port if app.bind == "app" else None,
+        access_log=app.access_log,
         environment=environment,
         secrets=frozenset(config.app_secrets(name)),
     )

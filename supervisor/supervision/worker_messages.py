@@ -8,6 +8,7 @@ from supervisor.policy.process_events import (
     AppJoined,
     GaveUp,
     HeartbeatSeen,
+    ImportAt,
     ImportFailed,
     Importing,
     PauseConfirmed,
@@ -53,6 +54,8 @@ class WorkerMessages:
                 return  # no change that anybody waits for
             case {"type": "importing", "watch": watch}:
                 core.step(Importing(worker.number, watch))
+            case {"type": "import_at", "file": file, "line": line}:
+                core.step(ImportAt(worker.number, f"{file}, line {line}"))
             case {"type": "member_failed", "app": name, "report": report, "watch": watch} if (
                 name in core.apps
             ):
@@ -72,11 +75,11 @@ class WorkerMessages:
                 core.known_good.on_stamps(files)
             case {"type": "imports"}:
                 core.known_good.on_imports(worker, message)
-            case {"type": "contents", "files": files}:
+            case {"type": "contents", "files": dict(files)}:
                 self._comparison.on_contents(worker, files)
                 return
-            case {"type": "code"}:
-                self._comparison.on_code(worker, message)
+            case {"type": "code", "loaded": list(files)}:
+                self._comparison.on_code(worker, files)
                 return
             case {"type": "written", "files": files}:
                 core.known_good.on_written(files)

@@ -6,7 +6,6 @@ alone.
 """
 
 import contextlib
-import errno
 import itertools
 import os
 import socket
@@ -16,14 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from supervisor.ports.conflict import conflict
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
-from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.source.fingerprints import Watch, read_watch, stamps, taken, touched
 from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
@@ -33,10 +30,9 @@ from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.code_view import CodeView
 from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
-from supervisor.worker.import_failure import failure_report
-from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.importing import import_app, purge_modules, repair_watch
 from supervisor.worker.monkey_patching import has_green_threads
-from supervisor.worker.self_bound import SelfBoundApp
+from supervisor.worker.self_bound import SelfBoundApp, explained
 
 _THREADS_START_S = 10.0  # also on a busy machine
 
@@ -104,8 +100,14 @@ class AppHost:
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
         if self._view is None:
-            self._contents.begin()
+            self._note_contents()
         return self._check_threads()
+
+    def _note_contents(self) -> None:
+        """Watch the templates too, of which only the apps know where they are."""
+        self._watch = self._latest = self._contents.watched(self._watch)
+        self._send({"type": "importing", "watch": self._watch})
+        self._contents.begin()
 
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
@@ -230,7 +232,7 @@ class AppHost:
             after_import=app.after_import,
             prepared=self._prepared,
             self_bound=app.own_port is not None,
-            count_missing=True,
+            on_place=self._send_place,
             hide=Redaction(app.secrets),
         )
         self._prepared = True
@@ -242,6 +244,11 @@ class AppHost:
             self._start_serving(app, wsgi_app, beside=beside)
             return None
         return self._with_lacking_modules(report)
+
+    def _send_place(self, file: str, line: int) -> None:
+        """Report where an import is that takes long; in a thread."""
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
+            self._channel.send_if_read({"type": "import_at", "file": file, "line": line})
 
     def _with_lacking_modules(self, report: ImportReport) -> ImportReport:
         """Return the report with the modules that the import wanted and only the live code has."""
@@ -255,7 +262,8 @@ class AppHost:
 
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
-        self._latest, now = [taken(self._sources)], stamps(self._sources)
+        self._latest = self._contents.watched([taken(self._sources)])
+        now = stamps(self._sources)
         loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._contents.before, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
@@ -264,6 +272,7 @@ class AppHost:
 
     def _start_serving(self, app: HostedApp, wsgi_app: Any, *, beside: bool) -> None:
         """Serve an app that has been imported; the loop reports one that joins others."""
+        self._contents.add_app(wsgi_app, self._path)
         if beside:
             self._contents.begin()
         if app.own_port is not None:
@@ -287,6 +296,7 @@ class AppHost:
                 threads=app.threads,
                 max_threads=app.max_threads,
                 options=app.options,
+                access_log=app.access_log,
             )
 
     def _start_self_bound(self, app: HostedApp, port: int, run: Any) -> ImportReport | None:
@@ -294,20 +304,12 @@ class AppHost:
             self._self_bound[app.name] = SelfBoundApp(
                 target=app.target,
                 port=port,
-                explain=lambda error: self._explain(app, error),
+                explain=lambda error: explained(
+                    error, app.target, self._path, port, Redaction(app.secrets)
+                ),
                 ended=lambda report: self._self_bound_ended(app, report),
             )
         return self._self_bound[app.name].start(run, timeout_s=app.import_timeout_s)
-
-    def _explain(self, app: HostedApp, error: BaseException) -> ImportReport:
-        """Return a report of what a self-bound app raised, naming the port's holder; blocks."""
-        report = failure_report(
-            error, target=app.target, path=self._path, seconds=0.0, hide=Redaction(app.secrets)
-        )
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and app.own_port:
-            found = conflict(app.own_port, os.getpid())
-            report = replace(report, hint=f"{found['reason']}; {found['hint']}")
-        return report
 
     def _self_bound_ended(self, app: HostedApp, report: ImportReport) -> None:
         """Report a self-bound app that has stopped serving; in a thread."""
@@ -318,18 +320,15 @@ class AppHost:
             self.server.drain(timeout_s=0, idle_s=0)
 
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
-        beyond = _beyond(self._path, report.missing_module)
-        watch = [*self._latest, taken(beyond)]
+        watch = [*self._latest, taken(repair_watch(self._path, report.missing_module))]
         return {"type": kind, "report": report.to_json(), "watch": watch, **more}
 
     def _send(self, message: Message) -> None:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
 
     def _send_from_thread(self, message: Message) -> None:
-        try:
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             self._send(message)
-        except ChannelClosed:
-            return  # the loop notices that too, and ends this worker
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
@@ -339,10 +338,3 @@ class AppHost:
         self._woken.recv(100)
         while self._calls:
             self._calls.popleft()()
-
-
-def _beyond(path: Path, missing: str | None) -> Watch:
-    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
-    parent = sys.modules.get((missing or "").rpartition(".")[0])
-    folders = [*sys.path, *getattr(parent, "__path__", [])]
-    return beyond_tree(path, folders, app_entries.loaded_files())

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from supervisor.values.reports import ImportReport
 from supervisor.worker import import_hints
+from supervisor.worker.frames import is_own, server_called
 from supervisor.worker.import_hints import Failure
 
 Hide = Callable[[str], str]
@@ -35,8 +36,20 @@ _NULL_BYTES = "source code string cannot contain null bytes"
 _LINE_SUFFIX = re.compile(r" \([^()]*, line \d+\)$")  # SyntaxError's str() repeats file and line
 
 
+GUARD = 'guard it with if __name__ == "__main__": the supervisor serves the app itself'
+
+
 class ImportTimeout(BaseException):
     """The import took too long; no Exception, so that an app's ``except`` doesn't catch it."""
+
+
+class ServesAtImport(BaseException):
+    """A module has called ``server`` while it was imported; no Exception, as `ImportTimeout`."""
+
+    hint = GUARD
+
+    def __init__(self, server: str) -> None:
+        super().__init__(f"{server} serves by itself, and does not return")
 
 
 class TargetError(Exception):
@@ -45,11 +58,6 @@ class TargetError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
-
-
-def is_own(file: str, path: Path) -> bool:
-    """Return whether ``file`` is the app's own: below ``path`` and not in site-packages."""
-    return file.startswith(f"{path}{os.sep}") and "site-packages" not in file
 
 
 def failure_report(
@@ -179,8 +187,17 @@ def _leave_out_machinery(summary: traceback.TracebackException) -> None:
             _leave_out_machinery(origin)
 
 
+def _server_called(error: BaseException) -> str | None:
+    """Return the call of a server in which ``error`` was raised."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    called = server_called(frames[::-1])
+    return None if called is None else called[1]
+
+
 def _hint(error: BaseException, text: str, target: str, path: Path, missing: str | None) -> str:
-    if isinstance(error, TargetError):
+    if isinstance(error, OSError) and _server_called(error):  # the port is ours, most often
+        return f"{_server_called(error)} serves by itself: {GUARD}"
+    if isinstance(error, TargetError | ServesAtImport):
         return error.hint or ""
     failure = Failure(
         error=error,

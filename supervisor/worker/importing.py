@@ -8,31 +8,32 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
+from supervisor.source import app_entries
+from supervisor.source.fingerprints import Watch, beyond_tree
 from supervisor.values.reports import ImportReport
-from supervisor.worker import app_signals, resolving
+from supervisor.worker import resolving
+from supervisor.worker.frames import is_own
+from supervisor.worker.ignored_runs import ignored_runs
 from supervisor.worker.import_failure import (
     Hide,
     ImportTimeout,
     TargetError,
     failure_report,
-    is_own,
 )
+from supervisor.worker.import_watch import ImportWatch, OnPlace
 from supervisor.worker.monkey_patching import green_threads_error
 from supervisor.worker.own_modules import let_own_modules_win
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 _COUNT_LIMIT_S = 3.0  # the report waits for it
-_ALARM_AGAIN_S = 0.503  # an import that catches `ImportTimeout` is interrupted again
 # The folder where the supervisor was started, or that of its script: Python puts it first on the
 # search path. An app that finds a module there works when started by hand and fails as a service.
 _START_FOLDER = "" if sys.flags.safe_path else sys.path[0]
@@ -71,7 +72,8 @@ def import_app(
     after_import: Sequence[str] = (),
     prepared: bool = False,
     self_bound: bool = False,
-    count_missing: bool = False,
+    count_missing: bool = True,
+    on_place: OnPlace | None = None,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:
     """Return the app that ``target`` names, or a report of why the import failed.
@@ -81,11 +83,12 @@ def import_app(
     is required outside of the main thread. The functions ``after_import`` are called afterwards.
     ``prepared``: another app of the same ``path`` has been imported before. ``self_bound``: the app
     is a function that binds its port itself. ``count_missing``: the hint for a missing module says
-    how many are missing. ``hide`` removes secrets from the texts of the report before any is cut.
+    how many are missing. ``on_place`` learns where an import is that takes long. ``hide`` removes
+    secrets from the texts of the report before any is cut.
     """
     started = time.monotonic()
     try:
-        with _time_limit(timeout_s):
+        with ImportWatch(timeout_s, path, on_place), ignored_runs(path):
             if not prepared:
                 prepare(path)
             app = resolving.load(target, self_bound=self_bound)
@@ -110,7 +113,7 @@ def _with_count(report: ImportReport, target: str, path: Path) -> ImportReport:
     from supervisor.source.import_survey import Kind, survey  # for a failed import only
 
     try:
-        with _time_limit(_COUNT_LIMIT_S):
+        with ImportWatch(_COUNT_LIMIT_S):
             found = survey(target, path, app_search_path(path))
     except (Exception, ImportTimeout) as error:  # noqa: BLE001 - the app may have replaced anything
         sys.stderr.write(f"the missing modules were not counted: {type(error).__name__}\n")
@@ -127,29 +130,6 @@ def with_count(hint: str | None, missing: int) -> str | None:
     return f"{hint}; {more}" if hint else more
 
 
-class _time_limit:
-    """Raises `ImportTimeout` in the main thread when the block takes longer; None: never."""
-
-    def __init__(self, timeout_s: float | None) -> None:
-        self._timeout_s = timeout_s
-
-    def __enter__(self) -> None:
-        if self._timeout_s is None:
-            return
-        app_signals.install(signal.SIGALRM, self._expired)
-        signal.setitimer(signal.ITIMER_REAL, self._timeout_s, _ALARM_AGAIN_S)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timeout_s is None:
-            return
-        if signal.getitimer(signal.ITIMER_REAL)[1] == _ALARM_AGAIN_S:  # not one of the app's own
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        app_signals.uninstall(signal.SIGALRM)
-
-    def _expired(self, _number: int, _frame: FrameType | None) -> NoReturn:
-        raise ImportTimeout(f"the import took longer than {self._timeout_s:g} s")
-
-
 def _call_after_import(function: str) -> None:
     """Call ``"module:function"``, an entry of ``after_import``."""
     module_name, _, names = function.partition(":")
@@ -157,6 +137,13 @@ def _call_after_import(function: str) -> None:
     if not callable(found):
         raise TargetError(f"{function} of after_import is {resolving.a(found)}: it can't be called")
     found()
+
+
+def repair_watch(path: Path, missing: str | None) -> Watch:
+    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
+    parent = sys.modules.get((missing or "").rpartition(".")[0])
+    folders = [*sys.path, *getattr(parent, "__path__", [])]
+    return beyond_tree(path, folders, app_entries.loaded_files())
 
 
 def purge_modules(before: Collection[str], path: Path) -> None:

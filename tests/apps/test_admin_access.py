@@ -27,7 +27,7 @@ SNAPSHOT = {"status": "pass", "apps": {"coach": {"state": "ready", "status": "pa
 SCRIPT = answers(
     snapshot=SNAPSHOT,
     logs={"lines": [], "last": 0},
-    fleet={"file": None, "machines": []},
+    admin_fleet={"file": None, "machines": []},
     release_progress={
         "running": False,
         "what": None,
@@ -42,8 +42,8 @@ READING = {
     "snapshot",
     "events",
     "logs",
-    "failure",
-    "fleet",
+    "admin.failure",
+    "admin.fleet",
     "config.show",
     "release.list",
     "release.compare",
@@ -178,6 +178,21 @@ def test_sessions_survive_a_reload_and_end_with_the_password(speak: Speak) -> No
     assert again.get("/").status_code == 302
 
 
+@pytest.mark.parametrize("at", [0.0, 4e9])
+def test_no_clock_ends_a_session(speak: Speak, monkeypatch: pytest.MonkeyPatch, at: float) -> None:
+    """Who logs in while the machine's clock is wrong stays logged in when it is set."""
+    client = speak(SCRIPT, anonymous="none")
+    with monkeypatch.context() as wrong:
+        wrong.setattr("time.time", lambda: at)
+        answer = log_in(client)
+    assert "Expires=Fri, 01 Jan 2100" in answer.headers["Set-Cookie"]
+    cookie = re.match(r"flask_supervisor_admin=([^;]+)", answer.headers["Set-Cookie"])
+    client.set_cookie("flask_supervisor_admin", cookie[1])
+    assert client.get("/").status_code == 200
+    client.set_cookie("flask_supervisor_admin", cookie[1][:-3] + "xyz")
+    assert client.get("/").status_code == 302
+
+
 def test_a_session_cannot_be_fixed(speak: Speak) -> None:
     """What an attacker put into a cookie before the login is worth nothing after it."""
     victim = speak(SCRIPT, anonymous="none")
@@ -211,7 +226,9 @@ def test_a_form_of_another_site_does_nothing(speak: Speak, path: str) -> None:
     client = logged_in(speak(SCRIPT))
     for fields in ({}, {"csrf_token": "wrong"}):
         assert client.post(path, data={"text": "x", **fields}).status_code == 400
-    assert client.post("/api/v1" + path).status_code in (401, 404, 405)
+    for headers in ({}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer wrong"}):
+        answer = client.post("/api/v1/apps/coach/stop", headers=headers)
+        assert answer.status_code == 401
     assert not speak.asked
 
 

@@ -169,6 +169,7 @@ FRAMES = ('  File "app.py", line 3, in view', "    fail()", "    ~~~~^^")
         ),
         (["/a/b.py:3: UserWarning: old", "  warnings.warn(1)", "ok", "  indented"], "wwii"),
         (["2026-01-01 10:00:00 [error    ] boom", "    more of it", "ok"], "eei"),
+        (["WARNING: a development server.", " * Running on http://localhost"], "wi"),
         (["<4>marked", "  not marked", "<3>boom", "ok"], "wiei"),
     ],
 )

@@ -76,10 +76,10 @@ BROKEN = {
         {"import_timeout_s": 0.4},
     ),
     "serves by itself": Broken(
-        "from flask import Flask\napp = Flask(__name__)\napp.run(port=0)\n",
-        "ImportTimeout: the import took longer than 1 s",
-        "it serves by itself (app.run)",
-        {"import_timeout_s": 1.0},
+        "from wsgiref.simple_server import make_server\n"
+        "make_server('127.0.0.1', 0, None).serve_forever()\n",
+        "ServesAtImport: serve_forever() serves by itself, and does not return (coach.py, line 2)",
+        'guard it with if __name__ == "__main__":',
     ),
     "target attribute missing": Broken(
         "from flask import Flask\nthe_app = Flask(__name__)\n",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Project, free_ports
+from harness import Project
 from importing_case import run_import, write
 
 from supervisor.process.throwaway import TaskFailed, call_in_child
@@ -354,16 +354,6 @@ def test_an_import_that_catches_the_time_out(tmp_path: Path) -> None:
     assert report["type"] == "ImportTimeout"
     assert report["line"] in (6, 7)
     assert report["seconds"] > 0.9
-
-
-def test_an_app_that_serves_by_itself(tmp_path: Path) -> None:
-    """``app.run()`` without a guard is recognised, and its line is reported."""
-    [port] = free_ports(1)
-    source = f"import flask\napp = flask.Flask('x')\n\napp.run(port={port})\n"
-    report = run_import(tmp_path, source, timeout_s=1.5)
-    assert report["type"] == "ImportTimeout"
-    assert report["hint"] == f"it serves by itself (app.run) when imported: {GUARD}"
-    assert report["line"] == 4
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,29 @@ def test_green_threads_of_one_app_fail_its_whole_process(project: Project, libra
         assert ask(port).status == 503
 
 
+SERVERS = {
+    "gevent": (
+        "from gevent.pywsgi import WSGIServer; WSGIServer(('127.0.0.1', 0), app).serve_forever()",
+        "serve_forever() of gevent",
+    ),
+    "eventlet": (
+        "import eventlet.wsgi; eventlet.wsgi.server(eventlet.listen(('127.0.0.1', 0)), app)",
+        "eventlet.wsgi.server()",
+    ),
+}
+
+
+@pytest.mark.parametrize("library", SERVERS)
+def test_a_server_of_green_threads_at_the_import(
+    project: Project, libraries: Path, library: str
+) -> None:
+    """It is named within seconds, although another greenlet runs then."""
+    serve, call = SERVERS[library]
+    project.app("coach", source(libraries, "") + serve + "\n")
+    running = project.start()
+    running.wait_for("coach", serving="stand-in", says=f"ServesAtImport: {call} serves by itself")
+
+
 def test_plain_waitress_serves_green_threads(libraries: Path, tmp_path: Path) -> None:
     """So the app is no broken one: what keeps it from being served here is said, not hidden."""
     (tmp_path / "green.py").write_text(source(libraries, GREEN["gevent"][0]))
