@@ -181,7 +181,7 @@ class Supervisor:
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         for check in self._limits.checks(config):
             self._journal.record(EventKind.STARTED, str(check.reason), app=None, problem=True)
-        guardian = None if self._unit.has_cgroup else Guardian()
+        guardian = self._start_guardian()
         warm_up()
         self._releases.begin_recovery()
         await self._folder.serve()
@@ -198,6 +198,17 @@ class Supervisor:
         if guardian is not None:
             guardian.stop()
         return 0
+
+    def _start_guardian(self) -> Guardian | None:
+        """Start what ends the programs of apps after this process, where no unit does."""
+        if self._unit.has_cgroup:
+            return None
+        try:
+            return Guardian()
+        except OSError as error:
+            text = f"programs of apps would outlive a crash of this process: {error.strerror}"
+            self._journal.record(EventKind.STARTED, text, app=None, problem=True)
+            return None
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
