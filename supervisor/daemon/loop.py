@@ -36,7 +36,7 @@ from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import Run, scrub_environment
-from supervisor.process.guardian import Guardian
+from supervisor.process.guardian import start_guardian
 from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
@@ -180,8 +180,8 @@ class Supervisor:
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         for check in self._limits.checks(config):
-            self._journal.record(EventKind.STARTED, str(check.reason), app=None, problem=True)
-        guardian = self._start_guardian()
+            self._problem(str(check.reason))
+        stop_guardian = start_guardian(self._problem, is_needed=not self._unit.has_cgroup)
         warm_up()
         self._releases.begin_recovery()
         await self._folder.serve()
@@ -195,20 +195,11 @@ class Supervisor:
         await self._releases.stop(_UNDO_S)
         self._server.stop()
         await self._shut_down(hand_over=await self._unit.announce_stop())
-        if guardian is not None:
-            guardian.stop()
+        stop_guardian()
         return 0
 
-    def _start_guardian(self) -> Guardian | None:
-        """Start what ends the programs of apps after this process, where no unit does."""
-        if self._unit.has_cgroup:
-            return None
-        try:
-            return Guardian()
-        except OSError as error:
-            text = f"programs of apps would outlive a crash of this process: {error.strerror}"
-            self._journal.record(EventKind.STARTED, text, app=None, problem=True)
-            return None
+    def _problem(self, text: str, app: str | None = None) -> None:
+        self._journal.record(EventKind.STARTED, text, app=app, problem=True)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -285,8 +276,7 @@ class Supervisor:
             try:
                 self._state.make_data_dir(name)
             except OSError as error:
-                text = f"its data folder can't be created: {error.strerror}"
-                self._journal.record(EventKind.STARTED, text, app=name, problem=True)
+                self._problem(f"its data folder can't be created: {error.strerror}", app=name)
 
     def _on_new_folder(self) -> None:
         """Fill a state folder that can be used again, and may be empty."""
