@@ -28,6 +28,53 @@ def pid():
     return str(os.getpid())
 '''
 
+TROUBLES = ("/fork", "/run", "/exit", "/stream", "/log")
+_TROUBLE = """
+
+import logging
+import multiprocessing
+import subprocess
+import sys
+import time
+
+logging.basicConfig(level=logging.INFO)
+camera = subprocess.Popen(["sleep", "100000"], start_new_session=True)
+
+
+@app.get("/fork")
+def forks():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return str(pool.map(abs, [-1]))
+
+
+@app.get("/run")
+def runs():
+    subprocess.run(["setsid", "--fork", "true"], check=True)
+    return "done"
+
+
+@app.get("/exit")
+def exits():
+    sys.exit(3)
+
+
+@app.get("/stream")
+def streams():
+    def frames():
+        while True:
+            yield b"x" * 50_000
+            time.sleep(0.02)
+
+    return app.response_class(frames(), mimetype="multipart/x-mixed-replace; boundary=frame")
+
+
+@app.get("/log")
+def logs():
+    for number in range(100):
+        logging.getLogger("camera").warning("frame %d", number)
+    return "logged"
+"""
+
 _MODULE = '''"""Module {number} of an app."""
 import re
 from dataclasses import dataclass
@@ -77,8 +124,19 @@ class Fleet:
     spare_ports: tuple[int, ...]
 
 
-def write_fleet(folder: Path, *, count: int, modules: int = 0, broken: Sequence[int] = ()) -> Fleet:
-    """Write ``count`` tiny apps; the first has ``modules`` more, those in ``broken`` fail."""
+def write_fleet(
+    folder: Path,
+    *,
+    count: int,
+    modules: int = 0,
+    broken: Sequence[int] = (),
+    troubled: Sequence[int] = (),
+) -> Fleet:
+    """Write ``count`` tiny apps; the first has ``modules`` more, those in ``broken`` fail.
+
+    Those in ``troubled`` start a program, and have the paths `TROUBLES`: they fork, exit, stream
+    without end, and log.
+    """
     ports = free_ports(count + 3)
     apps = []
     for number in range(count):
@@ -89,6 +147,8 @@ def write_fleet(folder: Path, *, count: int, modules: int = 0, broken: Sequence[
             source = f"import {MISSING_MODULE}\n{source}"
         if number == 0 and modules:
             source = _write_modules(app.folder, modules) + source
+        if number in troubled:
+            source += _TROUBLE
         (app.folder / f"{app.name}.py").write_text(source, encoding="utf-8")
         apps.append(app)
     compileall.compile_dir(folder, quiet=2)  # no start is slower for being the first

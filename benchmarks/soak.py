@@ -1,8 +1,14 @@
-"""Loads ours for minutes, and checks that memory and descriptors of no process grow."""
+"""Loads ours for minutes, and checks that memory and descriptors of no process grow.
 
+One of the apps forks, starts programs, exits in a view, logs, and streams to viewers that vanish.
+"""
+
+import socket
+import struct
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import processes, wrk
 from benchmarks.contenders import Places, Running, start
-from benchmarks.fleet import write_fleet
+from benchmarks.fleet import TROUBLES, write_fleet
 from benchmarks.managers import Ours
 from benchmarks.polling import ask
 
@@ -19,6 +25,9 @@ _WARM_SHARE = 0.2  # of the samples: until caches are filled
 _SLICE_S = 5.0
 _QUIET_S = 0.5  # before a sample: connections end, buffers are given back
 _POLLS = 20  # of the status port, in each slice
+_TROUBLED = 3  # requests for each trouble, in each slice
+_TROUBLED_BEFORE = 10  # clients, and requests of each for each trouble, before the first sample
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ def verdicts(rounds: Sequence[Sequence[Sample]]) -> list[Verdict]:
 def run(places: Places, *, limit_s: float, requests: int) -> int:
     """Run the soak; return the exit code, 1 if a process grew or was replaced."""
     with TemporaryDirectory(prefix="bench-") as folder:
-        fleet = write_fleet(Path(folder), count=3)
+        fleet = write_fleet(Path(folder), count=4, troubled=[3])
         running = start(Ours(), places, fleet)
         with running.tree:
             running.wait()
@@ -103,20 +112,34 @@ def run(places: Places, *, limit_s: float, requests: int) -> int:
 
 
 def _load(running: Running, limit_s: float, requests: int) -> tuple[int, float, list[list[Sample]]]:
-    began_s, served, rounds = time.monotonic(), 0, [_look(running)]
     ports = [app.port for app in running.fleet.apps]
+    with ThreadPoolExecutor(_TROUBLED_BEFORE) as pool:  # every thread of the app gets its share
+        list(pool.map(lambda path: _trouble(ports[-1], path), TROUBLES * _TROUBLED_BEFORE**2))
+    began_s, served, rounds = time.monotonic(), 0, [_look(running)]
     while time.monotonic() - began_s < limit_s and served < requests:
         for port in ports:
             result = wrk.load(port, seconds=min(_SLICE_S, limit_s / 20))
             if result.errors:
                 raise RuntimeError(f"requests failed on port {port}: {result}")
             served += result.requests
+        for path in TROUBLES * _TROUBLED:
+            _trouble(ports[-1], path)
         for status_port, path in running.contender.more_pages(running.fleet) * _POLLS:
             ask(status_port, path)
         time.sleep(_QUIET_S)
         rounds.append(_look(running))
         print(f"{served} requests, {running.tree.pss_mib():.1f} MiB", file=sys.stderr, flush=True)
     return served, time.monotonic() - began_s, rounds
+
+
+def _trouble(port: int, path: str) -> None:
+    """Make one request; of what doesn't end, read a little and reset the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n".encode())
+        status = client.recv(65536).split(b" ", 2)[1]
+        if status != (b"500" if path == "/exit" else b"200"):
+            raise RuntimeError(f"{path} of the app on port {port} answered {status.decode()}")
 
 
 def _look(running: Running) -> list[Sample]:

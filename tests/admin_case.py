@@ -25,7 +25,7 @@ _OWN = {
     "admin.announce": {},
     "admin.audit": {},
     "events": {"events": [], "last": 0},
-    "failure": {"failure": None},
+    "admin.failure": {"failure": None},
 }
 
 

@@ -1,15 +1,18 @@
 """Random faults for a running supervisor; a seed reproduces their sequence."""
 
 import contextlib
+import http.client
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from harness import GOOD_APP, Project, Running, ask, eventually, process_in_test
 from observing import snapshot
 from operating_case import HOLDER, call
+from wire import Wire
 
 BREAKS = [
     "import no_such_module_at_all\n",
@@ -20,6 +23,73 @@ BREAKS = [
     GOOD_APP.format(text="crashes")
     + "import os, threading\nthreading.Timer(0.4, os._exit, [3]).start()\n",
 ]
+
+# It starts a program in its own session, forks, exits in a view, streams and logs.
+BUSY_APP = """
+import logging, multiprocessing, subprocess, sys, time
+from flask import Flask
+
+app = Flask(__name__)
+logging.basicConfig(level=logging.INFO)
+camera = subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+@app.get("/")
+def index():
+    logging.getLogger("camera").warning("somebody asks")
+    return "{text}\\n"
+
+@app.get("/fork")
+def forks():
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return str(pool.map(abs, [-1]))
+
+@app.get("/daemon")
+def starts():
+    subprocess.run(["setsid", "--fork", "sleep", "600"])
+    return "started"
+
+@app.get("/exit")
+def exits():
+    sys.exit(3)
+
+@app.get("/stream")
+def streams():
+    def frames():
+        while True:
+            yield b"data: " + b"x" * 50_000
+            time.sleep(0.05)
+    return app.response_class(frames(), mimetype="text/event-stream")
+"""
+
+
+@contextlib.contextmanager
+def visitors(port: int, seed: int) -> Iterator[dict[int, int]]:
+    """Ask a busy app for all it has; viewers of its stream vanish. Yield the answers by status."""
+    statuses: dict[int, int] = {}
+    ended = threading.Event()
+
+    def visit() -> None:
+        rng, viewers = random.Random(seed), []
+        while not ended.wait(rng.uniform(0.0, 0.2)):
+            path = rng.choice(["/", "/fork", "/daemon", "/exit", "/stream"])
+            with contextlib.suppress(OSError, http.client.HTTPException):  # its worker has ended
+                if path == "/stream":
+                    viewers.append(Wire(port, timeout_s=10).get(path))
+                    continue
+                status = ask(port, path, timeout_s=10).status
+                statuses[status] = statuses.get(status, 0) + 1
+            while len(viewers) > 8:
+                rng.choice([Wire.close, Wire.reset])(viewers.pop(0))
+        for viewer in viewers:
+            viewer.close()
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        ended.set()
+        thread.join(30)
 
 
 class Chaos:
@@ -110,7 +180,8 @@ class Chaos:
 
     def _repair(self, name: str) -> None:
         self._version += 1
-        self._write(name, GOOD_APP.format(text=f"{name} {self._version}"))
+        source = BUSY_APP if name == "busy" else GOOD_APP
+        self._write(name, source.format(text=f"{name} {self._version}"))
 
     def _write(self, name: str, source: str) -> None:
         new = self._project.file(name, f"{name}.py.new")

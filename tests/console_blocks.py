@@ -33,7 +33,7 @@ _VARYING = [
     (r"\b\d+ open files|\babout \d+", "COUNT"),
     (r"(?<=\s)\d{1,7}(?=\s+\d+ (s|min|h|d)$)", "PID"),
     (r"\b\d+(\.\d+)? ?(s|ms|min|h|d|MiB|%|°C)(?![\w])", "AMOUNT"),
-    (r"\b\d+\.\d+\.\d+\.\d+\b", "ADDRESS"),
+    (r"\b\d+\.\d+\.\d+\.\d+\b|\blocalhost\b", "ADDRESS"),
     (r"\b\d+\.\d+(\.\d+)?\b", "NUMBER"),
 ]
 

@@ -41,6 +41,7 @@ def create_app(*, take_samples: bool = True) -> Flask:
         SESSION_COOKIE_NAME="flask_supervisor_admin",  # all ports of a host share cookies
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,  # else style sheets, which are kept, would have it
         WTF_CSRF_TIME_LIMIT=None,  # a page may stay open for hours, and a Pi's clock may jump
     )
     Bootstrap5(app)

@@ -60,6 +60,7 @@ def _asset(name: str) -> str:
 def _finish(response: Response) -> Response:
     if request.endpoint == "static" or (request.endpoint or "").endswith(".static"):
         return _static(response)
+    response.headers["Cache-Control"] = "no-store"
     if LIVE in request.headers and response.mimetype == "text/html":
         response.headers[LIVE] = "1"
         if response.status_code == 200:

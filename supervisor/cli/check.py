@@ -83,7 +83,7 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
         _print_requires(shared, "")
     apps: dict[str, Document] = {}
     for name in names or [name for name, app in config.apps.items() if app.enabled]:
-        only_read = config.apps[name].runs_once and name in running
+        only_read = check_user.runs_once(config, name) and name in running
         outcome = check_app(config, name, isolation, only_read=only_read)
         requires = check_requires(config, name, isolation)
         apps[name] = {

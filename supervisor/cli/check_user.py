@@ -49,6 +49,13 @@ def running_apps(config: Config) -> set[str]:
     return {name for name, app in snapshot["apps"].items() if app["workers"]}
 
 
+def runs_once(config: Config, name: str) -> bool:
+    """Return whether an app, or one that shares its process and so its modules, can't run twice."""
+    process = config.apps[name].process or name
+    mates = config.processes().get(process, [name])
+    return any(config.apps[mate].runs_once for mate in mates)
+
+
 def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | None]:
     """Return how to check ``config`` as ``user``, and why this machine can't protect its folders.
 

@@ -1,13 +1,12 @@
 """``flask-supervisor fleet``: the health of many machines, asked at the same time."""
 
 import sys
-import time
 from pathlib import Path
 
 import click
 
 from supervisor.cli.options import json_option
-from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped
+from supervisor.cli.output import COLOURS, age_text, print_json, print_wrapped, show_again
 from supervisor.health import fleet_hosts
 from supervisor.policy.fleet_overview import Machine, machine_document
 from supervisor.values.errors import ConfigError
@@ -44,18 +43,16 @@ def fleet_command(file: str | None, watch: bool, as_json: bool, timeout_s: float
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
     hosts = fleet_hosts.read(_find(file))
-    machines = fleet_hosts.ask_machines(hosts, timeout_s=timeout_s)
-    if as_json:
-        print_json([machine_document(machine) for machine in machines])
-    else:
-        _show(machines, clear=watch)
-    while watch:
-        try:
-            time.sleep(_WATCH_S)
-            machines = fleet_hosts.ask_machines(hosts, timeout_s=timeout_s)
-        except KeyboardInterrupt:
-            break
-        _show(machines, clear=True)
+
+    def show(clear: bool) -> list[Machine]:
+        machines = fleet_hosts.ask_machines(hosts, timeout_s=timeout_s)
+        if as_json:
+            print_json([machine_document(machine) for machine in machines])
+        else:
+            _print_table(machines, clear=clear)
+        return machines
+
+    machines = show_again(show, watch=watch, every_s=_WATCH_S)
     sys.exit(0 if all(machine.is_well for machine in machines) else 1)
 
 
@@ -71,7 +68,7 @@ def _find(file: str | None) -> Path:
     )
 
 
-def _show(machines: list[Machine], *, clear: bool) -> None:
+def _print_table(machines: list[Machine], *, clear: bool) -> None:
     if clear:
         click.clear()
     width = max([4, *(len(machine.name) for machine in machines)])

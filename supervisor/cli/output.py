@@ -1,17 +1,22 @@
 """How commands print: colours, JSON, notes and errors, lines that fit the terminal."""
 
 import codecs
+import contextlib
 import io
 import json
 import shutil
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 
 from supervisor.values.errors import SupervisorError
+
+T = TypeVar("T")
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 _WIDTH_MIN = 20  # columns for a text, however narrow the terminal is
@@ -43,6 +48,19 @@ def print_error(error: SupervisorError) -> None:
 def print_note(text: str) -> None:
     """Print on standard error what the reader should know."""
     print_wrapped(text, head=click.style("note: ", fg="yellow"), indent=2, err=True)
+
+
+def show_again(show: Callable[[bool], T], *, watch: bool, every_s: float) -> T:
+    """Call ``show``, and with ``watch`` again every ``every_s`` seconds, until Ctrl-C.
+
+    It gets whether to clear the screen first. Return what it returned last.
+    """
+    shown = show(watch)
+    with contextlib.suppress(KeyboardInterrupt):
+        while watch:
+            time.sleep(every_s)
+            shown = show(True)
+    return shown
 
 
 def print_wrapped(

@@ -82,8 +82,10 @@ def _serve(config: Config, *, reload_on_change: bool) -> NoReturn:
     """Be the main process, and exit with its exit code."""
     from supervisor.daemon.log import Log
     from supervisor.daemon.loop import Supervisor
+    from supervisor.process.compiled_code import withstand_damage
 
     log = Log(config.supervisor.log_format, config.supervisor.log_level)
+    withstand_damage(lambda text: log.event(text, app=None, kind="started", problem=True))
     for text in _notes(config):
         log.event(text, app=None, kind="config", problem=True)
     supervisor = Supervisor(config, log, reload_on_change=reload_on_change)

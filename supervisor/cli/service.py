@@ -1,5 +1,6 @@
 """``flask-supervisor service install``, ``uninstall`` and ``show``."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -105,6 +106,18 @@ def _print_outcome(config: Config) -> None:
     reason = snapshot["checks"].get("status_port", {}).get("reason")
     url = _url(*config.status_address, here)
     _print_address("status", width, f"{url} (for monitors)", reason)
+    if _has_first_password(config.state_dir):
+        journal = f"journalctl -u {unit_file.UNIT}"
+        click.echo(f'log in to the admin app with: {journal} | grep "first password"')
+
+
+def _has_first_password(state_dir: Path) -> bool:
+    """Return whether nobody has chosen a password of the admin app yet."""
+    try:
+        kept = json.loads((state_dir / "admin" / "password").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(kept, dict) and kept.get("one_time") is True
 
 
 def _print_address(name: str, width: int, url: str, reason: str | None) -> None:
@@ -115,7 +128,7 @@ def _print_address(name: str, width: int, url: str, reason: str | None) -> None:
 
 def _url(host: str, port: int | None, here: str) -> str:
     if port is None:
-        return host
+        return host if host.startswith("unix:") else "in the background"
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return f"http://{here}:{port}"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,7 +1,6 @@
 """``flask-supervisor status``: the state of every app, as a table."""
 
 import sys
-import time
 from typing import Any
 
 import click
@@ -14,7 +13,14 @@ from supervisor.cli.options import (
     load_or_none,
     no_such_app,
 )
-from supervisor.cli.output import COLOURS, age_text, local_time, print_json, print_wrapped
+from supervisor.cli.output import (
+    COLOURS,
+    age_text,
+    local_time,
+    print_json,
+    print_wrapped,
+    show_again,
+)
 from supervisor.cli.process_usage import CpuMeter, with_usage
 from supervisor.values.errors import SupervisorError
 
@@ -40,18 +46,16 @@ def status_command(
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
     meter = CpuMeter() if verbose else None
-    snapshot = _fetch(config_file, apps, meter)
-    if as_json:
-        _print_document(snapshot, config_file)
-    else:
-        _print_snapshot(snapshot, clear=watch)
-    while watch:
-        try:
-            time.sleep(_WATCH_S)
-            snapshot = _fetch(config_file, apps, meter)
-            _print_snapshot(snapshot, clear=True)
-        except KeyboardInterrupt:
-            break
+
+    def show(clear: bool) -> Snapshot:
+        snapshot = _fetch(config_file, apps, meter)
+        if as_json:
+            _print_document(snapshot, config_file)
+        else:
+            _print_snapshot(snapshot, clear=clear)
+        return snapshot
+
+    snapshot = show_again(show, watch=watch, every_s=_WATCH_S)
     sys.exit(0 if _is_well(snapshot, whole=not apps) else 1)
 
 
@@ -87,6 +91,7 @@ def _print_snapshot(snapshot: Snapshot, *, clear: bool) -> None:
     click.secho(snapshot["status"], fg=COLOURS[snapshot["status"]])
     if "cpu_percent" in snapshot:
         click.echo(f"started {local_time(snapshot['started'])}, {_usage_text(snapshot)}")
+        print_wrapped(_machine_text(snapshot["host"]), indent=2)
     width = max([3, *(len(name) for name in snapshot["apps"])])
     click.echo(f"{'APP':<{width}}  {'STATE':<8}  {'SERVING':<15}  {'PORT':<5}  {'PID':<7}  SINCE")
     for name, app in snapshot["apps"].items():
@@ -122,6 +127,22 @@ def _print_details(app: dict[str, Any], indent: int) -> None:
     for worker in app["workers"]:
         head = f"worker {worker['pid']}: generation {worker['generation']}, {worker['state']}"
         print_wrapped(f"{head}, {_usage_text(worker)}", indent=indent)
+
+
+def _machine_text(host: dict[str, Any]) -> str:
+    """Return what is known of the machine on one line; see docs/health.md."""
+    cpu, memory = host.get("cpu", {}).get("percent"), host.get("memory", {}).get("free_percent")
+    disk = host.get("disks", {}).get("state_dir", {}).get("free_percent")
+    heat, up = host.get("temperature_c"), host.get("uptime_s")
+    known = [
+        host.get("model"),
+        None if heat is None else f"{heat:.0f} °C",
+        None if cpu is None else f"CPU {cpu:.0f} %",
+        None if memory is None else f"memory {memory:.0f} % free",
+        None if disk is None else f"disk {disk:.0f} % free",
+        None if up is None else f"up {age_text(up)}",
+    ]
+    return "machine: " + (", ".join(one for one in known if one) or "nothing is known yet")
 
 
 def _usage_text(measured: dict[str, Any]) -> str:

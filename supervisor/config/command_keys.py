@@ -12,8 +12,8 @@ PLACEHOLDERS = ("fd", "port")  # replaced in the words of a command
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # Of a worker that imports the app and answers its requests:
 _OF_WORKERS = (
-    *("access_log", "after_import", "hang_timeout_s", "max_requests", "max_threads", "process"),
-    *("request_timeout_s", "threads", "waitress"),
+    *("access_log", "after_import", "max_requests", "max_threads", "process", "request_timeout_s"),
+    *("threads", "waitress"),
 )
 _OF_PORTS = ("bind", "health_path", "host", "smoke")
 _ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(\))?")  # as servers of Python name an app

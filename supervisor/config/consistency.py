@@ -20,7 +20,8 @@ from supervisor.config.settings import (
 from supervisor.config.waitress_options import check_options
 
 Raw = dict[str, Any]
-_SHARED = {"path": AppSettings.path, "python": AppSettings.python}  # by the apps of one process
+# By the apps of one process:
+_SHARED = {"path": AppSettings.path, "python": AppSettings.python, "umask": AppSettings.umask}
 
 
 def check(raw: Raw, problems: Problems, *, may_lack_apps: bool = False) -> None:

@@ -196,8 +196,8 @@ class AppSettings:
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
     exclude: list[Below] = field(default_factory=list)
-    umask: Umask | None = _planned(default=None)
-    hardware: list[Hardware] = _planned(default_factory=list)
+    umask: Umask = "022"
+    hardware: list[Hardware] = field(default_factory=list)
     access_log: bool = False
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config import reader
-from supervisor.config.history import ConfigHistory, KeptConfig, digest_of
+from supervisor.config.history import ConfigHistory, HistoryError, KeptConfig, digest_of
 from supervisor.config.settings import Config
 from supervisor.files import text as text_file
 from supervisor.files.state_dir import StateDir
@@ -19,6 +19,10 @@ from supervisor.values.errors import ConfigError, SupervisorError
 _AROUND = 5  # lines of source before and after the one that failed
 _LINE_MAX = 300  # characters
 _FLEET_S = 4.0
+_READ_ONLY = (
+    "edit it on the machine, with sudo if need be, then let it be read again; to change it from "
+    'here, give it to the service\'s user and set writable = ["."] in [apps.admin]'
+)
 
 Document = dict[str, Any]
 
@@ -103,7 +107,10 @@ def write_config(config: Config, text: str, digest: str) -> None:
             "the configuration was changed meanwhile, by somebody else",
             hint="look at what it says now, and make your change again",
         )
-    _history(config).replace(text.encode(), config.file)
+    try:
+        _history(config).replace(text.encode(), config.file)
+    except HistoryError as error:
+        raise HistoryError(error.message, hint=_READ_ONLY) from error
 
 
 def notify(urls: list[str]) -> list[str | None]:

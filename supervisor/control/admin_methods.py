@@ -38,14 +38,14 @@ class AdminMethods:
             "admin.settings": self.settings,
             "admin.audit": self.audit,
             "admin.announce": self.announce,
-            "failure": self.failure,
+            "admin.failure": self.failure,
             "config.show": self.config_show,
             "config.text": self.config_text,
             "config.check": self.config_check,
             "config.apply": self.config_apply,
             "config.kept": self.config_kept,
             "notify.test": self.notify_test,
-            "fleet": self.fleet,
+            "admin.fleet": self.fleet,
         }
 
     async def settings(self, _params: Params) -> dict[str, Any]:
@@ -64,7 +64,9 @@ class AdminMethods:
 
     async def announce(self, params: Params) -> dict[str, Any]:
         """Write a text to the log alone: not to the events, nor to the lines that are kept."""
-        self._runtime.journal.log_only(_text(params, "text")[:_TEXT_MAX], kind=EventKind.AUDIT)
+        text = _text(params, "text")[:_TEXT_MAX]
+        # as a problem: with a higher log_level it would not be written
+        self._runtime.journal.log_only(text, kind=EventKind.AUDIT, problem=True)
         return {}
 
     async def failure(self, params: Params) -> dict[str, Any]:

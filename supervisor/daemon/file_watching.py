@@ -49,7 +49,7 @@ class FileWatching:
 
         Raises `TaskFailed` or OSError when that can't be found out.
         """
-        changed = await _changed(
+        changed = await _changed_by_disk(
             [one for one in self._processes.watches() if one.key.subject != WatchSubject.LISTENER]
         )
         names = list({key.process for key in changed})
@@ -71,7 +71,7 @@ class FileWatching:
 
     async def _compare(self, watches: list[WatchRequest]) -> None:
         try:
-            found = await _changed(watches)
+            found = await _changed_by_disk(watches)
         except (TaskFailed, OSError):
             return  # the next tick tries again, and so does each retry of an app
         finally:
@@ -85,6 +85,16 @@ class FileWatching:
         for process in self._processes.all():
             if process.name == key.process:
                 process.on_files(key, changed=changed)
+
+
+async def _changed_by_disk(watches: list[WatchRequest]) -> list[WatchKey]:
+    """Return the keys of the watches whose files have changed; a disk that hangs counts as same."""
+    try:
+        return await _changed(watches)
+    except TaskFailed:
+        each = [_changed([watch]) for watch in watches]
+        answers = await asyncio.gather(*each, return_exceptions=True)
+        return [key for keys in answers if not isinstance(keys, BaseException) for key in keys]
 
 
 async def _changed(watches: list[WatchRequest]) -> list[WatchKey]:

@@ -11,10 +11,9 @@ from supervisor.config.settings import Config
 from supervisor.doctor.diagnosis import Diagnosis, failed, guarded, passed, warned
 from supervisor.files.state_dir import StateDir
 from supervisor.ports import listeners, sock_diag
-from supervisor.ports.conflict import advice, in_use_by, is_old_worker, time_wait_note
+from supervisor.ports.conflict import advice, in_use_by, is_old_worker, is_own, time_wait_note
 from supervisor.ports.listeners import Address
 from supervisor.ports.sock_diag import Holder
-from supervisor.process.proc_stat import read_stat
 from supervisor.values.errors import ControlError, NotRunning
 from supervisor.values.states import Status
 
@@ -78,7 +77,7 @@ def owner_of(path: Path) -> str | None:
 def _addresses(config: Config) -> Iterator[tuple[str, Address]]:
     yield "status", Address(*config.status_address)
     for name, app in config.apps.items():
-        if app.enabled:
+        if app.enabled and not config.is_background(name):
             yield name, Address(*config.address(name))
 
 
@@ -108,13 +107,4 @@ def _held(topic: str, port: int, own_pid: int | None, owner: str | None) -> Diag
 
 
 def _is_supervisors(holder: Holder, own_pid: int | None) -> bool:
-    """Return whether it is the supervisor, an old worker or a descendant (self-bound apps)."""
-    if own_pid is not None and is_old_worker(holder, own_pid):
-        return True
-    pid = holder.pid
-    while pid is not None and own_pid is not None and pid > 1:
-        if pid == own_pid:
-            return True
-        found = read_stat(pid)
-        pid = None if found is None else found.parent
-    return False
+    return own_pid is not None and (is_own(holder, own_pid) or is_old_worker(holder, own_pid))

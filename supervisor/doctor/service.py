@@ -13,7 +13,7 @@ from supervisor.doctor.diagnosis import Diagnosis, failed, passed, warned
 from supervisor.files.state_dir import StateDir, lock_holder
 from supervisor.ports.conflict import runs_supervisor
 from supervisor.process.proc_stat import read_stat
-from supervisor.systemd import installation, sandbox, systemctl, unit_file
+from supervisor.systemd import installation, preflight, sandbox, systemctl, unit_file
 from supervisor.values.errors import ControlError, SupervisorError
 
 _INSTALL = "sudo flask-supervisor service install"
@@ -38,6 +38,9 @@ def diagnose_service(config: Config) -> Iterator[Diagnosis]:
         text = f"not enabled ({state}): it does not start at boot"
         yield warned(_TOPIC, text, f"sudo systemctl enable {unit_file.UNIT}")
     yield _up_to_date(config)
+    for note in preflight.missing_folders(config):
+        text, _, hint = note.partition("; ")
+        yield warned(_TOPIC, text, hint)
     yield from _other_supervisors(config, int(unit["MainPID"] or 0))
     yield _journal()
     yield from _forbidden(config)
@@ -129,7 +132,7 @@ def _journal() -> Diagnosis:
 
 
 def _forbidden(config: Config) -> Iterator[Diagnosis]:
-    """Name the folders that apps tried to write to and that the unit's sandbox forbids."""
+    """Name what apps tried to do, or to write, and what the unit's sandbox forbids."""
     client = Client(StateDir(config.state_dir).control_socket)
     allowed = [config.state_dir, *unit_file.writable_folders(config)]
     for name, app in config.apps.items():
@@ -139,6 +142,8 @@ def _forbidden(config: Config) -> Iterator[Diagnosis]:
             lines: list[dict[str, Any]] = client.call("logs", app=name)["lines"]
         except ControlError:
             return  # no supervisor answers: `ports.ask_running` reports it
+        for rule in sandbox.rules_for("\n".join(line["text"] for line in lines)):
+            yield failed(_TOPIC, f"app {name} could not do something: {rule.shown}", rule.hint)
         for path in sandbox.forbidden_paths(line["text"] for line in lines):
             folder = sandbox.folder_to_allow(path)
             if not any(one in [folder, *folder.parents] for one in allowed):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from supervisor.policy.check_documents import FACTS_MAX_AGE_S
+
 INTERVAL_S = 15.0  # between two readings; each costs about a millisecond
-OLD_S = 60.0  # facts that are older than this say nothing of now
 
 _ROOT = Path("/")
 
@@ -30,7 +31,7 @@ class HostWatcher(threading.Thread):
         self._interval_s = interval_s
         self._stopped = threading.Event()
         self._facts: dict[str, Any] = {}
-        self._read_at = -OLD_S  # monotonic seconds
+        self._read_at = -FACTS_MAX_AGE_S  # monotonic seconds
 
     def stop(self) -> None:
         """End this thread after the reading that is in progress."""
@@ -39,7 +40,7 @@ class HostWatcher(threading.Thread):
     def facts(self) -> dict[str, Any]:
         """Return what was read last, with ``age_s``; nothing where that is too old."""
         age_s = time.monotonic() - self._read_at
-        return {**self._facts, "age_s": round(age_s, 1)} if age_s < OLD_S else {}
+        return {**self._facts, "age_s": round(age_s, 1)} if age_s < FACTS_MAX_AGE_S else {}
 
     def run(self) -> None:
         """Read, again and again."""

@@ -10,15 +10,15 @@ from supervisor.health.check_runner import CheckOutcome, CheckRunner
 from supervisor.health.host_watcher import HostWatcher
 from supervisor.health.notifiers import Notifiers
 from supervisor.health.required_checks import probe_checks, required_checks
-from supervisor.policy.check_state import CheckPhase
-from supervisor.policy.host_warnings import host_warnings
-from supervisor.policy.live_checks import (
+from supervisor.policy.check_documents import (
     PENDING,
     apps_to_check,
     apps_to_probe,
     warning_documents,
     with_live_checks,
 )
+from supervisor.policy.check_state import CheckPhase
+from supervisor.policy.host_warnings import host_warnings
 
 Document = dict[str, Any]
 
@@ -26,18 +26,18 @@ Document = dict[str, Any]
 class LiveChecks:
     """Runs the checks of a configuration, and watches the machine.
 
-    ``snapshot`` returns what the main process has pushed. ``on_change`` is called, in a thread of
-    its own, with the documents of all checks whenever one of them says something else. Methods may
-    be called from any thread.
+    ``snapshot`` returns what the main process has pushed. ``report`` is called, in a thread of its
+    own, with the documents of all checks and the facts about the machine, whenever a check says
+    something else, and when the machine was read. Methods may be called from any thread.
     """
 
     def __init__(
         self,
         snapshot: Callable[[], Document],
-        on_change: Callable[[dict[str, Document]], None],
+        report: Callable[[dict[str, Document], Document], None],
     ) -> None:
         self._snapshot = snapshot
-        self._on_change = on_change
+        self._send = report
         self._notifiers = Notifiers(self._look)
         self._lock = threading.Lock()
         self._settings: Document = {}
@@ -56,7 +56,7 @@ class LiveChecks:
             [*required_checks(settings, wanted[0]), *probe_checks(settings, wanted[1])]
         )
         if self._host is None:
-            self._host = HostWatcher(settings["state_dir"], self._report)
+            self._host = HostWatcher(settings["state_dir"], self._report_all)
             self._host.start()
         self._notifiers.follow(settings)
 
@@ -96,17 +96,25 @@ class LiveChecks:
         return with_live_checks(snapshot, self.documents(), self.host())
 
     def _report(self) -> None:
-        """Report the documents, if they say something else than before; ages don't count."""
+        """Report, if a check says something else than before; ages don't count."""
         with self._lock:
             documents = self.documents()
-            news = {
-                name: (one["status"], one["reason"], one["critical"])
-                for name, one in documents.items()
-            }
-            if news == self._reported:
-                return
-            self._reported = news
-            self._on_change(documents)
+            if _news(documents) != self._reported:
+                self._report_these(documents)
+
+    def _report_all(self) -> None:
+        with self._lock:
+            self._report_these(self.documents())
+
+    def _report_these(self, documents: dict[str, Document]) -> None:
+        self._reported = _news(documents)
+        self._send(documents, self.host())
+
+
+def _news(documents: dict[str, Document]) -> dict[str, Any]:
+    return {
+        name: (one["status"], one["reason"], one["critical"]) for name, one in documents.items()
+    }
 
 
 def document_of(outcome: CheckOutcome, now: float) -> Document:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.health.notifier import AnnouncedFile, Destination, Look, Notifier
-from supervisor.policy.live_checks import warning_documents
+from supervisor.policy.check_documents import warning_documents
 from supervisor.values.states import Status
 
 FILE = "notified"  # in the state folder

@@ -239,7 +239,8 @@ def run_status(
 
     watcher = FileWatcher(report_change)
     live = LiveChecks(
-        copy.snapshot, lambda documents: report({"type": "checks", "checks": documents})
+        copy.snapshot,
+        lambda checks, host: report({"type": "checks", "checks": checks, "host": host}),
     )
 
     def on_message(message: Message) -> None:

@@ -176,7 +176,7 @@ def roll_back(process: ProcessState, cause: Cause, now: float) -> Step:
         probation_until=None,
         since=now,
         refusal=Refusal(cause=cause, at=now),
-        recycle_at=now + RECYCLE_AGAIN_S,
+        recycle_at=max(process.recycle_at, now + RECYCLE_AGAIN_S),
     )
     process, resumed = each(process, paused, _resume)
     return process, resumed + ended
@@ -198,7 +198,7 @@ def refuse(process: ProcessState, cause: Cause, now: float) -> Step:
         process,
         candidate=None,
         refusal=Refusal(cause=cause, at=now),
-        recycle_at=now + RECYCLE_AGAIN_S,
+        recycle_at=max(process.recycle_at, now + RECYCLE_AGAIN_S),
     )
     return end_generation(process, generation, now, cause)
 

@@ -91,6 +91,8 @@ def _concern(facts: AppFacts, now: float) -> Cause | None:
         threads = facts.metrics.max_threads
         text = f"all {threads} threads are busy and {facts.metrics.queue} requests wait"
         return Cause(reason=text, hint="raise max_threads, or find what makes its requests slow")
+    if process.oversize is not None and process.oversize.cause is not None:
+        return process.oversize.cause
     if process.stale:
         return Cause(
             reason="the code on disk is not the code that runs",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Self
 
-from supervisor.policy.live_checks import PENDING
+from supervisor.policy.check_documents import PENDING
 from supervisor.values.records import dataclass
 from supervisor.values.states import Status
 

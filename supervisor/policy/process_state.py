@@ -97,6 +97,17 @@ class Refusal:
     at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oversize:
+    """Workers were replaced for their size soon after their start.
+
+    ``pause_s`` passes before the next one is; ``cause`` says so while one is too large again.
+    """
+
+    pause_s: float
+    cause: Cause | None = None
+
+
 class Pending(StrEnum):
     """What happens next, as soon as the workers that are in its way have ended."""
 
@@ -122,6 +133,7 @@ class ProcessState:
     unserved_since: float | None = None  # no worker serves since then, though a port is bound
     retry_at: float | None = None
     recycle_at: float = 0.0  # before this, no worker is replaced for its size or age
+    oversize: Oversize | None = None  # workers are too large soon after their start
     source: CodeSource = CodeSource.LIVE  # of the current generation
     has_fallback: bool = False  # there is a last known good release
     broken: Cause | None = None  # why the live code can't be imported
@@ -214,7 +226,8 @@ class ProcessState:
 
 def with_limits(process: ProcessState, limits: Limits) -> ProcessState:
     """Return the process with new limits; they hold from the next decision on."""
-    return replace(process, limits=limits)
+    is_known = limits.max_memory_mb == process.limits.max_memory_mb
+    return replace(process, limits=limits, oversize=process.oversize if is_known else None)
 
 
 def with_refusal(process: ProcessState, refusal: Refusal | None) -> ProcessState:

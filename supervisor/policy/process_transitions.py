@@ -171,7 +171,13 @@ def _stop(process: ProcessState, _event: StopAsked, now: float, _rng: Rng) -> St
     """End the workers; whatever was planned is forgotten."""
     process, actions = end_all(process, now)
     stopped = replace(
-        process, stopped=True, pending=None, refusal=None, cause=STOPPED, history=History()
+        process,
+        stopped=True,
+        pending=None,
+        refusal=None,
+        cause=STOPPED,
+        history=History(),
+        oversize=None,
     )
     return stopped, actions
 
@@ -181,7 +187,7 @@ def _restart(process: ProcessState, _event: LifecycleEvent, now: float, rng: Rng
     if process.pending is Pending.START:
         return process, ()
     process, actions = end_all(process, now)
-    fresh = replace(process, history=History(), cause=None, refusal=None)
+    fresh = replace(process, history=History(), cause=None, refusal=None, oversize=None)
     if fresh.workers:
         return replace(fresh, pending=Pending.START), actions
     return start(fresh, now, rng)

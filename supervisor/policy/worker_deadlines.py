@@ -2,11 +2,20 @@
 
 from dataclasses import replace
 
-from supervisor.policy.generations import Step, kill, with_worker
+from supervisor.policy.generations import RECYCLE_MIN_S, Step, kill, with_worker
 from supervisor.policy.process_events import Kill, UsageReported
-from supervisor.policy.process_state import STUCK_AFTER_S, ProcessState, WorkerPhase, WorkerState
+from supervisor.policy.process_state import (
+    STUCK_AFTER_S,
+    Oversize,
+    ProcessState,
+    WorkerPhase,
+    WorkerState,
+)
 from supervisor.policy.recovery import import_lost
 from supervisor.values.reports import Cause
+
+OVERSIZE_AGE_S = 60.0  # a worker that is too large before has been so from the start, or nearly
+OVERSIZE_PAUSE_MAX_S = 3600.0  # it may have grown smaller meanwhile
 
 
 def elapsed(process: ProcessState, worker: WorkerState, now: float) -> Step:
@@ -56,6 +65,39 @@ def _hung(process: ProcessState, worker: WorkerState) -> Step:
         hint="look for a call that never returns to Python in what it did last",
     )
     return with_worker(process, replace(worker, verdict=cause)), (Kill(worker.number),)
+
+
+def sized(
+    process: ProcessState, worker: WorkerState, usage: UsageReported, now: float, *, replaced: bool
+) -> ProcessState:
+    """Return the process with what the size of a worker means for the next ones.
+
+    ``replaced``: the worker is being replaced. The pauses grow while workers are too large soon
+    after their start.
+    """
+    limit_mb, lived_s, before = process.limits.max_memory_mb, now - worker.since, process.oversize
+    if limit_mb is None or usage.memory_mb <= limit_mb:
+        if before is None:
+            return process
+        return replace(process, oversize=None if lived_s >= OVERSIZE_AGE_S else _quiet(before))
+    if replaced:
+        if lived_s >= OVERSIZE_AGE_S + (before.pause_s if before else 0.0):
+            return replace(process, oversize=None)  # it has grown slowly
+        pause_s = min(OVERSIZE_PAUSE_MAX_S, 2 * (before.pause_s if before else RECYCLE_MIN_S))
+        oversize = Oversize(pause_s=pause_s, cause=before.cause if before else None)
+        return replace(process, oversize=oversize, recycle_at=now + pause_s)
+    if before is None or before.cause is not None:
+        return process
+    cause = Cause(
+        reason=f"its worker uses {usage.memory_mb:.0f} MB, more than max_memory_mb = {limit_mb}, "
+        "as the one before it did soon after its start",
+        hint="raise max_memory_mb, or find what the app loads; it is replaced after growing pauses",
+    )
+    return replace(process, oversize=replace(before, cause=cause))
+
+
+def _quiet(oversize: Oversize) -> Oversize:
+    return oversize if oversize.cause is None else replace(oversize, cause=None)
 
 
 def excess(process: ProcessState, worker: WorkerState, usage: UsageReported) -> Cause | None:

@@ -46,7 +46,7 @@ from supervisor.policy.process_state import (
     WorkerState,
 )
 from supervisor.policy.recovery import after_exit, again, import_lost
-from supervisor.policy.worker_deadlines import excess
+from supervisor.policy.worker_deadlines import excess, sized
 from supervisor.values.reports import Cause
 from supervisor.values.states import CodeSource
 
@@ -161,7 +161,11 @@ def _usage_reported(
     cause = excess(process, worker, event)
     not_before = max(process.recycle_at, worker.since + RECYCLE_MIN_S)
     may = process.candidate is None and process.pending is None and now >= not_before
-    if cause is None or not may or worker.phase is not WorkerPhase.READY:
+    if worker.phase is not WorkerPhase.READY:
+        return process, ()
+    is_due = cause is not None and may
+    process = sized(process, worker, event, now, replaced=is_due)
+    if cause is None or not is_due:
         return process, ()
     process, actions = reload(process, now, rng)
     return process, (Note(cause.reason), *actions)

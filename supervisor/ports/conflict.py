@@ -11,6 +11,7 @@ from supervisor.ports.sock_diag import (
     time_wait_count,
     unit_of,
 )
+from supervisor.process.proc_stat import read_stat
 
 SERVICE = "flask-supervisor.service"
 _WORKER_NAMES = "fs-"  # how ps shows workers, whatever they run
@@ -19,9 +20,15 @@ _WORKER_NAMES = "fs-"  # how ps shows workers, whatever they run
 def conflict(port: int, own_pid: int) -> dict[str, str | None]:
     """Return the fields of a `reports.Cause`: who but ``own_pid`` holds ``port``, and what to type.
 
-    BLOCKS while it scans /proc: run it in a throw-away child.
+    ``own_pid`` is the main process or a worker. BLOCKS while it scans /proc: run it in a throw-away
+    child.
     """
     holders = [holder for holder in find_holders(port) if holder.pid != own_pid]
+    own = next((holder for holder in holders if is_own(holder, _main_of(own_pid))), None)
+    if own is not None:
+        reason = f"port {port} is in use by this supervisor itself: pid {own.pid} ({own.command})"
+        hint = "another app or the status server has it: correct the port of one of them"
+        return {"reason": reason, "hint": hint}
     if holders and all(is_old_worker(holder, own_pid) for holder in holders):
         pids = ", ".join(str(holder.pid) for holder in holders)
         reason = f"port {port} is still held by a worker of this service that is ending: pid {pids}"
@@ -53,20 +60,38 @@ def _name(holder: Holder) -> str:
 
 def is_supervisor(holder: Holder) -> bool:
     """Return whether ``holder`` is the main process of a supervisor, or one of its workers."""
-    return (
-        holder.unit == SERVICE
-        or (holder.command or "").startswith(_WORKER_NAMES)
-        or runs_supervisor((holder.command_line or "").split())
-    )
+    return holder.unit == SERVICE or _looks_like_one(holder)
+
+
+def _looks_like_one(holder: Holder) -> bool:
+    is_worker = (holder.command or "").startswith(_WORKER_NAMES)
+    return is_worker or runs_supervisor((holder.command_line or "").split())
+
+
+def is_own(holder: Holder, main_pid: int) -> bool:
+    """Return whether ``holder`` is the main process, or a descendant, as self-bound apps are."""
+    pid = holder.pid
+    while pid is not None and pid > 1:
+        if pid == main_pid:
+            return True
+        found = read_stat(pid)
+        pid = None if found is None else found.parent
+    return False
+
+
+def _main_of(pid: int) -> int:
+    found = read_stat(pid)
+    return found.parent if found and found.name.startswith(_WORKER_NAMES) else pid
 
 
 def is_old_worker(holder: Holder, own_pid: int) -> bool:
     """Return whether ``holder`` is a worker that an earlier main process of our service has left.
 
-    ``own_pid`` is the main process; systemd runs one at a time.
+    ``own_pid`` is of our service, of which systemd runs one main process at a time.
     """
     own = unit_of(own_pid)
-    return own is not None and own.endswith(".service") and holder.unit == own
+    is_service = own is not None and own.endswith(".service")
+    return is_service and holder.unit == own and _looks_like_one(holder)
 
 
 def runs_supervisor(words: list[str]) -> bool:

@@ -11,17 +11,27 @@ imported here.
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
 from types import CodeType
 
-_get_code = SourceFileLoader.get_code
+_tell: Callable[[str], None] | None = None
+_pid = 0
+_installed = SourceFileLoader.get_code
+# of Python itself, also where the script has run this module before
+_get_code: Callable[[SourceFileLoader, str], CodeType | None]
+_get_code = getattr(_installed, "__globals__", {}).get("_get_code", _installed)
 
 
-def withstand_damage() -> None:
-    """Let every import of this process withstand damaged compiled files; forks inherit it."""
-    if SourceFileLoader.get_code.__name__ != _code_or_recompiled.__name__:
-        SourceFileLoader.get_code = _code_or_recompiled  # type: ignore[method-assign,assignment]
+def withstand_damage(tell: Callable[[str], None] | None = None) -> None:
+    """Let every import of this process withstand damaged compiled files; forks inherit it.
+
+    ``tell`` gets the text in this process, in place of standard error.
+    """
+    global _tell, _pid
+    _tell, _pid = tell, os.getpid()
+    SourceFileLoader.get_code = _code_or_recompiled  # type: ignore[method-assign,assignment]
 
 
 def _code_or_recompiled(self: SourceFileLoader, fullname: str) -> CodeType | None:
@@ -48,6 +58,10 @@ def _recompiled(loader: SourceFileLoader, fullname: str, error: Exception) -> Co
         code: CodeType | None = loader.source_to_code(loader.get_data(source), source)
     else:
         code = _get_code(loader, fullname)
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # closed at the start
-        sys.stderr.write(f"the compiled file {compiled} is damaged ({error}): {done}\n")
+    text = f"the compiled file {compiled} is damaged ({error}): {done}"
+    if _tell is not None and os.getpid() == _pid:
+        _tell(text)
+    else:
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed at the start
+            sys.stderr.write(f"{text}\n")
     return code

@@ -12,18 +12,18 @@ import contextlib
 import ctypes
 import errno
 import os
-import re
 import stat
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from supervisor.process.mount_points import mount_points
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _MS_REC = 0x4000
 _MS_PRIVATE = 0x40000
 _CAPABILITY_VERSION_3 = 0x20080522
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -82,9 +82,7 @@ def _mount_overlays(folders: Sequence[str], scratch: str) -> None:
 
 def _refuse_inner_mounts(folders: Sequence[str]) -> None:
     """Raise OSError where an overlay would hide a file system that is mounted in a folder."""
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        quoted = line.split(b" ")[4]  # proc_pid_mountinfo(5): \040 for a space
-        place = os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), quoted))
+    for place in mount_points():
         if any(place != folder and _is_below(place, folder) for folder in folders):
             raise OSError(0, f"another file system is mounted at {place}")
 

@@ -27,6 +27,7 @@ class ProcStat:
     started: int
     cpu_s: float
     is_zombie: bool
+    is_stopped: bool  # by a signal, as SIGSTOP
     ignores_sigterm: bool
 
 
@@ -46,6 +47,7 @@ def read_stat(pid: int) -> ProcStat | None:
         started=int(fields[_STARTED]),
         cpu_s=(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])) / _TICKS_PER_S,
         is_zombie=fields[_STATE] in (b"Z", b"X"),
+        is_stopped=fields[_STATE] == b"T",
         ignores_sigterm=bool(int(fields[_IGNORED]) >> (signal.SIGTERM - 1) & 1),
     )
 

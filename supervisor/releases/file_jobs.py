@@ -32,7 +32,7 @@ def try_import(config: Config, app: str, watch: list[Any], *, once: bool) -> Ans
 def code_differs(
     config: Config,
     apps: list[str],
-    watch: dict[str, Any],
+    watch: list[dict[str, Any]],
     contents: dict[str, str],
     loaded: list[str],
 ) -> Answer:

@@ -123,7 +123,7 @@ class Releases:
             return
         file = self._notes_file(app)
         with (
-            self._changing(app),
+            self._writing(app),
             safe_folder.opened(file.parent, create_mode=release_writer.FOLDER_MODE),
         ):
             atomic_file.write_whole(file, change(self.notes(app)).to_bytes())
@@ -134,12 +134,15 @@ class Releases:
     @contextlib.contextmanager
     def _changing(self, app: str) -> Iterator[AppFolder]:
         """Open the app's folder for changes; raises `ReleaseError` for all that goes wrong."""
+        with self._writing(app) as fd, release_writer.opened_app(app, fd, create=True) as folder:
+            yield folder
+
+    @contextlib.contextmanager
+    def _writing(self, app: str) -> Iterator[int]:
+        """Open the folder of releases; raises `ReleaseError` for what goes wrong for ``app``."""
         try:
-            with (
-                release_writer.locked(self._folder, wait_s=self._wait_s, create=True) as fd,
-                release_writer.opened_app(app, fd, create=True) as folder,
-            ):
-                yield folder
+            with release_writer.locked(self._folder, wait_s=self._wait_s, create=True) as fd:
+                yield fd
         except Locked as error:
             raise ReleaseError(
                 f"cannot keep a release of app '{app}': another process is writing releases",

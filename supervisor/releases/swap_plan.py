@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from supervisor.process.mount_points import mount_points
 from supervisor.releases.swap_journal import Move, SwapError
 
 CACHE = "__pycache__"
@@ -23,11 +24,12 @@ def plan(
     """
     wanted = {part for path in old_paths | new_paths for part in _upwards(path)}
     moves: list[Move] = []
+    mounts = mount_points()
 
     def visit(path: str) -> None:
         live, new = root / path, staged / path
-        _check_place(root, path)
-        other = _other_file(live, path, old_paths) if is_folder(live) else None
+        _check_place(root, path, mounts)
+        other = _other_file(live, path, old_paths, mounts) if is_folder(live) else None
         if other is None:
             moves.append(Move(path=path, old=os.path.lexists(live), new=os.path.lexists(new)))
             return
@@ -53,7 +55,7 @@ def _upwards(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _check_place(root: Path, path: str) -> None:
+def _check_place(root: Path, path: str, mounts: set[str]) -> None:
     """Raise `SwapError` for what a rename can't or must not reach."""
     parent = (root / path).parent
     if Path(os.path.realpath(parent)) != Path(os.path.realpath(root), path).parent:
@@ -61,13 +63,13 @@ def _check_place(root: Path, path: str) -> None:
             f"cannot replace {path}: a folder on the way to it is a link",
             hint="let `path` be the folder where the code really is",
         )
-    if os.path.ismount(root / path):
+    if os.path.realpath(parent / Path(path).name) in mounts:
         raise SwapError(f"cannot replace {path}: another file system is mounted there")
 
 
-def _other_file(folder: Path, path: str, own: set[str]) -> str | None:
+def _other_file(folder: Path, path: str, own: set[str], mounts: set[str]) -> str | None:
     """Return a path below ``folder`` that is none of the app's files, None if there is none."""
-    if os.path.ismount(folder):
+    if os.path.realpath(folder) in mounts:
         return path
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
@@ -77,7 +79,7 @@ def _other_file(folder: Path, path: str, own: set[str]) -> str | None:
             if inner not in own:
                 return inner
         elif entry.name != CACHE:
-            deeper = _other_file(Path(entry.path), inner, own)
+            deeper = _other_file(Path(entry.path), inner, own, mounts)
             if deeper is not None:
                 return deeper
     return None

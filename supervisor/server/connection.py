@@ -8,6 +8,7 @@ import contextlib
 import socket
 import threading
 import time
+from _thread import get_ident  # the real one, whatever an app patches
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,7 +201,8 @@ class ServerChannel(HTTPChannel):
     queued_behind = 0  # how many requests of its listener had been answered by then
     began_at = 0.0  # when the first data of an incomplete request arrived
     overloaded: Overloaded | None = None  # while a request is being rejected
-    is_receiving = answers_at_once = False  # see `acceptor.Listening.add_task`
+    receiving_in = 0  # the loop's thread, while it receives and no other uses this connection
+    answers_at_once = False  # see `acceptor.Listening.add_task`
     held_header = b""
     in_thread: InThread | None = None  # the latest of its requests
     _active_at = 0.0
@@ -296,11 +298,11 @@ class ServerChannel(HTTPChannel):
         self.received_at = self._active_at
         if self.request is None:
             self.began_at = self.received_at
-        self.is_receiving = not self.requests  # no thread uses this connection
-        if self.is_receiving:
+        if not self.requests:  # no thread uses this connection
+            self.receiving_in = get_ident()
             self.overloaded = self.server.overloaded(self.received_at)
         taken: bool = super().received(data)
-        self.overloaded, self.is_receiving = None, False
+        self.overloaded, self.receiving_in = None, 0
         if self.answers_at_once:
             self.answers_at_once = False
             self.service()  # doesn't block: the answer fits into the buffer

@@ -21,19 +21,20 @@ def differs(
     path: Path,
     targets: Collection[str],
     search_path: Sequence[str],
-    watch: dict[str, Any],
+    watches: Sequence[dict[str, Any]],
     contents: Mapping[str, str],
     loaded: Collection[str],
 ) -> bool:
     """Return whether a file of the app's differs in content from what is running.
 
     Those are the files of the modules that it has ``loaded``, those that ``targets`` would import,
-    at once or later, and the templates beside them, as far as ``watch`` covers them. ``contents``
+    at once or later, and the templates beside them, as far as ``watches`` cover them. ``contents``
     are the digests of all these files (`fingerprints.contents`) when it was imported.
     """
     root = os.path.realpath(path)
     before = {os.path.realpath(file): digest for file, digest in contents.items()}
-    known = before.keys() | {os.path.realpath(one) for one in files_of(Watch.from_json(watch))}
+    watched = [Watch.from_json(one["watch"]) for one in watches]
+    known = before.keys() | {os.path.realpath(f) for one in watched for f in files_of(one)}
     wanted = {os.path.realpath(file) for file in loaded}
     for target in targets:
         files, missing = needed(target, path, search_path)
@@ -44,6 +45,7 @@ def differs(
     wanted &= known
     if any(map(_names_templates, wanted)):
         folders = {os.path.join(os.path.dirname(file), TEMPLATES, "") for file in wanted}
+        folders |= {os.path.join(os.path.realpath(f), "") for w in watched for f in w.templates}
         wanted |= {file for file in known if any(map(file.startswith, folders))}
     return any(content_digest(file) != before.get(file) for file in wanted)
 

@@ -20,20 +20,22 @@ _SOURCES = (".py", ".pyi", ".so", ".pth")
 TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 LATELY_S = 2.0  # a file that changed within this time may change again in the same second
-ENTRIES_MAX = 20_000  # of a larger tree only so many are watched: a watch must stay cheap
+ENTRIES_MAX = 20_000  # sources and folders; of a larger tree only so many are watched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """What is watched: trees of sources, folders by the names in them, and single files.
 
-    ``skip`` are folders in the trees that hold no sources: the supervisor and apps write there.
+    In the trees of ``templates`` every file counts. ``skip`` are folders in the trees that hold no
+    sources: the supervisor and apps write there.
     """
 
     trees: tuple[str, ...]
     folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
@@ -141,8 +143,9 @@ _Line = tuple[str, int]  # of the digest, and the time of its file: nanoseconds,
 def _lines(watch: Watch) -> Iterator[_Line]:
     skip = frozenset(os.path.realpath(folder) for folder in watch.skip)
     for tree in watch.trees:
-        left = [ENTRIES_MAX]
-        yield from _tree_lines(tree, left, skip, top=True)
+        yield from _tree_lines(tree, [ENTRIES_MAX], skip, top=True)
+    for tree in watch.templates:
+        yield from _tree_lines(tree, [ENTRIES_MAX], skip, top=True, whole=True)
     for folder in watch.folders:
         yield f"{folder}: {' '.join(sorted(_names(folder)))}", 0
     for file in watch.files:
@@ -150,32 +153,34 @@ def _lines(watch: Watch) -> Iterator[_Line]:
 
 
 def _tree_lines(
-    folder: str, left: list[int], skip: frozenset[str], *, top: bool = False
+    folder: str, left: list[int], skip: frozenset[str], *, top: bool = False, whole: bool = False
 ) -> Iterator[_Line]:
-    folders = []
+    files, folders = [], []
+    whole = whole or f"{os.sep}{TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:  # among thousands of photos, perhaps
+                name = entry.name
+                if name.startswith(".") or name in _SKIPPED:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if not skip or os.path.realpath(entry.path) not in skip:
+                        folders.append(entry.path)
+                elif whole or name.endswith(_SOURCES):
+                    files.append(entry.path)
+                elif name == "pyvenv.cfg" and not top:
+                    return  # a virtual environment in the tree isn't the app's own code
     except OSError as error:
         yield f"{folder}: {error.errno}", 0
         return
-    in_templates = f"{os.sep}{TEMPLATES}{os.sep}" in f"{folder}{os.sep}"
-    if not top and any(entry.name == "pyvenv.cfg" for entry in found):
-        return  # a virtual environment lies in the tree; it isn't the app's own code
-    for entry in found:
-        left[0] -= 1
-        if left[0] < 0:
-            return
-        if entry.name.startswith(".") or entry.name in _SKIPPED:
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            if not skip or os.path.realpath(entry.path) not in skip:
-                folders.append(entry.path)
-        elif entry.name.endswith(_SOURCES) or in_templates:
-            yield _file_line(entry.path)
-    for path in folders:
+    left[0] -= len(files) + len(folders)
+    if left[0] < 0:
+        return
+    for path in sorted(files):
+        yield _file_line(path)
+    for path in sorted(folders):
         yield f"{path}/", 0  # an empty folder is a namespace package too
-        yield from _tree_lines(path, left, skip)
+        yield from _tree_lines(path, left, skip, whole=whole)
 
 
 def _file_line(path: str) -> _Line:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from supervisor.values.constants import STAND_IN_HEADER
 
 RETRY_AFTER_MAX_S = 60
-_STOPPED = "stopped"
+_STOPPED, _BY_OPERATOR = "stopped", "stopped by an operator"
 _REFRESH_MAX_S = 5  # of the page, which a person is looking at
 
 Snapshot = dict[str, Any]
@@ -87,7 +87,7 @@ def _title(name: str, app: Snapshot) -> str:
     states = {
         "starting": "is starting",
         "blocked": "has no port yet",
-        _STOPPED: "was stopped by an operator",
+        _STOPPED: f"was {_BY_OPERATOR}",
     }
     default = "can't be served"
     return f"{name} {default if app.get('reason') else states.get(app['state'], default)}"
@@ -95,11 +95,12 @@ def _title(name: str, app: Snapshot) -> str:
 
 def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:
     """Return a problem document of RFC 9457, with members of our own beside the standard ones."""
+    is_stopped = app["state"] == _STOPPED
     problem = {
         "type": "about:blank",
         "title": _title(name, app),
         "status": 503,
-        "detail": app.get("reason") or _title(name, app),
+        "detail": app.get("reason") or (_BY_OPERATOR if is_stopped else _title(name, app)),
         "instance": path,
         "app": name,
         "state": app["state"],

@@ -179,6 +179,7 @@ class AppProcess:
         state = core.state.worker(worker.number)
         if state is not None:
             core.messages.of_exit(state, exit_, self._runtime.now())
+        core.steer()
         core.step(Exited(worker.number, exit_))
 
     def on_fallback_known(self, *, available: bool) -> None:

@@ -6,7 +6,6 @@ throw-away child compares that with the files.
 
 from collections.abc import Callable
 
-from supervisor.process.channel import Message
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import Answer
 from supervisor.supervision.process_core import ProcessCore
@@ -17,13 +16,15 @@ Verdict = Callable[[bool], None]
 
 
 class CodeComparison:
-    """Compares the code of the worker of ``core`` that serves; one comparison at a time."""
+    """Compares the code of the worker of ``core`` that serves."""
 
     def __init__(self, core: ProcessCore) -> None:
         self._core = core
         self._asked: int | None = None  # the number of a worker that has not answered yet
         self._waiting: list[Verdict] = []
         self._contents: dict[str, str] = {}
+        self._begun = 0
+        self._latest = (0, False)  # the number of a comparison that has ended, and its verdict
 
     def begin(self, done: Verdict) -> None:
         """Call ``done`` with whether the code differs from the files as they are now, or later.
@@ -44,7 +45,7 @@ class CodeComparison:
         if worker.number == self._asked:
             self._contents.update(files)
 
-    def on_code(self, worker: WorkerHandle, message: Message) -> None:
+    def on_code(self, worker: WorkerHandle, loaded: list[str]) -> None:
         """Receive the files of the modules that the worker has loaded, and compare."""
         core, state = self._core, self._core.state.worker(worker.number)
         if worker.number != self._asked:
@@ -54,18 +55,23 @@ class CodeComparison:
         if state is None or not state.watch:
             return
 
+        self._begun = number = self._begun + 1
+
         def compared(answer: Answer) -> None:
-            if not core.is_ending:
-                for done in waiting:
-                    done(answer.get("differs", True))
-                core.runtime.signal.notify()
+            if core.is_ending:
+                return
+            if number > self._latest[0]:  # else a later comparison has ended before this one
+                self._latest = (number, answer.get("differs", True))
+            for done in waiting:
+                done(self._latest[1])
+            core.runtime.signal.notify()
 
         core.runtime.jobs.work_with_files(
             file_jobs.code_differs,
             core.runtime.config,
             list(core.apps),
-            state.watch[0]["watch"],
+            state.watch,
             contents,
-            message["loaded"],
+            loaded,
             done=compared,
         )

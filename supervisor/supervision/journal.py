@@ -79,9 +79,9 @@ class Journal:
         line = OutputLine(text, "warning" if problem else "info")
         self.lines.add(line, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)
 
-    def log_only(self, text: str, *, kind: EventKind) -> None:
+    def log_only(self, text: str, *, kind: EventKind, problem: bool = False) -> None:
         """Log what is not for the public, as a path: port 6000 shows events."""
-        self._log.event(text, app=None, kind=str(kind), problem=False)
+        self._log.event(text, app=None, kind=str(kind), problem=problem)
 
     def print_output(self, app: str, pid: int, lines: Iterable[OutputLine]) -> None:
         """Log and remember lines that a worker of ``app`` printed."""

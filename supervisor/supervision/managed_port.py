@@ -62,20 +62,21 @@ class ManagedPort:
 
         Of "localhost", IPv6 may be missing: the machine has none, or another process listens there.
         """
-        if self.sockets or self.self_bound:
+        if self.self_bound:
             return
         first, *others = self.address.parts
-        sockets = [self._store.bind(first)]
-        for part in others if not self.steered else ():
-            with contextlib.suppress(BindError):  # `port_reach` says who listens there
-                sockets.append(self._store.bind(part))
-        self.sockets = tuple(sockets)
-        if self.steered:
+        if not self.sockets:
+            sockets = [self._store.bind(first)]
+            for part in others if not self.steered else ():
+                with contextlib.suppress(BindError):  # `port_reach` says who listens there
+                    sockets.append(self._store.bind(part))
+            self.sockets = tuple(sockets)
+            self.binds += 1
+            if self.address.port is None:
+                file = self.address.host.removeprefix("unix:")
+                self.watch = [taken(Watch(trees=(), files=(file,)))]
+        if self.steered and len(self.sockets) == 1:
             self._bind_second(first)
-        self.binds += 1
-        if self.address.port is None:
-            file = self.address.host.removeprefix("unix:")
-            self.watch = [taken(Watch(trees=(), files=(file,)))]
 
     def _bind_second(self, address: Address) -> None:
         """Bind the second listener; without one, both generations accept while they overlap."""

@@ -75,10 +75,13 @@ class ProcessCore:
         self.metrics[port.name] = MetricTotals()
         self.apps[port.name] = AppRecord(since=now, bind_at=now, self_bound=port.self_bound)
 
-    def steer(self, worker: WorkerHandle) -> None:
-        """Give new connections to the listener of ``worker``, on a port that has two."""
+    def steer(self, worker: WorkerHandle | None = None) -> None:
+        """Give new connections to the listener of ``worker``, on a port that has two.
+
+        None: to the one that gets them, also what a worker had steered apart for its program.
+        """
         for port in self.ports.values():
-            port.steer(worker.place)
+            port.steer(port.steered_to if worker is None else worker.place)
 
     @property
     def serving(self) -> WorkerHandle | None:
@@ -107,7 +110,8 @@ class ProcessCore:
             before, event, self.runtime.now(), random.random
         )
         is_report = isinstance(event, UsageReported | HeartbeatSeen)
-        is_quiet = is_report and not actions and self.state.state is before.state
+        is_same = (self.state.state, self.state.oversize) == (before.state, before.oversize)
+        is_quiet = is_report and not actions and is_same
         if self.state is not before and not is_quiet:
             self.messages.of_step(before, self.state, event)
             self.known_good.on_change(before, self.state)

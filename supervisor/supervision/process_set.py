@@ -106,11 +106,16 @@ class ProcessSet:
         """Let a process end; the listeners of apps that keep their port elsewhere stay open."""
         self._retiring.append(process)
         for name, port in process.ports.items():
-            if self._wants(name, port.address):
+            if self._wants(name, port.address) and self._fits(port):
                 sockets = port.hand_on()
                 if sockets:
                     self._kept[name] = (port.address, sockets)
         process.retire()
+
+    def _fits(self, port: ManagedPort) -> bool:
+        """Return whether the app can take over the listeners: a program has one of "localhost"."""
+        is_program = self._runtime.config.apps[port.name].command is not None
+        return is_program is port.program or len(port.address.parts) == 1
 
     def _wants(self, name: str, address: Address) -> bool:
         """Return whether the configuration has an app ``name``, bound by us, at ``address``."""
@@ -219,7 +224,8 @@ class ProcessSet:
 def limits(config: Config, process: str) -> Limits:
     """Return what the configuration says about the workers of a process.
 
-    Of several apps the times to import add up; the longest stop and the strictest limit hold.
+    Of several apps the times to import and the memory add up; of the rest, the longest stop and the
+    strictest limit hold.
     """
     apps = [config.apps[name] for name in config.processes()[process]]
     memory = [app.max_memory_mb for app in apps if app.max_memory_mb is not None]
@@ -230,7 +236,7 @@ def limits(config: Config, process: str) -> Limits:
         stop_timeout_s=max(app.stop_timeout_s for app in apps),
         hang_timeout_s=min(app.hang_timeout_s for app in apps),
         request_timeout_s=min(request_s, default=None),
-        max_memory_mb=min(memory, default=None),
+        max_memory_mb=sum(memory) if memory else None,
         max_requests=min(requests, default=None),
         workers=apps[0].workers,
         # each generation of a program has a listener of its own, and there are two

@@ -68,6 +68,7 @@ class WorkerFactory:
         config = self._runtime.config
         if not any(config.apps[name].control for name in config.processes()[process]):
             os.environ.pop(SOCKET_VARIABLE, None)
+        os.umask(int(config.apps[config.processes()[process][0]].umask, 8))
         worker = worker_of(config, self._state, process, held, place, release)
         return worker.run(connection)
 

@@ -75,11 +75,11 @@ class WorkerMessages:
                 core.known_good.on_stamps(files)
             case {"type": "imports"}:
                 core.known_good.on_imports(worker, message)
-            case {"type": "contents", "files": files}:
+            case {"type": "contents", "files": dict(files)}:
                 self._comparison.on_contents(worker, files)
                 return
-            case {"type": "code"}:
-                self._comparison.on_code(worker, message)
+            case {"type": "code", "loaded": list(files)}:
+                self._comparison.on_code(worker, files)
                 return
             case {"type": "written", "files": files}:
                 core.known_good.on_written(files)

@@ -48,9 +48,10 @@ def machine_for(user: str) -> Machine:
     except KeyError:
         if user != DEFAULT_USER:
             raise
-        group, login = user, False
+        group, login, uid = user, False, None
     else:
         group = grp.getgrgid(entry.pw_gid).gr_name
+        uid = entry.pw_uid
         login = entry.pw_uid >= _FIRST_LOGIN_UID or entry.pw_uid == 0
     return Machine(
         user=user,
@@ -59,6 +60,8 @@ def machine_for(user: str) -> Machine:
         command=own_command(),
         code=(Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]),
         systemd_version=version(),
+        uid=uid,
+        groups=frozenset(one.gr_name for one in grp.getgrall()),
     )
 
 

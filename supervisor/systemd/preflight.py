@@ -11,8 +11,9 @@ from supervisor.config.settings import Config
 from supervisor.files.state_dir import lock_holder
 from supervisor.process.other_user import barrier, become, owner_of
 from supervisor.process.throwaway import TaskFailed, call_in_child
+from supervisor.systemd.hardware import missing_groups
 from supervisor.systemd.systemctl import is_available, properties
-from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, own_command
+from supervisor.systemd.unit_file import STATE_DIR, UNIT, Machine, hardware_of, own_command
 from supervisor.values.errors import ConfigError, SupervisorError
 
 _CHECK_TIMEOUT_S = 30.0
@@ -57,7 +58,30 @@ def check_folders(config: Config, machine: Machine) -> list[str]:
             hint=f"run the service as that user: --user {owner}, or move the files to "
             "/opt/flask-supervisor",
         )
-    return [_owner_note(machine.user, *entry) for entry in found["unwritable"]]
+    return [
+        *(_owner_note(machine.user, *entry) for entry in found["unwritable"]),
+        *missing_folders(config),
+        *_missing_groups(config, machine),
+    ]
+
+
+def missing_folders(config: Config) -> list[str]:
+    """Return a note on each folder of `writable` that isn't there."""
+    return [
+        f"app {name}: the folder {folder} of `writable` does not exist, and stays read-only; make "
+        "it, then: sudo systemctl restart flask-supervisor"
+        for name, app in config.apps.items()
+        for folder in map(config.resolve, app.writable)
+        if not folder.exists()
+    ]
+
+
+def _missing_groups(config: Config, machine: Machine) -> list[str]:
+    return [
+        f"`hardware` needs the group {group}, which this machine doesn't have: Raspberry Pi OS "
+        f"has it; make it with: sudo groupadd --system {group}, and let its devices belong to it"
+        for group in missing_groups(hardware_of(config), machine.groups)
+    ]
 
 
 def _owner_note(user: str, name: str, path: str, owner: str) -> str:

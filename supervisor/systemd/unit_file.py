@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.config.settings import Config
+from supervisor.systemd import hardware
 from supervisor.values.errors import SupervisorError
 
 UNIT = "flask-supervisor.service"
@@ -21,6 +22,8 @@ STATE_DIR = Path("/var/lib/flask-supervisor")  # StateDirectory= of the unit
 DEFAULT_USER = "flask-supervisor"
 _STEPS_SINCE = 254  # the first version of systemd with RestartSteps=
 _PRIVILEGED_PORTS = 1024
+_WANTS_MOUNTS_SINCE = 256  # the first version of systemd with WantsMountsFor=
+_RUN = Path("/run")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))  # what ProtectHome= hides
 
 Files = dict[Path, str]
@@ -36,6 +39,8 @@ class Machine:
     command: tuple[str, ...]  # the command line of this installation
     code: tuple[Path, ...]  # the folders that the interpreter reads
     systemd_version: int
+    uid: int | None = None  # of the user, if there is one by now
+    groups: frozenset[str] = frozenset()  # all groups of the machine
 
 
 def shipped(name: str = UNIT) -> str:
@@ -85,6 +90,7 @@ def installation(config: Config, machine: Machine) -> str:
     lines = [
         "# Written by `flask-supervisor service install`, which overwrites it each time. Put your",
         "# own settings into another drop-in: sudo systemctl edit flask-supervisor",
+        *_mount_lines(config, machine),
         "[Service]",
         "ExecStart=",
         f"ExecStart={start}",
@@ -96,6 +102,8 @@ def installation(config: Config, machine: Machine) -> str:
         *_home_lines(config, machine),
         *_port_lines(config),
         *_login_lines(machine),
+        *_hardware_lines(config, machine),
+        *_socket_lines(config),
     ]
     return "\n".join(lines) + "\n"
 
@@ -151,6 +159,86 @@ def _login_lines(machine: Machine) -> Iterable[str]:
         yield "# (GPIO, serial ports, cameras); its groups decide."
         yield "PrivateDevices=no"
         yield "ProtectClock=no"
+    if machine.login and machine.uid:
+        yield "# As in a login of that user: for sound, and the user's own services."
+        yield f"Environment=XDG_RUNTIME_DIR=/run/user/{machine.uid}"
+
+
+def hardware_of(config: Config) -> list[str]:
+    """Return the kinds of hardware that apps need."""
+    apps = [app for app in config.apps.values() if app.enabled]
+    return sorted({kind for app in apps for kind in app.hardware})
+
+
+def _hardware_lines(config: Config, machine: Machine) -> Iterable[str]:
+    kinds = hardware_of(config)
+    found = list(hardware.lines(kinds, machine.groups))
+    if machine.login:  # who may use all devices that the user may use
+        found = [one for one in found if not one.startswith(("Private", "Device"))]
+    if found:
+        yield f"# Relaxed: apps need {', '.join(kinds)} (`hardware`)."
+        yield from found
+
+
+def _socket_lines(config: Config) -> Iterable[str]:
+    """Yield what the Unix sockets of apps need: folders in /run last no longer than a boot."""
+    hosts = [config.address(name)[0] for name, app in config.apps.items() if app.enabled]
+    paths = [Path(host.removeprefix("unix:")) for host in hosts if host.startswith("unix:")]
+    folders = dict.fromkeys(path.parent for path in paths)
+    in_run = [one.relative_to(_RUN) for one in folders if _RUN in one.parents]
+    if in_run:
+        yield "# The folders of Unix sockets, for a reverse proxy of another user."
+        yield f"RuntimeDirectory={' '.join(_path(one) for one in in_run)}"
+        yield "RuntimeDirectoryMode=0755"
+        yield "RuntimeDirectoryPreserve=restart"
+    for folder in folders:
+        if folder != _RUN and _RUN not in folder.parents:
+            yield f"ReadWritePaths=-{_path(folder)}"
+
+
+def _mount_lines(config: Config, machine: Machine) -> Iterable[str]:
+    """Yield the mounts to wait for: those of every folder that the configuration names.
+
+    RequiresMountsFor= would keep the service from starting, and so every port from answering, when
+    one disk is missing. WantsMountsFor= is of systemd 256; earlier, its parts are written out:
+    systemd.unit(5).
+    """
+    folders = [config.file.parent, config.state_dir]
+    for app in config.apps.values():
+        if app.enabled:
+            named = [app.path, *app.writable, *(one for one in (app.python, app.env_file) if one)]
+            folders += [config.resolve(one) for one in named]
+    requirements = [*config.requires, *(one for a in config.apps.values() for one in a.requires)]
+    folders += [config.resolve(one.path) for one in requirements if one.path]
+    named = [str(one) for one in dict.fromkeys(folders) if one != Path("/")]
+    yield "[Unit]"
+    yield f"# As RequiresMountsFor={' '.join(map(_quoted, named))}, but"
+    yield "# a disk that is missing keeps no port from being answered."
+    if machine.systemd_version >= _WANTS_MOUNTS_SINCE:
+        yield f"WantsMountsFor={' '.join(map(_quoted, named))}"
+        return
+    paths = {one for folder in named for one in [Path(folder), *Path(folder).parents]}
+    mounts = sorted(mount_unit(one) for one in paths - {Path("/")})
+    for key in ("Wants", "After"):
+        yield f"{key}={' '.join(mounts)}"
+
+
+def mount_unit(folder: Path) -> str:
+    """Return the name of the unit that mounts ``folder``: systemd.unit(5), "String escaping"."""
+    text = "/".join(folder.parts[1:])
+    name = "".join(
+        "-" if char == "/" else char if _is_plain(char, place) else _escaped(char)
+        for place, char in enumerate(text)
+    )
+    return f"{name}.mount"
+
+
+def _is_plain(char: str, place: int) -> bool:
+    return (char.isascii() and char.isalnum()) or char in ":_" or (char == "." and place > 0)
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode())
 
 
 def _command_line(words: list[str]) -> str:

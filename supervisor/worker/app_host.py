@@ -15,13 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
-from supervisor.source.fingerprints import Watch, beyond_tree, read_watch, stamps, taken, touched
+from supervisor.source.fingerprints import Watch, read_watch, stamps, taken, touched
 from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
@@ -31,7 +30,7 @@ from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.code_view import CodeView
 from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
-from supervisor.worker.importing import import_app, purge_modules
+from supervisor.worker.importing import import_app, purge_modules, repair_watch
 from supervisor.worker.monkey_patching import has_green_threads
 from supervisor.worker.self_bound import SelfBoundApp, explained
 
@@ -101,8 +100,14 @@ class AppHost:
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
         if self._view is None:
-            self._contents.begin()
+            self._note_contents()
         return self._check_threads()
+
+    def _note_contents(self) -> None:
+        """Watch the templates too, of which only the apps know where they are."""
+        self._watch = self._latest = self._contents.watched(self._watch)
+        self._send({"type": "importing", "watch": self._watch})
+        self._contents.begin()
 
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""
@@ -258,7 +263,8 @@ class AppHost:
 
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
-        self._latest, now = [taken(self._sources)], stamps(self._sources)
+        self._latest = self._contents.watched([taken(self._sources)])
+        now = stamps(self._sources)
         loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._contents.before, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
@@ -267,6 +273,7 @@ class AppHost:
 
     def _start_serving(self, app: HostedApp, wsgi_app: Any, *, beside: bool) -> None:
         """Serve an app that has been imported; the loop reports one that joins others."""
+        self._contents.add_app(wsgi_app, self._path)
         if beside:
             self._contents.begin()
         if app.own_port is not None:
@@ -314,8 +321,7 @@ class AppHost:
             self.server.drain(timeout_s=0, idle_s=0)
 
     def _failure(self, kind: str, report: ImportReport, **more: str) -> Message:
-        beyond = _beyond(self._path, report.missing_module)
-        watch = [*self._latest, taken(beyond)]
+        watch = [*self._latest, taken(repair_watch(self._path, report.missing_module))]
         return {"type": kind, "report": report.to_json(), "watch": watch, **more}
 
     def _send(self, message: Message) -> None:
@@ -335,10 +341,3 @@ class AppHost:
         self._woken.recv(100)
         while self._calls:
             self._calls.popleft()()
-
-
-def _beyond(path: Path, missing: str | None) -> Watch:
-    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
-    parent = sys.modules.get((missing or "").rpartition(".")[0])
-    folders = [*sys.path, *getattr(parent, "__path__", [])]
-    return beyond_tree(path, folders, app_entries.loaded_files())

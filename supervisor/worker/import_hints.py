@@ -7,6 +7,7 @@ virtual environment.
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -161,7 +162,13 @@ def _hiding(name: str, failure: Failure) -> str | None:
 
 
 def _of_sandbox(failure: Failure) -> str | None:
-    return sandbox.hint(failure.error, os.environ) if isinstance(failure.error, OSError) else None
+    """Return the hint for what the unit's sandbox forbids."""
+    if not sandbox.is_sandboxed(os.environ):
+        return None
+    if isinstance(failure.error, OSError) and (found := sandbox.hint(failure.error, os.environ)):
+        return found
+    rules = sandbox.rules_for("".join(traceback.format_exception(failure.error)))
+    return rules[0].hint if rules else None
 
 
 def _of_held(failure: Failure) -> str | None:

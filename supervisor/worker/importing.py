@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from supervisor.source import app_entries
+from supervisor.source.fingerprints import Watch, beyond_tree
 from supervisor.values.reports import ImportReport
 from supervisor.worker import resolving
 from supervisor.worker.frames import is_own
@@ -135,6 +137,13 @@ def _call_after_import(function: str) -> None:
     if not callable(found):
         raise TargetError(f"{function} of after_import is {resolving.a(found)}: it can't be called")
     found()
+
+
+def repair_watch(path: Path, missing: str | None) -> Watch:
+    """Return a watch of the files outside of ``path``, and of where a missing module would come."""
+    parent = sys.modules.get((missing or "").rpartition(".")[0])
+    folders = [*sys.path, *getattr(parent, "__path__", [])]
+    return beyond_tree(path, folders, app_entries.loaded_files())
 
 
 def purge_modules(before: Collection[str], path: Path) -> None:

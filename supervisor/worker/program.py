@@ -14,7 +14,7 @@ from pathlib import Path
 from supervisor.process.fork import close_others
 from supervisor.process.oom import KillCounter
 from supervisor.process.prctl import die_with_parent
-from supervisor.process.proc_stat import descendants
+from supervisor.process.proc_stat import descendants, read_stat
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Exit
 
@@ -84,6 +84,12 @@ class Program:
         waiting = select.poll()
         waiting.register(self.pidfd, select.POLLIN)
         return bool(waiting.poll(within_s * 1000))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it, as SIGSTOP does."""
+        stat = read_stat(self.pid)
+        return stat is not None and stat.is_stopped
 
     def members(self) -> list[int]:
         """Return the pids of the program and of all that it has started."""

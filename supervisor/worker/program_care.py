@@ -90,7 +90,8 @@ class ProgramCare:
         while True:
             now = time.monotonic()
             if now >= heartbeat_at:
-                heartbeats.send(now)
+                if not self._program.is_stopped:  # it will seem stuck, as it is
+                    heartbeats.send(now)
                 heartbeat_at = now + HEARTBEAT_S
                 if not (self._draining or self._listens()):
                     self._program.kill()

@@ -223,6 +223,22 @@ def test_not_under_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "control = true" in answer.text
 
 
+def test_the_last_picture_stays(speak: Speak) -> None:
+    """When the supervisor stops answering, the page says so, and how old what it shows is."""
+    given = [says({"status": "pass", "apps": {"coach": READY}})]
+    client = logged_in(speak(lambda request: given[0](request), anonymous="none"))
+    assert client.get("/").status_code == 200
+    given[0] = lambda _: b""
+    answer = client.get("/", headers={"X-Live": "1"})
+    assert answer.status_code == 503
+    assert answer.headers["X-Live"] == "1"
+    text = words("<main>" + answer.text)
+    assert "The supervisor does not answer The supervisor closed the connection" in text
+    assert "How it was 0 s ago: The only app is ready" in text
+    nobody = client.application.test_client()
+    assert "coach" not in nobody.get("/", follow_redirects=True).text
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [

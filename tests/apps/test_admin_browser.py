@@ -138,7 +138,7 @@ def test_an_operators_day(
         assert "prot = 1" in (browser.one("textarea").get_attribute("value") or "")
         assert "prot" not in running.project.config.read_text()
         # the log, as it grows
-        browser.open("/apps/coach/logs")
+        browser.open("/apps/coach/logs?follow=on")
         ask(port)
         browser.wait_for("a visitor came")
         assert "the operator from 127.0.0.1" in events(browser)

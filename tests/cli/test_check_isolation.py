@@ -11,8 +11,8 @@ from typing import Any
 
 import flask
 import pytest
-from grouping import DEVICES, REGISTRY, Field
-from harness import GOOD_APP, Project, Running, ask, eventually, free_ports
+from grouping import REGISTRY, Field
+from harness import GOOD_APP, Project, Running, ask, eventually
 from operating_case import NOBODY, open_project, run_as
 
 from supervisor.health.check_isolation import Isolation
@@ -150,25 +150,20 @@ def test_an_app_that_can_not_run_twice_is_read(counting: Project) -> None:
 
 
 def test_an_app_that_binds_its_port_is_read(counting: Project) -> None:
-    """Whoever started it: the supervisor, or somebody by hand, who holds its port."""
+    """With the apps that share its modules; whoever started it, the supervisor or a person."""
     project = counting
-    field = Field(project, free_ports(1)[0])
-    field.write("registry", REGISTRY)
-    field.write("devices", COUNTED + DEVICES.format(port=field.devices_port))
-    project.apps["devices"] = {
-        "target": "devices:serve",
-        "port": field.devices_port,
-        "bind": "app",
-        "path": "field",
-    }
+    field = Field.make(project)
+    field.write("registry", COUNTED + REGISTRY)
     running = project.start()
     running.worker("devices")
-    assert "read but not imported" in project.command("check").stdout
+    apps = json.loads(project.command("check", "--json").stdout)["apps"]
+    assert {name: app["only_read"] for name, app in apps.items()} == dict.fromkeys(apps, True)
+    assert len(apps) == 3
     running.stop()
     by_hand = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
     with subprocess.Popen([*by_hand, str(field.devices_port)], stderr=subprocess.DEVNULL) as other:
         eventually(lambda: ask(field.devices_port).status == 200)
-        found = project.command("check", "--json")
+        found = project.command("check", "devices", "--json")
         other.kill()
     assert json.loads(found.stdout)["apps"]["devices"]["only_read"] is True
     assert counted(project) == 1

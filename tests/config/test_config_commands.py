@@ -33,14 +33,14 @@ def test_config_check_reports_all_mistakes_at_once(tmp_path: Path) -> None:
 
 def test_config_check_of_a_good_file(tmp_path: Path) -> None:
     """Exit code 0; planned keys are notes."""
-    (tmp_path / "supervisor.toml").write_text(APP + "umask = '022'\n", encoding="utf-8")
+    (tmp_path / "supervisor.toml").write_text(APP + "access_log = true\n", encoding="utf-8")
     result = run_command(tmp_path, "config", "check")
     assert result.returncode == 0, result.stderr
     assert "is valid" in result.stdout
-    assert "note: apps.coach.umask" in result.stdout
+    assert "note: apps.coach.access_log" in result.stdout
     as_json = run_command(tmp_path, "config", "check", "--json")
     assert as_json.returncode == 0
-    expected = {"ok": True, "problems": [], "not_in_effect": ["apps.coach.umask"]}
+    expected = {"ok": True, "problems": [], "not_in_effect": ["apps.coach.access_log"]}
     assert json.loads(as_json.stdout) == expected
 
 

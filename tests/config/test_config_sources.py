@@ -265,12 +265,9 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
 
 def test_planned_keys_are_reported_when_set(tmp_path: Path) -> None:
     """Keys without effect in this version are listed, whether the file or a variable sets them."""
-    text = APP + ("umask = '022'\n[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n")
-    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__HARDWARE": "['gpio']"})
-    assert effective.planned(loaded) == [
-        "apps.coach.umask",
-        "apps.coach.hardware",
-    ]
+    text = APP + ("[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n")
+    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__ACCESS_LOG": "true"})
+    assert effective.planned(loaded) == ["apps.coach.access_log"]
 
 
 # ---- the state folder alone

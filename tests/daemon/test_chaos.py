@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from chaos import Chaos
+from chaos import BUSY_APP, Chaos, visitors
 from harness import Poller, Project, Running, ask, eventually
 from load import FULL, pollers
 from observing import fd_count, named
@@ -16,7 +16,7 @@ from operating_case import call, wait_until_ready
 SECONDS = 60 if FULL else 12
 SEED = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
 OFTEN = "its worker ended "  # so many times in the last minute: true, and no wonder
-NAMES = ("admin", "coach", "field")
+NAMES = ("admin", "coach", "field", "busy")
 
 
 def events(running: Running) -> list[dict[str, Any]]:
@@ -58,7 +58,8 @@ def test_chaos(project: Project) -> None:
     print(f"to have the same again: CHAOS_SEED={SEED}")  # shown when the test fails
     for name in NAMES:
         limits = {"import_timeout_s": 2, "stop_timeout_s": 1, "hang_timeout_s": 8}
-        project.app(name, workers=2 if name == "field" else 1, **limits)
+        source = BUSY_APP.format(text="busy") if name == "busy" else None
+        project.app(name, source, workers=2 if name == "field" else 1, **limits)
     project.bind = {"first_delay_s": 0.2, "max_delay_s": 1}
     running = project.start()
     wait_until_ready(running, *NAMES)
@@ -68,6 +69,8 @@ def test_chaos(project: Project) -> None:
         pollers(project.port("admin"), count=2) as one,
         pollers(project.port("coach"), count=2) as two,
         pollers(project.port("field"), count=2) as three,
+        pollers(project.port("busy"), count=1) as four,
+        visitors(project.port("busy"), SEED) as statuses,
     ):
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
@@ -77,7 +80,7 @@ def test_chaos(project: Project) -> None:
         for name in NAMES:
             running.wait_for(name, state="ready", serving="app", timeout_s=90)
     happened = events(running)
-    for name, asking in zip(NAMES, (one, two, three), strict=True):
+    for name, asking in zip(NAMES, (one, two, three, four), strict=True):
         assert_explained(name, asking, [event for event in happened if event["app"] == name])
     assert call(running, "reload", apps=["all"], timeout_s=90)
     for name in NAMES:
@@ -92,6 +95,9 @@ def test_chaos(project: Project) -> None:
         timeout_s=30,
         what="no worker is left over",
     )
+    eventually(lambda: len(named(project, "sleep")) == 1, timeout_s=30, what="one camera is left")
+    assert statuses.keys() <= {200, 404, 500, 503}, statuses  # 404 of one that crashes soon
+    assert statuses[200] and statuses[500]
     eventually(lambda: not named(project, "fs-stand-in"), timeout_s=30)
     eventually(lambda: settled_descriptors(running) <= before, timeout_s=30, what="no descriptor")
     assert "Traceback" not in "".join(

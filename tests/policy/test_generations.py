@@ -1,5 +1,8 @@
 """Reloads, several workers, hangs and recycling, step by step."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 from process_case import CRASH, ENDED, HANG_S, IMPORT_S, STOP_S, ProcessCase
 from process_world import NO_FORK, REPORT, middle
@@ -38,9 +41,11 @@ from supervisor.policy.process_state import (
     after_pause,
     next_wakeup,
     wants_stand_in,
+    with_limits,
 )
 from supervisor.policy.process_transitions import step
-from supervisor.values.reports import Exit
+from supervisor.policy.worker_deadlines import OVERSIZE_AGE_S
+from supervisor.values.reports import Cause, Exit
 from supervisor.values.states import AppState
 
 # ---- a reload
@@ -388,6 +393,67 @@ def test_a_worker_beyond_a_limit_is_replaced_by_a_reload(
     assert noted.text.startswith(reason)
     assert spawned == Spawn(2, 2)
     assert one.take(UsageReported(1, **metrics)) == []  # type: ignore[arg-type]
+
+
+def replacements(one: ProcessCase, memory_mb: float, until_s: float) -> list[float]:
+    """Report memory each second; return after how many seconds a worker was replaced."""
+    began, found = one.now, []
+    while one.now < began + until_s:
+        serving = one.process.serving
+        assert serving is not None
+        usage = UsageReported(serving.number, memory_mb=memory_mb)
+        actions = one.take(Elapsed(), usage, later_s=1.0)
+        if any(isinstance(action, Spawn) for action in actions):
+            found.append(one.now - began)
+            one.ready()
+            one.take(Elapsed(), later_s=STABLE_S)
+        for worker in one.process.of(WorkerPhase.DRAINING):
+            one.take(Exited(worker.number, Exit(code=0)))
+        for worker in one.process.workers:
+            one.take(HeartbeatSeen(worker.number, one.now))
+    return found
+
+
+def shown(one: ProcessCase) -> Cause | None:
+    """Return what health says of the size of its workers."""
+    return one.process.oversize.cause if one.process.oversize else None
+
+
+def test_an_app_that_is_always_too_large_is_replaced_ever_more_rarely() -> None:
+    """Not every five seconds; what it is shows as a concern, until it has been well for a while."""
+    one = ProcessCase(max_memory_mb=100).up()
+    at_s = replacements(one, 200.0, 3000)
+    pauses = [after - before for before, after in itertools.pairwise(at_s)]
+    assert at_s[0] <= RECYCLE_MIN_S + 2
+    assert len([one for one in at_s if one < 120]) <= 5
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 60
+    assert shown(one) is not None
+    assert "uses 200 MB, more than max_memory_mb = 100, as the one before" in shown(one).reason
+    assert replacements(one, 50.0, 2) == []
+    assert shown(one) is None
+    assert replacements(one, 50.0, OVERSIZE_AGE_S + 5) == []
+    assert one.process.oversize is None
+
+
+def test_another_limit_is_another_matter() -> None:
+    """A larger max_memory_mb ends the concern, an operator's restart too; others don't."""
+    one = ProcessCase(max_memory_mb=100).up()
+    replacements(one, 200.0, 20)
+    before = one.process.oversize
+    assert shown(one) is not None
+    assert with_limits(one.process, replace(one.process.limits, max_requests=9)).oversize == before
+    assert with_limits(one.process, replace(one.process.limits, max_memory_mb=300)).oversize is None
+    one.take(RestartAsked())
+    assert one.process.oversize is None
+
+
+def test_an_app_that_grows_slowly_is_no_concern() -> None:
+    """A leak that takes minutes is what the limit is for."""
+    one = ProcessCase(max_memory_mb=100).up()
+    assert replacements(one, 50.0, 2 * OVERSIZE_AGE_S) == []
+    assert len(replacements(one, 200.0, 3)) == 1
+    assert one.process.oversize is None
 
 
 def test_without_limits_nothing_is_too_much() -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from supervisor.policy import notifications
-from supervisor.policy.live_checks import PENDING
+from supervisor.policy.check_documents import PENDING
 from supervisor.policy.notifications import (
     GAP_S,
     SETTLE_S,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import GOOD_APP, Project, Running, ask, eventually, process_in_test
+from harness import GOOD_APP, Project, Running, ask, eventually, free_ports, process_in_test
 from observing import events, refused_with, snapshot
 
 from supervisor.ports import listeners, sock_diag
@@ -238,6 +238,22 @@ def test_two_that_start_together_never_share_a_port(project: Project, tmp_path: 
             assert loser.stop() == 0
     finally:
         other.clean_up()
+
+
+def test_a_port_that_an_app_of_ours_has_taken(project: Project) -> None:
+    """The supervisor is no stranger to itself, and nobody is told to end it."""
+    port = free_ports(1)[0]
+    takes = f"import socket\nheld = socket.create_server(('127.0.0.1', {port}))\n"
+    project.app("taker", takes + GOOD_APP.format(text="taker"))
+    running = project.start()
+    taker = running.worker("taker")
+    project.app("coach", port=port)
+    project.command("reload")
+    found = running.wait_for("coach", state="blocked")
+    assert found["reason"] == (
+        f"port {port} is in use by this supervisor itself: pid {taker} (fs-taker)"
+    )
+    assert "kill" not in found["hint"]
 
 
 def test_a_port_is_closed_only_at_the_end(project: Project) -> None:

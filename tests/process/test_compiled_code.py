@@ -38,7 +38,8 @@ def test_the_supervisor_and_flask(project: Project) -> None:
     port = project.app("coach")
     environment = {"PYTHONPATH": str(site)}
     command = [sys.executable, str(SCRIPT), "check", "--config", str(project.write())]
-    subprocess.run([sys.executable, "-m", "compileall", "-q", "-f", str(site)], check=True)
+    compiling = [sys.executable, "-m", "compileall", "-q", "-f", str(site)]
+    subprocess.run(compiling, check=True)
     damaged = truncate(site)
     shown = subprocess.run(
         command,
@@ -52,6 +53,7 @@ def test_the_supervisor_and_flask(project: Project) -> None:
     assert f"the compiled file {package} is damaged (" in shown.stderr
     assert "): removed\n" in shown.stderr
     assert package in damaged
+    subprocess.run(compiling, check=True)
     truncate(site)
     by_script = f'shift 2; exec "$0" {SCRIPT} "$@"'  # in place of `python -m supervisor`
     running = project.start(env=environment, prefix=["sh", "-c", by_script])

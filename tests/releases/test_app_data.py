@@ -66,6 +66,14 @@ def test_data_stays_through_a_deploy_and_a_rollback(tmp_path: Path, code: AppCod
     assert snapshot(code.path) == {**files_of(1), **OTHERS, **DATA}
 
 
+def test_a_note_makes_no_folder_for_releases(code: AppCode) -> None:
+    """An app without releases has no empty folder that looks like one of its own."""
+    write_data(code)
+    assert code.store.notes(code.owner).written == set(DATA)
+    folder = code.state_dir / "releases"
+    assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == []
+
+
 def test_changes_of_data_make_no_new_release(code: AppCode) -> None:
     """A calibration that changes six times pushes no version out."""
     (code.path / "pkg/calibration.json").write_text("as shipped")

@@ -69,6 +69,36 @@ def test_a_mounted_folder_is_refused(mounted: Path) -> None:
     assert message == "cannot replace app: another file system is mounted there"
 
 
+@pytest.fixture
+def overlay(tmp_path: Path) -> Iterator[Path]:
+    """Return a live tree on an overlay whose layers are different disks, as on a Pi's SD card."""
+    for name in ("lower", "upper", "live"):
+        (tmp_path / name).mkdir()
+    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]
+    for name in ("lower", "upper"):
+        subprocess.run([*tmpfs, str(tmp_path / name)], check=True)
+    for name in ("files", "work"):
+        (tmp_path / "upper" / name).mkdir()
+    write(tmp_path / "lower", {"run.py": "old"})
+    layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper/files"
+    options = f"{layers},workdir={tmp_path}/upper/work"
+    live = str(tmp_path / "live")
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, live], check=True)
+    yield tmp_path / "live"
+    for name in ("live", "upper", "lower"):
+        subprocess.run(["umount", str(tmp_path / name)], check=True)
+
+
+@pytest.mark.root
+def test_a_file_of_an_overlay_is_replaced(overlay: Path) -> None:
+    """Its device number differs from that of its folder, and nothing is mounted on it."""
+    assert (overlay / "run.py").stat().st_dev != overlay.stat().st_dev
+    staged = swap.prepare(overlay)
+    write(staged, {"run.py": "new"})
+    swap.begin(overlay, staged, include=["run.py"], old_paths=["run.py"], new_paths=["run.py"])
+    assert (overlay / "run.py").read_text() == "new"
+
+
 @pytest.mark.root
 def test_a_read_only_tree(tmp_path: Path) -> None:
     """The message says so, before anything has changed."""

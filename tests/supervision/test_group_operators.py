@@ -137,18 +137,19 @@ def test_logs_of_one_show_what_the_process_prints(project: Project) -> None:
 
 
 def test_too_much_memory_replaces_the_process(project: Project) -> None:
-    """The smallest limit of its apps is that of the whole process."""
+    """The limits of its apps add up to that of the whole process."""
     field = Field.make(project, devices=False)
     field.write(
         "admin",
         ADMIN + "\n@app.get('/grow')\ndef grow():\n    app.x = b'x' * 10**8\n    return ''\n",
     )
-    project.apps["coach"]["max_memory_mb"] = 100
+    project.apps["coach"]["max_memory_mb"] = 60
+    project.apps["admin"]["max_memory_mb"] = 61
     running = project.start()
     pid = field.pid(running)
     field.get("admin", "/grow")
     field.wait_for_another(running, pid)
-    assert "max_memory_mb" in running.log
+    assert "max_memory_mb = 121: it is being replaced" in running.log
 
 
 def test_many_requests_replace_the_process(project: Project) -> None:

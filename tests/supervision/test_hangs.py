@@ -233,6 +233,19 @@ def test_a_worker_that_eats_memory(project: Project) -> None:
     assert "MB, more than max_memory_mb = 120: it is being replaced" in said
 
 
+def test_an_app_that_is_too_large_from_its_start(project: Project) -> None:
+    """It is replaced after growing pauses, serves meanwhile, and health warns."""
+    running = started(project, max_memory_mb=5)
+    port = project.port("coach")
+    with pollers(port, count=1) as fresh:
+        found = running.wait_for("coach", status="warn", says="max_memory_mb = 5", timeout_s=40)
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() - began > 9)
+    assert_all_answered(fresh[0])
+    assert "raise max_memory_mb" in found["hint"]
+    assert len(events(running, "coach", "replaced")) <= 2
+
+
 def test_a_worker_that_has_answered_enough(project: Project) -> None:
     """It is replaced by overlap, and the requests of all workers are counted."""
     running = started(project, max_requests=50)

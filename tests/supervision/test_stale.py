@@ -28,6 +28,17 @@ def optional():
         return "none"
     return local_settings.TEXT
 """
+PAGES = """
+from flask import Blueprint, Flask, render_template
+app = Flask(__name__, template_folder="views")
+pages = Blueprint("pages", __name__, template_folder="pages")
+
+@app.get("/")
+def index():
+    return render_template("index.html")
+
+app.register_blueprint(pages)
+"""
 OTHER = """
 from flask import Flask
 app = Flask(__name__)
@@ -110,6 +121,26 @@ def test_only_content_that_the_app_uses_makes_it_stale(project: Project) -> None
     running.wait_for("coach", stale=True, timeout_s=40)
     (folder / "field" / "mail.py").write_text("def send():\n    return 'no'\n")
     running.wait_for("coach", stale=False, timeout_s=40)
+
+
+def test_templates_in_other_folders(project: Project) -> None:
+    """Those that a Flask app or a blueprint names count too."""
+    project.app("coach", PAGES)
+    for name in ("views/index.html", "pages/help.html"):
+        file = project.file("coach", name)
+        file.parent.mkdir()
+        file.write_text("old")
+    running = project.start()
+    running.worker("coach")
+    rewrite(project.file("coach", "views/index.html"))
+    assert "coach" not in reloaded(project)
+    for number, name in enumerate(("views/index.html", "pages/help.html", "views/new"), start=2):
+        project.file("coach", name).write_text("new")
+        assert "coach" in reloaded(project), name
+        assert running.app("coach")["generation"] == number
+    assert ask(project.port("coach")).text == "new"
+    project.file("coach", "pages/help.html").write_text("newer")
+    running.wait_for("coach", stale=True, timeout_s=40)
 
 
 def test_the_old_files_put_back_are_not_stale(project: Project) -> None:

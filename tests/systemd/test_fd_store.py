@@ -244,3 +244,18 @@ def test_without_systemd_it_binds_and_closes(tmp_path: Path) -> None:
     with pytest.raises(BindError):
         store.bind(Address("127.0.0.1", port))
     listeners.close(listener)
+
+
+def test_a_second_listener_is_kept_beside_the_first(runs: Runs) -> None:
+    """Each is inherited as what it was, and removing the second one leaves the first."""
+    address = address_of("127.0.0.1", Path())
+    first, second = runs.bind(address), runs.store.bind_second(address)
+    runs.given.append(second)
+    assert sorted(runs.stored) == [name_of(address), name_of(address, second=True)]
+    before = inode(first), inode(second)
+    store = runs.next()
+    again = store.bind_second(address)
+    runs.given += [again, runs.bind(address)]
+    assert (inode(runs.given[-1]), inode(again)) == before
+    store.remove(again, address, second=True)
+    assert runs.stored == [name_of(address)]

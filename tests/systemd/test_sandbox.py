@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from harness import REPOSITORY
 
 from supervisor.systemd import sandbox
 from supervisor.worker.importing import import_app
@@ -79,3 +80,47 @@ def test_paths_in_printed_errors() -> None:
 def test_the_folder_to_allow(path: str, folder: str) -> None:
     """The folder to allow is that of the file, but never the root folder."""
     assert sandbox.folder_to_allow(path) == Path(folder)
+
+
+def row(rule: sandbox.Rule) -> str:
+    """Return the row of a rule in the documentation."""
+    settings = " ".join(f"`{setting}`" for setting in rule.settings)
+    allow = f"set {rule.key}, then `service install`" if rule.key else settings
+    directives = ", ".join(f"`{directive}`" for directive in rule.directives)
+    return f"| {rule.name} | {directives} | `{rule.shown}` | {allow} |"
+
+
+@pytest.mark.parametrize("rule", sandbox.RULES, ids=lambda rule: rule.name)
+def test_the_documentation_has_the_same_table(rule: sandbox.Rule) -> None:
+    """Each rule is a row; the hint says where to look, or which key to set."""
+    text = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert row(rule) in text
+    assert rule.name in rule.hint
+    assert (rule.key or "docs/operating.md") in rule.hint
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [
+        ('sudo: The "no new privileges" flag is set, which prevents sudo', "sudo"),
+        ("sudo: effective uid is not 0, is /usr/bin/sudo on a file system", "sudo"),
+        ("ping: socktype: SOCK_RAW\nping: socket: Operation not permitted", "raw sockets"),
+        ("PermissionError: [Errno 1] Operation not permitted: '/usr/bin/ping'", "raw sockets"),
+        ("    s = socket(AF_INET, SOCK_RAW, 1)\nPermissionError: [Errno 1] Operation", "raw"),
+        ("    bus = can.Bus('can0')\n  File x\n    y()\nOSError: [Errno 97] Address", "CAN"),
+        ("  sock = bluetooth.BluetoothSocket()\nOSError: [Errno 97] Address", "Bluetooth"),
+        ("    os.nice(-5)\n    ~~~~^^^\nPermissionError: [Errno 1] Operation", "nice"),
+        ("nice: cannot set niceness: Permission denied", "nice"),
+        ("chrt: failed to set pid 0's policy: Operation not permitted", "real-time"),
+        ("sqlite3.OperationalError: attempt to write a readonly database", "SQLite"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/dev/i2c-1'", "devices"),
+        ("serial: could not open port /dev/ttyUSB0: [Errno 2]", "devices"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/dev/mapper'", None),
+        ("    os.kill(1, 9)\nPermissionError: [Errno 1] Operation not permitted", None),
+        ("OSError: [Errno 97] Address family not supported by protocol", None),
+    ],
+)
+def test_symptoms_are_recognised(printed: str, name: str | None) -> None:
+    """Each symptom has its rule, and an ordinary error has none."""
+    rules = sandbox.rules_for(f"before\n{printed}\nafter")
+    assert [rule.name[: len(name or "")] for rule in rules] == ([name] if name else [])

@@ -47,9 +47,9 @@ def config(*, file: str = "/etc/flask-supervisor/supervisor.toml", **tables: Any
 
 
 def drop_in(found: Config, machine: Machine = MACHINE) -> list[str]:
-    """Return the drop-in's settings, without its comments."""
+    """Return the drop-in's settings of the service, without its comments."""
     lines = unit_file.installation(found, machine).splitlines()
-    return [line for line in lines if not line.startswith("#")]
+    return [line for line in lines[lines.index("[Service]") :] if not line.startswith("#")]
 
 
 def test_the_usual_drop_in() -> None:
@@ -118,6 +118,66 @@ def test_a_persons_account_may_use_its_devices() -> None:
     assert "PrivateDevices=no" not in drop_in(config())
 
 
+def test_hardware_opens_its_devices_and_groups_only() -> None:
+    """The system user reaches what `hardware` names; a group that is missing is left out."""
+    machine = replace(MACHINE, groups=frozenset({"gpio", "dialout", "video"}))
+    found = drop_in(config(app={"hardware": ["gpio", "i2c", "can"]}), machine)
+    assert [line for line in found if "Device" in line or "Group" in line or "Famil" in line] == [
+        "Group=flask-supervisor",
+        "PrivateDevices=no",
+        "DevicePolicy=closed",
+        "DeviceAllow=char-gpiochip rw",
+        "DeviceAllow=char-*gpiomem* rw",
+        "DeviceAllow=char-i2c rw",
+        "SupplementaryGroups=gpio",
+        "RestrictAddressFamilies=AF_CAN",
+    ]
+    assert "Device" not in "".join(drop_in(config(app={"hardware": ["can"]}), machine))
+    person = replace(machine, user="pi", login=True, uid=1000)
+    found = drop_in(config(app={"hardware": ["serial"]}), person)
+    assert "SupplementaryGroups=dialout" in found
+    assert not any(line.startswith("Device") for line in found)  # it may use all of its own
+    assert "Environment=XDG_RUNTIME_DIR=/run/user/1000" in found
+
+
+def test_it_waits_for_every_mount() -> None:
+    """Mounts of all folders are wanted, and none is required: a missing disk stops no port."""
+    requires = [{"kind": "directory", "path": "/mnt/tftp"}]
+    found = config(app={"writable": ["/srv/my photos"], "requires": requires})
+    text = unit_file.installation(found, MACHINE)
+    unit = text[: text.index("[Service]")]
+    wanted = next(line for line in unit.splitlines() if line.startswith("Wants="))
+    assert wanted.replace("Wants", "After") in unit
+    for mount in (r"srv-my\x20photos.mount", "srv.mount", "mnt-tftp.mount", "var-lib.mount"):
+        assert f" {mount}" in wanted
+    assert "\nRequires" not in unit
+    newer = unit_file.installation(found, replace(MACHINE, systemd_version=257))
+    assert "WantsMountsFor=/etc/flask-supervisor /var/lib/flask-supervisor" in newer
+    assert ' "/srv/my photos" /mnt/tftp' in newer
+
+
+def test_folders_of_unix_sockets() -> None:
+    """One in /run is made at each start; another one may be written to."""
+    found = drop_in(config(app={"host": "unix:/run/field/coach.sock"}))
+    assert "RuntimeDirectory=field" in found
+    assert "RuntimeDirectoryPreserve=restart" in found
+    assert "ReadWritePaths=-/srv/s" in drop_in(config(app={"host": "unix:/srv/s/coach.sock"}))
+    assert not any("Runtime" in line for line in drop_in(config()))
+
+
+@needs_systemd
+def test_names_of_mounts_are_those_of_systemd() -> None:
+    """The same as systemd-escape makes."""
+    for path in ("/srv/photos", "/home/pi/my apps", "/.hidden/x.y", "/srv/50%/a-b", "/mnt/ü"):
+        done = subprocess.run(
+            ["systemd-escape", "--path", "--suffix=mount", path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert unit_file.mount_unit(Path(path)) == done.stdout.strip()
+
+
 def test_odd_paths_are_quoted() -> None:
     """Spaces, quotes, percent and dollar signs mean themselves."""
     found = config(
@@ -178,7 +238,13 @@ def written(folder: Path, found: Config, machine: Machine) -> Path:
 
 ODD = config(
     file='/srv/a "b"/100%/$x.toml',
-    app={"path": "/home/pi/my apps", "port": 80, "writable": ["/srv/50%"]},
+    app={
+        "path": "/home/pi/my apps",
+        "host": "unix:/run/field/coach.sock",
+        "writable": ["/srv/50%"],
+        "hardware": ["gpio", "i2c", "spi", "serial", "camera", "audio", "can"],
+    },
+    status={"port": 80},
 )
 
 

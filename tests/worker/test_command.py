@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Poller, Project, Running, ask, eventually
+from harness import GOOD_APP, Poller, Project, Running, ask, eventually
 from program_case import SERVER
 
 
@@ -67,6 +67,29 @@ def test_it_is_an_app_like_any_other(project: Project) -> None:
     assert ask(port).status == 503
     assert project.command("start", "api").returncode == 0
     assert ask(port).json["version"] == "four"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_app_becomes_a_program_and_back(project: Project, host: str) -> None:
+    """The new configuration holds for the same port; the next reload tells the programs apart."""
+    port = program(project, host=host)
+    as_program = project.apps["api"]
+    as_target = {"target": "api:app", "port": port, "path": "api", "host": host}
+    project.file("api").write_text(GOOD_APP.format(text="target"), encoding="utf-8")
+    project.apps["api"] = as_target
+    running = project.start()
+    running.worker("api")
+    assert ask(port).text == "target\n"
+    project.file("api").write_text(SERVER, encoding="utf-8")
+    project.apps["api"] = as_program
+    assert project.command("reload").returncode == 0
+    first = eventually(lambda: ask(port).json["pid"])
+    reload(project)
+    assert ask(port).json["pid"] != first
+    project.file("api").write_text(GOOD_APP.format(text="target"), encoding="utf-8")
+    project.apps["api"] = as_target
+    assert project.command("reload").returncode == 0
+    eventually(lambda: ask(port).text == "target\n")
 
 
 def test_a_new_program_that_fails_changes_nothing(project: Project) -> None:
@@ -247,6 +270,19 @@ def test_a_background_process(project: Project) -> None:
     assert running.app("api")["state"] == "stopped"
     assert project.command("status").returncode == 1
     assert project.command("start", "api").returncode == 0
+
+
+def test_a_stopped_program_is_replaced(project: Project) -> None:
+    """The stand-in answers meanwhile, as for a worker without a heartbeat."""
+    port = program(project, hang_timeout_s=9)
+    running = project.start()
+    running.worker("api")
+    pid = ask(port).json["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: ask(port).status == 503, timeout_s=30)
+    assert "no sign of life" in running.app("api")["reason"]
+    answer = eventually(lambda: (a := ask(port)).status == 200 and a, timeout_s=60)
+    assert answer.json["pid"] != pid
 
 
 def test_its_files_are_a_release(project: Project) -> None:

@@ -4,7 +4,6 @@ A view needs `Right.READ` to look and `Right.OPERATE` for everything else, unles
 otherwise: what nobody thought of stays closed.
 """
 
-import functools
 import os
 from collections.abc import Callable
 from enum import IntEnum
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 from flask import Flask, abort, current_app, flash, g, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
-from apps.admin import link
+from apps.admin import errors, link
 from apps.admin.access.store import Store
 from apps.admin.access.throttle import Throttle
 from supervisor.client import SOCKET_VARIABLE, ControlError
@@ -39,9 +38,12 @@ class Right(IntEnum):
 class Visitor:
     """Who asks: a name for the audit trail, and a right."""
 
-    def __init__(self, name: str, right: Right, *, must_change: bool = False) -> None:
+    def __init__(
+        self, name: str, right: Right, *, has_token: bool = False, must_change: bool = False
+    ) -> None:
         self.name = name
         self.right = right
+        self.has_token = has_token
         self.must_change = must_change
 
     @property
@@ -113,11 +115,6 @@ def address() -> str:
     return request.remote_addr or "a socket"
 
 
-@functools.cache
-def _is_api(path: str) -> bool:
-    return path.startswith("/api/")
-
-
 def _visitor() -> Visitor:
     known = store()
     if known is None:
@@ -128,7 +125,7 @@ def _visitor() -> Visitor:
         if token is None:
             return NOBODY  # not what anybody may see: whoever shows a token wants to know
         right = Right.OPERATE if token.right == "operate" else Right.READ
-        return Visitor(f"token {token.name}", right)
+        return Visitor(f"token {token.name}", right, has_token=True)
     password = known.password()
     if password is not None and session.get(_SESSION_KEY) == password.id:
         return Visitor("the operator", Right.OPERATE, must_change=password.one_time)
@@ -153,12 +150,12 @@ def _guard() -> Response | None:
     if needed is Right.NONE:
         return None
     who = visitor()
-    if _is_api(request.path) and not looks and "Authorization" not in request.headers:
+    if errors.is_api() and not looks and not who.has_token:
         who = g.visitor = NOBODY  # a session is for pages, which have a CSRF token
     if who.right < needed:
         return _refuse(who)
     if who.must_change and request.endpoint not in ("settings.password", "login.logout"):
-        if _is_api(request.path):
+        if errors.is_api():
             abort(403, "set a password first, in the admin app's settings")
         flash("Choose a password of your own: the first one works only once.")
         return redirect(url_for("settings.password"))
@@ -168,7 +165,7 @@ def _guard() -> Response | None:
 def _refuse(who: Visitor) -> Response | None:
     if who.is_known:
         abort(403, "this token may only read")
-    if _is_api(request.path):
+    if errors.is_api():
         abort(401, "show an API token: Authorization: Bearer ...")
     if "X-Live" in request.headers:
         abort(401, "log in again")  # the script loads the page anew

@@ -115,6 +115,7 @@ _HEAD = """\
 The admin app answers programs at `/api/v1` on its port, with all that its pages do. An API token
 comes from its Settings page; one that may `read` changes nothing.
 
+<!-- no test: it needs a token from the Settings page -->
 ```console
 $ curl -s -H "Authorization: Bearer $TOKEN" localhost:5000/api/v1/apps/coach
 ```

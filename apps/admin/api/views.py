@@ -56,7 +56,7 @@ def app_state(app: str) -> Answer:
 )
 def app_failure(app: str) -> Answer:
     """Return the last failure of an app."""
-    return dict(link.ask_long("failure", app=app))
+    return dict(link.ask_long("admin.failure", app=app))
 
 
 @operation(
@@ -174,4 +174,4 @@ def machine() -> Answer:
 )
 def machines() -> Answer:
     """Return the machines of the fleet."""
-    return dict(link.ask_long("fleet"))
+    return dict(link.ask_long("admin.fleet"))

@@ -34,7 +34,7 @@ def index(name: str) -> str:
     now = time.monotonic()
     charts = charts_of(samples().of(name, now), now)
     known = visitor().is_known
-    failure = link.ask_long("failure", app=name)["failure"] if known else None
+    failure = link.ask_long("admin.failure", app=name)["failure"] if known else None
     events = [one for one in link.ask("events")["events"] if one.get("app") == name]
     return render_template(
         "app.html",

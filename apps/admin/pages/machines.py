@@ -29,7 +29,7 @@ def compare() -> str | tuple[str, int]:
 
 def _page(problem: str | None = None, difference: peers.Difference | None = None) -> str:
     names = [name for name, _ in mappings(link.snapshot().get("apps"))]
-    fleet = link.ask_long("fleet")
+    fleet = link.ask_long("admin.fleet")
     return render_template(
         "machines.html", fleet=fleet, apps=names, problem=problem, difference=difference
     )

@@ -8,8 +8,7 @@ from health_documents import APP, BROKEN, CHECK, HOST, health_document
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.policy.health_document import not_ready
-from supervisor.policy.live_checks import (
+from supervisor.policy.check_documents import (
     PENDING,
     apps_to_check,
     apps_to_probe,
@@ -18,6 +17,7 @@ from supervisor.policy.live_checks import (
     warning_documents,
     with_live_checks,
 )
+from supervisor.policy.health_document import not_ready
 from supervisor.values.reports import Cause
 
 PASSES = {**CHECK, "app": "coach", "failures": 0}

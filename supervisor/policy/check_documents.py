@@ -13,6 +13,7 @@ from supervisor.values.reports import Cause
 from supervisor.values.states import AppState, Serving, Status
 
 Document = dict[str, Any]
+FACTS_MAX_AGE_S = 60.0  # facts about the machine that are older say nothing of now
 PENDING = "not checked yet"  # the reason of a check without a result
 _OWN_CODE = (Serving.APP, Serving.LAST_KNOWN_GOOD)
 
