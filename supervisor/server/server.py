@@ -89,12 +89,13 @@ class Server:
         options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
         urgent: Iterable[str] = (),
+        access_log: bool = False,
     ) -> Listener:
         """Serve ``app`` on ``listener``, which may have several sockets, from now on.
 
         It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
         at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
-        Requests for the paths ``urgent`` don't wait behind others.
+        Requests for the paths ``urgent`` don't wait behind others. ``access_log``: each is logged.
         """
         server = listen_on(
             listener if isinstance(listener, tuple) else (listener,),
@@ -108,6 +109,7 @@ class Server:
             wake=self._waker.wake,
         )
         server.channel_class = channel_class
+        server.access_log = access_log
         server.evict_idle = self._evict_idle
         server.has_room = self._has_room
         server.is_crowded = lambda: time.monotonic() < self._crowded_until
