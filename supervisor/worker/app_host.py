@@ -232,7 +232,6 @@ class AppHost:
             after_import=app.after_import,
             prepared=self._prepared,
             self_bound=app.own_port is not None,
-            count_missing=True,
             on_place=self._send_place,
             hide=Redaction(app.secrets),
         )
@@ -328,10 +327,8 @@ class AppHost:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
 
     def _send_from_thread(self, message: Message) -> None:
-        try:
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             self._send(message)
-        except ChannelClosed:
-            return  # the loop notices that too, and ends this worker
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
