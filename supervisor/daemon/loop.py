@@ -174,13 +174,15 @@ class Supervisor:
         if self._state.answers:
             self._event_file.restore(unexpected_end=self._folder.was_left)
             self._make_data_dirs()
-            await self._keep_config()
+        keeping = asyncio.ensure_future(self._keep_config())
+        await asyncio.sleep(0)  # its child works while this process loads the rest
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
+        await keeping
         self._releases.begin_recovery()
         await self._folder.serve()
         self._scheduler.begin()
@@ -285,7 +287,9 @@ class Supervisor:
     async def _keep_config(self) -> None:
         """Keep a new configuration before anything can end this process; `_tidy` tries it again."""
         config, history = self._runtime.config, ConfigHistory(self._state.config_history)
-        if config.fallback is None and config.text and not history.is_newest(config.text):
+        if config.fallback is not None or not (config.text and self._state.answers):
+            return
+        if not history.is_newest(config.text):
             with contextlib.suppress(TaskFailed, OSError):
                 await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)
 
