@@ -230,7 +230,12 @@ def _import(
     os.environ.update(environment)
     started = time.monotonic()
     app, report = import_app(
-        target, path, timeout_s=timeout_s, self_bound=self_bound, hide=Redaction(secrets)
+        target,
+        path,
+        timeout_s=timeout_s,
+        self_bound=self_bound,
+        count_missing=False,
+        hide=Redaction(secrets),
     )
     seconds = round(time.monotonic() - started, 3)
     result = _import_result(None if report is None else report.to_json(), seconds)
