@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import eventually
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -66,7 +67,7 @@ class Browser:
 
         def click() -> bool:
             # what refreshes itself may replace an element between finding and clicking it
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(WebDriverException):
                 shown = [e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()]
                 if shown:
                     shown[0].click()
@@ -83,19 +84,24 @@ class Browser:
                 field.clear()
             field.send_keys(value)
 
+    def text_at(self, selector: str) -> str:
+        """Return what the first element shows that a CSS selector finds."""
+
+        def read() -> str:
+            with contextlib.suppress(WebDriverException):  # it is being replaced
+                return str(self.one(selector).text)
+            return ""
+
+        return eventually(read, what=f"{selector} has a text")
+
     @property
     def text(self) -> str:
         """What the page shows."""
-        return str(self.driver.find_element(By.TAG_NAME, "body").text)
+        return self.text_at("body")
 
     def wait_for(self, text: str, *, timeout_s: float = 20.0) -> None:
         """Wait until the page shows ``text``."""
-        eventually(lambda: self._shows(text), timeout_s=timeout_s, what=f"the page shows {text!r}")
-
-    def _shows(self, text: str) -> bool:
-        with contextlib.suppress(Exception):  # the page is being replaced
-            return text in self.text
-        return False
+        eventually(lambda: text in self.text, timeout_s=timeout_s, what=f"the page shows {text!r}")
 
     def picture(self, file: Path) -> None:
         """Save what is seen without scrolling, as PNG."""

@@ -6,7 +6,6 @@ supervisor.
 """
 
 import os
-from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
@@ -16,6 +15,7 @@ from flask_wtf.csrf import CSRFProtect
 from apps.admin import errors, link, rendering
 from apps.admin.access import guard
 from apps.admin.access.login import announce_first_password, login
+from apps.admin.access.sessions import TimelessSessions
 from apps.admin.api import api
 from apps.admin.pages import BLUEPRINTS
 from apps.admin.samples import Sampler, Samples
@@ -37,7 +37,6 @@ def create_app(*, take_samples: bool = True) -> Flask:
         CONTROL_TIMEOUT_S=3.0,  # shorter than admin.js waits for the page
         FILES_TIMEOUT_S=25.0,
         MAX_CONTENT_LENGTH=_UPLOAD_MAX,
-        PERMANENT_SESSION_LIFETIME=timedelta(days=90),
         SESSION_COOKIE_NAME="flask_supervisor_admin",  # all ports of a host share cookies
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
@@ -45,6 +44,7 @@ def create_app(*, take_samples: bool = True) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,  # a page may stay open for hours, and a Pi's clock may jump
     )
     Bootstrap5(app)
+    app.session_interface = TimelessSessions()
     link.add_link(app)
     guard.add_guard(app)  # before the check of the CSRF token: it says who may not, first
     csrf = CSRFProtect(app)

@@ -47,6 +47,7 @@ class AppOverview:
     reason: str | None
     hint: str | None
     refusal: str | None
+    on_known_good: bool
     version: str | None
     latency_ms: float | None
     memory_mb: float | None
@@ -165,6 +166,7 @@ def app_overview(
         reason=text(raw.get("reason")),
         hint=text(raw.get("hint")),
         refusal=text(refusal.get("reason")),
+        on_known_good=serving == "last-known-good",
         version=_version(_mapping(raw.get("release"))),
         latency_ms=seconds(_mapping(requests.get("latency_ms")).get("p50")),
         memory_mb=seconds(raw.get("memory_mb")),

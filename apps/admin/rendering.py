@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def add_rendering(app: Flask) -> None:
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     app.jinja_env.filters["size"] = _size
+    app.jinja_env.filters["clock"] = _clock
     app.context_processor(_context)
     app.after_request(_finish)
 
@@ -95,6 +97,14 @@ def _static(response: Response) -> Response:
 @lru_cache(maxsize=8)
 def _zipped(file: Path, _changed: int) -> bytes:
     return gzip.compress(file.read_bytes(), mtime=0)
+
+
+def _clock(time: str) -> str:
+    """Return the time of day of a time (RFC 3339) as the machine's clock has it."""
+    try:
+        return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return time
 
 
 def _size(count: float) -> str:

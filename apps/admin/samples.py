@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.admin.fields import count, level, mappings, seconds
+from apps.data_folder import prepared_by_one, write_whole
 from supervisor.client import Client, ControlError
 
 INTERVAL_S = 15.0
@@ -129,8 +130,11 @@ class Sampler(threading.Thread):
         """Stop, and keep the samples."""
         self._ended.set()
         content = json.dumps({"boot": _boot_id(), "apps": self._samples.to_json()})
-        with contextlib.suppress(OSError):  # a full disk: the charts begin anew
-            self._file.write_text(content)
+        with (
+            contextlib.suppress(OSError),  # a full disk: the charts begin anew
+            prepared_by_one(self._file.parent),
+        ):
+            write_whole(self._file, content)
 
     def run(self) -> None:
         """Look, until the end of the process."""

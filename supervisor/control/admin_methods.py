@@ -6,7 +6,6 @@ Whatever reads or writes a file, or asks another machine, runs in a throw-away c
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from supervisor.config import show
 from supervisor.control.methods import Commands, Params, Reconfigure
 from supervisor.control.server import Method, RequestError
 from supervisor.process.throwaway import TaskFailed, run_in_child
@@ -44,6 +43,7 @@ class AdminMethods:
             "config.check": self.config_check,
             "config.apply": self.config_apply,
             "config.kept": self.config_kept,
+            "config.reload": self.config_reload,
             "notify.test": self.notify_test,
             "admin.fleet": self.fleet,
         }
@@ -89,6 +89,8 @@ class AdminMethods:
 
     async def config_show(self, _params: Params) -> dict[str, Any]:
         """Return every value in effect, and its origin; secrets are hidden."""
+        from supervisor.config import show  # mostly nobody asks
+
         found = show.settings(self._runtime.config)
         return {"settings": [{"path": s.path, "value": s.value, "origin": s.origin} for s in found]}
 
@@ -120,6 +122,10 @@ class AdminMethods:
         if checked["problems"]:
             raise RequestError("bad_config", "\n".join(checked["problems"]), checked["hint"])
         await self._in_child("write_config", config, text, digest)
+        return await self.config_reload({})
+
+    async def config_reload(self, _params: Params) -> dict[str, Any]:
+        """Put what the file says now into effect; the answer doesn't wait for the apps."""
         try:
             changes = await self._reconfigure(by="the admin app")
         except ConfigError as error:

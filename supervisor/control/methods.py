@@ -15,6 +15,7 @@ from supervisor.supervision.app_process import AppProcess
 from supervisor.supervision.process_set import ProcessSet
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import ConfigError
+from supervisor.values.events import EventKind
 from supervisor.values.states import AppState
 
 _LINES_MAX = 2000
@@ -165,10 +166,19 @@ class Commands:
             of.setdefault(process, []).append(name)
         together = asyncio.gather(*(act(*one) for one in of.items()))
         if params.get("wait") is False:  # the client may be one of these apps
-            self._runtime.jobs.run(_to_the_end(together))
+            self._runtime.jobs.run(self._record_failures(list(of.values()), together))
             return {"apps": dict.fromkeys(found)}
         outcomes = dict(zip(of, await together, strict=True))
         return {"apps": {name: outcomes[process] for name, process in found.items()}}
+
+    async def _record_failures(
+        self, names: list[list[str]], outcomes: Awaitable[list[Outcome]]
+    ) -> None:
+        """Wait for outcomes that nobody waits for, and record those that failed as events."""
+        for apps, outcome in zip(names, await outcomes, strict=True):
+            if not outcome["ok"]:
+                text = f"not done as it was asked for: {outcome['reason']}"
+                self._runtime.journal.record(EventKind.OPERATOR, text, app=apps[0], problem=True)
 
     def process_of(self, name: object) -> AppProcess:
         """Return the process of an app; raises `RequestError` where there is none."""
@@ -217,10 +227,6 @@ class Commands:
             return failed(process.view(own[0]), f"{reason}: {', '.join(apps)}")
         process.on_operator(StopAsked(), apps=names)
         return await self._outcomes.of_stop(process, names)
-
-
-async def _to_the_end(outcomes: Awaitable[list[Outcome]]) -> None:
-    await outcomes  # what came of it is in the events
 
 
 def _since(params: Params, now: float) -> float | None:

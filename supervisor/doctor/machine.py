@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.config.settings import Config
-from supervisor.config.show import planned
 from supervisor.doctor.diagnosis import Diagnosis, failed, guarded, passed, warned
 from supervisor.doctor.ports import ask_running, diagnose_ports, owner_of
 from supervisor.policy import capacity
@@ -23,7 +22,7 @@ _DISK_FREE_MIN = 50 * 1024 * 1024
 _FIRST_REAL_YEAR = 2024  # a Raspberry Pi without a network boots in the past
 _PACKAGES = (
     *("flask", "werkzeug", "waitress", "click", "structlog"),
-    *("psutil", "prometheus-client"),
+    "prometheus-client",
 )
 _STATE_FOLDER = "state folder"
 
@@ -91,8 +90,6 @@ def packages(names: Iterable[str] = _PACKAGES) -> Diagnosis:
 
 def _configuration(config: Config) -> Iterator[Diagnosis]:
     yield passed("configuration", f"{config.file} is valid, with {len(config.apps)} apps")
-    for path in planned(config):
-        yield warned("configuration", f"{path} is set, but has no effect in this version")
     for name, app in config.apps.items():
         if app.enabled and (problem := _folder_problem(config.app_path(name))):
             hint = f"correct apps.{name}.path, or the permissions of the folder"

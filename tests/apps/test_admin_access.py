@@ -178,6 +178,21 @@ def test_sessions_survive_a_reload_and_end_with_the_password(speak: Speak) -> No
     assert again.get("/").status_code == 302
 
 
+@pytest.mark.parametrize("at", [0.0, 4e9])
+def test_no_clock_ends_a_session(speak: Speak, monkeypatch: pytest.MonkeyPatch, at: float) -> None:
+    """Who logs in while the machine's clock is wrong stays logged in when it is set."""
+    client = speak(SCRIPT, anonymous="none")
+    with monkeypatch.context() as wrong:
+        wrong.setattr("time.time", lambda: at)
+        answer = log_in(client)
+    assert "Expires=Fri, 01 Jan 2100" in answer.headers["Set-Cookie"]
+    cookie = re.match(r"flask_supervisor_admin=([^;]+)", answer.headers["Set-Cookie"])
+    client.set_cookie("flask_supervisor_admin", cookie[1])
+    assert client.get("/").status_code == 200
+    client.set_cookie("flask_supervisor_admin", cookie[1][:-3] + "xyz")
+    assert client.get("/").status_code == 302
+
+
 def test_a_session_cannot_be_fixed(speak: Speak) -> None:
     """What an attacker put into a cookie before the login is worth nothing after it."""
     victim = speak(SCRIPT, anonymous="none")

@@ -123,6 +123,24 @@ def test_the_configuration_is_changed_by_one_at_a_time(running: Site) -> None:
     assert running.api("PUT", "/configuration/text", json=back).status_code == 200
     names = [one["name"] for one in text["history"]]
     assert names, "what came up is kept"
+    assert "[apps.coach]" in running.api("GET", f"/configuration/history/{names[0]}").json()["text"]
+    again = running.api("POST", "/configuration/reload").json()
+    assert again == {"changes": "nothing has changed"}
+
+
+def test_what_nobody_waits_for_is_told(running: Site) -> None:
+    """The answer comes at once; when it comes to nothing, an event says so."""
+    running.api("POST", "/apps/coach/stop")
+    running.running.wait_for("coach", state="stopped")
+    assert running.api("POST", "/apps/coach/reload").json() == {"app": "coach", "begun": True}
+
+    def told() -> bool:
+        events = running.api("GET", "/events", "read").json()["events"]
+        return any("not done as it was asked for: it is stopped" in one["text"] for one in events)
+
+    eventually(told, what="an event")
+    running.api("POST", "/apps/coach/start")
+    running.running.wait_for("coach", state="ready", timeout_s=60)
 
 
 def test_machines_are_compared_by_their_files(running: Site) -> None:

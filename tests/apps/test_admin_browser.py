@@ -103,8 +103,9 @@ def test_an_operators_day(
         browser.open("/apps/coach")
         running.write_coach("broken", BROKEN)
         browser.press("Reload")
-        browser.wait_for("No module named 'nosuch_module'")
+        eventually(lambda: "No module named 'nosuch_module'" in alert(browser), what="the reason")
         assert ask(port).status == 200
+        browser.wait_for("Roll back …")  # one button back to what worked
         # repaired
         running.write_coach("repaired")
         browser.press("Reload")
@@ -146,7 +147,7 @@ def test_an_operators_day(
 
 def alert(browser: "browsing.Browser") -> str:
     """Return the text of the page's headline."""
-    return str(browser.one(".alert").text)
+    return str(browser.text_at("#live .alert"))
 
 
 def events(browser: "browsing.Browser") -> str:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import health_documents
 import pytest
 from admin_case import Speak, logged_in, says
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from apps.admin import charts, create_app, samples
 from apps.admin.pages.logs import level_of
+from apps.admin.pages.machine import facts_of
 from apps.admin.samples import Sample, Samples, rates
 from supervisor.client import SOCKET_VARIABLE, Client
 
@@ -172,6 +174,33 @@ def test_samples_survive_a_reload(
 def test_a_line_says_how_bad_it_is(text: str, level: str) -> None:
     """The usual words of the usual formats tell the level."""
     assert level_of(text) == level
+
+
+def test_the_machine_in_words() -> None:
+    """Each fact has its words; what is unknown, or strange, is left out."""
+    power = {"under_voltage": False, "throttled": True}
+    host = {
+        "temperature_c": 61.7,
+        "power": {**power, "since_boot": {"under_voltage": True, "throttled": True}},
+        "sd_card": {"device": "mmcblk0", "name": "SC16G", "read_only": True, "errors": 2},
+        "memory": {"available_mb": 310.0, "free_percent": 33.0},
+        "disks": {"state_dir": {"free_mb": 2048.0, "free_percent": 14.0, "read_only": False}},
+        "clock_synchronised": False,
+        "uptime_s": 7300,
+        "cpu": "fast",
+        "load": {"1m": None},
+    }
+    assert dict(facts_of(host)) == {
+        "Temperature": "62 °C",
+        "Power": "throttled (since the boot: under voltage)",
+        "SD card": "SC16G, read-only, 2 errors",
+        "Memory": "310 MiB available (33 %)",
+        "Disk": "2.0 GiB free (14 %)",
+        "Clock": "not synchronised",
+        "Running for": "2 h",
+    }
+    assert facts_of({}) == []
+    assert dict(facts_of(health_documents.HOST))["Temperature"]
 
 
 def test_no_samples_are_taken_outside_of_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,13 +175,13 @@ def apply_configuration() -> Answer:
     "/configuration/reload",
     "Read the file again, and reload what it changes",
     right=Right.OPERATE,
-    answer=record(configuration=TEXT),
+    answer=record(changes=TEXT),
     errors={422: "it is not valid: nothing has changed"},
 )
 def reload_configuration() -> Answer:
     """Read the configuration again."""
     audit("reload of the configuration")
-    return {"configuration": link.ask_long("reload")["configuration"]}
+    return dict(link.ask_long("config.reload"))
 
 
 @operation(

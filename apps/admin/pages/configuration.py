@@ -84,8 +84,8 @@ def restore(name: str) -> Response:
 def read_again() -> Response:
     """Read the file again, as after an edit on the machine."""
     audit("reload of the configuration")
-    found = link.ask_long("reload")
-    flash(f"The configuration was read again: {found['configuration']}.")
+    changes = link.ask_long("config.reload")["changes"]
+    flash(f"The configuration was read again: {changes}.")
     return redirect(url_for("configuration.index"))
 
 

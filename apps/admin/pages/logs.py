@@ -9,6 +9,7 @@ from werkzeug.utils import secure_filename
 from apps.admin import link
 
 _SHOWN = 200
+_LINE_MAX = 400  # characters on the page; the download has all
 _DOWNLOADED = 2000
 LEVELS = {"all": "all lines", "warning": "warnings and errors", "error": "errors"}
 # Apps print as they like: the usual words of the usual formats tell.
@@ -30,7 +31,7 @@ def index(name: str) -> str:
     return render_template(
         "logs.html",
         name=name,
-        lines=found[-_SHOWN:],
+        lines=[{**line, "text": _cut(line["text"])} for line in found[-_SHOWN:]],
         more=max(0, len(found) - _SHOWN),
         levels=LEVELS,
         follow="follow" in request.args or not request.args,
@@ -57,6 +58,10 @@ def chosen(lines: list[Line], level: str, words: str) -> list[Line]:
         if (wanted is None or line["level"] in wanted)
         and words.casefold() in line["text"].casefold()
     ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LINE_MAX else f"{text[:_LINE_MAX]} …"
 
 
 def level_of(text: str) -> str:

@@ -7,7 +7,7 @@ from flask import Blueprint, render_template
 
 from apps.admin import link
 from apps.admin.access.guard import Right, needs
-from apps.admin.fields import duration, seconds, text
+from apps.admin.fields import count, duration, seconds, text
 from apps.admin.overview import checks_of
 
 machine = Blueprint("machine", __name__)
@@ -63,8 +63,14 @@ def _words(name: str, raw: object) -> Fact | None:
 def _power(raw: Mapping[str, Any]) -> Fact | None:
     if not raw:
         return None
-    bad = [name.replace("_", " ") for name, value in raw.items() if value is True]
-    return ("Power", ", ".join(bad) or "good")
+    now = _set(raw)
+    before = [name for name in _set(_inner(raw, "since_boot")) if name not in now]
+    since = f" (since the boot: {', '.join(before)})" if before else ""
+    return ("Power", (", ".join(now) or "good") + since)
+
+
+def _set(raw: Mapping[str, Any]) -> list[str]:
+    return [name.replace("_", " ") for name, value in raw.items() if value is True]
 
 
 def _disk(name: str, raw: Mapping[str, Any]) -> Fact | None:
@@ -89,8 +95,15 @@ def _load(raw: Mapping[str, Any]) -> Fact | None:
 
 
 def _card(raw: Mapping[str, Any]) -> Fact | None:
-    known = [f"{name.replace('_', ' ')}: {value}" for name, value in raw.items()]
-    return ("SD card", ", ".join(known)) if known else None
+    if not raw:
+        return None
+    errors = count(raw.get("errors"))
+    parts = [
+        text(raw.get("name")) or text(raw.get("device")) or "there is one",
+        "read-only" if raw.get("read_only") is True else "writable",
+        f"{errors} errors" if errors else None,
+    ]
+    return ("SD card", ", ".join(part for part in parts if part))
 
 
 def _clock(raw: object) -> Fact | None:
