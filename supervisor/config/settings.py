@@ -198,7 +198,7 @@ class AppSettings:
     exclude: list[Below] = field(default_factory=list)
     umask: Umask = "022"
     hardware: list[Hardware] = field(default_factory=list)
-    access_log: bool = _planned(default=False)
+    access_log: bool = False
 
     @property
     def is_pinned(self) -> bool:

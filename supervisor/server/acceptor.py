@@ -3,6 +3,7 @@
 import errno
 import socket
 import time
+from _thread import get_ident  # the real one, whatever an app patches
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Any
@@ -48,6 +49,7 @@ class Listening:
     accepting: bool
     active_channels: dict[int, ServerChannel]
     adj: Adjustments
+    access_log = False  # each request is logged
     _cleanup_at = 0.0
     _accepts_after = 0.0
 
@@ -116,7 +118,7 @@ class Listening:
         is_urgent = request.error is None and request.path in self.urgent
         if channel.overloaded is not None and not is_urgent:
             request.error = channel.overloaded
-        if channel.is_receiving and request.error is not None:
+        if channel.receiving_in == get_ident() and request.error is not None:
             channel.answers_at_once = True
             return
         channel.queued_at, channel.queued_behind = time.monotonic(), self.counters.total

@@ -8,12 +8,14 @@ import contextlib
 import socket
 import threading
 import time
+from _thread import get_ident  # the real one, whatever an app patches
 from dataclasses import dataclass
 from typing import Any
 
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
+from supervisor.server import access_log
 from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.server.slow_clients import BODY_GRACE_S, BODY_RATE, RequestTimeout, send_fresh
@@ -109,26 +111,32 @@ class _CountedTask(Task):
     logger = log
 
     def service(self) -> None:
-        channel = self.channel
-        counters: Counters = channel.server.counters
-        since = channel.received_at
+        since = self.channel.received_at
         try:
             super().service()
         except ClientDisconnected:
-            counters.answered(self.status, time.monotonic() - since)
+            self._answered(self.status, since)
             raise
         except BaseException as error:
             if self.wrote_header:  # else waitress answers with 500, and that is counted
-                counters.answered("500", time.monotonic() - since)
+                self._answered("500", since)
             if isinstance(error, Exception):
                 raise
             raise AppExitError(error) from error
         else:
-            counters.answered(self.status, time.monotonic() - since)
+            self._answered(self.status, since)
+
+    def _answered(self, status: str, since: float) -> None:
+        server, seconds = self.channel.server, time.monotonic() - since
+        server.counters.answered(status, seconds)
+        if server.access_log:
+            access_log.write(self, status, seconds)
 
 
 class _AppTask(_CountedTask, WSGITask):
     """Answers one request by calling the app."""
+
+    body_bytes = 0  # that it has written
 
     def build_response_header(self) -> bytes:
         """Return the header; the last answer of a drain says ``Connection: close``."""
@@ -143,6 +151,7 @@ class _AppTask(_CountedTask, WSGITask):
 
     def write(self, data: bytes) -> None:
         """Send ``data``; the header is sent with its first part, in one packet and one call."""
+        self.body_bytes += len(data)
         joined = type(data) is bytes and 0 < len(data) < _JOINED_MAX
         if self.wrote_header or not self.complete or not joined:
             super().write(data)
@@ -169,8 +178,11 @@ class _ErrorTask(_CountedTask, ErrorTask):
         if not isinstance(self.request.error, Overloaded):
             super().service()
             return
-        self.channel.server.counters.rejected()
+        server = self.channel.server
+        server.counters.rejected()
         Task.service(self)
+        if server.access_log:
+            access_log.write(self, self.status, time.monotonic() - self.channel.received_at)
 
 
 class ServerChannel(HTTPChannel):
@@ -189,7 +201,8 @@ class ServerChannel(HTTPChannel):
     queued_behind = 0  # how many requests of its listener had been answered by then
     began_at = 0.0  # when the first data of an incomplete request arrived
     overloaded: Overloaded | None = None  # while a request is being rejected
-    is_receiving = answers_at_once = False  # see `acceptor.Listening.add_task`
+    receiving_in = 0  # the loop's thread, while it receives and no other uses this connection
+    answers_at_once = False  # see `acceptor.Listening.add_task`
     held_header = b""
     in_thread: InThread | None = None  # the latest of its requests
     _active_at = 0.0
@@ -285,11 +298,11 @@ class ServerChannel(HTTPChannel):
         self.received_at = self._active_at
         if self.request is None:
             self.began_at = self.received_at
-        self.is_receiving = not self.requests  # no thread uses this connection
-        if self.is_receiving:
+        if not self.requests:  # no thread uses this connection
+            self.receiving_in = get_ident()
             self.overloaded = self.server.overloaded(self.received_at)
         taken: bool = super().received(data)
-        self.overloaded, self.is_receiving = None, False
+        self.overloaded, self.receiving_in = None, 0
         if self.answers_at_once:
             self.answers_at_once = False
             self.service()  # doesn't block: the answer fits into the buffer
