@@ -19,7 +19,7 @@ ASGI = "async def app(scope, receive, send):\n    pass\n"
 class Mistake:
     """An app with one mistake; ``keys`` are further keys of its section.
 
-    ``only``: the one command, ``check`` or ``run``, that can notice it, or that has to.
+    ``only`` is ``"run"`` for what an import on trial can't notice.
     """
 
     name: str
@@ -278,7 +278,6 @@ IMPORTS = (
         "",
         "your own file flask.py hides the package flask",
         files={"flask.py": "app = 1\n"},
-        only="check",
     ),
     of(
         "own_requests",

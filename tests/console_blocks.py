@@ -183,7 +183,7 @@ class Stage:
         )
         return done.stdout
 
-    def begin(self, command: str, *, until: str = "", timeout_s: float = 30) -> Path:
+    def begin(self, command: str, *, until: str = "", timeout_s: float = 90) -> Path:
         """Run a command line in the background, until a line says ``until``; return its log."""
         log = self.home / f"log-{len(self._background)}"
         with log.open("wb") as stream:

@@ -44,6 +44,11 @@ def run_import(
     process ended.
     """
     write(folder, {"coaching.py": source, **(files or {})})
+    return import_target(folder, target, timeout_s=timeout_s)
+
+
+def import_target(folder: Path, target: str, *, timeout_s: float = LIMIT_S) -> dict[str, Any]:
+    """Import ``target`` from ``folder``; as `run_import`."""
     answer: dict[str, Any] = call_in_child(
         _import, target, folder, timeout_s, timeout_s=timeout_s + LIMIT_S
     )
@@ -52,7 +57,7 @@ def run_import(
 
 def _import(target: str, folder: Path, timeout_s: float) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # the tests turn warnings into errors, workers don't
-    _app, report = import_app(target, folder, timeout_s=timeout_s)
+    _app, report = import_app(target, folder, timeout_s=timeout_s, count_missing=False)
     if report is None:
         return {"ok": True}
     return {"ok": False, **report.to_json(), "reason": report.cause.reason}

@@ -298,7 +298,7 @@ def test_the_main_process_loads_no_more_than_it_needs() -> None:
     )
     loaded = set(done.stdout.split())
     assert "flask" in loaded  # for all workers
-    heavy = {"psutil", "requests", "prometheus_client"}
+    heavy = {"psutil", "requests", "prometheus_client", "rich"}
     assert not {name.partition(".")[0] for name in loaded} & heavy
     assert "supervisor.daemon.loop" in loaded
     assert not {"supervisor.health.app_check", "supervisor.releases.store"} & loaded

@@ -12,8 +12,8 @@ from harness import REPOSITORY
 
 from supervisor.cli import main
 from supervisor.config import settings
-from supervisor.health import checks, live_checks, status_worker
-from supervisor.health.check_runner import Check, outcome_of
+from supervisor.health import checks, status_worker
+from supervisor.health.check_runner import Check, document_of, outcome_of
 from supervisor.health.check_settings import describe
 from supervisor.policy import check_state
 from supervisor.policy.app_state import AppRecord, AppView
@@ -127,7 +127,7 @@ def live_check_words() -> set[str]:
     state = check_state.new(0.0)
     rule = check_state.CheckRule(interval_s=1.0, timeout_s=1.0, threshold=1)
     check = Check(name="x", app=None, critical=True, rule=rule, definition=1, run=lambda: None)
-    fields = live_checks.document_of(outcome_of(check, state), 0.0)
+    fields = document_of(outcome_of(check, state), 0.0)
     warnings = host_warnings(health_documents.HOST, settings.HostSettings())
     inner = [fact for fact in health_documents.HOST.values() if isinstance(fact, dict)]
     return {*fields, *warnings, *health_documents.HOST, *(key for one in inner for key in one)}

@@ -141,8 +141,8 @@ def _print_how(user: str | None, unprotected: str | None) -> None:
         print_note(f"checked as user {user}, as whom the supervisor runs")
     if unprotected is not None:
         print_note(
-            "what an app writes while it is imported is kept from its own folder only, and only "
-            f"where Python writes it: this machine allows no more ({unprotected})"
+            "this machine lets a check protect no more than each app's own folder, and that only "
+            f"from what Python writes ({unprotected})"
         )
 
 

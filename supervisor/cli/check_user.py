@@ -63,6 +63,9 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
     where ``user`` can't run this Python.
     """
     folders = outermost([config.state_dir, *writable_folders(config)])
+    groups: tuple[str, ...] = ()
+    if user is not None and user == installed_value("User"):
+        groups = tuple((installed_value("SupplementaryGroups") or "").split())
     if user is not None:
         closed = Isolation(user).call("", _closed, timeout_s=_PROBE_S)
         if closed is not None:
@@ -74,10 +77,10 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
                 if own
                 else f"use an installation that {user} may read, in /opt for example",
             )
-    isolation = Isolation(user, tuple(folders))
+    isolation = Isolation(user, tuple(folders), groups)
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as place:
         reason: str | None = call_in_child(why_not, folders, place, timeout_s=_PROBE_S)
-    return (isolation, None) if reason is None else (Isolation(user), reason)
+    return (isolation, None) if reason is None else (Isolation(user, groups=groups), reason)
 
 
 def _closed() -> str | None:

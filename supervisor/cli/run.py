@@ -14,7 +14,6 @@ from supervisor.config import reader
 from supervisor.config.installed import installed_config, running_service
 from supervisor.config.locate import find
 from supervisor.config.settings import Config
-from supervisor.config.show import planned
 
 _DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
 _NO_FILE = "<command line>"  # in place of a configuration file, in messages
@@ -108,11 +107,7 @@ def _load(file: Path, last_good_config: bool) -> Config:
 def _notes(config: Config) -> list[str]:
     """Return what an operator should know about the configuration that is in effect."""
     fallback = [config.fallback.reason] if config.fallback else []
-    beside = _beside(config)
-    without_effect = [
-        f"{path} is set, but has no effect in this version" for path in planned(config)
-    ]
-    return [*config.problems, *fallback, *beside, *without_effect]
+    return [*config.problems, *fallback, *_beside(config)]
 
 
 def _beside(config: Config) -> list[str]:

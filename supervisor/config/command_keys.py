@@ -12,7 +12,7 @@ PLACEHOLDERS = ("fd", "port")  # replaced in the words of a command
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # Of a worker that imports the app and answers its requests:
 _OF_WORKERS = (
-    *("after_import", "max_requests", "max_threads", "process", "request_timeout_s"),
+    *("access_log", "after_import", "max_requests", "max_threads", "process", "request_timeout_s"),
     *("threads", "waitress"),
 )
 _OF_PORTS = ("bind", "health_path", "host", "smoke")

@@ -75,6 +75,9 @@ def _check_app(name: str, app: Raw, problems: Problems) -> None:
         problems.add(
             f"{path}.workers", 'must be 1 with bind = "app": only one process can bind a port'
         )
+    if app.get("bind") == "app" and app.get("access_log"):
+        text = 'has no effect with bind = "app": the app answers requests itself'
+        problems.add(f"{path}.access_log", text)
     command_keys.check(path, app, problems)
     _check_requires(f"{path}.requires", app.get("requires"), problems)
     options = app.get("waitress")

@@ -1,8 +1,4 @@
-"""The keys of the configuration: one class a table, one field a key.
-
-A key marked as planned is checked like any other, so that a configuration can be written for
-what is coming, but this version doesn't act on it yet: `run` and `config check` report that.
-"""
+"""The keys of the configuration: one class a table, one field a key."""
 
 import os
 from collections.abc import Mapping
@@ -49,11 +45,6 @@ RESERVED_NAMES = frozenset({"status", "all"})
 def is_app_name(name: str) -> bool:
     """Return whether an app may have this name."""
     return NAME.fullmatch(name) is not None and name not in RESERVED_NAMES
-
-
-def _planned(**options: Any) -> Any:
-    """Declare a key that is checked, and takes effect in a later version."""
-    return field(metadata={"planned": True}, **options)
 
 
 def _no_key(**options: Any) -> Any:
@@ -198,7 +189,7 @@ class AppSettings:
     exclude: list[Below] = field(default_factory=list)
     umask: Umask = "022"
     hardware: list[Hardware] = field(default_factory=list)
-    access_log: bool = _planned(default=False)
+    access_log: bool = False
 
     @property
     def is_pinned(self) -> bool:

@@ -37,19 +37,6 @@ def settings(config: Config) -> Iterator[Setting]:
                 yield Setting(path=path, value=hidden, origin=str(app.env_file))
 
 
-def planned(config: Config) -> list[str]:
-    """Return the key paths that are set and have no effect in this version."""
-    tables = [(table, getattr(config, table)) for table in _TABLES]
-    tables += [(f"apps.{name}", app) for name, app in config.apps.items()]
-    paths = [
-        f"{path}.{field.name}"
-        for path, table in tables
-        for field in fields(table)
-        if field.metadata.get("planned")
-    ]
-    return [path for path in paths if path in config.origins.by_path]
-
-
 def _of_table(config: Config, path: str, table: Any) -> Iterator[Setting]:
     for field in fields(table):
         value = getattr(table, field.name)

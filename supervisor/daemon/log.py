@@ -14,8 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import structlog
-
+from supervisor.daemon.own_structlog import structlog
 from supervisor.process.output_lines import OutputLine
 from supervisor.systemd.journal import JournalSocket, entry, is_journal, output_entry
 from supervisor.values.levels import PRIORITIES, Level

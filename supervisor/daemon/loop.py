@@ -22,6 +22,7 @@ from supervisor.daemon.check_reports import CheckReports
 from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
+from supervisor.daemon.own_limits import OwnLimits
 from supervisor.daemon.reconfiguration import Reconfigurer
 from supervisor.daemon.scheduler import Scheduler
 from supervisor.daemon.state_folder import StateFolder
@@ -69,6 +70,7 @@ class Supervisor:
 
     def __init__(self, config: Config, log: Log, *, reload_on_change: bool = False) -> None:
         self._log = log
+        self._limits = OwnLimits()
         self._state = StateDir(config.state_dir)
         self._about = SupervisorFacts(
             version=__version__,
@@ -132,11 +134,8 @@ class Supervisor:
             runtime, self._processes, commands, obstacle=lambda: self._folder.problem
         )
         admin = AdminMethods(runtime, commands, self._reconfigure, self._event_file.failure_in_full)
-        self._server.methods = {
-            **commands.methods(),
-            **self._releases.methods(),
-            **admin.methods(),
-        }
+        methods = (commands.methods(), self._releases.methods(), admin.methods())
+        self._server.methods = {name: one for some in methods for name, one in some.items()}
 
     def _make_runtime(self, config: Config) -> Runtime:
         changes = ChangeSignal()
@@ -151,6 +150,7 @@ class Supervisor:
             sockets=self._unit.sockets,
             now=time.monotonic,
             wall=wall_time,
+            tasks=self._limits.tasks,
             silent=frozenset(hanging([config.state_dir, *folders], timeout_s=_DISK_TIMEOUT_S)),
         )
 
@@ -179,6 +179,8 @@ class Supervisor:
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
+        for check in self._limits.checks(config):
+            self._journal.record(EventKind.STARTED, str(check.reason), app=None, problem=True)
         guardian = None if self._unit.has_cgroup else Guardian()
         warm_up()
         self._releases.begin_recovery()
@@ -343,4 +345,5 @@ class Supervisor:
     def _own_checks(self) -> list[CheckFacts]:
         refused = self._reconfigurer.check()
         kept = self._folder.checks() or self._event_file.checks()  # the one explains the other
-        return [*([refused] if refused else []), *kept]
+        limits = self._limits.checks(self._runtime.config)
+        return [*([refused] if refused else []), *kept, *limits]

@@ -3,27 +3,26 @@
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from supervisor.config.settings import Config
-from supervisor.config.show import planned
 from supervisor.doctor.diagnosis import Diagnosis, failed, guarded, passed, warned
 from supervisor.doctor.ports import ask_running, diagnose_ports, owner_of
+from supervisor.policy import capacity
+from supervisor.process.limits import limits_of
 from supervisor.values.errors import ConfigError
 
 _DISK_FREE_MIN = 50 * 1024 * 1024
-_FILES_PER_APP = 6  # listener, channel, output, and the same for a candidate
-_FILES_BASE = 64
 _FIRST_REAL_YEAR = 2024  # a Raspberry Pi without a network boots in the past
 _PACKAGES = (
     *("flask", "werkzeug", "waitress", "click", "structlog"),
-    *("psutil", "prometheus-client"),
+    "prometheus-client",
 )
 _STATE_FOLDER = "state folder"
 
@@ -38,7 +37,7 @@ def diagnose(config: Config) -> Iterator[Diagnosis]:
     yield running.diagnosis
     yield from diagnose_ports(config, None, running)
     yield guarded("disk", lambda: _disk(config.state_dir))
-    yield _files(config)
+    yield guarded("limits", lambda: _limits(config, running.pid))
     yield clock(time.time)
 
 
@@ -91,8 +90,6 @@ def packages(names: Iterable[str] = _PACKAGES) -> Diagnosis:
 
 def _configuration(config: Config) -> Iterator[Diagnosis]:
     yield passed("configuration", f"{config.file} is valid, with {len(config.apps)} apps")
-    for path in planned(config):
-        yield warned("configuration", f"{path} is set, but has no effect in this version")
     for name, app in config.apps.items():
         if app.enabled and (problem := _folder_problem(config.app_path(name))):
             hint = f"correct apps.{name}.path, or the permissions of the folder"
@@ -153,14 +150,22 @@ def _disk(path: Path) -> Diagnosis:
     return passed("disk", text)
 
 
-def _files(config: Config) -> Diagnosis:
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FILES_BASE + _FILES_PER_APP * len(config.apps)
-    text = f"{soft} open files allowed, the main process needs about {needed}"
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        hint = "raise the limit: ulimit -n 4096, or LimitNOFILE= in the unit"
-        return failed("open files", text, hint)
-    return passed("open files", text)
+def _limits(config: Config, pid: int | None) -> Diagnosis:
+    """Diagnose the limits of the supervisor that runs; without one, those of this command."""
+    apps = [app for app in config.apps.values() if app.enabled]
+    limits = limits_of(os.getpid() if pid is None else pid)
+    files, tasks = capacity.files_needed(apps), capacity.tasks_needed(apps)
+    whose = "of this shell" if pid is None else f"of the supervisor, {limits.files_open} open"
+    text = f"{limits.files or 'any number of'} open files ({whose}), about {files} are needed"
+    if limits.tasks_max is not None:
+        text += f"; {limits.tasks_max} processes and threads, {limits.tasks} more may be started"
+        text += f", about {tasks} are needed for all apps"
+    if pid is not None:  # its workers have theirs already
+        limits = replace(limits, tasks=None)
+    shortage = capacity.warning(limits, apps)
+    if shortage is not None:
+        return failed("limits", text, shortage.hint)
+    return passed("limits", text)
 
 
 def clock(wall_time_s: Callable[[], float]) -> Diagnosis:

@@ -45,13 +45,16 @@ class _Place:
     """Where a check writes: ``folder`` and what lies in it."""
 
     isolation: Isolation
-    folder: str
-    data_dir: str
-    scratch: str
+    folder: str = ""
+    data_dir: str = ""
+    scratch: str = ""
 
 
 @contextlib.contextmanager
-def _place(isolation: Isolation, config: Config) -> Iterator[_Place]:
+def _place(isolation: Isolation, config: Config, *, only_read: bool) -> Iterator[_Place]:
+    if only_read and not isolation.folders:  # nothing is written: a full disk is no obstacle
+        yield _Place(isolation)
+        return
     output = OutputLines(Redaction(config.secret_values()))
     isolation = replace(isolation, on_output=lambda data: _print(output.feed(data)))
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
@@ -80,7 +83,7 @@ def check_app(
     ``report`` of a failed import, under ``missing`` and ``notes`` what the survey of its files
     found, and after an import the `session_cookie`.
     """
-    with _place(isolation, config) as place:
+    with _place(isolation, config, only_read=only_read) as place:
         if config.apps[name].command is not None:
             return check_program(config, name, lambda: _survey_files(config, name, place))
         if only_read:
@@ -148,7 +151,7 @@ def check_requires(
         search_path=app_search_path(code),
         python=python,
     )
-    user = Isolation(isolation.user)
+    user = Isolation(isolation.user, groups=isolation.groups)
     return [
         _check(requirement, around, user, is_hidden=hides(config, f"{place}[{number}]"))
         for number, requirement in enumerate(given)
@@ -227,7 +230,12 @@ def _import(
     os.environ.update(environment)
     started = time.monotonic()
     app, report = import_app(
-        target, path, timeout_s=timeout_s, self_bound=self_bound, hide=Redaction(secrets)
+        target,
+        path,
+        timeout_s=timeout_s,
+        self_bound=self_bound,
+        count_missing=False,
+        hide=Redaction(secrets),
     )
     seconds = round(time.monotonic() - started, 3)
     result = _import_result(None if report is None else report.to_json(), seconds)

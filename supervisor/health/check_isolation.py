@@ -23,6 +23,7 @@ class Isolation:
 
     user: str | None = None
     folders: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # of the user, besides those of /etc/group
     on_output: Callable[[bytes], None] | None = None
 
     def call(
@@ -45,7 +46,7 @@ class Isolation:
         if scratch is not None:
             keep_unwritten(self.folders, scratch)
         if self.user is not None:
-            other_user.become(self.user)
+            other_user.become(self.user, self.groups)
         return function(*arguments)
 
     def give(self, *paths: str) -> None:

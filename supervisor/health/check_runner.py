@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from supervisor.policy import check_state
+from supervisor.policy.check_documents import PENDING
 from supervisor.policy.check_state import CheckPhase, CheckRule, CheckState
 from supervisor.values.reports import Cause
 
@@ -87,6 +88,11 @@ class CheckRunner(threading.Thread):
         """Return what is known of each check, in the order of `set`."""
         with self._condition:
             return [outcome_of(check, self._states[name]) for name, check in self._checks.items()]
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """Return the health documents of the checks, by name."""
+        now = time.monotonic()
+        return {one.name: document_of(one, now) for one in self.outcomes()}
 
     def run(self) -> None:
         """Start each check when it is due, and count those that are overdue."""
@@ -200,6 +206,27 @@ def outcome_of(check: Check, state: CheckState) -> CheckOutcome:
         failures=state.failures,
         cause=state.cause if state.phase is CheckPhase.FAILING else None,
     )
+
+
+def document_of(outcome: CheckOutcome, now: float) -> dict[str, Any]:
+    """Return the health document of one check."""
+    reason, hint = (
+        (outcome.cause.reason, outcome.cause.hint) if outcome.cause is not None else (None, None)
+    )
+    status = "pass"
+    if outcome.phase is CheckPhase.FAILING:
+        status = "fail" if outcome.critical else "warn"
+    elif outcome.phase is CheckPhase.PENDING:
+        status, reason = "warn", PENDING
+    return {
+        "status": status,
+        "reason": reason,
+        "hint": hint,
+        "critical": outcome.critical,
+        "app": outcome.app,
+        "age_s": round(now - outcome.since, 1),
+        "failures": outcome.failures,
+    }
 
 
 def _news(result: CheckOutcome) -> tuple[Any, ...]:

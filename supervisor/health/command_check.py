@@ -1,11 +1,12 @@
 """The ``command`` check: runs a command, and kills it and its descendants at its timeout."""
 
-import contextlib
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.config.settings import Requirement
+from supervisor.process.descent import descendants, send
 from supervisor.values.reports import Cause
 
 
@@ -49,13 +50,8 @@ def check_command(
 
 def _kill_tree(process: "subprocess.Popen[bytes]") -> None:
     """Kill a command and its descendants, and wait for it."""
-    import psutil
-
-    descendants: list[psutil.Process] = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        descendants = psutil.Process(process.pid).children(recursive=True)
+    below = descendants(process.pid)
     process.kill()
-    for one in descendants:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()  # psutil makes sure that the pid is still that of the same process
+    for pid in below:
+        send(pid, signal.SIGKILL)
     process.wait()

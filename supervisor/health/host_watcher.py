@@ -44,7 +44,7 @@ class HostWatcher(threading.Thread):
 
     def run(self) -> None:
         """Read, again and again."""
-        from supervisor.host.facts import HostReader  # it loads psutil
+        from supervisor.host.facts import HostReader  # for this thread alone
 
         reader = HostReader(self._state_dir, root=self._root)
         while not self._stopped.is_set():

@@ -1,24 +1,22 @@
 """What the status worker checks while the apps run, and what it adds to the snapshot."""
 
 import threading
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supervisor.config.settings import HostSettings
-from supervisor.health.check_runner import CheckOutcome, CheckRunner
 from supervisor.health.host_watcher import HostWatcher
 from supervisor.health.notifiers import Notifiers
-from supervisor.health.required_checks import probe_checks, required_checks
 from supervisor.policy.check_documents import (
-    PENDING,
     apps_to_check,
     apps_to_probe,
     warning_documents,
     with_live_checks,
 )
-from supervisor.policy.check_state import CheckPhase
 from supervisor.policy.host_warnings import host_warnings
+
+if TYPE_CHECKING:
+    from supervisor.health.check_runner import CheckRunner
 
 Document = dict[str, Any]
 
@@ -52,29 +50,28 @@ class LiveChecks:
         if settings == self._settings and wanted == self._wanted:
             return
         self._settings, self._wanted = settings, wanted
-        self._run_checks(
-            [*required_checks(settings, wanted[0]), *probe_checks(settings, wanted[1])]
-        )
+        self._run_checks(settings, *wanted)
         if self._host is None:
             self._host = HostWatcher(settings["state_dir"], self._report_all)
             self._host.start()
         self._notifiers.follow(settings)
 
-    def _run_checks(self, checks: list[Any]) -> None:
+    def _run_checks(self, settings: Document, to_check: list[str], to_probe: list[str]) -> None:
+        if self._runner is None and not settings["required"] and not settings["probes"]:
+            return  # most machines need no thread, and no code, for them
+        from supervisor.health.check_runner import CheckRunner
+        from supervisor.health.required_checks import probe_checks, required_checks
+
         if self._runner is None:
-            if not checks:  # most machines need no thread for them
-                return
             self._runner = CheckRunner(self._report)
             self._runner.start()
-        self._runner.set(checks)
+        self._runner.set([*required_checks(settings, to_check), *probe_checks(settings, to_probe)])
 
     def documents(self) -> dict[str, Document]:
         """Return the health documents of all checks, by name."""
-        now = time.monotonic()
-        outcomes = self._runner.outcomes() if self._runner is not None else []
         thresholds = HostSettings(**self._settings["host"]) if self._settings else HostSettings()
         return {
-            **{one.name: document_of(one, now) for one in outcomes},
+            **(self._runner.documents() if self._runner is not None else {}),
             **warning_documents(host_warnings(self.host(), thresholds)),
             **self._notifiers.documents(),
         }
@@ -114,25 +111,4 @@ class LiveChecks:
 def _news(documents: dict[str, Document]) -> dict[str, Any]:
     return {
         name: (one["status"], one["reason"], one["critical"]) for name, one in documents.items()
-    }
-
-
-def document_of(outcome: CheckOutcome, now: float) -> Document:
-    """Return the health document of one check."""
-    reason, hint = (
-        (outcome.cause.reason, outcome.cause.hint) if outcome.cause is not None else (None, None)
-    )
-    status = "pass"
-    if outcome.phase is CheckPhase.FAILING:
-        status = "fail" if outcome.critical else "warn"
-    elif outcome.phase is CheckPhase.PENDING:
-        status, reason = "warn", PENDING
-    return {
-        "status": status,
-        "reason": reason,
-        "hint": hint,
-        "critical": outcome.critical,
-        "app": outcome.app,
-        "age_s": round(now - outcome.since, 1),
-        "failures": outcome.failures,
     }

@@ -1,11 +1,13 @@
 """The threads that tell people of changes: one for each destination of the configuration."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from supervisor.health.notifier import AnnouncedFile, Destination, Look, Notifier
 from supervisor.policy.check_documents import warning_documents
 from supervisor.values.states import Status
+
+if TYPE_CHECKING:
+    from supervisor.health.notifier import AnnouncedFile, Destination, Look, Notifier
 
 FILE = "notified"  # in the state folder
 
@@ -13,13 +15,17 @@ FILE = "notified"  # in the state folder
 class Notifiers:
     """Runs a notifier for each destination that `follow` names."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: "Look") -> None:
         self._look = look
         self._running: dict[Destination, Notifier] = {}
         self._file: AnnouncedFile | None = None
 
     def follow(self, settings: dict[str, Any]) -> None:
         """Tell exactly the destinations of ``settings`` (`check_settings`)."""
+        if not settings["notify"] and not self._running:
+            return
+        from supervisor.health.notifier import AnnouncedFile, Destination, Notifier
+
         wanted = [
             Destination(url=one["url"], least=Status(one["on"]), apps=frozenset(one["apps"]))
             for one in settings["notify"]

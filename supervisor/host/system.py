@@ -1,35 +1,17 @@
-"""Processor, memory, load, temperature, uptime and identity of the machine.
+"""Processor, memory, load, temperature, uptime and identity of the machine: proc(5), sysfs.
 
-Numbers of /proc come from psutil, which knows the formats of many kernels.
+Without psutil, which would cost the status worker a third of its own memory.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from supervisor.host.source_files import folders, read_number, read_text
 
-_MB = 2**20
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7  # columns of /proc/stat; those of guests are counted in the first
 _CPU_ZONES = ("cpu-thermal", "cpu_thermal", "bcm2835_thermal", "soc-thermal", "x86_pkg_temp")
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _PLAUSIBLE_C = (-40.0, 150.0)  # a sensor that answers beyond is not one
-_reading = threading.Lock()
-
-
-@contextmanager
-def _proc(root: Path) -> Iterator[None]:
-    """Let psutil read below ``root``: its setting is one for the whole process."""
-    with _reading:
-        before = psutil.PROCFS_PATH
-        psutil.PROCFS_PATH = str(root / "proc")
-        try:
-            yield
-        finally:
-            psutil.PROCFS_PATH = before
 
 
 class CpuUsage:
@@ -37,60 +19,63 @@ class CpuUsage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._last: tuple[float, float] | None = None  # busy and total, seconds since boot
+        self._last: tuple[int, int] | None = None  # idle and total, clock ticks since boot
 
     def facts(self) -> dict[str, Any] | None:
         """Return ``count`` of cores and ``percent`` since the last call; the first has none."""
+        lines = [line.split() for line in (read_text(self._root / "proc/stat") or "").splitlines()]
         try:
-            with _proc(self._root):
-                cores = psutil.cpu_times(percpu=True)
-        except (OSError, ValueError, IndexError):
+            ticks = [list(map(int, words[1:])) for words in lines if _is_core(words)]
+        except ValueError:
             return None
-        if not cores:
+        if not ticks or any(len(core) <= _IDLE for core in ticks):
             return None
-        total = sum(_total(core) for core in cores)
-        idle = sum(core.idle + getattr(core, "iowait", 0.0) for core in cores)
-        last, self._last = self._last, (total - idle, total)
-        found: dict[str, Any] = {"count": len(cores)}
+        total = sum(sum(core[: _STEAL + 1]) for core in ticks)
+        idle = sum(sum(core[_IDLE : _IOWAIT + 1]) for core in ticks)
+        last, self._last = self._last, (idle, total)
+        found: dict[str, Any] = {"count": len(ticks)}
         if last is not None and total > last[1]:
-            share = (total - idle - last[0]) / (total - last[1])
+            share = 1 - (idle - last[0]) / (total - last[1])
             found["percent"] = round(100 * min(1.0, max(0.0, share)), 1)
         return found
 
 
-def _total(core: Any) -> float:
-    """Return the seconds of one core; those of guests are counted in ``user`` already."""
-    names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-    return sum(float(getattr(core, name, 0.0)) for name in names)
+def _is_core(words: list[str]) -> bool:
+    """Return whether a line of /proc/stat is of one core; "cpu" alone is all of them."""
+    return bool(words) and words[0].startswith("cpu") and words[0] != "cpu"
 
 
 def memory_facts(root: Path) -> dict[str, Any] | None:
     """Return ``total_mb``, ``available_mb`` and ``free_percent`` of the memory."""
-    try:
-        with _proc(root):
-            found = psutil.virtual_memory()
-    except (OSError, KeyError, ValueError):
-        return None
-    if not found.total:
+    kib = _meminfo(root)
+    total, available = kib.get("MemTotal"), kib.get("MemAvailable")
+    if not total or available is None:
         return None
     return {
-        "total_mb": round(found.total / _MB, 1),
-        "available_mb": round(found.available / _MB, 1),
-        "free_percent": round(100 * found.available / found.total, 1),
+        "total_mb": round(total / 1024, 1),
+        "available_mb": round(available / 1024, 1),
+        "free_percent": round(100 * available / total, 1),
     }
 
 
 def swap_facts(root: Path) -> dict[str, Any] | None:
     """Return ``total_mb`` and ``used_mb`` of the swap space; None where there is none."""
-    text = read_text(root / "proc/meminfo")
-    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line) if text else {}
-    try:
-        total, free = (int(found[key].split()[0]) for key in ("SwapTotal", "SwapFree"))
-    except (KeyError, ValueError, IndexError):
-        return None
-    if not total:
+    kib = _meminfo(root)
+    total, free = kib.get("SwapTotal"), kib.get("SwapFree")
+    if not total or free is None:
         return None
     return {"total_mb": round(total / 1024, 1), "used_mb": round((total - free) / 1024, 1)}
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    """Return the numbers of /proc/meminfo, by name."""
+    found = {}
+    for line in (read_text(root / "proc/meminfo") or "").splitlines():
+        name, _, value = line.partition(":")
+        number = value.split()[:1]
+        if number and number[0].isdecimal():
+            found[name] = int(number[0])
+    return found
 
 
 def load_facts(root: Path) -> dict[str, float] | None:

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from supervisor.process import descent
 from supervisor.process.child_exit import exit_process
+from supervisor.process.limits import restore_files_limit
 from supervisor.process.prctl import die_with_parent, set_name
 from supervisor.values.records import dataclass
 
@@ -186,6 +187,7 @@ def _become_child(
             set_name(name)
             _redirect_output(output)
             close_others(keep)
+            restore_files_limit()
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             code = run()
         except BaseException:  # noqa: BLE001 - the last boundary of this process: reported

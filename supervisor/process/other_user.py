@@ -1,19 +1,22 @@
 """What another user may reach, and how a child of root becomes that user."""
 
+import grp
 import os
 import pwd
+from collections.abc import Iterable
 from pathlib import Path
 
 from supervisor.process.prctl import allow_own_proc, die_with_parent
 
 
-def become(user: str) -> None:
-    """Go on as ``user``, with that user's groups and home; for a child of root.
+def become(user: str, groups: Iterable[str] = ()) -> None:
+    """Go on as ``user``, with that user's groups and home, and further ``groups``; for a child.
 
-    Raises KeyError when there is no such user, OSError when this isn't root.
+    Raises KeyError when there is no such user or group, OSError when this isn't root.
     """
     entry = pwd.getpwnam(user)
     os.initgroups(user, entry.pw_gid)
+    os.setgroups([*os.getgroups(), *(grp.getgrnam(group).gr_gid for group in groups)])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     die_with_parent()  # prctl(2): the kernel forgets it with a change of the user

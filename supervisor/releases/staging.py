@@ -140,7 +140,13 @@ def _import_staged(
     see_staged(code, staged, only=only)
     os.environ.update(environment)
     record = FileRecord(code.path).install()
-    _app, report = import_app(target, code.path, timeout_s=timeout_s, hide=Redaction(secrets))
+    _app, report = import_app(
+        target,
+        code.path,
+        timeout_s=timeout_s,
+        count_missing=False,
+        hide=Redaction(secrets),
+    )
     if report is not None:
         return {"reason": report.cause.reason, "hint": report.cause.hint}
     files = sorted(app_entries.loaded_files())

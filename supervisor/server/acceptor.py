@@ -49,6 +49,7 @@ class Listening:
     accepting: bool
     active_channels: dict[int, ServerChannel]
     adj: Adjustments
+    access_log = False  # each request is logged
     _cleanup_at = 0.0
     _accepts_after = 0.0
 

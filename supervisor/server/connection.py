@@ -15,6 +15,7 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import ErrorTask, Task, WSGITask
 
+from supervisor.server import access_log
 from supervisor.server.error_log import log
 from supervisor.server.overload import Overloaded
 from supervisor.server.slow_clients import BODY_GRACE_S, BODY_RATE, RequestTimeout, send_fresh
@@ -110,26 +111,32 @@ class _CountedTask(Task):
     logger = log
 
     def service(self) -> None:
-        channel = self.channel
-        counters: Counters = channel.server.counters
-        since = channel.received_at
+        since = self.channel.received_at
         try:
             super().service()
         except ClientDisconnected:
-            counters.answered(self.status, time.monotonic() - since)
+            self._answered(self.status, since)
             raise
         except BaseException as error:
             if self.wrote_header:  # else waitress answers with 500, and that is counted
-                counters.answered("500", time.monotonic() - since)
+                self._answered("500", since)
             if isinstance(error, Exception):
                 raise
             raise AppExitError(error) from error
         else:
-            counters.answered(self.status, time.monotonic() - since)
+            self._answered(self.status, since)
+
+    def _answered(self, status: str, since: float) -> None:
+        server, seconds = self.channel.server, time.monotonic() - since
+        server.counters.answered(status, seconds)
+        if server.access_log:
+            access_log.write(self, status, seconds)
 
 
 class _AppTask(_CountedTask, WSGITask):
     """Answers one request by calling the app."""
+
+    body_bytes = 0  # that it has written
 
     def build_response_header(self) -> bytes:
         """Return the header; the last answer of a drain says ``Connection: close``."""
@@ -144,6 +151,7 @@ class _AppTask(_CountedTask, WSGITask):
 
     def write(self, data: bytes) -> None:
         """Send ``data``; the header is sent with its first part, in one packet and one call."""
+        self.body_bytes += len(data)
         joined = type(data) is bytes and 0 < len(data) < _JOINED_MAX
         if self.wrote_header or not self.complete or not joined:
             super().write(data)
@@ -170,8 +178,11 @@ class _ErrorTask(_CountedTask, ErrorTask):
         if not isinstance(self.request.error, Overloaded):
             super().service()
             return
-        self.channel.server.counters.rejected()
+        server = self.channel.server
+        server.counters.rejected()
         Task.service(self)
+        if server.access_log:
+            access_log.write(self, self.status, time.monotonic() - self.channel.received_at)
 
 
 class ServerChannel(HTTPChannel):

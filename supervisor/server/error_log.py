@@ -60,7 +60,7 @@ class ErrorLog:
             text = message % arguments if arguments else message
             if more.get("exc_info"):
                 text += "\n" + traceback.format_exc().rstrip()
-            _to_standard_error(marked(text, of_number(level)) + "\n")
+            to_standard_error(marked(text, of_number(level)) + "\n")
 
 
 def _reaches_a_stream(logger: logging.Logger, level: int) -> bool:
@@ -83,7 +83,7 @@ def _is_stream(handler: logging.Handler) -> bool:
     return False
 
 
-def _to_standard_error(text: str) -> None:
+def to_standard_error(text: str) -> None:
     """Write ``text`` to descriptor 2: the app may have replaced or closed `sys.stderr`."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stderr.flush()

@@ -41,6 +41,8 @@ __all__ = [
 
 CONNECTIONS_MAX = 400  # of one worker; well below the usual limit of 1024 open files
 _OWN_FILES = 64  # open files that are no connections, beside three for each listener
+_FILES_AT_START = 24  # open files beside the listeners, while no app has opened any
+_CONNECTIONS_LEAST = 64  # also where the limit of open files leaves no room for those of apps
 _ROUND_S = 5.0  # the longest round of the loop; whatever is urgent wakes it
 _DRAIN_ROUND_S = 0.02
 _CROWDED_ROUND_S = 0.1
@@ -87,12 +89,13 @@ class Server:
         options: Mapping[str, Any] = _NO_OPTIONS,
         channel_class: type[ServerChannel] = ServerChannel,
         urgent: Iterable[str] = (),
+        access_log: bool = False,
     ) -> Listener:
         """Serve ``app`` on ``listener``, which may have several sockets, from now on.
 
         It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
         at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
-        Requests for the paths ``urgent`` don't wait behind others.
+        Requests for the paths ``urgent`` don't wait behind others. ``access_log``: each is logged.
         """
         server = listen_on(
             listener if isinstance(listener, tuple) else (listener,),
@@ -106,6 +109,7 @@ class Server:
             wake=self._waker.wake,
         )
         server.channel_class = channel_class
+        server.access_log = access_log
         server.evict_idle = self._evict_idle
         server.has_room = self._has_room
         server.is_crowded = lambda: time.monotonic() < self._crowded_until
@@ -242,7 +246,9 @@ class Server:
 
     def _limit(self) -> int:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return max(1, min(CONNECTIONS_MAX, files - _OWN_FILES - 3 * len(self._listeners)))
+        ports = len(self._listeners)
+        least = min(_CONNECTIONS_LEAST, files - _FILES_AT_START - ports)
+        return max(1, least, min(CONNECTIONS_MAX, files - _OWN_FILES - 3 * ports))
 
     def _has_room(self, listener: Listening) -> bool:
         """Return whether to accept on ``listener``, also when every connection is busy.

@@ -54,6 +54,10 @@ class Pool(ThreadedTaskDispatcher):
 
     def tend(self, now: float) -> float | None:
         """Grow or shrink as needed; return the seconds to the next time, or None."""
+        if not self._state.maximum:  # it has no threads: the loop answers
+            while self.queue:
+                self.queue.popleft().service()
+            return None
         size, queue = self.size, len(self.queue)
         if size <= self._state.minimum:  # the usual case, in every round: it has to be cheap
             if not queue or size == self._state.maximum == self._state.minimum:

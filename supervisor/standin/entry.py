@@ -118,9 +118,9 @@ def run_stand_in(
     ports: dict[str, Listener] = {}
     for name, (sockets, control) in listeners.items():
         app = stand_in.app_for(name, control=control)
-        # its thread is started by the first request: most ports never need one
+        # answered in the loop: where no thread can be started, there is still an answer
         ports[name] = server.add(
-            sockets, app, name=name, threads=0, max_threads=1, channel_class=_LingeringChannel
+            sockets, app, name=name, threads=0, max_threads=0, channel_class=_LingeringChannel
         )
         ports[name].accepting = False
 

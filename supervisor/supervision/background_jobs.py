@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from supervisor.config.settings import Config
+from supervisor.policy.capacity import CHILD_FILES
 from supervisor.ports.conflict import conflict
+from supervisor.process.limits import free_files
 from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.values.records import dataclass
@@ -19,6 +21,7 @@ from supervisor.values.reports import Cause
 
 _HOLDERS_TIMEOUT_S = 10.0
 _TRIAL_MARGIN_S = 5.0  # beyond import_timeout_s: starting the child, reading the files
+_ROOM_S = 1.0
 _FILES_TIMEOUT_S = 300.0  # an SD card may be slow
 
 Answer = dict[str, Any]
@@ -71,12 +74,18 @@ class BackgroundJobs:
         """
         self.run(self._work_with_files(function, arguments, done))
 
+    async def _until_there_is_room(self) -> None:
+        """Wait until a child leaves enough open files for the stand-in."""
+        while free_files() < CHILD_FILES:
+            await asyncio.sleep(_ROOM_S)
+
     async def _work_with_files(
         self,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         done: Callable[[Answer], None],
     ) -> None:
+        await self._until_there_is_room()
         try:
             answer = await run_in_child(
                 file_jobs.answer, function, *arguments, timeout_s=_FILES_TIMEOUT_S

@@ -60,6 +60,11 @@ class CodeComparison:
         def compared(answer: Answer) -> None:
             if core.is_ending:
                 return
+            now = core.state.worker(worker.number)
+            if now is not None and now.watch != state.watch:  # an app has joined meanwhile
+                for done in waiting:
+                    self.begin(done)
+                return
             if number > self._latest[0]:  # else a later comparison has ended before this one
                 self._latest = (number, answer.get("differs", True))
             for done in waiting:

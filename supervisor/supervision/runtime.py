@@ -16,7 +16,8 @@ class Runtime:
 
     ``config`` is the configuration in effect; the main process alone replaces it. ``now`` returns
     monotonic seconds, the only clock that decisions use; ``wall`` the wall time for people
-    (RFC 3339, UTC). ``silent`` are folders whose disks did not answer at the start.
+    (RFC 3339, UTC). ``silent`` are folders whose disks did not answer at the start,
+    ``tasks`` how many processes and threads could be started then (None: any number).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Runtime:
         now: Callable[[], float],
         wall: Callable[[], str],
         silent: frozenset[Path] = frozenset(),
+        tasks: int | None = None,
     ) -> None:
         self.config = config
         self.signal = signal
@@ -41,3 +43,4 @@ class Runtime:
         self.now = now
         self.wall = wall
         self.silent = silent
+        self.tasks = tasks

@@ -210,6 +210,7 @@ def hosted(config: Config, state: StateDir, name: str) -> HostedApp:
         before_start=app.before_start,
         after_import=app.after_import,
         own_port=app.port if app.bind == "app" else None,
+        access_log=app.access_log,
         environment=environment,
         secrets=frozenset(config.app_secrets(name)),
     )

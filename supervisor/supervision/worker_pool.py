@@ -58,6 +58,10 @@ class WorkerPool:
         self._left = LeftBehind()
         self._to_fork: list[Callable[[], Begun]] | None = None
 
+    def count(self, name: str) -> int:
+        """Return how many workers of the process ``name`` run."""
+        return sum(worker.name == name for worker in self._workers.values())
+
     # ---- beginning
 
     def fork(self, run: Run, name: str, keep: Collection[int]) -> Child:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from supervisor.policy import capacity
 from supervisor.policy.process_events import Spawn, Spawned, SpawnFailed
+from supervisor.process.limits import free_files
 from supervisor.supervision.managed_port import Sockets
 from supervisor.supervision.process_core import ProcessCore
 from supervisor.supervision.worker_handle import WorkerHandle, WorkerOwner
@@ -37,6 +39,9 @@ class WorkerSpawner:
         core = self._core
         if core.state.worker(action.number) is None:
             return lambda: None  # given up by now: the one before it could not be forked
+        shortage = self._shortage()
+        if shortage is not None:
+            return partial(self._failed, action.number, shortage)
         place = self._free_place(action.generation)
         release = core.known_good.release_for(action.source)
         held = {name: port.sockets_at(place) for name, port in core.ports.items() if port.sockets}
@@ -52,17 +57,33 @@ class WorkerSpawner:
                 place=place,
             )
         except OSError as error:
-            return partial(self._failed, action.number, error)
+            cause = Cause(
+                reason=f"no worker could be started: {error.strerror}",
+                hint="the machine is out of memory, processes or open files",
+            )
+            return partial(self._failed, action.number, cause)
         worker.binds = max((port.binds for port in core.ports.values()), default=0)
         worker.holds = frozenset(name for name in held if not core.ports[name].program)
         core.workers[action.number] = worker
         return lambda: core.step(Spawned(action.number, worker.pid))
 
-    def _failed(self, number: int, error: OSError) -> None:
-        cause = Cause(
-            reason=f"no worker could be started: {error.strerror}",
-            hint="the machine is out of memory, processes or open files",
+    def _shortage(self) -> Cause | None:
+        """Return why a worker of an app would take what the stand-in needs, or None."""
+        runtime = self._core.runtime
+        apps = [runtime.config.apps.get(name) for name in self._core.apps]
+        settings = [app for app in apps if app is not None]
+        if not settings:
+            return None  # status comes first
+        in_use = sum(
+            capacity.worker_tasks([runtime.config.apps[name] for name in names])
+            for process, names in runtime.config.processes().items()
+            for _ in range(runtime.pool.count(process))
         )
+        return capacity.files_shortage(free_files()) or capacity.tasks_shortage(
+            runtime.tasks, in_use, capacity.worker_tasks(settings)
+        )
+
+    def _failed(self, number: int, cause: Cause) -> None:
         self._core.messages.record(EventKind.EXITED, cause.reason, problem=True)
         self._core.step(SpawnFailed(number, cause))
 

@@ -6,7 +6,6 @@ alone.
 """
 
 import contextlib
-import errno
 import itertools
 import os
 import socket
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from supervisor.ports.conflict import conflict
 from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
@@ -32,10 +30,9 @@ from supervisor.worker.code_contents import CodeContents
 from supervisor.worker.code_view import CodeView
 from supervisor.worker.file_record import FileRecord
 from supervisor.worker.hosted_apps import CodeLocation, HostedApp
-from supervisor.worker.import_failure import failure_report
 from supervisor.worker.importing import import_app, purge_modules, repair_watch
 from supervisor.worker.monkey_patching import has_green_threads
-from supervisor.worker.self_bound import SelfBoundApp
+from supervisor.worker.self_bound import SelfBoundApp, explained
 
 _THREADS_START_S = 10.0  # also on a busy machine
 
@@ -235,7 +232,6 @@ class AppHost:
             after_import=app.after_import,
             prepared=self._prepared,
             self_bound=app.own_port is not None,
-            count_missing=True,
             on_place=self._send_place,
             hide=Redaction(app.secrets),
         )
@@ -300,6 +296,7 @@ class AppHost:
                 threads=app.threads,
                 max_threads=app.max_threads,
                 options=app.options,
+                access_log=app.access_log,
             )
 
     def _start_self_bound(self, app: HostedApp, port: int, run: Any) -> ImportReport | None:
@@ -307,20 +304,12 @@ class AppHost:
             self._self_bound[app.name] = SelfBoundApp(
                 target=app.target,
                 port=port,
-                explain=lambda error: self._explain(app, error),
+                explain=lambda error: explained(
+                    error, app.target, self._path, port, Redaction(app.secrets)
+                ),
                 ended=lambda report: self._self_bound_ended(app, report),
             )
         return self._self_bound[app.name].start(run, timeout_s=app.import_timeout_s)
-
-    def _explain(self, app: HostedApp, error: BaseException) -> ImportReport:
-        """Return a report of what a self-bound app raised, naming the port's holder; blocks."""
-        report = failure_report(
-            error, target=app.target, path=self._path, seconds=0.0, hide=Redaction(app.secrets)
-        )
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE and app.own_port:
-            found = conflict(app.own_port, os.getpid())
-            report = replace(report, hint=f"{found['reason']}; {found['hint']}")
-        return report
 
     def _self_bound_ended(self, app: HostedApp, report: ImportReport) -> None:
         """Report a self-bound app that has stopped serving; in a thread."""
@@ -338,10 +327,8 @@ class AppHost:
         self._channel.send_all(message, timeout_s=SEND_TIMEOUT_S)
 
     def _send_from_thread(self, message: Message) -> None:
-        try:
+        with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             self._send(message)
-        except ChannelClosed:
-            return  # the loop notices that too, and ends this worker
 
     def _call_in_loop(self, call: Callable[[], None]) -> None:
         self._calls.append(call)

@@ -23,6 +23,7 @@ class HostedApp:
     before_start: list[list[str]]
     after_import: list[str]
     own_port: int | None = None
+    access_log: bool = False
     environment: dict[str, str] = field(repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)  # hidden in reports
 

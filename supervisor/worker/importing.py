@@ -72,7 +72,7 @@ def import_app(
     after_import: Sequence[str] = (),
     prepared: bool = False,
     self_bound: bool = False,
-    count_missing: bool = False,
+    count_missing: bool = True,
     on_place: OnPlace | None = None,
     hide: Hide = str,
 ) -> tuple[WsgiApp, None] | tuple[None, ImportReport]:

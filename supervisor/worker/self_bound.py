@@ -5,14 +5,19 @@ port itself, and may return or block.
 """
 
 import contextlib
+import errno
 import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from supervisor.ports.conflict import conflict
 from supervisor.values.reports import ImportReport
+from supervisor.worker.import_failure import Hide, failure_report
 
 _LISTEN = "0A"  # a state in /proc/net/tcp: net/tcp_states.h
 _POLL_S = 0.05
@@ -51,6 +56,15 @@ def _inodes(pids: Iterable[int]) -> set[str]:
                     if link.startswith("socket:["):
                         found.add(link[len("socket:[") : -1])
     return found
+
+
+def explained(error: BaseException, target: str, path: Path, port: int, hide: Hide) -> ImportReport:
+    """Return a report of what a self-bound app raised, naming the port's holder; blocks."""
+    report = failure_report(error, target=target, path=path, seconds=0.0, hide=hide)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        found = conflict(port, os.getpid())
+        report = replace(report, hint=f"{found['reason']}; {found['hint']}")
+    return report
 
 
 class SelfBoundApp:

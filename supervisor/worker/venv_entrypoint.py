@@ -70,6 +70,7 @@ def _check(task: dict[str, Any]) -> int:
         path,
         timeout_s=task["timeout_s"],
         self_bound=task["self_bound"],
+        count_missing=False,
         hide=Redaction(task["secrets"]),
     )
     return _answer(

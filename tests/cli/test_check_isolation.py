@@ -1,5 +1,6 @@
 """``flask-supervisor check`` changes nothing, whatever the apps do while they are imported."""
 
+import grp
 import json
 import os
 import pwd
@@ -97,17 +98,18 @@ def test_a_running_system_is_not_changed() -> None:
 def test_a_child_of_root_is_the_other_user() -> None:
     """With its groups, its home, and its own /proc; the parent stays root."""
     name = pwd.getpwuid(NOBODY).pw_name
-    found = Isolation(name).call("", who, timeout_s=30)
+    found = Isolation(name, groups=("daemon",)).call("", who, timeout_s=30)
     entry = pwd.getpwuid(NOBODY)
-    wanted = [[NOBODY] * 3, [entry.pw_gid] * 3, entry.pw_dir, entry.pw_name, NOBODY]
+    wanted = [[NOBODY] * 3, [entry.pw_gid] * 3, entry.pw_dir, entry.pw_name, NOBODY, True]
     assert found == wanted
     assert os.getuid() == 0
 
 
 def who() -> list[Any]:
     """Return who this process is."""
+    has_group = grp.getgrnam("daemon").gr_gid in os.getgroups()
     proc = os.stat("/proc/self/environ").st_uid
-    return [os.getresuid(), os.getresgid(), os.environ["HOME"], os.environ["USER"], proc]
+    return [os.getresuid(), os.getresgid(), os.environ["HOME"], os.environ["USER"], proc, has_group]
 
 
 def test_the_temporary_folder_may_not_lie_in_the_app(tmp_path: Path) -> None:

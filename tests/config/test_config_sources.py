@@ -228,7 +228,6 @@ def test_an_app_may_be_called_like_a_table(tmp_path: Path) -> None:
     (tmp_path / "host.env").write_text("A=1\n", encoding="utf-8")
     found = show(tmp_path, APP.replace("coach]", "host]") + 'env_file = "host.env"\n')
     assert found["apps.host.env.A"] == (effective.HIDDEN, "host.env")
-    assert effective.planned(load(tmp_path, APP.replace("coach]", "bind]"))) == []
 
 
 def test_a_default_in_the_file_comes_from_the_file(tmp_path: Path) -> None:
@@ -261,13 +260,6 @@ def test_every_key_of_every_table_is_shown(apps: set[str]) -> None:
         f"{table}.{f.name}" for table, cls in tables.items() for f in dataclasses.fields(cls)
     }
     assert {path for path in found if path != "requires"} == expected
-
-
-def test_planned_keys_are_reported_when_set(tmp_path: Path) -> None:
-    """Keys without effect in this version are listed, whether the file or a variable sets them."""
-    text = APP + ("[host]\ntemperature_c = 70\n[[requires]]\nkind = 'disk'\n")
-    loaded = load(tmp_path, text, **{OVERRIDE + "APPS__COACH__ACCESS_LOG": "true"})
-    assert effective.planned(loaded) == ["apps.coach.access_log"]
 
 
 # ---- the state folder alone

@@ -72,7 +72,7 @@ def test_all_is_well(project: Project) -> None:
         "port of status",
         "port of coach",
         "disk",
-        "open files",
+        "limits",
         "clock",
     ]
     assert {one["status"] for one in found} == {"pass"}
@@ -250,7 +250,7 @@ def test_a_file_system_that_is_full_or_can_only_be_read(project: Project) -> Non
         assert found["hint"]
 
 
-# ---- open files
+# ---- limits
 
 
 def test_too_few_open_files(project: Project) -> None:
@@ -258,9 +258,9 @@ def test_too_few_open_files(project: Project) -> None:
     project.app("coach")
     project.write()
     limit = ("sh", "-c", 'ulimit -n 65; exec "$0" "$@"', sys.executable, "-m", "supervisor")
-    found = examined(project, prefix=limit)["open files"]
+    found = examined(project, prefix=limit)["limits"]
     assert found["status"] == "fail"
-    assert "65 open files allowed, the main process needs about 70" in found["text"]
+    assert "65 open files (of this shell), about 71 are needed" in found["text"]
     assert "LimitNOFILE=" in found["hint"]
 
 

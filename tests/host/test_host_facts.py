@@ -168,12 +168,6 @@ def test_the_processor_between_two_readings(tmp_path: Path) -> None:
     assert reader.read()["cpu"] == {"count": 1}  # no time has passed
 
 
-def test_reading_leaves_psutil_as_it_was(tmp_path: Path) -> None:
-    """The folder that psutil reads is a setting of the whole process."""
-    read("pi-4", tmp_path)
-    assert psutil.PROCFS_PATH == "/proc"
-
-
 @pytest.mark.parametrize(
     ("status", "touched", "expected"),
     [

@@ -29,7 +29,7 @@ def index():
         "prefix": sys.prefix,
         "executable": sys.executable,
         "pid": os.getpid(),
-        "found": [n for n in ("structlog", "psutil") if importlib.util.find_spec(n)],
+        "found": [n for n in ("structlog", "prometheus_client") if importlib.util.find_spec(n)],
         "secret": os.environ.get("APP_SECRET"),
     }
 

@@ -13,10 +13,11 @@ from harness import REPOSITORY, Poller, Project, Running, ask, eventually, free_
 from load import FULL
 
 PACKAGES = [
-    *("fastapi", "flask-sock", "flask-socketio", "gunicorn", "requests", "uvicorn"),
+    *("fastapi", "flask-sock", "flask-socketio", "gunicorn", "uvicorn"),
     *("simple-websocket", "websocket-client"),
 ]
 INSTALL_TIMEOUT_S = 300
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + 120)
 RELOADS = 300 if FULL else 6
 
 # Says what it is told to on its input, each on a connection that lasts; prints what comes back.
@@ -61,9 +62,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a virtual environment with the servers; return its interpreter."""
     folder = tmp_path_factory.mktemp("servers") / "venv"
     python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python), "install"]
     for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", *PACKAGES],
+        [sys.executable, "-m", "venv", "--without-pip", str(folder)],
+        [*pip, "--no-compile", "--only-binary=:all:", *PACKAGES],
     ):
         ended = subprocess.run(
             command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False

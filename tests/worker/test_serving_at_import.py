@@ -51,7 +51,8 @@ SERVERS = {
         2,
     ),
     "in vain": (
-        "import waitress\ntry:\n    waitress.serve(print, port={port})\nexcept Exception:\n    pass",
+        "import waitress\ntry:\n    waitress.serve(print, port={port})\n"
+        "except Exception:\n    pass",
         "waitress.serve()",
         3,
     ),
