@@ -225,7 +225,7 @@ def test_not_under_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_last_picture_stays(speak: Speak) -> None:
     """When the supervisor stops answering, the page says so, and how old what it shows is."""
-    given = [says({"status": "pass", "apps": {"coach": READY}})]
+    given = [says({"status": "fail", "apps": {"coach": FAILED}})]
     client = logged_in(speak(lambda request: given[0](request), anonymous="none"))
     assert client.get("/").status_code == 200
     given[0] = lambda _: b""
@@ -234,7 +234,8 @@ def test_the_last_picture_stays(speak: Speak) -> None:
     assert answer.headers["X-Live"] == "1"
     text = words("<main>" + answer.text)
     assert "The supervisor does not answer The supervisor closed the connection" in text
-    assert re.search(r"How it was \d+ s ago: The only app is ready", text)
+    assert re.search(r"How it was \d+ s ago: The only app is not ready", text)
+    assert "What to do: copy x.py beside coach_interface.py" in text
     nobody = client.application.test_client()
     assert "coach" not in nobody.get("/", follow_redirects=True).text
 

@@ -22,6 +22,7 @@ SECTIONS: dict[str, type[Any]] = {
     "bind": settings.BindSettings,
     "status": settings.StatusSettings,
     "host": settings.HostSettings,
+    "admin": settings.AdminSettings,
     "apps": settings.AppSettings,
 }
 
@@ -215,7 +216,7 @@ def test_the_example_mentions_every_key(section: str) -> None:
     assert set(mentioned) == {field.name for field in dataclasses.fields(SECTIONS[section])}
 
 
-@pytest.mark.parametrize("section", ["supervisor", "bind", "host", "apps"])
+@pytest.mark.parametrize("section", ["supervisor", "bind", "host", "admin", "apps"])
 def test_the_example_comments_show_the_defaults(section: str) -> None:
     """A key that is commented out has its default; hosts and `env` show other values."""
     commented = re.findall(r"^# ([a-z_]+ = .*)$", example_section(section), re.MULTILINE)

@@ -113,12 +113,8 @@ _HEAD = """\
 # The API
 
 The admin app answers programs at `/api/v1` on its port, with all that its pages do. An API token
-comes from its Settings page; one that may `read` changes nothing.
-
-<!-- no test: it needs a token from the Settings page -->
-```console
-$ curl -s -H "Authorization: Bearer $TOKEN" localhost:5000/api/v1/apps/coach
-```
+comes from its Settings page; one that may `read` changes nothing. A program shows it with each
+request: `curl -H "Authorization: Bearer $TOKEN" localhost:5000/api/v1/apps/coach`.
 
 Errors are problem documents (RFC 9457, `application/problem+json`): `title`, `status`, `detail`,
 and where the supervisor refused, its `code` and a `hint`. Nobody needs a token for
