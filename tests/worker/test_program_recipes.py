@@ -38,12 +38,15 @@ for line in sys.stdin:
 SOCKETIO_CLIENT = """
 import sys, time, socketio
 client = socketio.Client(reconnection_delay=0.1, reconnection_delay_max=0.5)
-client.on("said", lambda text: print(text, flush=True))
+said = set()
+client.on("said", said.add)
 client.connect(sys.argv[1], transports=["websocket"])
 for line in sys.stdin:
-    while not client.connected:
-        time.sleep(0.05)
-    client.emit("say", line.strip())
+    while line.strip() not in said:  # what goes to a program that has just ended is lost
+        if client.connected:
+            client.emit("say", line.strip())
+        time.sleep(0.3)
+    print(line.strip(), flush=True)
 client.disconnect()
 """
 
