@@ -85,13 +85,13 @@ TARGETS = (
         "asgi_function",
         ASGI,
         "coach:app is an ASGI app",
-        "a2wsgi",
+        'command = ["uvicorn", "--fd", "{fd}", "coach:app"]',
     ),
     of(
         "asgi_class",
         "class App:\n    async def __call__(self, scope, receive, send): pass\napp = App()\n",
         "coach:app is an ASGI app",
-        "a2wsgi",
+        'command = ["uvicorn", "--fd", "{fd}", "coach:app"]',
     ),
     of(
         "view_function",

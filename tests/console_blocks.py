@@ -23,6 +23,7 @@ _BLOCK = re.compile(
 )
 # What differs from run to run: paths, times, ages, ids, sizes, versions, addresses.
 _VARYING = [
+    (r"^ +machine: .*", "machine: FACTS"),
     (r"(?<![\w.:/])/(?:[\w.+-]+/)+", "/…/"),
     (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?([+-]\d\d:\d\d|Z)?", "TIME"),
     (r"\b\d\d:\d\d:\d\d\b", "TIME"),

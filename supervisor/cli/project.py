@@ -176,7 +176,7 @@ def _resolved(name: str, source: Source) -> str:
 def _problem(app: FoundApp) -> str | None:
     """Return why an app can't be served, None if it can."""
     if app.interface is Interface.ASGI:
-        return f"{app.framework} is an ASGI app; this version serves WSGI apps"
+        return f"{app.framework} is an ASGI app: serve it by `command`, see docs/programs.md"
     if app.needs_arguments:
         return "the factory needs arguments; write a function without arguments that calls it"
     return None

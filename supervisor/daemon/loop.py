@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supervisor import __version__
-from supervisor.config.history import ConfigHistory
 from supervisor.config.settings import Config
 from supervisor.control.admin_methods import AdminMethods
 from supervisor.control.methods import Commands
@@ -23,7 +22,7 @@ from supervisor.daemon.event_file import EventFile
 from supervisor.daemon.file_watching import FileWatching
 from supervisor.daemon.log import Log
 from supervisor.daemon.own_limits import OwnLimits
-from supervisor.daemon.reconfiguration import Reconfigurer
+from supervisor.daemon.reconfiguration import Reconfigurer, keep_config
 from supervisor.daemon.scheduler import Scheduler
 from supervisor.daemon.state_folder import StateFolder
 from supervisor.daemon.status_feed import StatusFeed
@@ -36,11 +35,10 @@ from supervisor.policy.health_document import CheckFacts, SupervisorFacts
 from supervisor.policy.process_events import ReloadAsked
 from supervisor.process.channel import Message
 from supervisor.process.fork import Run, scrub_environment
-from supervisor.process.guardian import Guardian
+from supervisor.process.guardian import start_guardian
 from supervisor.process.hanging_disks import hanging
 from supervisor.process.prctl import become_subreaper
 from supervisor.process.stray_signals import log_stray_signals
-from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.releases import file_jobs
 from supervisor.supervision.background_jobs import BackgroundJobs
 from supervisor.supervision.changes import ChangeSignal
@@ -55,7 +53,6 @@ from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
 
 _DISK_TIMEOUT_S = 5.0  # a card that is checked, or wakes up, takes less
-_KEEP_S = 2.0  # a slow SD card delays the apps no longer
 _TIDY_AFTER_S = 3.0  # the apps come first
 _UNDO_S = 10.0  # the end waits so long for a deploy to be undone; then the next start does it
 
@@ -174,15 +171,17 @@ class Supervisor:
         if self._state.answers:
             self._event_file.restore(unexpected_end=self._folder.was_left)
             self._make_data_dirs()
-            await self._keep_config()
+        keeping = asyncio.ensure_future(keep_config(config, self._state))
+        await asyncio.sleep(0)  # its child works while this process loads the rest
         text = f"flask-supervisor {__version__}, pid {os.getpid()}"
         self._journal.record(EventKind.STARTED, text, app=None)
         origin = config.file if config.text else "the command line"
         self._journal.log_only(f"its configuration is {origin}", kind=EventKind.STARTED)
         for check in self._limits.checks(config):
-            self._journal.record(EventKind.STARTED, str(check.reason), app=None, problem=True)
-        guardian = None if self._unit.has_cgroup else Guardian()
+            self._problem(str(check.reason))
+        stop_guardian = start_guardian(self._problem, is_needed=not self._unit.has_cgroup)
         warm_up()
+        await keeping
         self._releases.begin_recovery()
         await self._folder.serve()
         self._scheduler.begin()
@@ -195,9 +194,11 @@ class Supervisor:
         await self._releases.stop(_UNDO_S)
         self._server.stop()
         await self._shut_down(hand_over=await self._unit.announce_stop())
-        if guardian is not None:
-            guardian.stop()
+        stop_guardian()
         return 0
+
+    def _problem(self, text: str, app: str | None = None) -> None:
+        self._journal.record(EventKind.STARTED, text, app=app, problem=True)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -274,8 +275,7 @@ class Supervisor:
             try:
                 self._state.make_data_dir(name)
             except OSError as error:
-                text = f"its data folder can't be created: {error.strerror}"
-                self._journal.record(EventKind.STARTED, text, app=name, problem=True)
+                self._problem(f"its data folder can't be created: {error.strerror}", app=name)
 
     def _on_new_folder(self) -> None:
         """Fill a state folder that can be used again, and may be empty."""
@@ -283,13 +283,6 @@ class Supervisor:
         self._tidy_later()
         for process in self._processes.by_name.values():
             process.known_good.forget_kept()
-
-    async def _keep_config(self) -> None:
-        """Keep a new configuration before anything can end this process; `_tidy` tries it again."""
-        config, history = self._runtime.config, ConfigHistory(self._state.config_history)
-        if config.fallback is None and config.text and not history.is_newest(config.text):
-            with contextlib.suppress(TaskFailed, OSError):
-                await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)
 
     def _tidy_later(self) -> None:
         asyncio.get_running_loop().call_later(_TIDY_AFTER_S, self._tidy)
@@ -316,7 +309,7 @@ class Supervisor:
         self._unit.notifier.reloading(time.monotonic())
         try:
             changes = await self._reconfigurer.read_again(by=by)
-            await self._keep_config()
+            await keep_config(self._runtime.config, self._state)
             return changes
         finally:
             self._unit.notifier.reloaded()

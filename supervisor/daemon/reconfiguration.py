@@ -1,15 +1,21 @@
 """Reads the configuration again while everything runs; an invalid one changes nothing."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
+from supervisor.config.history import ConfigHistory
 from supervisor.config.reading_child import read
 from supervisor.config.settings import Config
+from supervisor.files.state_dir import StateDir
 from supervisor.policy.config_changes import Changes, compare
 from supervisor.policy.health_document import CheckFacts
+from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
+
+_KEEP_S = 2.0  # a slow SD card delays the apps no longer
 
 
 class Reconfigurer:
@@ -70,3 +76,13 @@ class Reconfigurer:
 
     def _record(self, text: str, *, problem: bool = False) -> None:
         self._runtime.journal.record(EventKind.CONFIGURATION, text, app=None, problem=problem)
+
+
+async def keep_config(config: Config, state: StateDir) -> None:
+    """Keep a new configuration before anything can end this process; the tidying tries it again."""
+    history = ConfigHistory(state.config_history)
+    if config.fallback is not None or not (config.text and state.answers):
+        return
+    if not history.is_newest(config.text):
+        with contextlib.suppress(TaskFailed, OSError):
+            await run_in_child(history.keep, config.text, timeout_s=_KEEP_S, quiet=True)

@@ -11,6 +11,7 @@ from typing import Any
 from supervisor.config.app_variables import app_variables
 from supervisor.config.settings import Config, Requirement
 
+_USES_ENVIRONMENT = ("env", "command")
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
@@ -90,7 +91,8 @@ def _required(config: Config, app: str | None) -> list[dict[str, Any]]:
             "is_hidden": hides(config, f"{place}[{number}]"),
             "code": str(code),
             "python": None if python is None else str(python),
-            "environment": environment,
+            # for the others, a new variable would be a new check of which nothing is known
+            "environment": environment if requirement.kind in _USES_ENVIRONMENT else {},
             "requirement": asdict(requirement),
         }
         for number, requirement in enumerate(requirements)

@@ -187,10 +187,11 @@ class ProcessState:
         places = [worker.importing_at for worker in importing if worker.importing_at]
         if self.state is not AppState.STARTING or not places:
             return None
-        return Cause(
-            reason=f"its import takes long; it is at {places[0]}",
-            hint="what does this line wait for? import_timeout_s limits the import",
-        )
+        reason = f"its import takes long; it is at {places[0]}"
+        if self.cause is not None:
+            return Cause(reason=f"{reason}; before: {self.cause.reason}", hint=self.cause.hint)
+        hint = "what does this line wait for? import_timeout_s limits the import"
+        return Cause(reason=reason, hint=hint)
 
     @property
     def stale(self) -> bool:

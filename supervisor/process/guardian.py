@@ -7,6 +7,7 @@ small shell waits for the end of the main process, and only then runs Python. St
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from supervisor.process import descent
@@ -49,3 +50,19 @@ class Guardian:
             os.waitpid(self._pid, 0)
             own_children.discard(self._pid)
         os.close(self._write_end)
+
+
+def start_guardian(log: Callable[[str], None], *, is_needed: bool) -> Callable[[], None]:
+    """Start a guardian if it ``is_needed``, and return what stops it.
+
+    Where it can't be started, say so by ``log``: it must keep no app from its port.
+    """
+    try:
+        return Guardian().stop if is_needed else _nothing
+    except OSError as error:
+        log(f"programs of apps would outlive a kill -9 of this process: {error.strerror}")
+        return _nothing
+
+
+def _nothing() -> None:
+    """Stop nothing."""

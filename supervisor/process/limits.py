@@ -14,6 +14,7 @@ from supervisor.values.records import dataclass
 
 _CGROUPS = (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 
+_FILES_ENOUGH = 65536  # for thousands of workers
 _soft_files: int | None = None  # the limit with which this process was started
 
 
@@ -39,8 +40,12 @@ def raise_files_limit() -> None:
     global _soft_files
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     _soft_files = soft
+    if soft == resource.RLIM_INFINITY:
+        return
+    most = _FILES_ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _FILES_ENOUGH)
+    wanted = max(soft, most)
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def restore_files_limit() -> None:
@@ -53,6 +58,7 @@ def restore_files_limit() -> None:
 def free_files() -> int:
     """Return how many more files this process may open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft = _FILES_ENOUGH if soft == resource.RLIM_INFINITY else soft
     return soft - len(os.listdir("/proc/self/fd"))
 
 

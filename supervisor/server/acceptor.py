@@ -82,6 +82,8 @@ class Listening:
         Usually only one: another worker of the app may have less to do.
         """
         for _ in range(_ACCEPTED_MAX if self.urgent else 1):
+            if not self.accepting:  # a drain has begun since the poll
+                return
             before = len(self.active_channels)
             super().handle_accept()  # type: ignore[misc]  # of the waitress server that it extends
             is_accepted = len(self.active_channels) > before

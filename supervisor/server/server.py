@@ -283,6 +283,7 @@ class _Drain:
     def __init__(self, *, deadline: float, idle_until: float, cut_streams: bool) -> None:
         self.deadline = deadline
         self._timeout_s = deadline - time.monotonic()
+        self._idle_s = idle_until - time.monotonic()
         self._cut_streams = cut_streams
         self.idle_until = min(idle_until, deadline)
 
@@ -293,7 +294,8 @@ class _Drain:
         if now >= self.idle_until:
             for channel in channels:
                 if not channel.busy:
-                    channel.handle_close()
+                    if channel.waits_since <= now - self._idle_s:  # else it has just come
+                        channel.handle_close()
                 elif self._cut_streams and channel.connected:
                     self._cut(channel, now)
         return all(channel.socket is None or not channel.connected for channel in channels)

@@ -94,7 +94,10 @@ class Pool(ThreadedTaskDispatcher):
         )
 
     def _long(self, now: float) -> int:
-        """Return how many threads answer streams or long polls; computing is neither."""
+        """Return how many threads answer streams or long polls; close streams beyond `LONG_MAX`.
+
+        What computes is neither.
+        """
         serving = list(self._counters.serving.values())
         old = [one for one in serving if one.endless or now - one.since > LONG_AFTER_S]
         streams = [one for one in old if one.stream]

@@ -100,14 +100,11 @@ class AppHost:
         if len(reports) == len(self._apps):
             return self._fail(next(iter(reports.values())))
         if self._view is None:
-            self._note_contents()
+            # the templates too, of which only the apps know where they are
+            self._watch = self._latest = self._contents.watched(self._watch)
+            self._send({"type": "importing", "watch": self._watch})
+            self._contents.begin()
         return self._check_threads()
-
-    def _note_contents(self) -> None:
-        """Watch the templates too, of which only the apps know where they are."""
-        self._watch = self._latest = self._contents.watched(self._watch)
-        self._send({"type": "importing", "watch": self._watch})
-        self._contents.begin()
 
     def _note_sources(self) -> None:
         """Take the fingerprints of the sources before the import."""

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 _WSGI = ("environ", "start_response")
 _ASGI = ("scope", "receive", "send")
-_ASGI_HINT = (
-    "WSGI apps are served here: wrap it, with from a2wsgi import ASGIMiddleware, as "
-    "wsgi = ASGIMiddleware({name}), and write target = {target}"
-)
 
 
 def load(target: str, *, self_bound: bool = False) -> Callable[..., Any]:
@@ -254,10 +250,9 @@ def _app_of_view(found: Any, module: ModuleType) -> str | None:
 
 
 def _asgi_problem(path: str) -> TargetError:
-    module, _, name = path.partition(":")
     return TargetError(
         f"{path} is an ASGI app, not a WSGI app",
-        _ASGI_HINT.format(name=name, target=f'"{module}:wsgi"'),
+        f'in place of `target` write command = ["uvicorn", "--fd", "{{fd}}", "{path}"]',
     )
 
 

@@ -1,5 +1,6 @@
 """No port depends on the state folder: whatever is wrong with it, apps are served."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -71,6 +72,32 @@ def test_a_disk_that_can_not_be_written(project: Project, disk: Path, kind: str)
     assert (disk / "state/control.sock").is_socket()
     assert (disk / "state/data/coach").is_dir()
     assert str(project.command("status").returncode) in "01"
+
+
+@pytest.mark.root
+def test_a_full_disk(project: Project, disk: Path) -> None:
+    """Every port is served, commands work, health warns, deploy refuses and says why."""
+    mount(disk, "size=64k")
+    (disk / "state").mkdir()
+    with contextlib.suppress(OSError), (disk / "fill").open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096):
+            pass
+    project.app("coach")
+    project.app("broken", "1 / 0\n")
+    running = project.start()
+    wait_until_ready(running, "coach")
+    assert ask(project.port("coach")).text == "coach\n"
+    assert eventually(lambda: ask(project.port("broken"))).status == 503
+    eventually(lambda: running.health()["checks"]["host_disk"]["status"] == "warn")
+    assert "coach   ready" in project.command("status").stdout
+    new = project.folder / "new"
+    new.mkdir()
+    (new / "coach.py").write_text(GOOD_APP.format(text="new"))
+    refused = project.command("deploy", "coach", str(new))
+    assert refused.returncode == 1
+    assert "nothing has changed" in refused.stderr
+    assert "No space left on device" in refused.stderr
+    assert ask(project.port("coach")).text == "coach\n"
 
 
 @pytest.mark.root

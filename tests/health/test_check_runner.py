@@ -1,20 +1,23 @@
 """Checks run while the apps run: on time beside others that hang, and never twice at a time."""
 
+import contextlib
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from children import lives, run_python
-from harness import REPOSITORY, eventually
+from children import beside, lives, run_python
+from harness import REPOSITORY, eventually, free_ports
 
 from supervisor.config.reader import parse
 from supervisor.config.settings import Config
@@ -380,21 +383,61 @@ def test_the_checks_of_a_configuration(tmp_path: Path) -> None:
     assert again == checks
 
 
-def test_each_kind_runs(runner: CheckRunner, tmp_path: Path) -> None:
-    """The kinds as in `check`, with the app's variables and folder."""
-    (tmp_path / "mod.py").touch()
-    config = config_with(
-        tmp_path,
-        {"kind": "directory", "path": "."},
-        {"kind": "file", "path": "mod.py"},
+def test_each_kind_fails_and_passes(runner: CheckRunner, tmp_path: Path) -> None:
+    """At the start, when what is required comes, when it goes for the threshold, and comes again.
+
+    A change of the configuration mends a variable, and keeps what is known of the others.
+    """
+    [port] = free_ports(1)
+    often = {"interval_s": 0.2, "timeout_s": 5, "threshold": 3}
+    requires = [
+        {"kind": "directory", "path": "folder"},
+        {"kind": "file", "path": "folder/file"},
+        {"kind": "tcp", "host": "127.0.0.1", "port": port},
+        {"kind": "http", "url": f"http://127.0.0.1:{port}/"},
         {"kind": "env", "name": "API_TOKEN"},
-        {"kind": "module", "name": "mod"},
-        {"kind": "command", "command": ["sh", "-c", 'test "$API_TOKEN" = k3']},
-        {"kind": "disk", "free_percent": 0},
-        env={"API_TOKEN": "k3", "PATH": os.environ["PATH"]},
-    )
-    runner.set(required(config))
-    eventually(lambda: all(one.phase is PASSING for one in runner.outcomes()), what="all pass")
+        {"kind": "module", "name": "comes_and_goes"},
+        {"kind": "command", "command": ["sh", "-c", "test -e folder"]},
+        {"kind": "disk", "path": "folder", "free_percent": 0},
+    ]
+
+    def config(value: str) -> Config:
+        env = {"API_TOKEN": value, "PATH": os.environ["PATH"]}
+        return config_with(tmp_path, *({**one, **often} for one in requires), env=env)
+
+    def all_are(phase: CheckPhase, but: str = "none") -> None:
+        eventually(
+            lambda: {one.phase for one in runner.outcomes() if but not in one.name} == {phase},
+            what=f"all are {phase}: {runner.outcomes()}",
+        )
+
+    @contextlib.contextmanager
+    def all_there() -> Iterator[None]:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder/file").touch()
+        (tmp_path / "comes_and_goes.py").touch()
+        server = HTTPServer(("127.0.0.1", port), SimpleHTTPRequestHandler)
+        with server, beside(lambda: server.serve_forever(poll_interval=0.05)):
+            yield
+            server.shutdown()
+        shutil.rmtree(tmp_path / "folder")
+        (tmp_path / "comes_and_goes.py").unlink()
+
+    runner.set(required(config("")))
+    all_are(FAILING)
+    assert {one.cause.hint is not None for one in runner.outcomes() if one.cause} == {True}
+    with all_there():
+        all_are(PASSING, but="env")
+        before = {one.name: one.since for one in runner.outcomes()}
+        runner.set(required(config("k3")))
+        all_are(PASSING)
+        now = {one.name: one.since for one in runner.outcomes()}
+        changed = {name for name in now if now[name] != before[name]}
+        assert changed == {"coach: env API_TOKEN", "coach: command sh"}
+    all_are(FAILING, but="env")
+    assert {one.failures >= 3 for one in runner.outcomes() if "env" not in one.name} == {True}
+    with all_there():
+        all_are(PASSING)
 
 
 def test_what_is_hidden_stays_hidden(runner: CheckRunner, tmp_path: Path) -> None:

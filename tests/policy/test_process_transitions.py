@@ -665,3 +665,26 @@ def test_changes_soon_after_a_repair_are_imported_too() -> None:
     assert isinstance(again, Spawn)
     one.take(Ready(again.number), Elapsed(), later_s=SETTLE_S)
     assert one.process.settling_until is None
+
+
+# ---- an import that takes long
+
+
+def test_where_a_long_import_is_stands_before_what_was() -> None:
+    """The line, and the reason why it is imported again, until the import is over."""
+    one = bound()
+    assert one.process.import_cause is None
+    one.take(ImportAt(1, "coach.py, line 7"))
+    first = one.process.import_cause
+    assert first is not None
+    assert first.reason == "its import takes long; it is at coach.py, line 7"
+    one.take(ImportFailed(1, REPORT), Exited(1, ENDED))
+    assert one.process.import_cause is None
+    [worker] = one.process.workers
+    one.take(ImportAt(worker.number, "coach.py, line 9"))
+    again = one.process.import_cause
+    assert again is not None
+    assert again.reason.endswith(f"it is at coach.py, line 9; before: {REPORT.cause.reason}")
+    assert again.hint == REPORT.cause.hint
+    one.take(Ready(worker.number))
+    assert one.process.import_cause is None

@@ -32,6 +32,8 @@ POOL = PoolState(minimum=4, maximum=32)
         (replace(STUCK, threads=6), 7, "one of them finds no thread"),
         (replace(STUCK, threads=32, busy=32), 32, "the limit is reached"),
         (replace(STUCK, threads=30, busy=30, queue=9), 32, "no more than the limit"),
+        (replace(STUCK, threads=32, busy=32, long=2), 34, "streams have threads of their own"),
+        (replace(STUCK, threads=232, busy=232, long=220), 232, "but no more than LONG_MAX"),
         (replace(STUCK, threads=0, busy=0, queue=1, head_wait_s=0.0), 1, "there is none"),
         (replace(STUCK, answered=3), 7, "not even one answer a thread"),
         (replace(STUCK, answered=9), 4, "the queue moves, and the reason is not known"),
@@ -43,6 +45,12 @@ POOL = PoolState(minimum=4, maximum=32)
 def test_a_pool_grows_when_its_queue_stands_still(load: Load, expected: int, why: str) -> None:
     """Threads are added while requests wait, unless the interpreter is the limit."""
     assert resized(POOL, load, NOW)[1] == expected, why
+
+
+def test_a_pool_of_a_fixed_size_never_grows() -> None:
+    """Its app may not stand more threads, however many of them are held by streams."""
+    fixed = PoolState(minimum=4, maximum=4)
+    assert resized(fixed, replace(STUCK, long=4), NOW)[1] == 4
 
 
 def test_a_pool_grows_step_by_step() -> None:

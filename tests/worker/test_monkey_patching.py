@@ -1,15 +1,14 @@
 """Apps that replace parts of Python when they are imported: served, or refused with what to do."""
 
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from harness import Project, ask, eventually
+from packages import install
 from peer import plain_waitress
 
-INSTALL_TIMEOUT_S = 300
 APP = """
 import sys, warnings
 sys.path.append({folder!r})
@@ -65,18 +64,7 @@ threading.Thread.start = lambda self: None
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with gevent and eventlet, which are no dependencies of the tests."""
-    folder = tmp_path_factory.mktemp("libraries")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-    ended = subprocess.run(
-        [*command, "gevent", "eventlet"],
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_TIMEOUT_S,
-        check=False,
-    )
-    if ended.returncode != 0:
-        pytest.skip(f"gevent and eventlet can't be installed: {ended.stderr.strip()[-200:]}")
-    return folder
+    return install(tmp_path_factory.mktemp("libraries"), "gevent", "eventlet")
 
 
 def source(libraries: Path, patch: str) -> str:
