@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import resource
+import select
 import socket
 import sys
 import threading
@@ -116,7 +117,7 @@ def _print(**fields: Any) -> None:
 
 
 class Commands:
-    """The commands; each prints one answer, but for ``release``. Run in the server's loop."""
+    """The commands, run in the server's loop; each prints one answer if it doesn't say otherwise."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
@@ -144,6 +145,11 @@ class Commands:
     def release(self) -> None:
         """Let the requests of ``/hold`` end; prints nothing."""
         _released.set()
+
+    def fall_behind(self, seconds: str) -> None:
+        """Keep the loop until a client has sent something, and let time go by; prints nothing."""
+        select.select([channel.socket for channel in self._listener.channels()], [], [])
+        self._clocks["wait"].offset_s += float(seconds)
 
     def count(self) -> None:
         """Print the number of connections and of held requests."""

@@ -231,6 +231,14 @@ class ServerChannel(HTTPChannel):
         )
 
     @property
+    def has_unread(self) -> bool:
+        """Whether the client has sent what nobody has read yet; called in the loop's thread."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:  # nothing, or the connection has broken
+            return False
+
+    @property
     def waits_since(self) -> float:
         """Since when this connection is idle; monotonic seconds.
 

@@ -294,7 +294,8 @@ class _Drain:
         if now >= self.idle_until:
             for channel in channels:
                 if not channel.busy:
-                    if channel.waits_since <= now - self._idle_s:  # else it has just come
+                    has_just_come = channel.waits_since > now - self._idle_s
+                    if not (has_just_come or channel.has_unread):
                         channel.handle_close()
                 elif self._cut_streams and channel.connected:
                     self._cut(channel, now)
