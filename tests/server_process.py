@@ -30,7 +30,7 @@ class Serving:
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        return None if command.startswith(("release", "fall_behind")) else self._receive()
+        return None if command == "release" else self._receive()
 
     def drain(self, *, timeout_s: float = 20, idle_s: float = 20) -> None:
         """Begin a drain; the limits are longer than any busy machine needs."""

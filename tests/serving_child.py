@@ -117,7 +117,7 @@ def _print(**fields: Any) -> None:
 
 
 class Commands:
-    """The commands, run in the server's loop; each prints one answer if it doesn't say otherwise."""
+    """Commands that run in the server's loop; each prints one answer if it doesn't say otherwise."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
@@ -147,7 +147,8 @@ class Commands:
         _released.set()
 
     def fall_behind(self, seconds: str) -> None:
-        """Keep the loop until a client has sent something, and let time go by; prints nothing."""
+        """Keep the loop until a client has sent something, and let time go by."""
+        _print(done=True)
         select.select([channel.socket for channel in self._listener.channels()], [], [])
         self._clocks["wait"].offset_s += float(seconds)
 
