@@ -117,7 +117,7 @@ def _print(**fields: Any) -> None:
 
 
 class Commands:
-    """Commands that run in the server's loop; each prints one answer if it doesn't say otherwise."""
+    """Run in the server's loop; each prints one answer if it doesn't say otherwise."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
