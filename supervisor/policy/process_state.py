@@ -16,7 +16,7 @@ from functools import cached_property  # asked for each second, and the value ne
 from typing import Any
 
 from supervisor.policy.backoff import History
-from supervisor.values.constants import HEARTBEAT_S
+from supervisor.values.constants import HEARTBEAT_S, IMPORT_TAKES_LONG
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause, ImportReport
 from supervisor.values.states import AppState, CodeSource
@@ -187,7 +187,7 @@ class ProcessState:
         places = [worker.importing_at for worker in importing if worker.importing_at]
         if self.state is not AppState.STARTING or not places:
             return None
-        reason = f"its import takes long; it is at {places[0]}"
+        reason = f"{IMPORT_TAKES_LONG}; it is at {places[0]}"
         if self.cause is not None:
             return Cause(reason=f"{reason}; before: {self.cause.reason}", hint=self.cause.hint)
         hint = "what does this line wait for? import_timeout_s limits the import"

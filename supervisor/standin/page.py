@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from supervisor.values.constants import STAND_IN_HEADER
+from supervisor.values.constants import IMPORT_TAKES_LONG, STAND_IN_HEADER
 
 RETRY_AFTER_MAX_S = 60
 _STOPPED, _BY_OPERATOR = "stopped", "stopped by an operator"
@@ -89,8 +89,9 @@ def _title(name: str, app: Snapshot) -> str:
         "blocked": "has no port yet",
         _STOPPED: f"was {_BY_OPERATOR}",
     }
-    default = "can't be served"
-    return f"{name} {default if app.get('reason') else states.get(app['state'], default)}"
+    default, reason = "can't be served", app.get("reason") or ""
+    is_broken = reason and not reason.startswith(IMPORT_TAKES_LONG)
+    return f"{name} {default if is_broken else states.get(app['state'], default)}"
 
 
 def _problem(name: str, app: Snapshot, others: Snapshot, path: str) -> str:

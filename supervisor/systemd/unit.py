@@ -22,7 +22,7 @@ _JOBS_TIMEOUT_S = 1.0
 _STUCK_S = 30.0  # for workers without an app; an app's worker has hang_timeout_s
 _KILL_S = 1.0
 _POLL_S = 0.02
-_TAKE_OVER_S = 0.5  # some ms, unless the machine is busy; new connections wait
+_TAKE_OVER_S = 2.0  # some ms, unless the machine is busy; new connections wait
 
 
 class Unit:

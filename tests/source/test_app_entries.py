@@ -44,6 +44,7 @@ def test_what_an_import_may_need(tmp_path: Path) -> None:
     assert candidates(tmp_path) == [
         "app.py",
         "fast.cpython-311-x.so",
+        "my-script.py",
         "pkg",
         "space",
         "templates",

@@ -188,7 +188,7 @@ def test_a_reload_with_open_streams(project: Project) -> None:
 
 def test_a_full_house_answers_at_once(project: Project) -> None:
     """When no thread can be had for 5 s, clients get 503 with the reason, not an endless wait."""
-    running = started(project, threads=1, max_threads=2)
+    running = started(project, threads=2, max_threads=2)
     port = project.port("coach")
     with contextlib.ExitStack() as stack:
         for _ in range(2):

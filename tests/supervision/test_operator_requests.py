@@ -25,6 +25,7 @@ from supervisor.ports.listeners import Address
 from supervisor.supervision.app_imports import AppImports
 from supervisor.supervision.background_jobs import Trial
 from supervisor.supervision.changes import ChangeSignal
+from supervisor.supervision.code_comparison import CodeComparison
 from supervisor.supervision.known_good import NoKnownGood
 from supervisor.supervision.managed_port import ManagedPort
 from supervisor.supervision.operator_requests import OperatorRequests, Request
@@ -47,7 +48,7 @@ class FakeWorker(SimpleNamespace):
     """A worker that only remembers what it was sent; `open` has the apps that it would serve."""
 
     def __init__(self, number: int, apps: list[str]) -> None:
-        super().__init__(number=number, started_at=NOW, pid=4710 + number, facts={})
+        super().__init__(number=number, started_at=NOW, pid=4710 + number, place=0, facts={})
         self.closed: set[str] = set()
         self.apps = apps
 
@@ -59,7 +60,7 @@ class FakeWorker(SimpleNamespace):
             case {"type": "open", "app": name}:
                 self.closed.discard(name)
 
-    def drain(self, _timeout_s: float, _idle_s: float) -> None:
+    def drain(self, _timeout_s: float, _idle_s: float, *, cut_streams: bool = False) -> None:
         """Go on until it is reaped."""
 
     def kill(self) -> None:
@@ -75,7 +76,7 @@ class Group:
         jobs = SimpleNamespace(try_import=lambda _c, _n, _w, done: self.trials.append(done))
         hide = SimpleNamespace(everywhere=lambda report: report)
         journal = SimpleNamespace(
-            record=lambda *_a, **_k: None, print_output=lambda *_a: None, hide=hide
+            record=lambda *_a, **_k: None, print_traceback=lambda *_a: None, hide=hide
         )
         runtime: Any = SimpleNamespace(
             now=lambda: self.now,
@@ -97,7 +98,7 @@ class Group:
         self.imports = AppImports(self.core)
         self.binder = PortBinder(self.core)
         self.requests = OperatorRequests(self.core, self.imports, self.binder)
-        self.messages = WorkerMessages(self.core, self.imports)
+        self.messages = WorkerMessages(self.core, self.imports, CodeComparison(self.core))
         sockets: Any = SimpleNamespace(bind=lambda _address: object())
         for name in names:
             self.core.add(ManagedPort(sockets, name=name, address=Address("127.0.0.1", 1)))

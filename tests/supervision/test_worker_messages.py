@@ -8,6 +8,7 @@ from supervisor.policy.process_events import Bound, Spawn
 from supervisor.policy.process_state import Limits
 from supervisor.supervision.app_imports import AppImports
 from supervisor.supervision.changes import ChangeSignal
+from supervisor.supervision.code_comparison import CodeComparison
 from supervisor.supervision.known_good import NoKnownGood
 from supervisor.supervision.process_core import ProcessCore
 from supervisor.supervision.worker_handle import WorkerHandle
@@ -40,7 +41,7 @@ def test_only_other_metrics_are_news_for_monitors() -> None:
     signal = ChangeSignal()
     process = core(signal)
     process.step(Bound())
-    messages = WorkerMessages(process, AppImports(process))
+    messages = WorkerMessages(process, AppImports(process), CodeComparison(process))
     worker = cast("WorkerHandle", SimpleNamespace(number=99, metrics=None, usage=None))
     news = []
     for total, memory_mb in ((0, 30.0), (0, 30.0), (1, 30.0), (1, 30.0), (1, 30.1), (0, 30.1)):
