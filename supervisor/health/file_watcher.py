@@ -34,6 +34,7 @@ class FileWatcher(threading.Thread):
         super().__init__(name="file-watch", daemon=True)
         self._report = report
         self._condition = threading.Condition()
+        self._is_ended = False
         self._requests: list[dict[str, Any]] = []
         self._watches: dict[WatchKey, WatchRequest] = {}
         self._due: dict[WatchKey, float] = {}  # monotonic seconds
@@ -59,10 +60,20 @@ class FileWatcher(threading.Thread):
             self._cost_s = {k: v for k, v in self._cost_s.items() if k in self._watches}
             self._condition.notify()
 
+    def end(self) -> None:
+        """Let the thread end soon."""
+        with self._condition:
+            self._is_ended = True
+            self._watches = {}
+            self._condition.notify()
+
     def run(self) -> None:
-        """Compare whenever a watch is due, for ever."""
+        """Compare whenever a watch is due, until `end`."""
         while True:
             with self._condition:
+                if self._is_ended:
+                    self._reader.end()
+                    return
                 wait_s = self._wait_s(time.monotonic())
                 if wait_s is None or wait_s > 0:
                     self._condition.wait(wait_s)

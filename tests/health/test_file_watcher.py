@@ -25,11 +25,18 @@ def reports() -> list[tuple[float, bool]]:
 
 @pytest.fixture
 def watcher(reports: list[tuple[float, bool]]) -> Iterator[FileWatcher]:
-    """A watcher that has begun; it watches nothing at the end."""
+    """A watcher that has begun; no thread of it is left."""
     made = FileWatcher(lambda _key, differ: reports.append((time.monotonic(), differ)))
     made.start()
     yield made
-    made.set([])
+    end(made)
+
+
+def end(watcher: FileWatcher) -> None:
+    """End a watcher, and its threads: later tests fork."""
+    watcher.end()
+    watcher.join(10)
+    eventually(lambda: "file-read" not in [one.name for one in threading.enumerate()])
 
 
 def request(tree: Path) -> list[dict[str, Any]]:
@@ -122,4 +129,4 @@ def test_a_disk_that_hangs_delays_no_other_watch(tmp_path: Path) -> None:
         assert sum(one.name == "file-read" for one in threading.enumerate()) == threads
     (tmp_path / "dead" / "app.py").write_text("x = 1\n")
     eventually(lambda: ("dead", True) in found, timeout_s=10)
-    watcher.set([])
+    end(watcher)
