@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor.process.proc_stat import ProcStat, descendants, memory_mb, read_stat
+from supervisor.process.descent import descendants
+from supervisor.process.proc_stat import ProcStat, memory_mb, read_stat
 
 SAMPLE_S = 0.5  # the clock ticks of /proc make shorter samples coarse
 

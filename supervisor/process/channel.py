@@ -5,10 +5,11 @@ Receiving never blocks. End of file, a socket error and a line that is no JSON o
 `ChannelClosed`: the other end is gone or can't be trusted.
 """
 
+import itertools
 import json
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from select import select  # the real one, whatever an app patches
 from typing import Any
 
@@ -18,7 +19,15 @@ Message = dict[str, Any]
 
 LINE_MAX = 1024 * 1024  # bytes; no message of ours is longer
 _SOCKETS_MAX = 16  # with one message
+FILES_IN_MESSAGE = 4000  # their paths, with a little of each, fit into `LINE_MAX`
 SEND_TIMEOUT_S = 10.0  # a worker waits so long for a main process that doesn't read
+
+
+def in_parts(files: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield ``files`` in parts that fit into a message each."""
+    left = iter(files.items())
+    while part := dict(itertools.islice(left, FILES_IN_MESSAGE)):
+        yield part
 
 
 class Channel:

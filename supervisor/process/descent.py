@@ -66,10 +66,13 @@ def children_of(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes below ``pid``, parents before their children."""
-    found: list[int] = []
-    for child in children_of(pid):
-        found += [child, *descendants(child)]
+    """Return the processes below ``pid``, parents before their children.
+
+    Those whose parent has ended are not found.
+    """
+    found = children_of(pid)
+    for one in found:  # it grows meanwhile
+        found += children_of(one)
     return found
 
 

@@ -52,25 +52,6 @@ def read_stat(pid: int) -> ProcStat | None:
     )
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the children of process ``pid``, their children and so on: proc_pid_task(5).
-
-    Those whose parent has ended are not found; none on a kernel without CONFIG_PROC_CHILDREN.
-    """
-    found: list[int] = []
-    to_visit = [pid]
-    while to_visit:
-        tasks = f"/proc/{to_visit.pop()}/task"
-        try:
-            for task in os.listdir(tasks):
-                with open(f"{tasks}/{task}/children", encoding="ascii") as stream:
-                    to_visit += (children := [int(one) for one in stream.read().split()])
-                    found += children
-        except OSError:  # it ended meanwhile
-            continue
-    return found
-
-
 def memory_mb(pids: Iterable[int]) -> float:
     """Return the memory of several processes in MiB: their own, and once what they may share."""
     own, shared = 0.0, 0.0

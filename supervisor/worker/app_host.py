@@ -6,7 +6,6 @@ alone.
 """
 
 import contextlib
-import itertools
 import os
 import socket
 import sys
@@ -17,11 +16,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.process.channel import (
+    FILES_IN_MESSAGE,
+    SEND_TIMEOUT_S,
+    Channel,
+    Message,
+    in_parts,
+)
 from supervisor.server.server import Listener, Server
 from supervisor.source import app_entries, file_tree
 from supervisor.source.fingerprints import Watch, read_watch, stamps, taken, touched
-from supervisor.values.constants import STAMPS_IN_MESSAGE
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.redaction import Redaction
 from supervisor.values.reports import ImportReport
@@ -163,8 +167,7 @@ class AppHost:
 
     def _send_imports(self, purpose: str) -> None:
         """Send the stamps of the code from before the import, in parts, and what it used."""
-        stamps = iter(self._before.items())
-        while part := dict(itertools.islice(stamps, STAMPS_IN_MESSAGE)):
+        for part in in_parts(self._before):
             self._send({"type": "stamps", "files": part})
         self._send({"type": "imports", "for": purpose, **self.facts()})
 
@@ -172,7 +175,7 @@ class AppHost:
         """Send the names of files that the apps have written since the last call."""
         if self._files.count == len(self._reported):
             return
-        new = sorted({*self._files.written} - self._reported)[:STAMPS_IN_MESSAGE]
+        new = sorted({*self._files.written} - self._reported)[:FILES_IN_MESSAGE]
         with contextlib.suppress(ChannelClosed):  # the loop notices that too, and ends this worker
             if self._channel.send_if_read({"type": "written", "files": new}):
                 self._reported.update(new)

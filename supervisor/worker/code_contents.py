@@ -5,17 +5,15 @@ the sources and templates are hashed, by a thread, as soon as the app serves. Ne
 library alone.
 """
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread  # the real one, whatever an app replaces
 from typing import Any
 
-from supervisor.process.channel import Message
+from supervisor.process.channel import FILES_IN_MESSAGE, Message, in_parts
 from supervisor.source.fingerprints import TEMPLATES, Watch, contents, files_of, stamps, taken
 
-_FILES_IN_MESSAGE = 4000  # a message has to fit into `channel.LINE_MAX`
 _HASHING_S = 30.0  # on a busy machine with a slow disk
 
 
@@ -63,10 +61,9 @@ class CodeContents:
     def _report(self, loaded: set[str], send: Callable[[Message], None]) -> None:
         if self._thread is not None:
             self._thread.join(_HASHING_S)
-        files = iter(self._contents.items())
-        while part := dict(itertools.islice(files, _FILES_IN_MESSAGE)):
+        for part in in_parts(self._contents):
             send({"type": "contents", "files": part})
-        send({"type": "code", "loaded": sorted(loaded)[:_FILES_IN_MESSAGE]})
+        send({"type": "code", "loaded": sorted(loaded)[:FILES_IN_MESSAGE]})
 
 
 def _template_folders(app: object) -> Iterator[str]:

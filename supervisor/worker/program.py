@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from supervisor.process.descent import descendants
 from supervisor.process.fork import close_others
 from supervisor.process.oom import KillCounter
 from supervisor.process.prctl import die_with_parent
-from supervisor.process.proc_stat import descendants, read_stat
+from supervisor.process.proc_stat import read_stat
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Exit
 

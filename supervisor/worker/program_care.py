@@ -1,17 +1,16 @@
 """Looks after a program that is ready, until it has ended: heartbeats, requests, the drain."""
 
 import contextlib
-import itertools
 import os
 import select
 import signal
 import time
 from typing import Any
 
-from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message
+from supervisor.process.channel import SEND_TIMEOUT_S, Channel, Message, in_parts
 from supervisor.process.proc_stat import memory_mb
 from supervisor.systemd import hand_over
-from supervisor.values.constants import HEARTBEAT_S, STAMPS_IN_MESSAGE
+from supervisor.values.constants import HEARTBEAT_S
 from supervisor.values.errors import ChannelClosed
 from supervisor.values.metrics import Metrics
 from supervisor.values.reports import ImportReport
@@ -143,8 +142,7 @@ class ProgramCare:
             case {"type": "request_code"}:
                 self._contents.report(self._contents.files(), self._send_from_thread)
             case {"type": "request_imports", "for": purpose}:
-                stamps = iter(self._stamps.items())
-                while part := dict(itertools.islice(stamps, STAMPS_IN_MESSAGE)):
+                for part in in_parts(self._stamps):
                     self._send({"type": "stamps", "files": part})
                 self._send({"type": "imports", "for": purpose, "imported": self._entries})
 

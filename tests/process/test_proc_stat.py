@@ -6,7 +6,8 @@ import sys
 
 from harness import eventually
 
-from supervisor.process.proc_stat import descendants, memory_mb, read_stat
+from supervisor.process.descent import descendants
+from supervisor.process.proc_stat import memory_mb, read_stat
 
 # A name that looks like the fields behind it, and then some work.
 BUSY = """
