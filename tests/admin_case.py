@@ -68,9 +68,7 @@ class ScriptedSupervisor:
             set_password(self._path.parent)
         own = {
             **{name: says(result) for name, result in _OWN.items()},
-            "admin.settings": says(
-                {"anonymous": anonymous, "status_host": "127.0.0.1", "status_port": None}
-            ),
+            "admin.settings": says({"anonymous": anonymous}),
         }
         outer = self
 

@@ -14,6 +14,12 @@ def mappings(raw: object) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, value if isinstance(value, dict) else {}) for name, value in raw.items()]
 
 
+def inner(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object that is the member ``name``; an empty one if there is none."""
+    found = raw.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def level(raw: object) -> str | None:
     """Return one of `LEVELS`."""
     return raw if isinstance(raw, str) and raw in LEVELS else None

@@ -1,7 +1,5 @@
 """Talks to the supervisor, and remembers the last picture of when it did."""
 
-import http.client
-import json
 import threading
 import time
 from typing import Any
@@ -11,9 +9,6 @@ from flask import Flask, current_app
 from supervisor.client import Client, ControlError
 
 _SETTINGS_S = 2.0  # so long a change of [admin] may take to have an effect
-_HOST_S = 5.0
-_HOST_WAIT_S = 1.0
-_HOST_MAX = 4 * 2**20  # bytes
 # codes that mean: no answer from the supervisor, whatever was asked
 UNREACHABLE = ("not_running", "timeout", "io", "denied", "protocol")
 
@@ -25,7 +20,6 @@ class _Memory:
         self.lock = threading.Lock()
         self.snapshot: tuple[float, dict[str, Any]] | None = None
         self.settings: tuple[float, dict[str, Any]] | None = None
-        self.host: tuple[float, dict[str, Any]] | None = None
 
 
 def add_link(app: Flask) -> None:
@@ -86,36 +80,3 @@ def settings() -> dict[str, Any]:
     with _memory().lock:
         _memory().settings = (time.monotonic(), found)
     return found
-
-
-def host_facts() -> dict[str, Any]:
-    """Return what the status port says about the machine; empty where it doesn't answer.
-
-    Only the status worker knows it. It is this machine's own port, asked as any monitor would.
-    """
-    with _memory().lock:
-        known = _memory().host
-    if known is not None and time.monotonic() - known[0] < _HOST_S:
-        return known[1]
-    try:
-        facts = _ask_status_port()
-    except (OSError, http.client.HTTPException, ValueError, ControlError):
-        facts = {}
-    with _memory().lock:
-        _memory().host = (time.monotonic(), facts)
-    return facts
-
-
-def _ask_status_port() -> dict[str, Any]:
-    found = settings()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["status_host"], found["status_host"])  # noqa: S104
-    if not found["status_port"]:
-        return {}
-    connection = http.client.HTTPConnection(host, found["status_port"], timeout=_HOST_WAIT_S)
-    try:
-        connection.request("GET", "/health")
-        document = json.loads(connection.getresponse().read(_HOST_MAX))
-    finally:
-        connection.close()
-    facts = document.get("host") if isinstance(document, dict) else None
-    return facts if isinstance(facts, dict) else {}

@@ -49,10 +49,8 @@ class AdminMethods:
         }
 
     async def settings(self, _params: Params) -> dict[str, Any]:
-        """Return who may read without a login, and where the status port is."""
-        config = self._runtime.config
-        host, port = config.status_address
-        return {"anonymous": config.admin.anonymous, "status_host": host, "status_port": port}
+        """Return who may read without a login."""
+        return {"anonymous": self._runtime.config.admin.anonymous}
 
     async def audit(self, params: Params) -> dict[str, Any]:
         """Record as an event what a person or program did by way of the admin app."""

@@ -17,6 +17,7 @@ from apps.admin.api.operations import (
     record,
     words,
 )
+from apps.admin.fields import inner
 from apps.admin.pages.app import VERBS
 from supervisor.client import ControlError
 
@@ -160,8 +161,8 @@ def checks() -> Answer:
 
 @operation("GET", "/machine", "Facts about the machine", right=Right.GLANCE, answer=OBJECT)
 def machine() -> Answer:
-    """Return the facts about the machine; empty while the status port doesn't answer."""
-    return link.host_facts()
+    """Return the facts about the machine; empty until they are known."""
+    return dict(inner(link.snapshot(), "host"))
 
 
 @operation(

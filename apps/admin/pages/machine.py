@@ -7,7 +7,7 @@ from flask import Blueprint, render_template
 
 from apps.admin import link
 from apps.admin.access.guard import Right, needs
-from apps.admin.fields import count, duration, seconds, text
+from apps.admin.fields import count, duration, inner, seconds, text
 from apps.admin.overview import checks_of
 
 machine = Blueprint("machine", __name__)
@@ -19,35 +19,30 @@ Fact = tuple[str, str]
 @needs(Right.GLANCE)
 def index() -> str:
     """Show all facts about the machine, and its warnings."""
-    host = link.host_facts()
-    every = checks_of(link.snapshot().get("checks"))
+    snapshot = link.snapshot()
+    every = checks_of(snapshot.get("checks"))
     bad = [one for one in every if one.app is None and one.level != "pass"]
-    return render_template("machine.html", facts=facts_of(host), checks=bad)
+    return render_template("machine.html", facts=facts_of(inner(snapshot, "host")), checks=bad)
 
 
 def facts_of(host: Mapping[str, Any]) -> list[Fact]:
     """Return the facts in words, the ones that matter most first; what is unknown is left out."""
     found: list[Fact | None] = [
         _number("Temperature", host.get("temperature_c"), "{:.0f} °C"),
-        _power(_inner(host, "power")),
-        _disk("Disk", _inner(_inner(host, "disks"), "state_dir")),
-        _memory(_inner(host, "memory")),
-        _number("Processor", _inner(host, "cpu").get("percent"), "{:.0f} % busy"),
-        _number("Cores", _inner(host, "cpu").get("count"), "{:.0f}"),
-        _load(_inner(host, "load")),
-        _disk("System disk", _inner(_inner(host, "disks"), "root")),
-        _number("Swap", _inner(host, "swap").get("used_mb"), "{:.0f} MiB used"),
-        _card(_inner(host, "sd_card")),
+        _power(inner(host, "power")),
+        _disk("Disk", inner(inner(host, "disks"), "state_dir")),
+        _memory(inner(host, "memory")),
+        _number("Processor", inner(host, "cpu").get("percent"), "{:.0f} % busy"),
+        _number("Cores", inner(host, "cpu").get("count"), "{:.0f}"),
+        _load(inner(host, "load")),
+        _disk("System disk", inner(inner(host, "disks"), "root")),
+        _number("Swap", inner(host, "swap").get("used_mb"), "{:.0f} MiB used"),
+        _card(inner(host, "sd_card")),
         _clock(host.get("clock_synchronised")),
         _uptime(host.get("uptime_s")),
         _words("Model", host.get("model")),
     ]
     return [fact for fact in found if fact is not None]
-
-
-def _inner(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = raw.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _number(name: str, raw: object, form: str) -> Fact | None:
@@ -64,7 +59,7 @@ def _power(raw: Mapping[str, Any]) -> Fact | None:
     if not raw:
         return None
     now = _set(raw)
-    before = [name for name in _set(_inner(raw, "since_boot")) if name not in now]
+    before = [name for name in _set(inner(raw, "since_boot")) if name not in now]
     since = f" (since the boot: {', '.join(before)})" if before else ""
     return ("Power", (", ".join(now) or "good") + since)
 

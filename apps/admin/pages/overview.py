@@ -6,6 +6,7 @@ from flask import Blueprint, render_template
 
 from apps.admin import link
 from apps.admin.access.guard import Right, needs
+from apps.admin.fields import inner
 from apps.admin.overview import overview_of
 from apps.admin.pages.machine import facts_of
 from apps.admin.rendering import browser_host, samples
@@ -25,5 +26,5 @@ def index() -> str:
         "overview.html",
         overview=found,
         events=found.events[:EVENTS_SHOWN],
-        facts=facts_of(link.host_facts())[:4],
+        facts=facts_of(inner(snapshot, "host"))[:4],
     )
