@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import abort, current_app, request
 
-from apps.admin import link, peers, uploads
-from apps.admin.access.guard import Right, address, audit, store
+from apps.admin import actions, link, peers, uploads
+from apps.admin.access.guard import Right, address, store
 from apps.admin.access.store import Store, password_problem, token_problem
 from apps.admin.api import schemas
 from apps.admin.api.operations import (
@@ -18,7 +18,6 @@ from apps.admin.api.operations import (
     operation,
     record,
 )
-from apps.admin.pages.releases import begin
 
 Answer = dict[str, Any]
 
@@ -48,14 +47,13 @@ def _closed(**properties: Any) -> Answer:
 )
 def deploy(app: str) -> tuple[Answer, int]:
     """Deploy the archive that was uploaded."""
-    link.app_snapshot(app)
     uploaded = request.files.get("archive")
     if uploaded is None or not uploaded.filename:
         abort(400, 'send the archive as the file "archive" of a multipart/form-data form')
     mode = request.form.get("mode", "")
     if mode not in uploads.MODES:
         abort(400, '"mode" is one of: only, delete')
-    begin(app, uploaded.filename, uploads.save(uploaded), mode)
+    actions.deploy(app, uploaded, mode)
     return {"app": app, "begun": True}, 202
 
 
@@ -71,10 +69,7 @@ def deploy(app: str) -> tuple[Answer, int]:
 )
 def rollback(app: str) -> tuple[Answer, int]:
     """Put a release back in place."""
-    release = fields(release=(str, type(None)))["release"]
-    link.app_snapshot(app)
-    audit(f"rollback of {app}" + (f" to {release}" if release else ""), app=app)
-    link.ask("release.rollback", app=app, release=release, wait=False)
+    actions.rollback(app, fields(release=(str, type(None)))["release"])
     return {"app": app, "begun": True}, 202
 
 
@@ -99,8 +94,7 @@ def deploy_progress() -> Answer:
 )
 def interrupt_deploy() -> Answer:
     """Interrupt a deploy."""
-    audit("interrupt of the deploy")
-    return dict(link.ask("release.interrupt"))
+    return actions.interrupt_deploy()
 
 
 @operation(
@@ -166,8 +160,7 @@ def check_configuration() -> Answer:
 def apply_configuration() -> Answer:
     """Apply a configuration."""
     given = fields(text=str, digest=str)
-    audit("change of the configuration")
-    return dict(link.ask_long("config.apply", text=given["text"], digest=given["digest"]))
+    return actions.apply_configuration(given["text"], given["digest"])
 
 
 @operation(
@@ -180,8 +173,7 @@ def apply_configuration() -> Answer:
 )
 def reload_configuration() -> Answer:
     """Read the configuration again."""
-    audit("reload of the configuration")
-    return dict(link.ask_long("config.reload"))
+    return actions.reload_configuration()
 
 
 @operation(
@@ -217,8 +209,7 @@ def compare_machines() -> Answer:
 )
 def test_notifications() -> Answer:
     """Send a test message to each destination."""
-    audit("test of the notifications")
-    return dict(link.ask("notify.test", timeout_s=200.0))
+    return actions.test_notifications()
 
 
 @operation(
@@ -252,8 +243,7 @@ def create_token() -> tuple[Answer, int]:
     problem = token_problem(given["name"], given["right"], len(_store().tokens()))
     if problem is not None:
         abort(422 if given["right"] in ("read", "operate") else 400, problem)
-    audit(f"creation of the API token {given['name']} ({given['right']})")
-    token, secret = _store().add_token(given["name"], given["right"])
+    token, secret = actions.create_token(_store(), given["name"], given["right"])
     return {**_token(token), "secret": secret}, 201
 
 
@@ -262,11 +252,9 @@ def create_token() -> tuple[Answer, int]:
 )
 def revoke_token(number: str) -> Answer:
     """Revoke a token."""
-    found = next((one for one in _store().tokens() if one.id == number), None)
+    found = actions.revoke_token(_store(), number)
     if found is None:
         abort(404, "there is no such token")
-    audit(f"revocation of the API token {found.name}")
-    _store().revoke_token(number)
     return _token(found)
 
 
@@ -290,8 +278,7 @@ def change_password() -> Answer:
     problem = password_problem(given["new"])
     if problem is not None:
         abort(422, problem)
-    audit("change of the password")
-    _store().set_password(given["new"])
+    actions.set_password(_store(), given["new"])
     return {"changed": True}
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from apps.admin import link
-from apps.admin.access.guard import Right, audit
+from apps.admin.access.guard import Right
+from apps.admin.actions import VERBS, operate
 from apps.admin.api import schemas
 from apps.admin.api.openapi import document
 from apps.admin.api.operations import (
@@ -18,7 +19,6 @@ from apps.admin.api.operations import (
     words,
 )
 from apps.admin.fields import inner
-from apps.admin.pages.app import VERBS
 from supervisor.client import ControlError
 
 Answer = dict[str, Any]
@@ -126,11 +126,9 @@ def compare_releases(app: str) -> Answer:
 )
 def operate_app(app: str, verb: str) -> tuple[Answer, int]:
     """Start, stop, restart or reload an app."""
-    link.app_snapshot(app)
     if verb not in VERBS:
         raise ControlError(f"{verb!r} is none of {', '.join(VERBS)}", code="unknown_app")
-    audit(f"{verb} of {app}", app=app)
-    link.ask(verb, apps=[app], wait=False)
+    operate(app, verb)
     return {"app": app, "begun": True}, 202
 
 

@@ -5,19 +5,13 @@ import time
 from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from apps.admin import link
-from apps.admin.access.guard import Right, audit, needs, visitor
+from apps.admin import actions, link
+from apps.admin.access.guard import Right, needs, visitor
 from apps.admin.charts import charts_of
 from apps.admin.fields import mappings
 from apps.admin.overview import app_overview, checks_of, events_of
 from apps.admin.rendering import browser_host, samples
 
-VERBS = {
-    "start": "{app} is being started.",
-    "stop": "{app} is being stopped: its port answers 503 until somebody starts it.",
-    "restart": "{app} is being restarted.",
-    "reload": "{app} is being reloaded: what runs goes on until the new code serves.",
-}
 _EVENTS_SHOWN = 15
 
 app_page = Blueprint("app", __name__)
@@ -48,10 +42,8 @@ def index(name: str) -> str:
 @app_page.post("/apps/<name>/<verb>")
 def act(name: str, verb: str) -> Response:
     """Start, stop, restart or reload the app; the answer comes at once, the outcome shows."""
-    if verb not in VERBS:
+    if verb not in actions.VERBS:
         abort(404)
-    link.app_snapshot(name)  # else it would be an event about an app that doesn't exist
-    audit(f"{verb} of {name}", app=name)
-    link.ask(verb, apps=[name], wait=False)
-    flash(VERBS[verb].format(app=name))
+    actions.operate(name, verb)
+    flash(actions.VERBS[verb].format(app=name))
     return redirect(url_for("app.index", name=name))

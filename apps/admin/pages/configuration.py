@@ -5,8 +5,8 @@ import difflib
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from apps.admin import link
-from apps.admin.access.guard import Right, audit, needs
+from apps.admin import actions, link
+from apps.admin.access.guard import Right, needs
 from supervisor.client import ControlError
 
 _REFUSED = ("bad_config", "changed", "failed", "bad_params")
@@ -44,8 +44,7 @@ def change() -> str | tuple[str, int] | Response:
         status = 422 if checked["problems"] else 200
         return _edit(file, text, checked), status
     try:
-        audit("change of the configuration")
-        changes = link.ask_long("config.apply", text=text, digest=digest)["changes"]
+        changes = actions.apply_configuration(text, digest)["changes"]
     except ControlError as error:
         if error.code not in _REFUSED:
             raise
@@ -74,8 +73,7 @@ def restore(name: str) -> Response:
     if not digest:
         abort(400)
     text = link.ask_long("config.kept", name=name)["text"]
-    audit(f"restore of the configuration {name}")
-    changes = link.ask_long("config.apply", text=text, digest=digest)["changes"]
+    changes = actions.apply_configuration(text, digest, kept=name)["changes"]
     flash(f"Restored {name}: {changes}.")
     return redirect(url_for("configuration.index"))
 
@@ -83,8 +81,7 @@ def restore(name: str) -> Response:
 @configuration.post("/reload")
 def read_again() -> Response:
     """Read the file again, as after an edit on the machine."""
-    audit("reload of the configuration")
-    changes = link.ask_long("config.reload")["changes"]
+    changes = actions.reload_configuration()["changes"]
     flash(f"The configuration was read again: {changes}.")
     return redirect(url_for("configuration.index"))
 

@@ -3,8 +3,7 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from apps.admin import link, uploads
-from apps.admin.access.guard import audit
+from apps.admin import actions, link, uploads
 
 LIVE = "live"
 
@@ -36,7 +35,6 @@ def index(name: str) -> str:
 @releases.post("/apps/<name>/deploy")
 def deploy(name: str) -> Response:
     """Deploy the archive that was uploaded; it goes on whatever becomes of this app."""
-    link.app_snapshot(name)
     uploaded = request.files.get("archive")
     if uploaded is None or not uploaded.filename:
         flash("Choose an archive first.")
@@ -44,24 +42,14 @@ def deploy(name: str) -> Response:
     mode = request.form.get("mode", "")
     if mode not in uploads.MODES:
         abort(400)
-    begin(name, uploaded.filename, uploads.save(uploaded), mode)
+    actions.deploy(name, uploaded, mode)
     return redirect(url_for("releases.progress"))
-
-
-def begin(name: str, shown: str, source: str, mode: str) -> None:
-    """Begin the deploy of the archive at ``source``; raises `ControlError`."""
-    audit(f"deploy of {uploads.safe_name(shown)} to {name}", app=name)
-    flags = {mode: True} if mode else {}
-    link.ask("release.deploy", app=name, source=source, wait=False, **flags)
 
 
 @releases.post("/apps/<name>/rollback")
 def rollback(name: str) -> Response:
     """Put a release back in place; without a name the last good one."""
-    link.app_snapshot(name)
-    release = request.form.get("release") or None
-    audit(f"rollback of {name}" + (f" to {release}" if release else ""), app=name)
-    link.ask("release.rollback", app=name, release=release, wait=False)
+    actions.rollback(name, request.form.get("release") or None)
     return redirect(url_for("releases.progress"))
 
 
@@ -82,7 +70,6 @@ def progress() -> str:
 @releases.post("/deploy/interrupt")
 def interrupt() -> Response:
     """Have the deploy that is under way undone."""
-    audit("interrupt of the deploy")
-    found = link.ask("release.interrupt")
+    found = actions.interrupt_deploy()
     flash("It is being undone." if found["interrupted"] else "There was nothing to interrupt.")
     return redirect(url_for("releases.progress"))

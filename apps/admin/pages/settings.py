@@ -3,8 +3,8 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from apps.admin import link
-from apps.admin.access.guard import Right, audit, begin_session, needs, store, visitor
+from apps.admin import actions, link
+from apps.admin.access.guard import Right, begin_session, needs, store, visitor
 from apps.admin.access.store import (
     PASSWORD_MIN,
     Store,
@@ -40,8 +40,7 @@ def password() -> str | tuple[str, int] | Response:
         problem = "That is not the present password."
     if problem is not None:
         return _password_page(problem), 422
-    audit("change of the password")
-    known.set_password(new)
+    actions.set_password(known, new)
     begin_session()
     flash("The password is changed. Other devices have to log in again.")
     return redirect(url_for("settings.index"))
@@ -54,20 +53,17 @@ def add_token() -> str | tuple[str, int]:
     problem = token_problem(name, right, len(_store().tokens()))
     if problem is not None:
         return _page(problem=problem), 422
-    audit(f"creation of the API token {name} ({right})")
     chosen: TokenRight = "operate" if right == "operate" else "read"
-    _, secret = _store().add_token(name, chosen)
+    _, secret = actions.create_token(_store(), name, chosen)
     return _page(secret=secret)
 
 
 @settings.post("/tokens/<number>/revoke")
 def revoke_token(number: str) -> Response:
     """Revoke a token."""
-    token = next((one for one in _store().tokens() if one.id == number), None)
+    token = actions.revoke_token(_store(), number)
     if token is None:
         abort(404)
-    audit(f"revocation of the API token {token.name}")
-    _store().revoke_token(number)
     flash(f"The token {token.name} no longer works.")
     return redirect(url_for("settings.index"))
 
@@ -75,9 +71,7 @@ def revoke_token(number: str) -> Response:
 @settings.post("/notifications/test")
 def test_notifications() -> str:
     """Send a test message to each destination, and show what came of it."""
-    audit("test of the notifications")
-    problems = link.ask("notify.test", timeout_s=200.0)["problems"]
-    return _page(delivered=problems)
+    return _page(delivered=actions.test_notifications()["problems"])
 
 
 def _page(**more: object) -> str:
