@@ -307,7 +307,7 @@ def _run_in_venv(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     try:
         return interpreter.ask(python, task)
     except interpreter.InterpreterError as error:
-        return {"reason": error.reason, "hint": error.hint}
+        return {"reason": error.message, "hint": error.hint}
 
 
 def _survey_files(config: Config, name: str, place: _Place) -> list[dict[str, Any]]:

@@ -155,7 +155,7 @@ def _module(wanted: Requirement, around: Surroundings) -> Cause | None:
         try:
             missing = interpreter.ask(around.python, task)["missing"]
         except interpreter.InterpreterError as error:
-            return Cause(reason=error.reason, hint=error.hint)
+            return Cause(reason=error.message, hint=error.hint)
     if missing is None:
         return None
     return Cause(

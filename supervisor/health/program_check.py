@@ -24,7 +24,7 @@ def check_program(config: Config, name: str, survey: Callable[[], list[Finding]]
     try:
         file = Path(find_program(words[0], path, app_variables(config, name)["PATH"]))
     except ProgramError as error:
-        return {**result, "ok": False, "reason": error.reason, "hint": error.hint}
+        return {**result, "ok": False, "reason": error.message, "hint": error.hint}
     interpreter = config.app_python(name) or Path(sys.executable)
     found = survey() if app.entry and file.parent == interpreter.parent else []
     missing = [one for one in found if one["kind"] in ("missing", "broken")]

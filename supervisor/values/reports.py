@@ -42,7 +42,7 @@ class ImportReport:
 
     @classmethod
     def without_place(
-        cls, *, type: str, message: str, hint: str, traceback: str = "", seconds: float = 0.0
+        cls, *, type: str, message: str, hint: str | None, traceback: str = "", seconds: float = 0.0
     ) -> Self:
         """Return the report of a failure that has no place in the app's files."""
         return cls(

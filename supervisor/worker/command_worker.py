@@ -85,7 +85,7 @@ class _Start:
         try:
             program = self._start(is_recent=is_recent)
         except ProgramError as error:
-            return self._fail("ProgramError", error.reason, error.hint)
+            return self._fail("ProgramError", error.message, error.hint)
         fault = self._wait_until_ready(program, deadline)
         if fault is not None:
             return self._not_ready(program, fault)
@@ -177,7 +177,7 @@ class _Start:
             )
         return f"raise import_timeout_s if it is only slow; {log_hint(self._app.name)}"
 
-    def _fail(self, kind: str, message: str, hint: str) -> int:
+    def _fail(self, kind: str, message: str, hint: str | None) -> int:
         return self._report_failure(
             ImportReport.without_place(type=kind, message=message, hint=hint)
         )

@@ -13,17 +13,14 @@ from typing import Any
 
 import waitress
 
+from supervisor.values.errors import SupervisorError
+
 _BOOT = Path(__file__).parent / "venv_boot.py"
 _ROOTS = [str(Path(__file__).parents[2]), str(Path(waitress.__file__).parent.parent)]
 
 
-class InterpreterError(Exception):
-    """The interpreter can't be used; ``hint`` says what the operator can do."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
+class InterpreterError(SupervisorError):
+    """The interpreter can't be used."""
 
 
 def command_line(python: Path, fd: int) -> list[str]:
@@ -61,7 +58,9 @@ def ask(python: Path, task: dict[str, Any]) -> dict[str, Any]:
     code = process.wait()
     if not text:
         what = "imported the app" if task["do"] == "check" else "looked for its modules"
-        raise InterpreterError(f"the process ended while it {what} (exit code {code})", ENDED_HINT)
+        raise InterpreterError(
+            f"the process ended while it {what} (exit code {code})", hint=ENDED_HINT
+        )
     answer: dict[str, Any] = json.loads(text)
     return answer
 
@@ -83,22 +82,22 @@ def check_interpreter(python: Path) -> None:
     except OSError as error:
         raise InterpreterError(
             f"cannot start the interpreter {python.name} of the app: {error.strerror}",
-            "correct `python` in its section, or make its virtual environment again",
+            hint="correct `python` in its section, or make its virtual environment again",
         ) from error
     except subprocess.TimeoutExpired as error:
         raise InterpreterError(
             f"the interpreter {python.name} of the app does not start within 30 s",
-            "try it by hand; its virtual environment may be damaged",
+            hint="try it by hand; its virtual environment may be damaged",
         ) from error
     good, _, version = ended.stdout.strip().partition(" ")
     if ended.returncode != 0 or good not in ("True", "False"):
         raise InterpreterError(
             f"{python.name} of the app is no Python interpreter that works "
             f"(exit code {ended.returncode})",
-            "correct `python` in its section, or make its virtual environment again",
+            hint="correct `python` in its section, or make its virtual environment again",
         )
     if good == "False":
         raise InterpreterError(
             f"the app's own Python is {version.split()[0]}: 3.11 or newer is needed",
-            "make its virtual environment again, with a newer Python",
+            hint="make its virtual environment again, with a newer Python",
         )

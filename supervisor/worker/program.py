@@ -16,6 +16,7 @@ from supervisor.process.fork import close_others
 from supervisor.process.oom import KillCounter
 from supervisor.process.prctl import die_with_parent
 from supervisor.process.proc_stat import read_stat
+from supervisor.values.errors import SupervisorError
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Exit
 
@@ -27,13 +28,8 @@ _ABOVE = 64  # descriptors are moved above this for a moment: they may have each
 _NOT_STARTED = 127  # exit code of a child that could not execute the program
 
 
-class ProgramError(Exception):
-    """The program can't be started; ``hint`` says what the operator can do."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
+class ProgramError(SupervisorError):
+    """The program can't be started."""
 
 
 def words_of(command: Sequence[str], port: int | None) -> list[str]:
@@ -52,7 +48,9 @@ def find_program(word: str, path: Path, search_path: str) -> str:
     folders of ``search_path`` (``PATH``). Raises `ProgramError`.
     """
     if not path.is_dir():
-        raise ProgramError(f"the app's folder {path.name}/ does not exist", "correct its `path`")
+        raise ProgramError(
+            f"the app's folder {path.name}/ does not exist", hint="correct its `path`"
+        )
     named = str(path / word) if "/" in word else word
     found = shutil.which(named, path=search_path)
     if found is not None:
@@ -60,13 +58,13 @@ def find_program(word: str, path: Path, search_path: str) -> str:
     if "/" not in word:
         raise ProgramError(
             f"the program {word} of its `command` is not installed, or not on the PATH",
-            f"install it where the app's interpreter is (pip install {word}), name its "
+            hint=f"install it where the app's interpreter is (pip install {word}), name its "
             "environment by `python`, or give its whole path",
         )
     what = "can't be executed" if os.path.exists(named) else "doesn't exist"
     raise ProgramError(
         f"the program {Path(word).name} of its `command` {what}",
-        "correct `command`; a path is relative to the app's `path`, and needs the mode of a "
+        hint="correct `command`; a path is relative to the app's `path`, and needs the mode of a "
         "program (chmod +x)",
     )
 
@@ -150,7 +148,7 @@ def start_program(
         os.waitpid(pid, 0)
         raise ProgramError(
             f"the program {name} could not be started: {os.strerror(int(failure))}",
-            "try it in the app's folder, with the same user",
+            hint="try it in the app's folder, with the same user",
         )
     return Program(name=name, pid=pid, pidfd=os.pidfd_open(pid), kills=kills)
 

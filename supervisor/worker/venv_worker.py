@@ -51,13 +51,13 @@ class VenvWorker:
             command = interpreter.command_line(self.python, fd)
             os.execv(command[0], command)
         except interpreter.InterpreterError as error:
-            self._report(connection, error.reason, error.hint)
+            self._report(connection, error.message, error.hint)
         except OSError as error:
             reason = f"cannot start the interpreter {self.python.name}: {error.strerror}"
             self._report(connection, reason, "correct `python` in the app's section")
         return 1
 
-    def _report(self, connection: socket.socket, reason: str, hint: str) -> None:
+    def _report(self, connection: socket.socket, reason: str, hint: str | None) -> None:
         report = ImportReport.without_place(
             type="InterpreterError",
             message=reason,

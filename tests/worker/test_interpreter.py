@@ -261,7 +261,8 @@ def test_a_wrong_interpreter_has_its_own_reason(tmp_path: Path, text: str, reaso
     """An old one, one that fails, and one that is another program have different reasons."""
     with pytest.raises(InterpreterError) as caught:
         check_interpreter(make_script(tmp_path, text))
-    assert reason in caught.value.reason
+    assert reason in caught.value.message
+    assert caught.value.hint is not None
     assert "virtual environment again" in caught.value.hint
 
 
