@@ -22,6 +22,16 @@ def check(running: Running) -> str | None:
     return found and f"{found['status']}: {found['reason']}"
 
 
+def refused_deploy(project: Project) -> "subprocess.CompletedProcess[str]":
+    """Try a deploy, which has to be refused, and return what that printed."""
+    new = project.folder / "new"
+    new.mkdir()
+    (new / "coach.py").write_text(GOOD_APP.format(text="new"))
+    refused = project.command("deploy", "coach", str(new))
+    assert refused.returncode == 1
+    return refused
+
+
 def mount(folder: Path, options: str) -> None:
     """Mount a small file system."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
@@ -58,11 +68,7 @@ def test_a_disk_that_can_not_be_written(project: Project, disk: Path, kind: str)
     assert "coach   ready" in shown.stdout
     assert f"check state_folder: the state folder can't be used: {reason}" in shown.stdout
     assert project.command("restart", "coach").returncode == 0
-    new = project.folder / "new"
-    new.mkdir()
-    (new / "coach.py").write_text(GOOD_APP.format(text="new"))
-    refused = project.command("deploy", "coach", str(new))
-    assert refused.returncode == 1
+    refused = refused_deploy(project)
     assert f"error: the state folder can't be used: {reason}" in refused.stderr
     second = project.command("run")
     assert second.returncode == 1
@@ -90,11 +96,7 @@ def test_a_full_disk(project: Project, disk: Path) -> None:
     assert eventually(lambda: ask(project.port("broken"))).status == 503
     eventually(lambda: running.health()["checks"]["host_disk"]["status"] == "warn")
     assert "coach   ready" in project.command("status").stdout
-    new = project.folder / "new"
-    new.mkdir()
-    (new / "coach.py").write_text(GOOD_APP.format(text="new"))
-    refused = project.command("deploy", "coach", str(new))
-    assert refused.returncode == 1
+    refused = refused_deploy(project)
     assert "nothing has changed" in refused.stderr
     assert "No space left on device" in refused.stderr
     assert ask(project.port("coach")).text == "coach\n"

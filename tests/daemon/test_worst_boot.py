@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from harness import Project, eventually
+from network_case import ABSENT
 
-ABSENT = "192.0.2.1"  # RFC 5737: an address for documentation, nobody's
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 USES_HELPER = """
 from flask import Flask

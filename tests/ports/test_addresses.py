@@ -4,17 +4,16 @@ import http.client
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import GOOD_APP, Project, Running, ask, eventually, process_in_test
+from network_case import ABSENT, text_inside
 from observing import refused_with, snapshot
 
 QUICK = {"first_delay_s": 0.3, "max_delay_s": 0.5}
-ABSENT = "192.0.2.1"  # RFC 5737: an address for documentation, nobody's
 UNIX_HOLDER = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as holder:
@@ -205,15 +204,7 @@ def test_an_address_that_comes_later(project: Project) -> None:
     inside = ["nsenter", f"--net=/proc/{running.process.pid}/ns/net", "--"]
     subprocess.run([*inside, "ip", "address", "add", f"{ABSENT}/32", "dev", "lo"], check=True)
     eventually(state_of(running, "coach", "ready"), timeout_s=5)
-    code = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode(), end='')"
-    answer = subprocess.run(
-        [*inside, sys.executable, "-c", code, f"http://{ABSENT}:{port}/"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    )
-    assert answer.stdout == "coach\n"
+    assert text_inside(inside, f"http://{ABSENT}:{port}/") == "coach\n"
 
 
 def test_a_port_that_needs_root(project: Project) -> None:

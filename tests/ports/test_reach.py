@@ -2,13 +2,13 @@
 
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from harness import Project, ask, eventually
+from network_case import ABSENT, text_inside
 from observing import events, snapshot
-from ports.test_addresses import ABSENT, QUICK, ask_unix
+from ports.test_addresses import QUICK, ask_unix
 
 SHUTS_DOWN = """
 import os, socket
@@ -98,15 +98,7 @@ def test_an_address_that_goes(project: Project) -> None:
     assert snapshot(running)["apps"]["coach"]["reason"] == gone
     subprocess.run([*inside, *address.split()], check=True)
     eventually(lambda: state() == ("ready", "pass", "ready"))
-    code = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode(), end='')"
-    answer = subprocess.run(
-        [*inside, sys.executable, "-c", code, f"http://{ABSENT}:{port}/"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    )
-    assert answer.stdout == "coach\n"
+    assert text_inside(inside, f"http://{ABSENT}:{port}/") == "coach\n"
     assert f"clients can reach {ABSENT}:{port} again" in running.log
 
 
