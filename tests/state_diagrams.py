@@ -7,6 +7,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,7 @@ def diagram(edges: Edges, order: list[str], first: str | None = None) -> str:
     return "\n".join([*lines, "```"])
 
 
+@cache
 def diagrams() -> dict[str, str]:
     """Return the diagrams by the name of their place in the document."""
     states, phases = process_edges()

@@ -49,7 +49,7 @@ class Outcomes:
             viewed = _view(process, name)
             if viewed.state is AppState.READY and process.state.current >= generation:
                 return _ready(process, viewed)
-            return failed(viewed, None) if viewed.state in _ENDED else None
+            return failed(viewed, None) if _has_ended(process, viewed) else None
 
         found = await self._signal.wait_for(outcome, timeout_s=limit_s)
         return found or failed(_view(process, name), f"no outcome within {limit_s:g} s")
@@ -71,7 +71,7 @@ class Outcomes:
             is_newer = state.current > before.current and state.candidate is None
             if state.state is AppState.READY and is_newer and state.handed_over:
                 return _ready(process, state)
-            return failed(state, None) if state.state in _ENDED else None
+            return failed(state, None) if _has_ended(process, state) else None
 
         found = await self._signal.wait_for(outcome, timeout_s=limit_s)
         return found or failed(process.state, f"no outcome within {limit_s:g} s")
@@ -104,6 +104,11 @@ class Outcomes:
 
 def _view(process: AppProcess, name: str | None) -> Viewed:
     return process.state if name is None else process.view(name)
+
+
+def _has_ended(process: AppProcess, viewed: Viewed) -> bool:
+    """Return whether an attempt has failed, and no release takes the place of the live code."""
+    return viewed.state in _ENDED and not process.known_good.is_looking
 
 
 def done(viewed: Viewed, text: str) -> Outcome:

@@ -39,6 +39,7 @@ class NoKnownGood:
 
     def __init__(self) -> None:
         self.held = False  # while a deploy is under way: what it brings has to be watched first
+        self.is_looking = False  # for a release to fall back on
         self.imported: list[str] = []  # by the worker that served last
         self.version: dict[str, Any] | None = None  # of what serves
 
@@ -191,11 +192,13 @@ class KnownGood(NoKnownGood):
             process.history.failed and not before.history.failed
         )
         if broken and self._falls_back and process.state is not AppState.READY:
+            self.is_looking = True
             self._runtime.jobs.work_with_files(
                 file_jobs.find_good, self._code([]), done=self._found
             )
 
     def _found(self, answer: Answer) -> None:
+        self.is_looking = False
         if not answer["ok"]:
             self._record(f"the releases can't be looked at: {answer['reason']}", problem=True)
         for fault in answer.get("faults", ()):
@@ -208,6 +211,7 @@ class KnownGood(NoKnownGood):
             text = f"the live code can't be served: release {found}, the last good one, is used"
             self._record(text, problem=True)
         self._known(bool(found))
+        self._runtime.signal.notify()
 
     def _record(self, text: str, *, problem: bool = False) -> None:
         self._runtime.journal.record(EventKind.RELEASE, text, app=self._name, problem=problem)

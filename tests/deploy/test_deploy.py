@@ -1,5 +1,6 @@
 """Deploys on real apps, under real clients: good ones, bad ones, and what is left afterwards."""
 
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -197,11 +198,7 @@ def test_one_that_crashes_later(project: Project, after_s: float) -> None:
         ("/bad", {"smoke": ["/smoke", "/bad"]}, "/bad answers 500 INTERNAL SERVER ERROR"),
         ("/bad", {"health_path": "/bad"}, "/bad answers 500 INTERNAL SERVER ERROR"),
         ("/gone", {"smoke": ["/gone"]}, "/gone answers 404 NOT FOUND"),
-        (
-            "/exit",
-            {"smoke": ["/exit"]},
-            "the new worker ended 0.0 s after it was ready: exit code 3",
-        ),
+        ("/exit", {"smoke": ["/exit"]}, r"the new worker ended \d\.\d s .*: exit code 3"),
     ],
 )
 def test_one_that_does_not_answer_well(
@@ -213,7 +210,7 @@ def test_one_that_does_not_answer_well(
     with Poller(project.port("coach"), rate=50) as poller:
         result = project.command("deploy", "coach", str(make_source(project, "new", more)))
     assert result.returncode == 1
-    assert f"was undone, the old version is back: {reason}" in result.stderr
+    assert re.search(f"was undone, the old version is back: {reason}", result.stderr)
     assert poller.refused == 0
     is_as_before(project)
     eventually(lambda: running.app("coach")["state"] == "ready")

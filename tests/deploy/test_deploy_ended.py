@@ -191,7 +191,7 @@ def test_an_interrupt_while_the_present_version_is_kept(project: Project) -> Non
     assert "was refused, nothing has changed: interrupted by the operator" in errors
     is_as_before(project)
     assert call(running, "release.list", app="coach")["releases"] == []
-    assert all(not _lives(int(pid)) for pid in log.read_text().split())
+    eventually(lambda: all(not _lives(int(pid)) for pid in log.read_text().split()))
 
 
 def _lives(pid: int) -> bool:

@@ -46,7 +46,7 @@ REQUEST = st.sampled_from(
 WELL = Behaviour("ok", first_s=0.2, then_s=10_000.0)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=250)
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=100)
 @given(
     script=st.lists(BEHAVIOUR, min_size=1, max_size=8),
     limits=LIMITS,
