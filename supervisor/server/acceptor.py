@@ -23,6 +23,7 @@ from supervisor.values.metrics import Metrics
 _CLEANUP_S = 5.0  # the longest time between two looks at the connections
 _ACCEPTED_MAX = 32  # connections in one round of the loop
 _QUEUE_MAX = 32  # requests that may wait where some are urgent; others are rejected
+_CLOSED_IDLE_S = 0.3  # at once would lose a request that is on its way
 _ACCEPT_PAUSE_S = 1.0  # after an accept failed because too many files are open
 
 
@@ -31,6 +32,7 @@ class Listening:
 
     channel_class = ServerChannel
     draining = False
+    closed = False  # `Server.set_open`: its connections end
     paused = False
     full = False  # at its own limit of connections, none of which is idle
     settled = False  # see `poll`: other code sets `accepting`
@@ -55,12 +57,13 @@ class Listening:
 
     def tend(self, now: float) -> float | None:
         """Close idle connections, resize the pool; return the seconds to the next time, or None."""
-        if now >= self._cleanup_at:
+        if now >= self._cleanup_at or self.closed:
+            idle_s = _CLOSED_IDLE_S if self.closed else self.adj.channel_timeout
             self._cleanup_at = now + min(self.adj.cleanup_interval, _CLEANUP_S)
             for channel in self.channels():
                 if channel.is_body_late(now):
                     channel.give_up_on_body()
-                elif not channel.requests and channel.waits_since < now - self.adj.channel_timeout:
+                elif not channel.requests and channel.waits_since < now - idle_s:
                     channel.close_soon()
         wait_s = self.pool.tend(now)
         if self._accepts_after > now:

@@ -43,6 +43,14 @@ class SocketMap(dict[int, Any]):
         super().__setitem__(fd, item)
         self._unsettled.add(fd)
 
+    def put_first(self, fd: int, item: Pollable) -> None:
+        """Add an object whose events are handled before those of objects that are added later.
+
+        poll(2) returns them in the order of their registration.
+        """
+        self[fd] = item
+        self._register(fd, item)
+
     def __delitem__(self, fd: int) -> None:
         super().__delitem__(fd)
         if self._flags.pop(fd, 0):

@@ -52,10 +52,11 @@ _NO_OPTIONS: Mapping[str, Any] = {}
 
 
 class Listener(Protocol):
-    """A listener of a `Server`; set ``accepting`` to let it take new connections or not."""
+    """A listener of a `Server`; `Server.set_open` lets it take new connections or not."""
 
     accepting: bool
     draining: bool
+    closed: bool
     active_channels: dict[int, ServerChannel]
 
     def pull_trigger(self) -> None:
@@ -90,12 +91,14 @@ class Server:
         channel_class: type[ServerChannel] = ServerChannel,
         urgent: Iterable[str] = (),
         access_log: bool = False,
+        is_open: bool = True,
     ) -> Listener:
         """Serve ``app`` on ``listener``, which may have several sockets, from now on.
 
         It has a thread pool of its own: ``threads``, growing up to ``max_threads`` (by default not
         at all). ``options`` are those of waitress, and valid. ``name`` is the key of its metrics.
         Requests for the paths ``urgent`` don't wait behind others. ``access_log``: each is logged.
+        ``is_open``: see `set_open`.
         """
         server = listen_on(
             listener if isinstance(listener, tuple) else (listener,),
@@ -114,10 +117,18 @@ class Server:
         server.has_room = self._has_room
         server.is_crowded = lambda: time.monotonic() < self._crowded_until
         server.paused = self._paused
-        if self._drain is not None:  # too late for new connections
-            server.accepting, server.draining = False, True
+        self.set_open(server, is_open)
         self._listeners.append(server)
         return server
+
+    def set_open(self, listener: Listener, is_open: bool) -> None:
+        """Accept connections on ``listener``, unless a drain has begun; or no more of them.
+
+        Those that are open then get their answers, and end. To be called in the loop.
+        """
+        listener.accepting = is_open and self._drain is None
+        listener.draining = not listener.accepting
+        listener.closed = not is_open
 
     def replace(self, listener: Listener, sockets: tuple[socket.socket, ...]) -> None:
         """Let ``listener`` accept on ``sockets`` in place of its own, which are closed.
@@ -127,8 +138,11 @@ class Server:
         move(listener, sockets, self._sockets)
 
     def watch(self, fd: int, readable: Callable[[], None]) -> None:
-        """Call ``readable`` in the loop whenever ``fd`` is readable."""
-        self._sockets[fd] = Watched(readable)
+        """Call ``readable`` in the loop whenever ``fd`` is readable.
+
+        Before `run`: then a message that closes a listener counts before any later connection.
+        """
+        self._sockets.put_first(fd, Watched(readable))
 
     def pause(self) -> None:
         """Accept no connections until `resume`; new ones wait in the kernel's queue.

@@ -61,8 +61,7 @@ class AppImports:
         """Serve an app that has been imported beside the others."""
         core = self._core
         core.step_app(name, AppServed())
-        if core.apps[name].stopped:  # meanwhile
-            worker.send({"type": "close", "app": name})
+        if core.apps[name].stopped:  # meanwhile: the worker knows
             return
         text = f"ready on {core.ports[name].address.url}, in the process of the others"
         core.runtime.journal.record(EventKind.READY, text, app=name)

@@ -64,17 +64,16 @@ class OperatorRequests:
 
     def _start(self, apps: Sequence[str]) -> None:
         core = self._core
-        reopened = [name for name in apps if core.apps[name].stopped]
         self._mark_started(apps)
         if core.state.state is not AppState.READY:
             self._unless_blocked(StartAsked())
             return
-        self._send_all("open", reopened)
         for name in apps:
             self._binder.bind(name)
             self._imports.retry_now(name)
 
     def _mark_started(self, apps: Sequence[str]) -> None:
+        self._send_all("open", [name for name in apps if self._core.apps[name].stopped])
         for name in apps:
             self._core.step_app(name, AppStartAsked())
         self._mark_self_bound_started()
@@ -99,8 +98,10 @@ class OperatorRequests:
             self._binder.bind(name)
 
     def _send_all(self, what: str, apps: Sequence[str]) -> None:
-        """Let the worker that serves open or close ``apps``: accept their connections, or not."""
-        worker = self._core.serving
-        if worker is not None:
+        """Let every worker open or close ``apps``: accept their connections, or not.
+
+        Also one that imports them still, and one that is paused and may have to serve again.
+        """
+        for worker in self._core.workers.values():
             for name in apps:
                 worker.send({"type": what, "app": name})

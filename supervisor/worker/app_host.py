@@ -64,6 +64,7 @@ class AppHost:
         self._sockets = listeners
         self._channel = channel
         self._served: dict[str, Listener] = {}
+        self._closed: set[str] = set()  # apps that are stopped, whether imported already or not
         self._watch: list[dict[str, Any]] = []  # the files as they were before what runs
         self._latest: list[dict[str, Any]] = []  # and before the latest attempt
         self._contents = CodeContents(self._sources)  # before what runs
@@ -197,12 +198,10 @@ class AppHost:
                 self._sockets[name] = self._channel.take_sockets(count)
                 if name in self._served:
                     self.server.replace(self._served[name], self._sockets[name])
-            case {"type": "close", "app": name} if name in self._served:
-                self._served[name].accepting = False
-                self._served[name].draining = True
-            case {"type": "open", "app": name} if name in self._served:
-                self._served[name].accepting = True
-                self._served[name].draining = False
+            case {"type": "close" | "open" as what, "app": name}:
+                (self._closed.add if what == "close" else self._closed.discard)(name)
+                if name in self._served:
+                    self.server.set_open(self._served[name], what == "open")
 
     def _import_beside(self, app: HostedApp) -> None:
         """Import an app beside those that serve, in a thread of its own."""
@@ -297,6 +296,7 @@ class AppHost:
                 max_threads=app.max_threads,
                 options=app.options,
                 access_log=app.access_log,
+                is_open=app.name not in self._closed,
             )
 
     def _start_self_bound(self, app: HostedApp, port: int, run: Any) -> ImportReport | None:

@@ -10,6 +10,7 @@ from server_process import serving
 from wire import Wire
 
 from supervisor.server.poll import SocketMap, Waker
+from supervisor.server.server import Server
 
 CLIENTS, EXCHANGES = 8, 100
 STALL_S = 4.0  # the loop looks at everything after 5 s by itself
@@ -89,3 +90,25 @@ def test_a_wake_before_the_wait_is_not_lost() -> None:
     assert sockets.wait(0) == []
     (fd,) = sockets
     os.close(fd)
+
+
+def test_a_message_comes_before_later_connections() -> None:
+    """What closes a listener counts before a connection that came after it, in one round too."""
+    server = Server()
+    port = socket.create_server(("127.0.0.1", 0))
+    talk, talked_to = socket.socketpair()
+    with port, talk, talked_to:
+        listener = server.add(port, lambda _environ, _start: [b"served"])
+
+        def close() -> None:
+            server.set_open(listener, False)
+            server.drain(timeout_s=0, idle_s=0)
+
+        server.watch(talked_to.fileno(), close)
+        talk.sendall(b"close")
+        with socket.create_connection(port.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert server.run() == 0
+        assert not listener.active_channels
+        for fd in set(server.descriptors()) - {port.fileno(), talked_to.fileno()}:
+            os.close(fd)

@@ -1,12 +1,26 @@
 """What operators do with apps that share a process, and what they see of them."""
 
 import contextlib
+import os
+import signal
+import socket
 import time
 
 import pytest
 from grouping import ADMIN, COACH, Field, held
 from harness import Poller, Project, ask, eventually, free_ports
 from load import streams
+
+from supervisor.client import Client
+
+IMPORTED_SLOWLY = """
+import os, sys, time
+joins = "admin" in sys.modules  # in the worker, not on trial
+if joins:
+    open("begun", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.05)
+"""
 
 
 def test_a_stop_of_one_leaves_the_others_alone(project: Project) -> None:
@@ -46,6 +60,36 @@ def test_a_stop_lasts_until_a_start(project: Project) -> None:
     eventually(lambda: ask(project.port("coach")).status == 200)
 
 
+def test_a_stop_holds_for_the_generation_that_comes_back(project: Project) -> None:
+    """What was stopped, or started, since a reload is so too when its new worker dies at once."""
+    Field.make(project, devices=False)
+    running = project.start()
+    client = Client(project.folder / ".flask-supervisor" / "control.sock", timeout_s=60)
+    for verb, state, status in (("stop", "stopped", 503), ("start", "ready", 200)):
+        running.worker("admin")
+        client.call("reload", apps=["admin"])
+        client.call(verb, apps=["coach"])
+        os.kill(running.app("admin")["pid"], signal.SIGKILL)
+        running.wait_for("coach", state=state)
+        running.wait_for("admin", state="ready")
+        with Poller(project.port("coach"), rate=50) as poller:
+            eventually(lambda: len(poller.answers) >= 50, timeout_s=60, what="some answers")
+        assert {answer.status for answer in poller.answers} == {status}
+        assert not poller.failed
+
+
+def test_a_client_that_stays_is_let_go(project: Project) -> None:
+    """A connection that was open at the stop ends soon: its next request gets the stand-in."""
+    Field.make(project, devices=False)
+    project.start()
+    port = project.port("coach")
+    with contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as kept:
+        kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+        assert project.command("stop", "coach").returncode == 0
+        eventually(lambda: kept.recv(65536) == b"", timeout_s=60, what="the connection ends")
+
+
 def test_the_stop_of_all_ends_the_process(project: Project) -> None:
     """One after the other or at once, with the last app the process ends; each starts alone."""
     field = Field.make(project, devices=False)
@@ -83,22 +127,33 @@ def test_the_stop_of_all_includes_a_port_of_its_own(project: Project) -> None:
     assert field.say("pid") == str(field.pid(running))
 
 
-def test_a_stop_while_it_is_tried_stays(project: Project) -> None:
-    """An app that is stopped during its repair is imported, but not served."""
+def test_a_stop_while_it_is_imported_stays(project: Project) -> None:
+    """An app that is stopped during its repair is imported, but never serves a request.
+
+    The main process is halted: the worker alone has to see to that when the import ends.
+    """
     field = Field.make(project, devices=False)
     field.write("coach", "raise RuntimeError('first')\n")
     running = project.start()
     running.worker("admin")
     running.wait_for("coach", serving="stand-in")
-    field.write("coach", "import time\ntime.sleep(1.5)\n" + COACH)
-    running.wait_for("coach", state="starting")
+    field.write("coach", IMPORTED_SLOWLY + COACH + "\nif joins: open('ended', 'w').close()\n")
+    folder = project.folder / "field"
+    eventually((folder / "begun").exists, timeout_s=60)
     assert project.command("stop", "coach").returncode == 0
-    running.wait_for("coach", state="stopped")
-    with Poller(project.port("coach"), rate=20) as poller:
-        eventually(lambda: len(poller.answers) >= 100, timeout_s=60, what="5 s have gone by")
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        (folder / "go").touch()
+        eventually((folder / "ended").exists, timeout_s=60)
+        with Poller(project.port("coach"), rate=20) as poller:
+            eventually(lambda: len(poller.answers) >= 30, timeout_s=60, what="some answers")
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
     assert {answer.status for answer in poller.answers} == {503}
+    running.wait_for("coach", state="stopped")
     assert project.command("start", "coach").returncode == 0
     assert field.pid(running)
+    eventually(lambda: ask(project.port("coach")).status == 200)
 
 
 def test_health_and_status_show_each_app(project: Project) -> None:
