@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 
+from supervisor.config.secrecy import without_url_passwords
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
 
@@ -45,7 +46,7 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
     except ValueError:  # Python writes no whole number of more than 4300 digits
         text = "a number of thousands of digits"
-    text = printable(text[: 2 * _SHOWN_MAX])
+    text = printable(without_url_passwords(text)[: 2 * _SHOWN_MAX])
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
 
 

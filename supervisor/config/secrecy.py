@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Collection
+from urllib.parse import unquote
+
+from supervisor.values.redaction import HIDDEN
 
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|(^|_)KEY$", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"(^|\.)requires\[\d+\]\.token$|^notify\[\d+\]\.url$")
 _ORDINARY = re.compile(r"[A-Za-z]*|[\d.:]*|(/[\w.-]+)+/?")  # a word, a number, an address, a path
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@]*:)([^\s/?#@]+)(?=@)")
 _INHERITED_MIN = 8  # characters
 
 
@@ -30,6 +34,19 @@ def has_secret_name(variable: str) -> bool:
 def is_ordinary(value: str) -> bool:
     """Return whether ``value`` looks like none: hiding it would make output unreadable."""
     return _ORDINARY.fullmatch(value) is not None
+
+
+def without_url_passwords(text: str) -> str:
+    """Return ``text`` with `HIDDEN` in place of the passwords in its URLs."""
+    return _URL_PASSWORD.sub(rf"\1{HIDDEN}", text)
+
+
+def url_passwords(text: str) -> set[str]:
+    """Return the passwords in the URLs of ``text``; ordinary words with what is around them."""
+    found = {
+        part for match in _URL_PASSWORD.finditer(text) for part in (match[2], unquote(match[2]))
+    }
+    return {f":{one}@" if is_ordinary(one) else one for one in found}
 
 
 def is_inherited_secret(name: str, value: str) -> bool:

@@ -35,7 +35,13 @@ from supervisor.config.rules import (
     Value,
     Workers,
 )
-from supervisor.config.secrecy import has_secret_name, is_inherited_secret, is_ordinary, is_secret
+from supervisor.config.secrecy import (
+    has_secret_name,
+    is_inherited_secret,
+    is_ordinary,
+    is_secret,
+    url_passwords,
+)
 from supervisor.values.records import dataclass
 from supervisor.values.reports import Cause
 
@@ -293,7 +299,8 @@ class Config:
         for key, value in self.env_files.get(name, {}).items():
             if has_secret_name(key) or not is_ordinary(value):
                 found.add(value)
-        return found | self._inherited_secrets()
+        in_urls = map(url_passwords, self.app_environment(name).values())
+        return found.union(self._inherited_secrets(), *in_urls)
 
     def _inherited_secrets(self) -> set[str]:
         """Return the values of variables with secret names that every app inherits."""

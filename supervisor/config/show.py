@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from supervisor.config.secrecy import without_url_passwords
 from supervisor.config.settings import Config, NotifySettings
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
@@ -55,10 +56,12 @@ def _setting(config: Config, path: str, value: Any) -> Setting:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_url_passwords(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    found = asdict(value)
+    found = {key: _plain(item) for key, item in asdict(value).items()}
     hidden = "url" if isinstance(value, NotifySettings) else "token"
     return {**found, hidden: HIDDEN} if found.get(hidden) else found

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from supervisor.config.problems import printable
-from supervisor.config.secrecy import has_secret_name
+from supervisor.config.secrecy import has_secret_name, without_url_passwords
 
 _EXCERPT_MAX = 76
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -262,8 +262,9 @@ def _excerpt(text: str, at: int) -> str:
     number = _line_of(text, at) - 1
     starts = (n for n in range(number, -1, -1) if _KEY.match(lines[n]) or _HEADER.match(lines[n]))
     first = next(starts, 0)
-    words = re.findall(r"[\w-]+", " ".join(lines[first : number + 1]))
-    if any(has_secret_name(word) for word in words):
+    around = " ".join(lines[first : number + 1])
+    has_name = any(has_secret_name(word) for word in re.findall(r"[\w-]+", around))
+    if has_name or without_url_passwords(around) != around:
         return ""
     column = at - (text.rfind("\n", 0, at) + 1)
     start = max(0, column - _EXCERPT_MAX + 10)
