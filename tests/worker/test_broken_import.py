@@ -1,5 +1,7 @@
 """An app that can't be imported: its port shows the reason, others serve, a repair starts it."""
 
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,14 +131,19 @@ def test_the_reason_is_shown_until_the_repair(project: Project, broken: Broken) 
 
 
 def test_the_port_shows_the_exception_soon(project: Project) -> None:
-    """The port of the broken app answers 503 with the exception within 1.5 s of the start."""
+    """The port of the broken app answers 503 with the exception within 1.5 s of the start.
+
+    On a busy machine in six times what Python takes there to start with Flask: about as much.
+    """
     project.app("admin", control=True)
     project.app("coach", "import sys\n" + MISSING)
     (project.folder / "coach" / "field_trainer").mkdir()
     started = time.monotonic()
     running = project.start(wait=False)
-    answer = eventually(lambda: ask(project.port("coach"), timeout_s=3))
-    assert time.monotonic() - started < 3  # the aim is 1.5 s; the rest is for a busy machine
+    answer = eventually(lambda: ask(project.port("coach")), timeout_s=60)
+    took_s, begun = time.monotonic() - started, time.monotonic()
+    subprocess.run([sys.executable, "-c", "import flask, waitress"], check=True, timeout=60)
+    assert took_s < max(1.5, 6 * (time.monotonic() - begun))
     assert answer.status == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["detail"] == f"{LINE} (coach.py, line 2)"
