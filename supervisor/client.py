@@ -125,7 +125,9 @@ class Client:
         request = {"id": 1, "method": method, "params": params}
         try:
             with self._connect() as connection:
-                connection.sendall(json.dumps(request).encode() + b"\n")
+                # not as ASCII, which takes three times the bytes: the server limits them
+                text = json.dumps(request, ensure_ascii=False)
+                connection.sendall(text.encode("utf-8", "surrogatepass") + b"\n")
                 answer = self._read_line(connection)
         except TimeoutError as error:
             raise ControlError(

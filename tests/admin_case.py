@@ -112,7 +112,7 @@ class ScriptedSupervisor:
 def logged_in(client: FlaskClient) -> FlaskClient:
     """Log in by a session, as after the form; returns the client."""
     with client.session_transaction() as session:
-        session["password"] = PASSWORD_ID
+        session["password"], session["number"] = PASSWORD_ID, "that of a test"
     return client
 
 

@@ -23,6 +23,7 @@ from apps.web import add_common
 from supervisor.client import SOCKET_VARIABLE, Client
 
 _UPLOAD_MAX = 200 * 2**20  # bytes
+_BODY_MAX = 500_000  # of everything else; what is asked of the supervisor has to stay below 1 MiB
 
 
 def create_app(*, take_samples: bool = True) -> Flask:
@@ -36,7 +37,8 @@ def create_app(*, take_samples: bool = True) -> Flask:
         BOOTSTRAP_SERVE_LOCAL=True,  # the field has no internet
         CONTROL_TIMEOUT_S=3.0,  # shorter than admin.js waits for the page
         FILES_TIMEOUT_S=25.0,
-        MAX_CONTENT_LENGTH=_UPLOAD_MAX,
+        MAX_CONTENT_LENGTH=_BODY_MAX,
+        UPLOAD_MAX=_UPLOAD_MAX,
         SESSION_COOKIE_NAME="flask_supervisor_admin",  # all ports of a host share cookies
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
@@ -44,6 +46,7 @@ def create_app(*, take_samples: bool = True) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,  # a page may stay open for hours, and a Pi's clock may jump
     )
     Bootstrap5(app)
+    app.url_map.merge_slashes = False  # its redirects would name the host that the client sent
     app.session_interface = TimelessSessions()
     link.add_link(app)
     guard.add_guard(app)  # before the check of the CSRF token: it says who may not, first

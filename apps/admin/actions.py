@@ -4,6 +4,8 @@ The pages and the API call these, and answer each in its own way. What the super
 `ControlError`; nothing is recorded about an app that doesn't exist.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from werkzeug.datastructures import FileStorage
@@ -11,6 +13,7 @@ from werkzeug.datastructures import FileStorage
 from apps.admin import link, uploads
 from apps.admin.access.guard import audit
 from apps.admin.access.store import Store, Token, TokenRight
+from supervisor.client import ControlError
 
 VERBS = {  # with what a page says then
     "start": "{app} is being started.",
@@ -73,20 +76,34 @@ def test_notifications() -> dict[str, Any]:
 
 def create_token(known: Store, name: str, right: TokenRight) -> tuple[Token, str]:
     """Create an API token that `token_problem` allows; return it, and its secret."""
-    audit(f"creation of the API token {name} ({right})")
-    return known.add_token(name, right)
+    with _kept(f"creation of the API token {name} ({right})"):
+        return known.add_token(name, right)
 
 
 def revoke_token(known: Store, number: str) -> Token | None:
     """Revoke an API token; return it, or None if there is no such token."""
     found = next((one for one in known.tokens() if one.id == number), None)
     if found is not None:
-        audit(f"revocation of the API token {found.name}")
-        known.revoke_token(number)
+        with _kept(f"revocation of the API token {found.name}"):
+            known.revoke_token(number)
     return found
 
 
 def set_password(known: Store, new: str) -> None:
     """Replace the password by one that `password_problem` allows; all sessions end."""
-    audit("change of the password")
-    known.set_password(new)
+    with _kept("change of the password"):
+        known.set_password(new)
+
+
+@contextlib.contextmanager
+def _kept(text: str) -> Iterator[None]:
+    """Record what is written in the ``with`` block; raises `ControlError` where that fails."""
+    audit(text)
+    try:
+        yield
+    except OSError as error:
+        why = f"can't be written: {error.strerror}"
+        audit(f"no {text}: it {why}")
+        raise ControlError(
+            f"the {text} {why}", code="not_written", hint="nothing was changed: see df -h"
+        ) from error

@@ -21,6 +21,7 @@ _STATUS = {
     "blocked": 409,
     "unknown_method": 503,
     "internal": 503,
+    "not_written": 507,
     **dict.fromkeys(link.UNREACHABLE, 503),
 }
 _RETRY_AFTER_S = "2"
@@ -45,7 +46,7 @@ def problem(status: int, title: str, detail: str | None, **members: Any) -> Resp
 
 def is_api() -> bool:
     """Return whether the request is for the API."""
-    return request.path.startswith("/api/")
+    return f"{request.path}/".startswith("/api/")
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -40,7 +40,11 @@ def ask(method: str, *, timeout_s: float | None = None, **params: Any) -> Any:
 
 
 def ask_long(method: str, **params: Any) -> Any:
-    """Call a method that works with files, or asks other machines."""
+    """Call a method that works with files, or asks other machines.
+
+    Only where the supervisor answers at all: else nobody has to wait long to read so.
+    """
+    ask("admin.settings")
     return ask(method, timeout_s=current_app.config["FILES_TIMEOUT_S"], **params)
 
 

@@ -57,7 +57,8 @@ class AdminMethods:
         app = params.get("app")
         if app is not None and app not in self._runtime.config.apps:
             app = None
-        self._runtime.journal.record(EventKind.AUDIT, _text(params, "text")[:_TEXT_MAX], app=app)
+        text, by = _text(params, "text")[:_TEXT_MAX], _text(params, "by")[:_TEXT_MAX]
+        self._runtime.journal.record(EventKind.AUDIT, text, app=app, by=by)
         return {}
 
     async def announce(self, params: Params) -> dict[str, Any]:

@@ -73,12 +73,19 @@ class Commands:
         return self._snapshot()
 
     async def events(self, params: Params) -> dict[str, Any]:
-        """Return the events above number ``after``, none older than ``max_age_s``, and the last."""
+        """Return the events above number ``after``, none older than ``max_age_s``, and the last.
+
+        With ``public`` they don't say who did what, and from where.
+        """
         after = whole_number(params, "after", 0)
         since_s = _since(params, self._runtime.now())
         now, events = self._runtime.now(), self._runtime.journal.events
         documents = [
-            {"number": number, **health_document.event_document(event, now)}
+            {
+                "number": number,
+                **health_document.event_document(event, now),
+                **({} if params.get("public") else {"text": event.full_text}),
+            }
             for number, event in events.after(after)
             if since_s is None or event.monotonic_s >= since_s
         ]

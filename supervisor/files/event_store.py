@@ -211,6 +211,7 @@ def _event_json(stored: StoredEvent) -> dict[str, Any]:
         "kind": str(event.kind),
         "text": event.text,
         "problem": event.problem,
+        **({} if event.by is None else {"by": event.by}),
     }
 
 
@@ -222,6 +223,7 @@ def _event_from(content: Any) -> StoredEvent:
         monotonic_s=_seconds(content["monotonic_s"]),
         wall=_a(str, content["wall"]),
         problem=_a(bool, content["problem"]),
+        by=None if content.get("by") is None else _a(str, content["by"]),
     )
     return StoredEvent(
         number=_a(int, content["number"]), boot=_a(str, content["boot"]), event=event

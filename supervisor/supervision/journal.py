@@ -63,20 +63,24 @@ class Journal:
         app: str | None,
         problem: bool = False,
         report: ImportReport | None = None,
+        by: str | None = None,
     ) -> None:
         """Log and remember an event of ``app`` (None: of the supervisor itself).
 
         ``report`` is that of the import which failed; it is kept with the last failure of the app.
+        ``by`` says who did it: in the log, and for operators.
         """
-        text = self.hide(text)
+        text, by = self.hide(text), by and self.hide(by)
         now, wall = self._now(), self._wall()
-        event = Event(kind=kind, text=text, app=app, monotonic_s=now, wall=wall, problem=problem)
+        event = Event(
+            kind=kind, text=text, app=app, monotonic_s=now, wall=wall, problem=problem, by=by
+        )
         self.events.add(event)
         if self.on_event is not None:
             self.on_event(event, report)
         self._signal.mark()
-        self._log.event(text, app=app, kind=str(kind), problem=problem)
-        line = OutputLine(text, "warning" if problem else "info")
+        self._log.event(event.full_text, app=app, kind=str(kind), problem=problem)
+        line = OutputLine(event.full_text, "warning" if problem else "info")
         self.lines.add(line, app=app or OWN_LINES, pid=None, output=False, time=wall, now=now)
 
     def log_only(self, text: str, *, kind: EventKind, problem: bool = False) -> None:

@@ -38,7 +38,8 @@ class Event:
     """Something that happened to ``app`` (None: to the supervisor itself).
 
     ``monotonic_s`` orders events and gives their age; ``wall`` (RFC 3339, UTC) is for people;
-    ``problem`` marks what an operator should look into.
+    ``problem`` marks what an operator should look into. ``by``: who did it, and from which address;
+    not for the public.
     """
 
     kind: EventKind
@@ -47,6 +48,12 @@ class Event:
     monotonic_s: float
     wall: str
     problem: bool = False
+    by: str | None = None
+
+    @property
+    def full_text(self) -> str:
+        """The text with who did it."""
+        return self.text if self.by is None else f"{self.text}, by {self.by}"
 
 
 class EventLog:

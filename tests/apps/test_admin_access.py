@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -206,12 +207,26 @@ def test_a_session_cannot_be_fixed(speak: Speak) -> None:
     assert victim.get("/").status_code == 200
 
 
-def test_logging_out(speak: Speak) -> None:
-    """It ends the session of this device."""
-    client = logged_in(speak(SCRIPT, anonymous="none"))
-    page = client.get("/").text
-    client.post("/logout", data={"csrf_token": csrf_token(page)})
+def logged_out(client: FlaskClient) -> FlaskClient:
+    """Log in by the form, and out again; returns the client."""
+    assert log_in(client).status_code == 302
+    client.post("/logout", data={"csrf_token": csrf_token(client.get("/").text)})
+    return client
+
+
+def test_logging_out_ends_the_session_wherever_it_is(speak: Speak) -> None:
+    """A copy of the cookie is worth nothing then, also after a reload; other sessions go on."""
+    client = speak(SCRIPT, anonymous="none")
+    other = client.application.test_client()
+    for one in (client, other):
+        log_in(one)
+    copied = client.get_cookie("flask_supervisor_admin")
+    client.post("/logout", data={"csrf_token": csrf_token(client.get("/").text)})
+    for thief in (client.application.test_client(), create_app(take_samples=False).test_client()):
+        thief.set_cookie("flask_supervisor_admin", copied.value)
+        assert thief.get("/").status_code == 302
     assert client.get("/").status_code == 302
+    assert other.get("/").status_code == 200
 
 
 # ---- attacks
@@ -277,18 +292,61 @@ def test_guessing_is_slow_and_locks_nobody_out(speak: Speak) -> None:
     assert log_in(client).status_code == 302
 
 
+def test_who_guesses_from_the_owners_address_keeps_nobody_out(speak: Speak) -> None:
+    """A browser that has been logged in has attempts of its own, as behind one reverse proxy."""
+    client = logged_out(speak(SCRIPT, anonymous="none"))
+    guesser = client.application.test_client()
+    assert {log_in(guesser, "wrong").status_code for _ in range(11)} == {403, 429}
+    logged_out(client)
+    assert [log_in(client, "wrong").status_code for _ in range(11)][-1] == 429
+
+
+def test_many_guesses_at_once_are_no_more(speak: Speak) -> None:
+    """Attempts count before it is known how they end, so concurrent ones count too."""
+    client = speak(SCRIPT, anonymous="none")
+    given = {"csrf_token": csrf_token(client.get("/login").text), "password": "wrong"}
+    cookie = client.get_cookie("flask_supervisor_admin")
+
+    def guess(_number: int) -> int:
+        other = client.application.test_client()
+        other.set_cookie("flask_supervisor_admin", cookie.value)
+        return other.post("/login", data=given).status_code
+
+    with ThreadPoolExecutor(30) as threads:
+        assert sorted(threads.map(guess, range(30))) == [403] * 10 + [429] * 20
+
+
+def test_the_present_password_is_not_guessed_either(speak: Speak) -> None:
+    """Neither a session nor a token is a way to try passwords without end."""
+    client = logged_in(speak(SCRIPT))
+    page = client.get("/settings/password").text
+    fields = {
+        "csrf_token": csrf_token(page),
+        "old": "wrong",
+        "new": "12345678",
+        "again": "12345678",
+    }
+    tried = [client.post("/settings/password", data=fields).status_code for _ in range(11)]
+    assert tried == [422] * 10 + [429]
+    shown = token(client, "operate")
+    given = {"old": "wrong", "new": "12345678"}
+    answers = [client.put("/api/v1/password", headers=shown, json=given) for _ in range(11)]
+    assert [one.status_code for one in answers] == [403] * 10 + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 61
+
+
 def test_the_throttle_forgets() -> None:
     """A flood of addresses costs no memory; a network of IPv6 counts as one client."""
     throttle = Throttle(attempts=2, clock=lambda: 0.0)
     for number in range(5000):
-        throttle.fail(f"10.0.{number // 256}.{number % 256}")
-    assert len(throttle._failures) == 1000
-    throttle.fail("2001:db8::1")
-    throttle.fail("2001:db8::2:3")
-    assert throttle.wait_s("2001:db8::ffff") > 0
-    assert throttle.wait_s("2001:db8:0:1::1") == 0
+        throttle.attempt(f"10.0.{number // 256}.{number % 256}")
+    assert len(throttle._attempts_of) == 1000
+    assert throttle.attempt("2001:db8::1") == throttle.attempt("2001:db8::2:3") == 0
+    assert throttle.is_last("2001:db8::1")
+    assert throttle.attempt("2001:db8::ffff") > 0
+    assert throttle.attempt("2001:db8:0:1::1") == 0
     throttle.succeed("2001:db8::1")
-    assert throttle.wait_s("2001:db8::1") == 0
+    assert throttle.attempt("2001:db8::1") == 0
 
 
 @pytest.mark.parametrize(
@@ -365,7 +423,7 @@ def test_what_may_not_be_uploaded(speak: Speak) -> None:
         "/api/v1/apps/coach/deploy", headers=shown, data={"archive": (io.BytesIO(b""), "a.exe")}
     )
     assert other.status_code == 415
-    client.application.config["MAX_CONTENT_LENGTH"] = 1000
+    client.application.config["UPLOAD_MAX"] = 1000
     large = client.post(
         "/api/v1/apps/coach/deploy",
         headers=shown,
@@ -402,14 +460,65 @@ def test_tokens_are_kept_as_hashes_and_can_be_revoked(speak: Speak, tmp_path: Pa
     assert answer.mimetype == "application/problem+json"
 
 
-def test_a_damaged_file_lets_nobody_in(speak: Speak, tmp_path: Path) -> None:
-    """Garbage in place of the password or the tokens is no password, and no token."""
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"hash": 7, "half',
+        "",
+        "[" * 100_000,
+        "\udcff",
+        '{"hash": 7, "one_time": false, "id": "x"}',
+        '{"hash": "", "one_time": false, "id": ""}',
+        '[{"id": 1, "name": 1, "right": "operate", "digest": 5, "created": 1}]',
+        None,  # a folder in its place
+    ],
+)
+def test_a_damaged_file_lets_nobody_in(speak: Speak, tmp_path: Path, content: str | None) -> None:
+    """Garbage is no password, and no token; the page says what to do, and nothing is lost."""
     client = speak(SCRIPT, anonymous="none")
     shown = token(client, "operate")
     for name in ("password", "tokens"):
-        (tmp_path / "admin" / name).write_text('{"hash": 7, "half')
-    assert log_in(client).status_code == 403
+        file = tmp_path / "admin" / name
+        file.unlink()
+        if content is None:
+            file.mkdir()
+        else:
+            file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    answer = log_in(client)
+    assert answer.status_code == 403
+    assert "Set one on the machine: flask-supervisor password" in words(answer.text)
     assert client.get("/api/v1/snapshot", headers=shown).status_code == 401
+    announced = len(speak.announced)
+    again = create_app(take_samples=False).test_client()
+    if content is None:  # it can't be read now, but what is in it may be good
+        assert (tmp_path / "admin" / "password").is_dir()
+        return
+    (text,) = speak.announced[announced:]
+    assert log_in(again, text.rpartition(" ")[2]).status_code == 302
+    token(client, "read")
+    for name in ("password", "tokens"):
+        kept = (tmp_path / "admin" / f"{name}.damaged").read_bytes()
+        assert kept == content.encode("utf-8", "surrogateescape")
+
+
+def test_a_full_disk_is_said_and_changes_nothing(speak: Speak, tmp_path: Path) -> None:
+    """A password or token that can't be kept is not in effect, and the record says so."""
+    client = logged_in(speak(SCRIPT))
+    shown = token(client, "operate")
+    for name in ("password.new", "tokens.new"):
+        (tmp_path / "admin" / name).mkdir()  # whole files are written there first
+    before = files_of(client)
+    answers = [
+        client.put("/api/v1/password", headers=shown, json={"old": PASSWORD, "new": "12345678"}),
+        client.post("/api/v1/tokens", headers=shown, json={"name": "x", "right": "read"}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 507
+        assert "can't be written" in answer.json["detail"]
+        assert "nothing was changed" in answer.json["hint"]
+    assert files_of(client) == before
+    told = [one["params"]["text"] for one in speak.asked if one["method"] == "admin.audit"]
+    assert [text.startswith("no change of the password: ") for text in told][:2] == [False, True]
 
 
 def test_what_was_done_is_on_record(speak: Speak) -> None:
@@ -420,8 +529,8 @@ def test_what_was_done_is_on_record(speak: Speak) -> None:
     client.post("/api/v1/apps/coach/restart", headers=token(client, "operate"))
     told = [one["params"] for one in speak.asked if one["method"] == "admin.audit"]
     assert told == [
-        {"text": "restart of coach, by the operator from 127.0.0.1", "app": "coach"},
-        {"text": "restart of coach, by token test operate from 127.0.0.1", "app": "coach"},
+        {"text": "restart of coach", "by": "the operator from 127.0.0.1", "app": "coach"},
+        {"text": "restart of coach", "by": "token test operate from 127.0.0.1", "app": "coach"},
     ]
     asked = [one["params"] for one in speak.asked if one["method"] == "restart"]
     assert asked == [{"apps": ["coach"], "wait": False}] * 2

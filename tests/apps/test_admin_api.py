@@ -129,6 +129,21 @@ def test_what_nobody_waits_for_is_told(running: Site) -> None:
     running.running.wait_for("coach", state="ready", timeout_s=60)
 
 
+def test_who_did_what_is_not_for_the_public(running: Site) -> None:
+    """Operators see name and address of who changed something, port 6000 only what was changed."""
+    name = "phone of the gardener"
+    running.api("POST", "/tokens", json={"name": name, "right": "read"})
+    text = f"creation of the API token {name} (read)"
+    full = f"{text}, by token test operate from 127.0.0.1"
+    assert full in [one["text"] for one in running.api("GET", "/events", "read").json()["events"]]
+    assert full in running.project.command("events").stdout
+    snapshot = running.api("GET", "/snapshot", "read").json()
+    for events in (running.running.health()["events"], snapshot["events"]):
+        told = [one["text"] for one in events if one["kind"] == "audit"]
+        assert text in told
+        assert not any("127.0.0.1" in one for one in told)
+
+
 def test_machines_are_compared_by_their_files(running: Site) -> None:
     """An app's files are compared with those at an address that a token opens."""
     address = running.address.removeprefix("http://")

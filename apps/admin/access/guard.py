@@ -5,21 +5,25 @@ otherwise: what nobody thought of stays closed.
 """
 
 import os
+import secrets
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask, abort, current_app, flash, g, redirect, request, session, url_for
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response
 
 from apps.admin import errors, link
 from apps.admin.access.store import Store
-from apps.admin.access.throttle import Throttle
+from apps.admin.access.throttle import WINDOW_S, Throttle
 from supervisor.client import SOCKET_VARIABLE, ControlError
 
 _View = TypeVar("_View", bound=Callable[..., Any])
-_SESSION_KEY = "password"
+_BEGUN_WITH = "password"  # in a session: the id of the password then
+_NUMBER = "number"  # its own, which ends with it
+_DEVICE = "device"  # that of a browser which has been logged in; it survives the session
 
 
 class Right(IntEnum):
@@ -101,13 +105,53 @@ def begin_session() -> None:
     password = known.password() if known else None
     session.clear()
     session.permanent = True
-    session[_SESSION_KEY] = password.id if password else ""
+    session[_BEGUN_WITH] = password.id if password else ""
+    session[_NUMBER], session[_DEVICE] = secrets.token_hex(16), secrets.token_hex(16)
     g.pop("visitor", None)
+
+
+def end_session() -> None:
+    """Log out whoever asks: its cookie is worth nothing from now on, wherever a copy of it is."""
+    known, number, device = store(), session.get(_NUMBER), session.get(_DEVICE)
+    if known is not None and number:
+        known.end_session(number)
+    session.clear()
+    if device:
+        session.permanent, session[_DEVICE] = True, device
+    g.pop("visitor", None)
+
+
+def is_password(given: str) -> bool:
+    """Return whether that is the password; aborts with 429 where it is tried too often.
+
+    A browser that has been logged in counts by itself: who guesses from the owner's address, as
+    behind one reverse proxy, can't keep the owner out.
+    """
+    known, throttle = store(), current_app.extensions["throttle"]
+    who = visitor().name if visitor().has_token else session.get(_DEVICE) or address()
+    wait_s = throttle.attempt(who)
+    if wait_s > 0:
+        text = f"Too many wrong passwords from your address: try again in {wait_s:.0f} s."
+        raise TooManyRequests(text, retry_after=int(wait_s) + 1)
+    if known is not None and known.is_password(given):
+        throttle.succeed(who)
+        return True
+    if throttle.is_last(who):  # one event, not one for each
+        try:
+            audit(f"several wrong passwords: the next attempt is in {WINDOW_S:.0f} s")
+        except ControlError as error:  # the supervisor doesn't answer
+            current_app.logger.warning("wrong passwords, not recorded: %s", error.message)
+    return False
 
 
 def audit(text: str, app: str | None = None) -> None:
     """Record as an event what is about to be done, by whom and from where."""
-    link.ask("admin.audit", text=f"{text}, by {visitor().name} from {address()}", app=app)
+    link.ask("admin.audit", text=text, by=f"{visitor().name} from {address()}", app=app)
+
+
+def events(after: int = 0) -> dict[str, Any]:
+    """Return what happened; who did it, and from where, is for those only who are known."""
+    return dict(link.ask("events", after=after, public=not visitor().is_known))
 
 
 def address() -> str:
@@ -127,7 +171,11 @@ def _visitor() -> Visitor:
         right = Right.OPERATE if token.right == "operate" else Right.READ
         return Visitor(f"token {token.name}", right, has_token=True)
     password = known.password()
-    if password is not None and session.get(_SESSION_KEY) == password.id:
+    if (
+        password is not None
+        and session.get(_BEGUN_WITH) == password.id
+        and not known.has_ended(session.get(_NUMBER))
+    ):
         return Visitor("the operator", Right.OPERATE, must_change=password.one_time)
     return Visitor("anybody", Right.GLANCE) if _anybody_may_look() else NOBODY
 
@@ -140,6 +188,8 @@ def _anybody_may_look() -> bool:
 
 
 def _guard() -> Response | None:
+    if request.endpoint in ("releases.deploy", "api.deploy"):
+        request.max_content_length = current_app.config["UPLOAD_MAX"]
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None:
         return None  # 404 or 405

@@ -9,14 +9,22 @@ from flask import (
     redirect,
     render_template,
     request,
-    session,
     url_for,
 )
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response
 
 from apps.admin import link
-from apps.admin.access.guard import Right, address, audit, begin_session, needs, store, visitor
-from apps.admin.access.throttle import WINDOW_S, Throttle
+from apps.admin.access.guard import (
+    Right,
+    audit,
+    begin_session,
+    end_session,
+    is_password,
+    needs,
+    store,
+    visitor,
+)
 from supervisor.client import ControlError
 
 login = Blueprint("login", __name__)
@@ -35,17 +43,16 @@ def form() -> str | Response:
 @needs(Right.NONE)
 def enter() -> tuple[str, int, dict[str, str]] | Response:
     """Compare the password; a client that guesses has to wait."""
-    known, throttle = store(), current_app.extensions["throttle"]
-    wait_s = throttle.wait_s(address())
-    if wait_s > 0:
-        text = f"Too many wrong passwords from your address: try again in {wait_s:.0f} s."
-        return _form(text), 429, {"Retry-After": str(int(wait_s) + 1)}
-    if known is None or not known.is_password(request.form.get("password", "")):
-        _failed(throttle)
-        return _form("That is not the password."), 403, {}
-    throttle.succeed(address())
+    try:
+        if not is_password(request.form.get("password", "")):
+            return _form("That is not the password."), 403, {}
+    except TooManyRequests as error:
+        return _form(error.description), 429, {"Retry-After": str(error.retry_after)}
     begin_session()
-    _record("logged in")
+    try:
+        audit("logged in")
+    except ControlError as error:  # the supervisor doesn't answer: logging in works all the same
+        current_app.logger.warning("a login is not recorded: %s", error.message)
     return redirect(_safe(request.form.get("next")))
 
 
@@ -53,36 +60,22 @@ def enter() -> tuple[str, int, dict[str, str]] | Response:
 @needs(Right.NONE)
 def logout() -> Response:
     """Log out on this device."""
-    session.clear()
+    end_session()
     flash("You are logged out.")
     return redirect(url_for("login.form"))
 
 
 def _form(problem: str | None = None) -> str:
     known = store()
-    password = known.password() if known else None
+    password, damage = (known.password(), known.damage()) if known else (None, None)
     wanted = request.values.get("next", "")
     return render_template(
         "login.html",
-        problem=problem,
+        problem=damage or problem,
         one_time=password is not None and password.one_time,
         is_supervised=known is not None,
         next=wanted if _safe(wanted) == wanted else "",
     )
-
-
-def _failed(throttle: Throttle) -> None:
-    """Count a wrong password; only the one that makes a client wait becomes an event."""
-    throttle.fail(address())
-    if throttle.wait_s(address()) > 0:
-        _record(f"several wrong passwords: the next attempt is in {WINDOW_S:.0f} s")
-
-
-def _record(text: str) -> None:
-    try:
-        audit(text)
-    except ControlError as error:  # the supervisor doesn't answer: logging in works all the same
-        current_app.logger.warning("cannot record %r: %s", text, error.message)
 
 
 def _safe(wanted: str | None) -> str:
@@ -102,7 +95,7 @@ def announce_first_password() -> None:
     try:
         password = known.first_password() if known else None
     except OSError as error:
-        print(f"the first password of the admin app can't be kept: {error}", flush=True)
+        print(f"the admin app can't read or keep its first password: {error}", flush=True)
         return
     if password is None:
         return

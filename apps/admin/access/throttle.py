@@ -16,7 +16,7 @@ _CLIENTS_MAX = 1000  # the oldest are forgotten: a flood of addresses costs no m
 
 
 class Throttle:
-    """Allows each client ``attempts`` failures in ``window_s`` seconds."""
+    """Allows each client, an address or a name, ``attempts`` in ``window_s`` seconds."""
 
     def __init__(
         self,
@@ -28,36 +28,44 @@ class Throttle:
         self._attempts = attempts
         self._window_s = window_s
         self._clock = clock
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._attempts_of: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, address: str) -> float:
-        """Return how long a client has to wait for its next attempt; 0 if it may try now."""
-        now = self._clock()
+    def attempt(self, who: str) -> float:
+        """Count an attempt of a client, and return 0; or return how long it has to wait for one.
+
+        It counts before it is known whether it fails: many at once are no way around the limit.
+        """
+        client, now = _client(who), self._clock()
         with self._lock:
-            times = self._failures.get(_client(address), deque())
+            times = self._attempts_of.get(client, deque())
             while times and times[0] <= now - self._window_s:
                 times.popleft()
-            return 0.0 if len(times) < self._attempts else times[0] + self._window_s - now
+            if len(times) >= self._attempts:
+                return times[0] + self._window_s - now
+            times.append(now)
+            self._attempts_of[client] = times
+            self._attempts_of.move_to_end(client)
+            while len(self._attempts_of) > _CLIENTS_MAX:
+                self._attempts_of.popitem(last=False)
+            return 0.0
 
-    def fail(self, address: str) -> None:
-        """Count a failure of a client."""
-        client = _client(address)
+    def is_last(self, who: str) -> bool:
+        """Return whether a client has no attempt left."""
         with self._lock:
-            times = self._failures.pop(client, deque(maxlen=self._attempts))
-            times.append(self._clock())
-            self._failures[client] = times
-            while len(self._failures) > _CLIENTS_MAX:
-                self._failures.popitem(last=False)
+            return len(self._attempts_of.get(_client(who), ())) >= self._attempts
 
-    def succeed(self, address: str) -> None:
-        """Forget the failures of a client."""
+    def succeed(self, who: str) -> None:
+        """Forget the attempts of a client."""
         with self._lock:
-            self._failures.pop(_client(address), None)
+            self._attempts_of.pop(_client(who), None)
 
 
 def _client(address: str) -> str:
-    """Return who an address belongs to: a host has all IPv6 addresses of its /64 network."""
+    """Return whom an address belongs to: a host has all of its /64 network in IPv6.
+
+    A name is returned as it is.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from flask import abort, current_app, request
+from flask import abort, request
 
 from apps.admin import actions, link, peers, uploads
-from apps.admin.access.guard import Right, address, store
+from apps.admin.access.guard import Right, is_password, store
 from apps.admin.access.store import Store, password_problem, token_problem
 from apps.admin.api import schemas
 from apps.admin.api.operations import (
@@ -137,6 +137,25 @@ def configuration_kept(name: str) -> Answer:
 
 @operation(
     "POST",
+    "/configuration/history/<name>/restore",
+    "Put an earlier configuration back into the file, which must still have this digest",
+    right=Right.OPERATE,
+    body=_closed(digest=_SOME_TEXT),
+    answer=record(changes=TEXT),
+    errors={
+        409: "somebody else has changed it",
+        422: "there is no such configuration, it is not valid any more, or can't be written",
+    },
+)
+def restore_configuration(name: str) -> Answer:
+    """Restore an earlier configuration."""
+    digest = fields(digest=str)["digest"]
+    text = link.ask_long("config.kept", name=name)["text"]
+    return actions.apply_configuration(text, digest, kept=name)
+
+
+@operation(
+    "POST",
     "/configuration/check",
     "What is wrong with a text as the configuration, or what it would change",
     right=Right.OPERATE,
@@ -235,7 +254,7 @@ def tokens() -> Answer:
     ),
     answer=record(**schemas.TOKEN["properties"], secret=TEXT),
     status=201,
-    errors={422: "not such a name, or too many tokens"},
+    errors={422: "not such a name, or too many tokens", 507: "no room to keep it"},
 )
 def create_token() -> tuple[Answer, int]:
     """Create a token."""
@@ -248,7 +267,12 @@ def create_token() -> tuple[Answer, int]:
 
 
 @operation(
-    "DELETE", "/tokens/<number>", "Revoke a token", right=Right.OPERATE, answer=schemas.TOKEN
+    "DELETE",
+    "/tokens/<number>",
+    "Revoke a token",
+    right=Right.OPERATE,
+    answer=schemas.TOKEN,
+    errors={507: "no room to keep that"},
 )
 def revoke_token(number: str) -> Answer:
     """Revoke a token."""
@@ -265,19 +289,21 @@ def revoke_token(number: str) -> Answer:
     right=Right.OPERATE,
     body=_closed(old=_SOME_TEXT, new=_SOME_TEXT),
     answer=record(changed={"type": "boolean"}),
-    errors={422: "too short or too long", 429: "too many wrong passwords"},
+    errors={
+        403: "the token may not do this, or that is not the present password",
+        422: "too short or too long",
+        429: "too many wrong passwords",
+        507: "no room to keep it",
+    },
 )
 def change_password() -> Answer:
     """Replace the password."""
-    given, throttle = fields(old=str, new=str), current_app.extensions["throttle"]
-    if throttle.wait_s(address()) > 0:
-        abort(429, "too many wrong passwords: try again in a minute")
-    if not _store().is_password(given["old"]):
-        throttle.fail(address())
-        abort(403, "that is not the present password")
+    given = fields(old=str, new=str)
     problem = password_problem(given["new"])
     if problem is not None:
         abort(422, problem)
+    if not is_password(given["old"]):
+        abort(403, "that is not the present password")
     actions.set_password(_store(), given["new"])
     return {"changed": True}
 

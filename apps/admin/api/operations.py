@@ -1,5 +1,6 @@
 """The list of operations: what each takes and answers, declared where it is done."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,7 +133,11 @@ def fields(**kinds: type | tuple[type, ...]) -> dict[str, Any]:
 
     A field of type ``str`` has to be a text that isn't empty.
     """
-    content = request.get_json()
+    try:
+        content = request.get_json()
+        json.dumps(content, ensure_ascii=False).encode()
+    except (RecursionError, UnicodeEncodeError):
+        abort(400, "the body is nested too deeply, or has half a character (a lone surrogate)")
     if not isinstance(content, dict):
         abort(400, "the body has to be a JSON object")
     for name in content:

@@ -18,6 +18,13 @@ APP = record(
 )
 CHECK = record(status=LEVEL, reason=maybe(TEXT), hint=maybe(TEXT))
 EVENT = record(time=TEXT, age_s=AGE, app=maybe(TEXT), kind=TEXT, text=TEXT)
+SAMPLE = record(
+    age_s={"type": "number"},
+    level=maybe(LEVEL),
+    requests=maybe({"type": "integer"}),
+    latency_ms=AGE,
+    memory_mb=AGE,
+)
 LINE = record(number=NUMBER, app=TEXT, time=TEXT, text=TEXT, output={"type": "boolean"})
 RELEASE = record(name=TEXT, digest=TEXT, created=TEXT, live={"type": "boolean"})
 DIFFERENCE = record(added=list_of(TEXT), removed=list_of(TEXT), changed=list_of(TEXT))

@@ -1,8 +1,11 @@
 """Answers the operations about apps, events and the machine; `changing` has the other ones."""
 
+import time
+from dataclasses import asdict
 from typing import Any
 
 from apps.admin import link
+from apps.admin.access import guard
 from apps.admin.access.guard import Right
 from apps.admin.actions import VERBS, operate
 from apps.admin.api import schemas
@@ -19,6 +22,7 @@ from apps.admin.api.operations import (
     words,
 )
 from apps.admin.fields import inner
+from apps.admin.rendering import samples
 from supervisor.client import ControlError
 
 Answer = dict[str, Any]
@@ -46,6 +50,21 @@ def snapshot() -> Answer:
 def app_state(app: str) -> Answer:
     """Return the state of one app."""
     return link.app_snapshot(app)
+
+
+@operation(
+    "GET",
+    "/apps/<app>/samples",
+    "What its charts show: the last hour, oldest first; `requests` are counted since its start",
+    right=Right.GLANCE,
+    answer=record(samples=list_of(schemas.SAMPLE)),
+)
+def app_samples(app: str) -> Answer:
+    """Return the samples of an app."""
+    link.app_snapshot(app)
+    now = time.monotonic()
+    found = [asdict(one) for one in samples().of(app, now)]
+    return {"samples": [{"age_s": round(now - one.pop("at_s"), 1), **one} for one in found]}
 
 
 @operation(
@@ -142,7 +161,7 @@ def operate_app(app: str, verb: str) -> tuple[Answer, int]:
 )
 def events() -> Answer:
     """Return the events."""
-    return dict(link.ask("events", after=number("after")))
+    return guard.events(after=number("after"))
 
 
 @operation(

@@ -6,6 +6,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from apps.admin import actions, link
+from apps.admin.access import guard
 from apps.admin.access.guard import Right, needs, visitor
 from apps.admin.charts import charts_of
 from apps.admin.fields import mappings
@@ -29,7 +30,7 @@ def index(name: str) -> str:
     charts = charts_of(samples().of(name, now), now)
     known = visitor().is_known
     failure = link.ask_long("admin.failure", app=name)["failure"] if known else None
-    events = [one for one in link.ask("events")["events"] if one.get("app") == name]
+    events = [one for one in guard.events()["events"] if one.get("app") == name]
     return render_template(
         "app.html",
         app=app_overview(name, found, browser_host(), charts),

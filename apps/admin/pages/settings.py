@@ -4,7 +4,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from werkzeug.wrappers import Response
 
 from apps.admin import actions, link
-from apps.admin.access.guard import Right, begin_session, needs, store, visitor
+from apps.admin.access.guard import Right, begin_session, is_password, needs, store, visitor
 from apps.admin.access.store import (
     PASSWORD_MIN,
     Store,
@@ -34,9 +34,7 @@ def password() -> str | tuple[str, int] | Response:
     problem = password_problem(new)
     if problem is None and new != request.form.get("again"):
         problem = "The two new passwords differ."
-    if problem is None and not (
-        visitor().must_change or known.is_password(request.form.get("old", ""))
-    ):
+    if problem is None and not (visitor().must_change or is_password(request.form.get("old", ""))):
         problem = "That is not the present password."
     if problem is not None:
         return _password_page(problem), 422
