@@ -51,7 +51,8 @@ class Site:
     def api(self, method: str, path: str, right: str = "operate", **more: Any) -> Any:
         """Make a request of the API, and return its answer."""
         address = f"{self.address}/api/v1{path}"
-        return requests.request(method, address, headers=self.token(right), timeout=60, **more)
+        headers = {**self.token(right), **more.pop("headers", {})}
+        return requests.request(method, address, headers=headers, timeout=60, **more)
 
     def worker_of(self, name: str) -> int:
         """Return the pid of an app's worker; 0 while it doesn't serve."""

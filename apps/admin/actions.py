@@ -37,7 +37,11 @@ def deploy(app: str, archive: FileStorage, mode: str) -> None:
     source = uploads.save(archive)
     audit(f"deploy of {uploads.safe_name(archive.filename or '')} to {app}", app=app)
     flags = {mode: True} if mode else {}
-    link.ask("release.deploy", app=app, source=source, wait=False, **flags)
+    try:
+        link.ask("release.deploy", app=app, source=source, wait=False, **flags)
+    except ControlError:
+        uploads.remove(source)
+        raise
 
 
 def rollback(app: str, release: str | None) -> None:

@@ -43,6 +43,11 @@ def save(uploaded: FileStorage) -> str:
     return str(folder / name)
 
 
+def remove(source: str) -> None:
+    """Remove an archive that is not deployed after all."""
+    _remove(Path(source).parent)
+
+
 def tidy() -> None:
     """Remove what earlier uploads have left, unless a deploy is under way."""
     with contextlib.suppress(ControlError):

@@ -3,6 +3,8 @@
 Pure: it turns what the main process pushed, and a request, into headers and a body.
 """
 
+import base64
+import hashlib
 import html
 import json
 from dataclasses import dataclass
@@ -48,6 +50,9 @@ def answer(name: str, snapshot: Snapshot, environ: dict[str, Any], *, control: b
         ("Retry-After", str(_retry_after_s(app))),
         ("Cache-Control", "no-store"),
         (STAND_IN_HEADER, "stand-in"),
+        ("Content-Security-Policy", _POLICY),
+        ("X-Frame-Options", "DENY"),
+        ("X-Content-Type-Options", "nosniff"),
     ]
     return Answer(headers=headers, body=body)
 
@@ -192,3 +197,9 @@ _PAGE = """<!doctype html>
 <footer>flask-supervisor answers in place of this app. This page reloads itself.</footer>
 </html>
 """
+
+_STYLE = _PAGE.partition("<style>")[2].partition("</style>")[0].format()
+_POLICY = (
+    "default-src 'none'; img-src data:; frame-ancestors 'none'; style-src 'sha256-"
+    f"{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
+)

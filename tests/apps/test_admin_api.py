@@ -1,10 +1,12 @@
 """The API of the admin app, against its own document, under a real supervisor."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +19,10 @@ from hypothesis import given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_schema_conformance,
     status_code_conformance,
+    unsupported_method,
 )
 
 from apps.admin.api.openapi import markdown
@@ -26,10 +30,15 @@ from apps.admin.api.operations import OPERATIONS, Operation
 
 CHECKS = (
     not_a_server_error,
+    negative_data_rejection,
+    unsupported_method,
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
 )
+
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +151,77 @@ def test_who_did_what_is_not_for_the_public(running: Site) -> None:
         told = [one["text"] for one in events if one["kind"] == "audit"]
         assert text in told
         assert not any("127.0.0.1" in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("GET", "", {}, 404),
+        ("GET", "//snapshot", {}, 404),
+        ("GET", "/apps/nosuch", {}, 404),
+        ("POST", "/apps/nosuch/restart", {}, 404),
+        ("DELETE", "/tokens/nosuch", {}, 404),
+        ("POST", "/snapshot", {}, 405),
+        ("BREW", "/snapshot", {}, 405),
+        ("PUT", "/configuration/text", {"data": "{bad", "headers": JSON}, 400),
+        ("PUT", "/configuration/text", {"data": "[" * 100_000, "headers": JSON}, 400),
+        ("PUT", "/configuration/text", {"data": b"\xff", "headers": JSON}, 400),
+        ("POST", "/configuration/check", {"data": '{"text": "\\ud800"}', "headers": JSON}, 400),
+        ("POST", "/configuration/check", {"json": {"text": "#" * 600_000}}, 413),
+        ("POST", "/configuration/check", {"data": "text=1"}, 415),
+        ("POST", "/apps/coach/deploy", {}, 400),
+        ("POST", "/apps/coach/deploy", {"files": {"archive": ("a.exe", b"")}}, 415),
+        ("GET", "/apps/coach/logs?after=-1", {}, 400),
+        ("GET", "/apps/coach/compare?old=live&new=nosuch", {}, 422),
+        ("GET", "/configuration/history/..%2Fpassword", {}, 404),
+    ],
+)
+def test_every_mistake_has_a_problem_document(
+    running: Site, method: str, path: str, more: dict[str, Any], status: int
+) -> None:
+    """Whatever is wrong, the answer says so as RFC 9457 wants it."""
+    answer = running.api(method, path, **more)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert answer.json()["detail"]
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert (status == 405) == ("Allow" in answer.headers)
+
+
+def test_a_large_text_reaches_the_supervisor(running: Site) -> None:
+    """As much as a request may have, in any language, is answered by what is wrong with it."""
+    text = json.dumps({"text": "é" * 200_000}, ensure_ascii=False).encode()
+    found = running.api("POST", "/configuration/check", data=text, headers=JSON).json()
+    assert found["problems"]
+
+
+def test_a_halted_supervisor_keeps_nobody_waiting(running: Site) -> None:
+    """What would take long where the supervisor works answers within seconds where it doesn't."""
+    pid = running.running.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for path in ("/snapshot", "/apps/coach/files", "/configuration/text"):
+            begun = time.monotonic()
+            answer = running.api("GET", path)
+            assert time.monotonic() - begun < 20
+            assert (answer.status_code, answer.json()["code"]) == (503, "timeout")
+            assert answer.headers["Retry-After"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_configuration_is_restored_by_its_name(running: Site) -> None:
+    """The text comes back if the file is still what the client saw; the record says so."""
+    found = running.api("GET", "/configuration/text").json()
+    name = next(one["name"] for one in found["history"] if one["live"])
+    path = f"/configuration/history/{name}/restore"
+    assert running.api("POST", path, json={"digest": "other"}).status_code == 409
+    restored = running.api("POST", path, json={"digest": found["digest"]}).json()
+    assert restored == {"changes": "nothing has changed"}
+    events = running.api("GET", "/events").json()["events"]
+    assert any(f"restore of the configuration {name}" in one["text"] for one in events)
 
 
 def test_machines_are_compared_by_their_files(running: Site) -> None:

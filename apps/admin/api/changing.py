@@ -7,7 +7,13 @@ from flask import abort, request
 
 from apps.admin import actions, link, peers, uploads
 from apps.admin.access.guard import Right, is_password, store
-from apps.admin.access.store import Store, password_problem, token_problem
+from apps.admin.access.store import (
+    PASSWORD_MAX,
+    PASSWORD_MIN,
+    Store,
+    password_problem,
+    token_problem,
+)
 from apps.admin.api import schemas
 from apps.admin.api.operations import (
     OBJECT,
@@ -287,7 +293,9 @@ def revoke_token(number: str) -> Answer:
     "/password",
     "Replace the password: all sessions end, tokens stay",
     right=Right.OPERATE,
-    body=_closed(old=_SOME_TEXT, new=_SOME_TEXT),
+    body=_closed(
+        old=_SOME_TEXT, new={**TEXT, "minLength": PASSWORD_MIN, "maxLength": PASSWORD_MAX}
+    ),
     answer=record(changed={"type": "boolean"}),
     errors={
         403: "the token may not do this, or that is not the present password",

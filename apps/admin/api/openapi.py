@@ -32,7 +32,7 @@ def document() -> dict[str, Any]:
             "title": "flask-supervisor",
             "version": _VERSION,
             "description": "All that the pages of the admin app do. Errors are problem documents "
-            "(RFC 9457).",
+            "(RFC 9457), also 404 for a path that is not here and 405 for another method.",
         },
         "servers": [{"url": PREFIX}],
         "components": {
@@ -117,7 +117,9 @@ comes from its Settings page; one that may `read` changes nothing. A program sho
 request: `curl -H "Authorization: Bearer $TOKEN" localhost:5000/api/v1/apps/coach`.
 
 Errors are problem documents (RFC 9457, `application/problem+json`): `title`, `status`, `detail`,
-and where the supervisor refused, its `code` and a `hint`. Nobody needs a token for
+and where the supervisor refused, its `code` and a `hint`; also 404 for a path that is not here, and
+405, with `Allow`, for another method. A body may have 500,000 bytes, an archive 200 MiB. When the
+supervisor doesn't answer, 503 comes within seconds. Nobody needs a token for
 `/api/v1/openapi.json`, which describes all of this for programs.
 
 This page is made of the same list: `python -m apps.admin.api > docs/api.md`.
