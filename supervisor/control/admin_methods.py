@@ -57,13 +57,13 @@ class AdminMethods:
         app = params.get("app")
         if app is not None and app not in self._runtime.config.apps:
             app = None
-        text, by = _text(params, "text")[:_TEXT_MAX], _text(params, "by")[:_TEXT_MAX]
+        text, by = _line(params, "text"), _line(params, "by")
         self._runtime.journal.record(EventKind.AUDIT, text, app=app, by=by)
         return {}
 
     async def announce(self, params: Params) -> dict[str, Any]:
         """Write a text to the log alone: not to the events, nor to the lines that are kept."""
-        text = _text(params, "text")[:_TEXT_MAX]
+        text = _line(params, "text")
         # as a problem: with a higher log_level it would not be written
         self._runtime.journal.log_only(text, kind=EventKind.AUDIT, problem=True)
         return {}
@@ -166,3 +166,9 @@ def _text(params: Params, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise RequestError("bad_params", f'"{name}" has to be a text')
     return value
+
+
+def _line(params: Params, name: str) -> str:
+    """Return a text as one short line, that no terminal takes for a command."""
+    text = _text(params, name)[:_TEXT_MAX]
+    return "".join(c if c.isprintable() else "·" for c in text)

@@ -179,6 +179,27 @@ def test_sessions_survive_a_reload_and_end_with_the_password(speak: Speak) -> No
     assert again.get("/").status_code == 302
 
 
+def test_the_first_password_is_told_to_the_log_alone(
+    speak: Speak, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What this app prints can be read with a read token: it is not there either."""
+    speak(SCRIPT)
+    (tmp_path / "admin" / "password").unlink()
+    speak.end()
+    create_app(take_samples=False)
+    printed = capsys.readouterr().out
+    assert re.search(r"set one on the machine: flask-supervisor password", printed)
+    assert not re.search(r"\w{4}-\w{4}-\w{4}-\w{4}", printed)
+
+
+def test_a_cookie_that_came_by_https_goes_by_https_only(speak: Speak) -> None:
+    """As behind a reverse proxy that waitress knows; without HTTPS it could not be sent at all."""
+    app = speak(SCRIPT).application
+    for scheme, secure in (("https", True), ("http", False)):
+        answer = app.test_client().get("/login", base_url=f"{scheme}://localhost")
+        assert ("Secure" in answer.headers["Set-Cookie"]) is secure
+
+
 @pytest.mark.parametrize("at", [0.0, 4e9])
 def test_no_clock_ends_a_session(speak: Speak, monkeypatch: pytest.MonkeyPatch, at: float) -> None:
     """Who logs in while the machine's clock is wrong stays logged in when it is set."""

@@ -1,6 +1,8 @@
 """The stand-in: what each kind of client gets from the port of an app that can't be served."""
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import re
@@ -171,6 +173,19 @@ def test_the_page_is_complete_and_reloads_itself(port: int) -> None:
     assert [link for link in links if not link.startswith("data:")] == []
     for outside in ("http:", "https:", "@import", "url("):
         assert outside not in page
+
+
+def test_the_page_runs_nothing_and_no_other_site_can_frame_it(port: int) -> None:
+    """Its policy allows its own style, by the digest, and nothing else; errors can't be framed."""
+    page = ask(port, accept=CHROMIUM)
+    policy = page.headers["content-security-policy"]
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "frame-ancestors 'none'" in policy
+    for answer_ in (page, ask(port), ask(port, headers={"X": "y" * 300_000})):
+        assert answer_.headers["x-frame-options"] == "DENY"
 
 
 def test_the_app_with_control_shows_them_all(broken: Project) -> None:

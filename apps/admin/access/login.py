@@ -102,5 +102,6 @@ def announce_first_password() -> None:
     text = f"the first password of the admin app, for its owner: {password}"
     try:
         link.ask("admin.announce", text=text)
-    except ControlError:
-        print(text, flush=True)
+    except ControlError as error:  # what this app prints, others may read by its logs
+        way = "set one on the machine: flask-supervisor password"
+        print(f"the first password can't be told, {error.message}: {way}", flush=True)
