@@ -169,6 +169,8 @@ class ReleaseCommands:
     async def rollback(self, params: Params) -> Outcome:
         """Put a ``release`` of ``app`` back; without one the last good one that isn't in place."""
         release = _text(params, "release") if params.get("release") is not None else None
+        if release is not None and not release.isprintable():
+            raise RequestError("bad_params", '"release" is the name or digest of a release')
         request = DeployRequest(app=_text(params, "app"), release=release, key=_key(params))
         return await self._run(request, params)
 

@@ -175,6 +175,7 @@ def test_who_did_what_is_not_for_the_public(running: Site) -> None:
         ("GET", "/apps/coach/logs?after=-1", {}, 400),
         ("GET", "/apps/coach/compare?old=live&new=nosuch", {}, 422),
         ("GET", "/configuration/history/..%2Fpassword", {}, 404),
+        ("POST", "/apps/coach/rollback", {"json": {"release": "x\n\x1b[31m"}}, 400),
     ],
 )
 def test_every_mistake_has_a_problem_document(
