@@ -175,7 +175,6 @@ class _ErrorTask(_CountedTask, ErrorTask):
         return bool(super().has_body) and getattr(self.request, "command", None) != "HEAD"
 
     def service(self) -> None:
-        self.response_headers.append(("X-Frame-Options", "DENY"))
         if not isinstance(self.request.error, Overloaded):
             super().service()
             return
