@@ -64,8 +64,9 @@ class Device:
 class SourceFacts:
     """What a source has; ``imported`` maps its names to the dotted names that they stand for.
 
-    ``guarded`` are apps that it makes only when it is the main program. ``error`` says why the
-    text is no Python source; then there is nothing else.
+    ``guarded`` are apps that it makes only when it is the main program, ``local`` those of a
+    function, which does not return them, by their names. ``error`` says why the text is no Python
+    source; then there is nothing else.
     """
 
     apps: list[FoundApp] = field(default_factory=list)
@@ -73,6 +74,7 @@ class SourceFacts:
     devices: list[Device] = field(default_factory=list)
     imported: dict[str, str] = field(default_factory=dict)
     guarded: list[str] = field(default_factory=list)
+    local: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -265,6 +267,7 @@ class _Scanner:
                 case ast.Return(value=ast.Call(func=func)):
                     if (kind := self._constructors.get(self._full(dotted(func)))) is not None:
                         return kind
+        self._facts.local |= dict.fromkeys(local, function.name)
         return None
 
     # ---- ports
