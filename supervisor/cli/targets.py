@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from supervisor.cli.project import module_of, usable_name
+from supervisor.cli.project import usable_name
+from supervisor.cli.source_module import module_of
 from supervisor.source.app_scan import FoundApp, Interface, scan
 
 DEFAULT_PORT = 5000
@@ -47,7 +48,7 @@ def read_target(text: str) -> Target:
     if facts.error is not None:
         raise click.UsageError(f"{text} is not valid Python: {facts.error}")
     app = _chosen(text, facts.apps)
-    path, module = module_of(file, file.parent)
+    path, module = module_of(file, Path(file.anchor), facts)
     runs = [run for run in facts.runs if run.app.removesuffix("()") == app.name]
     call = "()" if app.is_factory else ""
     port = runs[0].port if runs else None

@@ -100,14 +100,11 @@ def hint(missing: str, path: Path, target: str, *, debian: str = DEBIAN) -> str:
     found = _other_name(top, path) or _elsewhere(top, path, target, debian)
     if found is None and missing == module and (apps := apps_beside([path])):
         found = f"there is no {top}.py; {one_of(apps)}"
-    return found or _installing(top, path)
+    return found or _installing(top)
 
 
-def _installing(top: str, path: Path) -> str:
+def _installing(top: str) -> str:
     """Return how to get a module that is nowhere on this machine."""
-    if path.name == top:
-        found = f"if it is this folder, let `path` be the folder above, and `target` {top}.MODULE:"
-        return f"{found}app; else install the package"
     if top in _DEBIAN_ONLY:
         return f"sudo apt-get install {_DEBIAN_ONLY[top]}, then {_INTO_ENVIRONMENT}"
     package = _PACKAGE_OF_MODULE.get(top)
