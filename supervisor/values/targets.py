@@ -69,8 +69,8 @@ def advice(text: str) -> str:
     place, colon, name = meant.partition(":")
     if "(" in name and is_target(f"{place}:{name.partition('(')[0]}"):
         return (
-            '; the arguments are plain values, as in create_app("prod", debug=True), and nothing '
-            "follows the )"
+            '; the arguments are plain values, as in create_app("prod", debug=True), '
+            "and nothing follows"
         )
     if " " in place:
         return "; rename the file: the name of a module has no space"
