@@ -77,6 +77,8 @@ def _print_proposal(app: Proposal) -> None:
     port = f"port {app.port}" + (f" (from {app.port_from})" if app.port_from else " (chosen)")
     text = f"{app.framework} app {app.target} ({app.place}), {port}"
     print_wrapped(text, indent=4, head=f"  {app.name}: ")
+    if app.command:
+        print_wrapped(f"served by {' '.join(app.command)}", indent=4)
     if app.python is not None:
         print_wrapped(f"its own virtual environment: {app.python}", indent=4)
     if app.env_file is not None:

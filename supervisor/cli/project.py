@@ -56,11 +56,13 @@ class Source:
 class Proposal:
     """A section [apps.NAME]; ``path``, ``python`` and ``env_file`` are relative to the project.
 
-    ``port_from`` says where the port was read, None if it was chosen.
+    ``target`` is served by ``command`` if that isn't empty. ``port_from`` says where the port was
+    read, None if it was chosen.
     """
 
     name: str
     target: str
+    command: list[str]
     framework: str
     place: str
     port: int
@@ -103,7 +105,7 @@ def read_project(folder: Path) -> Project:
             project.skipped += [(f"{shown}: {what}", why) for what, why in _out_of_reach(source)]
     chosen = []
     for source, app in _apps(sources):
-        problem = _problem(source, app)
+        problem = _problem(source, app, sources)
         if problem is None:
             chosen.append((source, app))
         else:
@@ -192,14 +194,13 @@ def _out_of_reach(source: Source) -> Iterator[tuple[str, str]]:
         yield name, f"it is made inside of {function}(): make it outside, or return it"
 
 
-def _problem(source: Source, app: FoundApp) -> str | None:
+def _problem(source: Source, app: FoundApp, sources: list[Source]) -> str | None:
     """Return why an app can't be served, None if it can."""
     target = f"{source.module}:{_target(app)}"
-    if app.interface is Interface.ASGI:
-        return (
-            f'{app.framework} is an ASGI app; serve it by command = ["uvicorn", "--fd", "{{fd}}", '
-            f'"{target}"], see docs/programs.md'
-        )
+    if app.interface is Interface.ASGI and app.framework == "Django":
+        others = [one for other in sources for one in other.facts.apps if other is not source]
+        if any((one.framework, one.interface) == ("Django", Interface.WSGI) for one in others):
+            return "the WSGI app of this Django project is served in its place"
     original = _COPY.fullmatch(source.file.stem)
     if original is not None and source.file.with_stem(original[1]).is_file():
         return f"it looks like a copy of {original[1]}.py"
@@ -228,6 +229,7 @@ def _propose(
             Proposal(
                 name=_name(source, app, project),
                 target=f"{source.module}:{_target(app)}",
+                command=_command(source, app),
                 framework=app.framework,
                 place=f"{_shown(source.file, project.folder)}, line {app.line}",
                 port=port if is_free and port else _free(_FIRST_PORT, known | given),
@@ -239,6 +241,14 @@ def _propose(
                 device_place=device_place,
             )
         )
+
+
+def _command(source: Source, app: FoundApp) -> list[str]:
+    """Return the command that serves an ASGI app, an empty one for a WSGI app."""
+    if app.interface is Interface.WSGI:
+        return []
+    factory = ["--factory"] if app.is_factory else []
+    return ["uvicorn", "--fd", "{fd}", *factory, f"{source.module}:{app.name}"]
 
 
 def _port(

@@ -63,6 +63,8 @@ def _chosen(file: str, apps: list[FoundApp]) -> FoundApp:
         return (usual or usable)[0]
     if not usable:
         found = "; ".join(f"{app.name}: {app.framework} ({app.interface})" for app in apps)
-        raise click.UsageError(f"{file} has no WSGI app" + (f": it has {found}" if found else ""))
+        raise click.UsageError(
+            f"{file} has no WSGI app" + (f": it has {found}; see docs/programs.md" if found else "")
+        )
     names = " or ".join(f"{Path(file).stem}:{app.name}" for app in usable)
     raise click.UsageError(f"{file} has several apps: name one of them: {names}")

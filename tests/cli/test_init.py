@@ -130,18 +130,40 @@ def test_an_app_that_cannot_be_imported(tmp_path: Path) -> None:
 def test_nothing_to_serve(tmp_path: Path) -> None:
     """Apps that can't be served are named with the reason, and nothing is written."""
     files = {
-        "api.py": "from fastapi import FastAPI\napi = FastAPI()\n",
         "make.py": "from flask import Flask\ndef create_app(config):\n    return Flask('x')\n",
         "broken.py": "def f(:\n",
     }
     done = init(write(tmp_path, files))
     assert done.returncode == 1
-    served = 'FastAPI is an ASGI app; serve it by command = ["uvicorn", "--fd", "{fd}", "api:api"]'
-    assert f"api.py: api is not served: {served}" in " ".join(done.stdout.split())
     assert "make.py: create_app() is not served: the factory needs arguments" in done.stdout
     assert "broken.py is not valid: SyntaxError" in done.stdout
     assert f"found no app to serve in {tmp_path}" in done.stderr
     assert not (tmp_path / "supervisor.toml").exists()
+
+
+def test_an_asgi_app_is_served_by_a_command(tmp_path: Path) -> None:
+    """FastAPI, a factory too, gets uvicorn with our listener; Django's WSGI app comes first."""
+    files = {
+        "api.py": "import uvicorn\nfrom fastapi import FastAPI\napp = FastAPI()\n"
+        "if __name__ == '__main__':\n    uvicorn.run('api:app', port=5011)\n",
+        "site/make.py": "from quart import Quart\ndef create_app():\n    return Quart('x')\n",
+        "shop/__init__.py": "",
+        "shop/wsgi.py": "from django.core.wsgi import get_wsgi_application as get\napp = get()\n",
+        "shop/asgi.py": "from django.core.asgi import get_asgi_application as get\napp = get()\n",
+    }
+    uvicorn = ["uvicorn", "--fd", "{fd}"]
+    assert proposed(write(tmp_path, files)) == {
+        "api": {"command": [*uvicorn, "api:app"], "port": 5011},
+        "shop": {"target": "shop.wsgi:app", "port": 5000},
+        "make": {
+            "command": [*uvicorn, "--factory", "make:create_app"],
+            "port": 5001,
+            "path": "site",
+        },
+    }
+    done = init(tmp_path)
+    assert done.returncode == 1
+    assert "served by uvicorn --fd {fd} api:app" in done.stdout
 
 
 def test_every_app_gets_its_own_port(tmp_path: Path) -> None:

@@ -247,7 +247,9 @@ def test_good_targets(tmp_path: Path, target: str) -> None:
 SECONDS = "a number of seconds above 0"
 HOST = 'a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"'
 TARGET = '"module:app" or "module:factory()"'
-ARGUMENTS = 'the arguments are plain values, as in create_app("prod", debug=True), and nothing follows the )'
+ARGUMENTS = (
+    'the arguments are plain values, as in create_app("prod", debug=True), and nothing follows'
+)
 NO_CONTROL = "a string that is not empty, without control characters"
 MISTAKES = {
     "supervisor": [
@@ -291,7 +293,11 @@ MISTAKES = {
         ("port", "true", "a port number from 1 to 65535"),
         ("port", "[5001, 5002]", "a port number from 1 to 65535"),
         ("path", '""', NO_CONTROL),
-        ("path", r'"C:\new\table"', NO_CONTROL + '; a \\ in "..." begins an escape'),
+        (
+            "path",
+            r'"C:\new\table"',
+            NO_CONTROL + "; a \\ in \"...\" begins an escape: write it in '...'",
+        ),
         ("enabled", '"no"', "true or false"),
         ("control", "1", "true or false"),
         ("threads", "0", "a whole number from 1 to 256"),
