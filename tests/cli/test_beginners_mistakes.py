@@ -63,7 +63,7 @@ def test_a_mistake_is_explained(tmp_path: Path, served: Served, mistake: Mistake
     if mistake.name in served.pages:
         page = served.pages[mistake.name]
         assert mistake.reason in page["detail"]
-        assert mistake.hint in page["hint"]
+        assert mistake.hint in (page["hint"] or "")
 
 
 @pytest.mark.parametrize(("text", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
