@@ -8,6 +8,7 @@ import click
 from supervisor.cli.project import usable_name
 from supervisor.cli.source_module import module_of
 from supervisor.source.app_scan import FoundApp, Interface, scan
+from supervisor.values.targets import advice
 
 DEFAULT_PORT = 5000
 _USUAL = ("app", "application", "create_app")
@@ -39,7 +40,9 @@ def read_target(text: str) -> Target:
     if ":" in text:
         return Target(target=text, path=Path.cwd())
     if not text.endswith(".py"):
-        raise click.UsageError(f"{text!r} is neither a file FILE.py nor a target module:app")
+        raise click.UsageError(
+            f"{text!r} is neither a file FILE.py nor a target module:app{advice(text)}"
+        )
     file = Path(text).absolute()
     try:
         facts = scan(file.read_bytes())

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from supervisor.source.built_in import hidden_text
-from supervisor.values.targets import quoted
+from supervisor.values.targets import is_target, quoted
 
 if TYPE_CHECKING:
     from supervisor.source.app_scan import SourceFacts
@@ -120,7 +120,7 @@ def apps_beside(folders: "Iterator[Path] | Sequence[Path]", prefix: str = "") ->
                 if app.interface == "WSGI" and not app.needs_arguments:
                     name = prefix.rstrip(".") if file.stem == "__init__" else prefix + file.stem
                     found.append(f"{name}:{app.name}{'()' if app.is_factory else ''}")
-    return found
+    return [one for one in found if is_target(one)]
 
 
 def similar(name: str, names: list[str]) -> str | None:
