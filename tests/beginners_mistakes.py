@@ -478,6 +478,13 @@ IMPORTS = (
         files={"email/__init__.py": ""},
     ),
     of(
+        "missing_part_of_a_folder_like_a_package",
+        "import json.no_such\n" + APP,
+        "No module named 'json.no_such'",
+        "the file json/no_such.py is missing: was it copied?",
+        files={"json/__init__.py": "from decimal import Decimal\ndumps = loads = print\n"},
+    ),
+    of(
         "imports_itself",
         "import coach\ncoach.no_such\n" + APP,
         "partially initialized module 'coach'",

@@ -207,13 +207,21 @@ def _hiding(name: str, failure: Failure) -> str | None:
         return None
     if is_built_in(top):
         return hidden_text(own.name)
-    elsewhere = [folder for folder in sys.path if folder and Path(folder) != failure.path]
-    is_installed = top in sys.stdlib_module_names or any(
-        Path(folder, top, "__init__.py").is_file() or Path(folder, f"{top}.py").is_file()
-        for folder in elsewhere
+    *parents, last = name.split(".")
+    is_installed = name in sys.stdlib_module_names or any(
+        ((folder / f"{last}.py").is_file() or (folder / last / "__init__.py").is_file())
+        and not folder.is_relative_to(failure.path)
+        and not (own is places[1] and _is_copy(own.parent, Path(one, top)))
+        for one, folder in ((one, Path(one, *parents)) for one in sys.path if one)
     )
     what = f"file {top}.py" if own is places[0] else f"folder {top}/"
     return f"your own {what} hides the package {top}: rename it" if is_installed else None
+
+
+def _is_copy(package: Path, installed: Path) -> bool:
+    """Return whether two packages have a module in common: one is a copy of the other."""
+    names = [{entry.name for entry in one.glob("*")} for one in (package, installed)]
+    return bool(names[0] & names[1] - {"__init__.py", "__pycache__"})
 
 
 def _of_sandbox(failure: Failure) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import free_ports
 from hypothesis import given
 from hypothesis import strategies as st
 from operating_case import environment
@@ -69,16 +70,17 @@ FIELD = {
 
 def test_a_folder_with_two_apps(tmp_path: Path) -> None:
     """Apps, ports, devices, environment and requirements are found, and the apps can be served."""
-    write(tmp_path, FIELD)
+    port = free_ports(1)[0]
+    write(tmp_path, {name: text.replace("25001", str(port)) for name, text in FIELD.items()})
     done = init(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert not (tmp_path / "was-run").exists()
     text = (tmp_path / "supervisor.toml").read_text()
     assert tomllib.loads(text)["apps"] == {
         "admin": {"target": "wsgi:application", "port": 5000, "env_file": ".env"},
         "coach_interface": {
             "target": "coach_interface:app",
-            "port": 25001,
+            "port": port,
             "path": "field",
             "env_file": ".env",
             "reload": "replace",
