@@ -34,8 +34,11 @@ def new_configuration(project: Project) -> str:
 
 def _section(app: Proposal) -> str:
     port_note = f"from {app.port_from}" if app.port_from else "chosen by init: change it freely"
+    what = f"{app.framework}, {app.place}"
     lines = [
-        _line("target", quoted(app.target), f"{app.framework}, {app.place}"),
+        _line("command", f"[{', '.join(map(quoted, app.command))}]", what)
+        if app.command
+        else _line("target", quoted(app.target), what),
         _line("port", str(app.port), port_note),
     ]
     if app.path != ".":

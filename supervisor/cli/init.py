@@ -11,7 +11,7 @@ from supervisor.cli.config_text import new_configuration
 from supervisor.cli.output import print_wrapped
 from supervisor.cli.project import Project, Proposal, read_project
 from supervisor.config import reader as configuration
-from supervisor.values.errors import SupervisorError
+from supervisor.values.errors import ConfigError, SupervisorError
 
 _FILE_NAME = "supervisor.toml"
 
@@ -41,22 +41,28 @@ def init_command(folder: Path) -> None:
     if not project.proposals:
         raise SupervisorError(
             f"found no app to serve in {folder.absolute()}",
-            hint="see the keys of a configuration: docs/configuration.md",
+            hint=f"if there is one, name it in {_FILE_NAME}: a table [apps.NAME], with "
+            'target = "module:app" and port = 5001',
         )
     _write_new(file, new_configuration(project))
     click.echo(f"wrote {file}")
-    config = configuration.load(file)
+    option = "" if folder == Path() else f" -c {file}"
+    again = f"correct these problems, then: flask-supervisor check{option}"
+    try:
+        config = configuration.load(file)
+    except ConfigError as error:  # of a file that it names
+        raise ConfigError(error.problems, hint=again) from error
     document = run_checks(config, [], quiet=False)
     print_summary(config, document)
-    option = "" if folder == Path() else f" -c {file}"
     if not document["ok"]:
-        click.echo(f"next: correct these problems, then: flask-supervisor check{option}")
+        click.echo(f"next: {again}")
         sys.exit(1)
     click.echo(f"next: flask-supervisor run{option}")
 
 
 def _print_project(project: Project) -> None:
-    click.echo(f"read {project.files_read} Python files in {project.folder}, and ran none:")
+    count = f"the first {project.files_read}" if project.is_cut else str(project.files_read)
+    click.echo(f"read {count} Python files in {project.folder}, and ran none:")
     for proposal in project.proposals:
         _print_proposal(proposal)
     for what, why in project.skipped:
@@ -71,6 +77,8 @@ def _print_proposal(app: Proposal) -> None:
     port = f"port {app.port}" + (f" (from {app.port_from})" if app.port_from else " (chosen)")
     text = f"{app.framework} app {app.target} ({app.place}), {port}"
     print_wrapped(text, indent=4, head=f"  {app.name}: ")
+    if app.command:
+        print_wrapped(f"served by {' '.join(app.command)}", indent=4)
     if app.python is not None:
         print_wrapped(f"its own virtual environment: {app.python}", indent=4)
     if app.env_file is not None:

@@ -6,10 +6,13 @@ No source is run. `read_project` returns what it found as `Proposal`s of section
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
+from supervisor.cli.source_module import module_of
 from supervisor.config.settings import is_app_name
 from supervisor.source.app_scan import (
     FACTORY_NAMES,
@@ -20,6 +23,7 @@ from supervisor.source.app_scan import (
     scan,
 )
 from supervisor.source.import_survey import own_files
+from supervisor.values.targets import is_target
 from supervisor.worker.importing import app_search_path
 
 _FILES_MAX = 2000
@@ -33,6 +37,7 @@ _SKIPPED_FILE = re.compile(r"test_.*|.*_test|conftest|setup|noxfile|fabfile")
 _ANONYMOUS = frozenset(
     {"app", "application", "main", "wsgi", "server", "run", "__init__", "__main__", "manage"}
 )
+_COPY = re.compile(r"(.+?)[ _.-]*(old|backup|bak|copy|orig|\(.*\))[ _.-]*\d*", re.IGNORECASE)
 _ENVIRONMENTS = (".venv", "venv", "env")
 _REQUIREMENTS = ("requirements*.txt", "pyproject.toml", "Pipfile", "setup.py")
 
@@ -51,11 +56,13 @@ class Source:
 class Proposal:
     """A section [apps.NAME]; ``path``, ``python`` and ``env_file`` are relative to the project.
 
-    ``port_from`` says where the port was read, None if it was chosen.
+    ``target`` is served by ``command`` if that isn't empty. ``port_from`` says where the port was
+    read, None if it was chosen.
     """
 
     name: str
     target: str
+    command: list[str]
     framework: str
     place: str
     port: int
@@ -69,7 +76,10 @@ class Proposal:
 
 @dataclass(slots=True)
 class Project:
-    """What was found: ``skipped`` apps have a reason why they can't be served."""
+    """What was found: ``skipped`` apps have a reason why they can't be served.
+
+    ``is_cut``: there were too many files to read all.
+    """
 
     folder: Path
     files_read: int = 0
@@ -78,18 +88,24 @@ class Project:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     requirements: list[str] = field(default_factory=list)
     status_port: int = _STATUS_PORT
+    is_cut: bool = False
 
 
 def read_project(folder: Path) -> Project:
     """Read ``folder``, absolute, and return what was found; raises OSError."""
-    sources = list(_sources(folder))
-    project = Project(folder=folder, files_read=len(sources))
+    sources = list(islice(_sources(folder), _FILES_MAX + 1))
+    project = Project(folder=folder, is_cut=len(sources) > _FILES_MAX)
+    del sources[_FILES_MAX:]
+    project.files_read = len(sources)
     for source in sources:
+        shown = _shown(source.file, folder)
         if source.facts.error is not None:
-            project.unreadable.append((_shown(source.file, folder), source.facts.error))
+            project.unreadable.append((shown, source.facts.error))
+        elif not source.facts.apps:
+            project.skipped += [(f"{shown}: {what}", why) for what, why in _out_of_reach(source)]
     chosen = []
     for source, app in _apps(sources):
-        problem = _problem(app)
+        problem = _problem(source, app, sources)
         if problem is None:
             chosen.append((source, app))
         else:
@@ -106,9 +122,8 @@ def read_project(folder: Path) -> Project:
 
 def _sources(folder: Path) -> Iterator[Source]:
     """Yield the Python files below ``folder``, but not those of environments and tests."""
-    count = 0
     for place, folders, names in os.walk(folder):
-        if "pyvenv.cfg" in names:
+        if "pyvenv.cfg" in names or "conda-meta" in folders:
             folders.clear()
             continue
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in _SKIPPED)
@@ -116,50 +131,48 @@ def _sources(folder: Path) -> Iterator[Source]:
             file = Path(place) / name
             if not name.endswith(".py") or _SKIPPED_FILE.fullmatch(file.stem):
                 continue
-            count += 1
-            if count > _FILES_MAX:
-                return
             if file.is_file() and file.stat().st_size <= _SIZE_MAX:
-                path, module = module_of(file, folder)
-                yield Source(file=file, path=path, module=module, facts=scan(file.read_bytes()))
-
-
-def module_of(file: Path, root: Path) -> tuple[Path, str]:
-    """Return the folder for the search path, and the module that ``file`` is with it.
-
-    Folders with an ``__init__.py`` are packages, up to ``root``.
-    """
-    parts = [] if file.stem == "__init__" else [file.stem]
-    folder = file.parent
-    while folder != root and (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    if not parts:  # the root itself is a package
-        return folder.parent, folder.name
-    return folder, ".".join(parts)
+                facts = scan(file.read_bytes())
+                path, module = module_of(file, folder, facts)
+                yield Source(file=file, path=path, module=module, facts=facts)
 
 
 def _apps(sources: list[Source]) -> Iterator[tuple[Source, FoundApp]]:
     """Yield each app once: a variable, not its factory, which may be in another source."""
+    shared = _shared(sources)
     factories = {
-        f"{source.module}.{app.name}": app
+        _known_as(source.path, f"{source.module}.{app.name}", shared): app
         for source in sources
         for app in source.facts.apps
         if app.is_factory
     }
     made_by = {
-        (source.module, app.name): _resolved(app.made_by, source)
+        (source.file, app.name): _known_as(source.path, _resolved(app.made_by, source), shared)
         for source in sources
         for app in source.facts.apps
         if app.made_by is not None
     }
     for source in sources:
         for app in source.facts.apps:
-            factory = factories.get(made_by.get((source.module, app.name), ""))
+            made = made_by.get((source.file, app.name))
+            factory = None if made is None else factories.get(made)
             if factory is not None:  # which knows what it returns
                 yield source, replace(app, framework=factory.framework, interface=factory.interface)
-            elif f"{source.module}.{app.name}" not in made_by.values():
+            elif _known_as(source.path, f"{source.module}.{app.name}", shared) not in (
+                made_by.values()
+            ):
                 yield source, app
+
+
+def _shared(sources: list[Source]) -> set[str]:
+    """Return the modules that several folders have, as ``app``."""
+    counts = Counter(source.module for source in sources)
+    return {module for module, count in counts.items() if count > 1}
+
+
+def _known_as(path: Path, name: str, shared: set[str]) -> str:
+    """Return a name that is the same for one object alone, in whatever source it is used."""
+    return f"{path}:{name}" if name.rpartition(".")[0] in shared else name
 
 
 def _resolved(name: str, source: Source) -> str:
@@ -173,10 +186,26 @@ def _resolved(name: str, source: Source) -> str:
     return ".".join([*kept, name.lstrip(".")])
 
 
-def _problem(app: FoundApp) -> str | None:
+def _out_of_reach(source: Source) -> Iterator[tuple[str, str]]:
+    """Yield the apps that an import of the source does not make, with what to do."""
+    for name in source.facts.guarded:
+        yield name, 'it is made under if __name__ == "__main__": make it above'
+    for name, function in source.facts.local.items():
+        yield name, f"it is made inside of {function}(): make it outside, or return it"
+
+
+def _problem(source: Source, app: FoundApp, sources: list[Source]) -> str | None:
     """Return why an app can't be served, None if it can."""
-    if app.interface is Interface.ASGI:
-        return f"{app.framework} is an ASGI app: serve it by `command`, see docs/programs.md"
+    target = f"{source.module}:{_target(app)}"
+    if app.interface is Interface.ASGI and app.framework == "Django":
+        others = [one for other in sources for one in other.facts.apps if other is not source]
+        if any((one.framework, one.interface) == ("Django", Interface.WSGI) for one in others):
+            return "the WSGI app of this Django project is served in its place"
+    original = _COPY.fullmatch(source.file.stem)
+    if original is not None and source.file.with_stem(original[1]).is_file():
+        return f"it looks like a copy of {original[1]}.py"
+    if not is_target(target):
+        return "Python can't import it: rename the file, to letters, digits and _"
     if app.needs_arguments:
         return "the factory needs arguments; write a function without arguments that calls it"
     return None
@@ -200,6 +229,7 @@ def _propose(
             Proposal(
                 name=_name(source, app, project),
                 target=f"{source.module}:{_target(app)}",
+                command=_command(source, app),
                 framework=app.framework,
                 place=f"{_shown(source.file, project.folder)}, line {app.line}",
                 port=port if is_free and port else _free(_FIRST_PORT, known | given),
@@ -213,18 +243,28 @@ def _propose(
         )
 
 
+def _command(source: Source, app: FoundApp) -> list[str]:
+    """Return the command that serves an ASGI app, an empty one for a WSGI app."""
+    if app.interface is Interface.WSGI:
+        return []
+    factory = ["--factory"] if app.is_factory else []
+    return ["uvicorn", "--fd", "{fd}", *factory, f"{source.module}:{app.name}"]
+
+
 def _port(
     source: Source, app: FoundApp, sources: list[Source], folder: Path
 ) -> tuple[int | None, str | None]:
     """Return the port on which a call in some source serves the app, and the place of the call."""
-    wanted = {f"{source.module}.{app.name}", f"{source.module}.{app.name.partition('.')[0]}"}
+    names = {f"{source.module}.{app.name}", f"{source.module}.{app.name.partition('.')[0]}"}
     if app.made_by is not None:
-        wanted.add(_resolved(app.made_by, source))
+        names.add(_resolved(app.made_by, source))
+    shared = _shared(sources)
+    wanted = {_known_as(source.path, name, shared) for name in names}
     for other in sources:
         for run in other.facts.runs:
             name = run.app.removesuffix("()")
             full = _resolved(other.facts.imported.get(name, name), other)
-            if full in wanted and run.port is not None:
+            if _known_as(other.path, full, shared) in wanted and run.port is not None:
                 return run.port, f"{_shown(other.file, folder)}, line {run.line}"
     return None, None
 

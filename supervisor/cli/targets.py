@@ -5,8 +5,10 @@ from pathlib import Path
 
 import click
 
-from supervisor.cli.project import module_of, usable_name
+from supervisor.cli.project import usable_name
+from supervisor.cli.source_module import module_of
 from supervisor.source.app_scan import FoundApp, Interface, scan
+from supervisor.values.targets import advice
 
 DEFAULT_PORT = 5000
 _USUAL = ("app", "application", "create_app")
@@ -38,7 +40,9 @@ def read_target(text: str) -> Target:
     if ":" in text:
         return Target(target=text, path=Path.cwd())
     if not text.endswith(".py"):
-        raise click.UsageError(f"{text!r} is neither a file FILE.py nor a target module:app")
+        raise click.UsageError(
+            f"{text!r} is neither a file FILE.py nor a target module:app{advice(text)}"
+        )
     file = Path(text).absolute()
     try:
         facts = scan(file.read_bytes())
@@ -47,7 +51,7 @@ def read_target(text: str) -> Target:
     if facts.error is not None:
         raise click.UsageError(f"{text} is not valid Python: {facts.error}")
     app = _chosen(text, facts.apps)
-    path, module = module_of(file, file.parent)
+    path, module = module_of(file, Path(file.anchor), facts)
     runs = [run for run in facts.runs if run.app.removesuffix("()") == app.name]
     call = "()" if app.is_factory else ""
     port = runs[0].port if runs else None
@@ -62,6 +66,8 @@ def _chosen(file: str, apps: list[FoundApp]) -> FoundApp:
         return (usual or usable)[0]
     if not usable:
         found = "; ".join(f"{app.name}: {app.framework} ({app.interface})" for app in apps)
-        raise click.UsageError(f"{file} has no WSGI app" + (f": it has {found}" if found else ""))
+        raise click.UsageError(
+            f"{file} has no WSGI app" + (f": it has {found}; see docs/programs.md" if found else "")
+        )
     names = " or ".join(f"{Path(file).stem}:{app.name}" for app in usable)
     raise click.UsageError(f"{file} has several apps: name one of them: {names}")

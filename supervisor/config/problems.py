@@ -63,5 +63,5 @@ def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
     import difflib  # only after a mistake
 
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
     return f'; did you mean "{close[0]}"?' if close else f" ({otherwise}: {', '.join(known)})"

@@ -73,6 +73,14 @@ Target = Annotated[
 Function = Annotated[str, Rule('"module:function"', _FUNCTION.fullmatch)]
 Name = Annotated[str, Rule("a name of a-z, 0-9 and _", NAME.fullmatch)]
 Text = Annotated[str, Rule("a string that is not empty", lambda v: v != "" and _is_text(v))]
+FilePath = Annotated[
+    str,
+    Rule(
+        "a string that is not empty, without control characters",
+        lambda v: v != "" and not any(c < " " for c in v),
+        advice=lambda v: "; a \\ in \"...\" begins an escape: write it in '...'" if v else "",
+    ),
+]
 Value = Annotated[str, Rule("a string", _is_text)]
 Below = Annotated[str, Rule("a path below the app's `path`", _is_below)]
 UrlPath = Annotated[str, Rule('a path that starts with "/"', re.compile(r"/[!-~]*").fullmatch)]

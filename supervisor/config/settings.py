@@ -14,6 +14,7 @@ from supervisor.config.rules import (
     Celsius,
     Count,
     Factor,
+    FilePath,
     Function,
     HangTimeout,
     Hardware,
@@ -63,7 +64,7 @@ class SupervisorSettings:
     """``[supervisor]``: what holds for all apps."""
 
     host: Host = "0.0.0.0"  # noqa: S104 - phones in the field reach the apps by Wi-Fi
-    state_dir: Text = ".flask-supervisor"
+    state_dir: FilePath = ".flask-supervisor"
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     shutdown_timeout_s: Seconds = 2.0
@@ -120,7 +121,7 @@ class Requirement:
     """
 
     kind: Literal["directory", "file", "tcp", "http", "env", "module", "command", "disk"]
-    path: Text | None = None
+    path: FilePath | None = None
     host: Text | None = None
     port: Port | None = None
     url: Url | None = None
@@ -161,13 +162,13 @@ class AppSettings:
     command: list[Text] | None = None
     port: Port | None = None
     host: Host | None = None
-    path: Text = "."
+    path: FilePath = "."
     enabled: bool = True
     threads: Threads = 4
     max_threads: Threads = 32
     waitress: dict[str, Any] = field(default_factory=dict)
     env: dict[str, Value] = field(default_factory=dict, repr=False)
-    env_file: Text | None = None
+    env_file: FilePath | None = None
     control: bool = False
     import_timeout_s: Seconds = 120.0
     stop_timeout_s: Seconds = 10.0
@@ -188,8 +189,8 @@ class AppSettings:
     smoke: list[UrlPath] = field(default_factory=list)
     known_good_after_s: Seconds = 60.0
     deploy_watch_s: Seconds = 10.0
-    python: Text | None = None
-    writable: list[Text] = field(default_factory=list)
+    python: FilePath | None = None
+    writable: list[FilePath] = field(default_factory=list)
     bind: Literal["supervisor", "app"] = "supervisor"
     requires: list[Requirement] = field(default_factory=list)
     exclude: list[Below] = field(default_factory=list)

@@ -70,7 +70,7 @@ def _literal(words: tuple[str, ...], raw: Any, path: str, problems: Problems) ->
 
 def _list(kind: Any, raw: Any, path: str, problems: Problems) -> Any:
     if not isinstance(raw, list):
-        problems.add_value(path, raw, "must be a list")
+        problems.add_value(path, raw, 'must be a list, as ["one", "two"]')
         return raw
     return [_value(kind, item, f"{path}[{n}]", problems) for n, item in enumerate(raw)]
 
@@ -78,20 +78,27 @@ def _list(kind: Any, raw: Any, path: str, problems: Problems) -> Any:
 def _mapping(kind: Any, raw: Any, path: str, problems: Problems) -> Any:
     """Return a table whose keys are free."""
     if not isinstance(raw, dict):
-        problems.add_value(path, raw, "must be a table")
+        problems.add_value(path, raw, _no_table(raw))
         return raw
     return {key: _value(kind, value, f"{path}.{key}", problems) for key, value in raw.items()}
+
+
+def _no_table(raw: Any) -> str:
+    is_array = isinstance(raw, list) and all(isinstance(one, dict) for one in raw)
+    return "must be a table: [NAME] and no [[NAME]]" if is_array else "must be a table"
 
 
 def _table(type_: Any, raw: Any, path: str, problems: Problems) -> Any:
     """Return a table whose keys are the fields of ``type_``."""
     if not isinstance(raw, dict):
-        problems.add_value(path, raw, "must be a table")
+        problems.add_value(path, raw, _no_table(raw))
         return None
     known = {field.name: field for field in fields(type_) if field.metadata.get("key", True)}
     prefix = f"{path}." if path else ""
     for key in sorted(raw.keys() - known.keys()):
         unknown = f"unknown key{did_you_mean(key, known, otherwise='known here')}"
+        if not path and isinstance(raw[key], dict) and {"target", "command"} & raw[key].keys():
+            unknown = f"the table of an app is [apps.{key}]"
         problems.add(f"{prefix}{key}", unknown)
     values = {
         key: _value(field.type, raw[key], f"{prefix}{key}", problems)

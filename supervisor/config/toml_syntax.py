@@ -6,6 +6,7 @@ matched with the text around that place.
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,18 @@ _HEADER = re.compile(r"[ \t]*\[\[?[ \t]*([\w.-]+)[ \t]*(\]|$)", re.MULTILINE)
 _WORDS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false"}
 _WORDS |= {"off": "false"}
 _QUOTES = "“”„‟«»‘’‚`´"
+_OTHER_FORMATS = {  # how a line of something else begins, and what it is
+    "<<<<<<<": "git left a conflict between two versions here: choose one, and remove the marks",
+    "=======": "git left a conflict between two versions here: choose one, and remove the marks",
+    ">>>>>>>": "git left a conflict between two versions here: choose one, and remove the marks",
+    "{": "this is JSON, and TOML has tables: [apps.NAME], with lines key = value",
+    "```": "this line is not part of the file: remove it",
+    "---": "this is YAML, and TOML has tables: [apps.NAME], with lines key = value",
+    "/*": "a comment begins with #",
+    "--": "a comment begins with #",
+    "//": "a comment begins with #",
+    ";": "a comment begins with #",
+}
 
 
 class TomlMistake(ValueError):
@@ -85,7 +98,7 @@ def _line_of(text: str, at: int) -> int:
 
 def _explain(stop: _Stop) -> tuple[str, int]:
     """Return what is wrong, and where: often before the place where `tomllib` stopped."""
-    found = _open_string(stop) or _odd_space(stop)
+    found = _open_string(stop) or _odd_character(stop) or _other_format(stop)
     for beginning, explain in _EXPLANATIONS:
         if found is None and stop.message.startswith(beginning):
             found = explain(stop)
@@ -101,11 +114,23 @@ def _open_string(stop: _Stop) -> _Found:
     return None
 
 
-def _odd_space(stop: _Stop) -> _Found:
+def _odd_character(stop: _Stop) -> _Found:
     character = stop.rest[:1]
-    if character.isprintable() or character.isascii():
+    if character.isprintable() or character in "\t\r":
         return None
+    if character.isascii():
+        return _illegal_character(stop)
+    if unicodedata.category(character) == "Cf":
+        return f"U+{ord(character):04X} can't be seen: delete it", stop.at
     return f"U+{ord(character):04X} looks like a space: write a plain one", stop.at
+
+
+def _other_format(stop: _Stop) -> _Found:
+    line = stop.before + stop.rest
+    for beginning, explanation in _OTHER_FORMATS.items():
+        if not _open_brackets(stop) and line.lstrip().startswith(beginning):
+            return explanation, stop.at - len(stop.before)
+    return None
 
 
 def _open_brackets(stop: _Stop) -> list[int]:
@@ -188,6 +213,8 @@ def _header(stop: _Stop) -> _Found:
 
 
 def _no_equals(stop: _Stop) -> _Found:
+    if stop.rest.rstrip() == ":":
+        return f"{_OTHER_FORMATS['---']}", stop.at
     if stop.rest.startswith(":"):
         return "a key and its value are separated by = and not by :", stop.at
     if stop.before.strip() == "export":
@@ -201,6 +228,7 @@ def _value(stop: _Stop) -> _Found:
     texts: list[tuple[bool, str]] = [
         (not word or first in ",]}", "a value is missing"),
         (first in _QUOTES, f"{first} is a typographic quote: write a straight one"),
+        (first in "=>", "a key and its value are separated by one ="),
         (word.lower() in _WORDS, f"write {_WORDS.get(word.lower())}"),
         (word.lower() in ("null", "none", "nil"), "there is no such value: leave the key out"),
         (first == "(", "a list is written in [ ]"),
@@ -210,8 +238,6 @@ def _value(stop: _Stop) -> _Found:
 
 
 def _statement(stop: _Stop) -> _Found:
-    if stop.rest.startswith((";", "//", "--")):
-        return "a comment begins with #", stop.at
     if stop.rest.startswith("="):
         return "the key is missing", stop.at
     if stop.rest.startswith(("]", "}")):
@@ -223,12 +249,14 @@ def _more(stop: _Stop) -> _Found:
     """Explain what follows a complete value."""
     value = stop.before.rpartition("=")[2].strip()
     rest = stop.rest
-    if rest.startswith(","):
-        return "no comma follows a value", stop.at
+    if rest.startswith((",", ";")):
+        return f"no {'comma' if rest[0] == ',' else rest[0]} follows a value", stop.at
     if re.fullmatch(r"[+-]?0", value) and rest[:1].isdigit():
         return "a number has no leading zero", stop.at - 1
     if rest.startswith(("]", "}")):
         return f"this {rest[0]} closes nothing", stop.at
+    if re.fullmatch(r"[\d._]+", value) and re.fullmatch(r"[A-Za-z%]+", rest.split("#")[0].strip()):
+        return "a number has no unit, and a string needs quotes", stop.at - len(value)
     if value[-1:].isalnum() and rest[:1].strip() and stop.before[-1:].strip():
         return "a string needs quotes", stop.at - len(value)
     if value.endswith(("'", '"')) and stop.before.endswith(value) and rest[-1:] == value[:1]:

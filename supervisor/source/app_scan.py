@@ -64,8 +64,9 @@ class Device:
 class SourceFacts:
     """What a source has; ``imported`` maps its names to the dotted names that they stand for.
 
-    ``guarded`` are apps that it makes only when it is the main program. ``error`` says why the
-    text is no Python source; then there is nothing else.
+    ``guarded`` are apps that it makes only when it is the main program, ``local`` those of a
+    function, which does not return them, by their names. ``error`` says why the text is no Python
+    source; then there is nothing else.
     """
 
     apps: list[FoundApp] = field(default_factory=list)
@@ -73,6 +74,7 @@ class SourceFacts:
     devices: list[Device] = field(default_factory=list)
     imported: dict[str, str] = field(default_factory=dict)
     guarded: list[str] = field(default_factory=list)
+    local: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 
@@ -103,7 +105,8 @@ _SERVERS: dict[str, tuple[int, int | None, int | None]] = {
     "werkzeug.serving.run_simple": (2, 1, None),
 }
 _FLASK_PORT = 5000  # of app.run() without a port
-_FLASK_PORT_PLACE = 1  # app.run(host, port)
+_DEFAULT_PORTS = {"Dash": 8050, "Bottle": 8080}  # the same of others
+_PORT_PLACE = 1  # app.run(host, port)
 _DEVICES = {
     "RPi.GPIO": "GPIO",
     "gpiozero": "GPIO",
@@ -129,7 +132,8 @@ def scan(text: bytes) -> SourceFacts:
             tree = ast.parse(text)
         return _Scanner(tree, has_camera=b"VideoCapture" in text).scan()
     except SyntaxError as error:
-        return SourceFacts(error=f"{type(error).__name__}: {error.msg} (line {error.lineno})")
+        line = f" (line {error.lineno})" if error.lineno else ": is it saved as UTF-8?"
+        return SourceFacts(error=f"{type(error).__name__}: {error.msg}{line}")
     except (ValueError, RecursionError, MemoryError) as error:
         return SourceFacts(error=f"{type(error).__name__}: {error}")
 
@@ -143,6 +147,7 @@ class _Scanner:
         self._constants: dict[str, ast.expr] = {}
         self._constructors = dict(_CONSTRUCTORS)
         self._kinds: dict[str, tuple[str, Interface]] = {}  # of the names that are apps
+        self._servers: dict[str, str] = {}  # the names that stand for the server of a Dash app
 
     def scan(self) -> SourceFacts:
         nodes = list(ast.walk(self._tree))
@@ -194,7 +199,7 @@ class _Scanner:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if not is_main:
                 self._note_function(node)
             case (
-                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                ast.Assign(targets=[*_, ast.Name(id=name)], value=value)  # x = app = Flask(...)
                 | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
             ):
                 self._constants[name] = value
@@ -214,6 +219,7 @@ class _Scanner:
         """Return the app that ``name = value`` makes, None if it is no app."""
         if isinstance(value, ast.Attribute) and value.attr == "server":  # of Dash
             kind = self._kinds.get(dotted(value.value))
+            self._servers[dotted(value.value)] = name
             self._facts.apps = [one for one in self._facts.apps if one.name != dotted(value)]
             return None if kind is None else _app(name, kind, line)
         if not isinstance(value, ast.Call):
@@ -265,6 +271,7 @@ class _Scanner:
                 case ast.Return(value=ast.Call(func=func)):
                     if (kind := self._constructors.get(self._full(dotted(func)))) is not None:
                         return kind
+        self._facts.local |= dict.fromkeys(local, function.name)
         return None
 
     # ---- ports
@@ -277,16 +284,21 @@ class _Scanner:
             app = argument(call, app_place, "app") or argument(call, app_place, "application")
             port = self._port(argument(call, port_place, "port"), default)
             return Run(app=called(app), port=port, line=call.lineno) if app is not None else None
-        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "run"):
+        if not (isinstance(call.func, ast.Attribute) and call.func.attr in ("run", "run_server")):
             return None
         owner = call.func.value
         first = call.args[0] if call.args else None
         if called(first) in self._kinds and called(owner) not in self._kinds:  # socketio.run(app)
             port = self._port(argument(call, None, "port"), _FLASK_PORT)
             return Run(app=called(first), port=port, line=call.lineno)
-        given = argument(call, _FLASK_PORT_PLACE, "port")
+        given = argument(call, _PORT_PLACE, "port")
         if self._is_app(owner, has_port=given is not None):
-            return Run(app=called(owner), port=self._port(given, _FLASK_PORT), line=call.lineno)
+            name = called(owner)
+            framework = self._kinds.get(name.removesuffix("()"), ("", None))[0]
+            default = _DEFAULT_PORTS.get(framework, _FLASK_PORT)
+            hides_port = any(one.arg is None for one in call.keywords)  # app.run(**options)
+            port = self._port(given, None if hides_port else default)
+            return Run(app=self._servers.get(name, name), port=port, line=call.lineno)
         return None
 
     def _is_app(self, owner: ast.expr, *, has_port: bool) -> bool:

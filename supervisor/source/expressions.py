@@ -47,7 +47,9 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def called(node: ast.expr | None) -> str:
-    """Return how an expression names an app: ``app``, or ``create_app()``."""
+    """Return how an expression names an app: ``app``, ``create_app()``, or ``"module:app"``."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # for uvicorn
+        return node.value.replace(":", ".")
     if isinstance(node, ast.Call):
         return f"{dotted(node.func)}()"
     return dotted(node)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 # A module's file may have any name: importlib takes `my-app` and `2fa`, only `import` doesn't.
 _MODULE = re.compile(r"[\w-]+(\.[\w-]+)*")
+_COMMANDS = frozenset({"flask", "gunicorn", "python", "python3", "uvicorn", "waitress-serve"})
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -62,19 +63,50 @@ def is_target(text: str) -> bool:
 
 def advice(text: str) -> str:
     """Return, for what is no target, how to write what it probably means; "" if unknown."""
-    place, colon, name = (part.strip() for part in text.partition(":"))
+    meant = _plain(text)
+    if is_target(meant):
+        return _did_you_mean(meant)
+    place, colon, name = meant.partition(":")
     if "(" in name and is_target(f"{place}:{name.partition('(')[0]}"):
-        return '; the arguments are plain values, as in create_app("prod", debug=True)'
+        return (
+            '; the arguments are plain values, as in create_app("prod", debug=True), '
+            "and nothing follows"
+        )
     if " " in place:
         return "; rename the file: the name of a module has no space"
-    folder, slash, file = place.rpartition("/")
-    module = (file if place.startswith("/") else place).removesuffix(".py").removeprefix("./")
-    candidates = [f"{module.replace('/', '.')}:{name or 'app'}"]
-    if not colon and "." in module:
+    folder, slash, file = place.removesuffix("/").rpartition("/")
+    is_elsewhere = place.startswith(("/", ".."))
+    module = file if is_elsewhere else f"{folder}{slash}{file}"
+    module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+    candidates = [f"{module.removesuffix('.__init__')}:{name or 'app'}"]
+    if not colon and not slash and "." in module:
         candidates.append(":".join(module.rsplit(".", 1)))
-    meant = " or ".join(f'"{one}"' for one in candidates if is_target(one))
-    if not meant:
+    candidates = [one for one in candidates if is_target(one)]
+    if not candidates:
         return ""
-    if slash and place.startswith("/"):
-        return f'; did you mean target = {meant} with path = "{folder or "/"}"?'
-    return f"; did you mean {meant}?"
+    return _did_you_mean(*candidates, path=(folder or "/") if is_elsewhere else None)
+
+
+def _plain(text: str) -> str:
+    """Return what names the app in a command, without quotes, spaces and a drive of Windows."""
+    words = text.split()
+    if words[:1] == ["from"] and words[2:3] == ["import"]:
+        return ":".join(words[1::2])
+    if words and words[0] in _COMMANDS:
+        text = next((one for one in words[1:] if is_target(one) or one.endswith(".py")), "")
+    text = re.sub(r"\s*([:(])\s*", r"\1", text.strip(" \t\n'\"")).replace("\\", "/")
+    if "(" not in text:
+        text = text.replace('"', "").replace("'", "")
+    return re.sub("^[A-Za-z]:/(.*/)?", "", text)
+
+
+def _did_you_mean(*found: str, path: str | None = None) -> str:
+    shown = " or ".join(quoted(one) for one in found)
+    if path is not None:
+        return f'; did you mean target = {shown} with path = "{path}"?'
+    return f"; did you mean {shown}?"
+
+
+def quoted(target: str) -> str:
+    """Return a target as the configuration writes it."""
+    return f"'{target}'" if '"' in target else f'"{target}"'

@@ -15,8 +15,8 @@ from types import TracebackType
 
 from supervisor.values.reports import ImportReport
 from supervisor.worker import import_hints
+from supervisor.worker.failure import Failure
 from supervisor.worker.frames import is_own, server_called
-from supervisor.worker.import_hints import Failure
 
 Hide = Callable[[str], str]
 """Removes secrets from a text."""

@@ -5,16 +5,19 @@ virtual environment.
 """
 
 import errno
+import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 from supervisor.source.built_in import hidden_text, is_built_in
 from supervisor.systemd import sandbox
-from supervisor.worker import missing_module
+from supervisor.worker import file_hints, missing_module
+from supervisor.worker.failure import Failure
+from supervisor.worker.target_hints import similar
 
 _GUARD = 'guard it with if __name__ == "__main__":'
 _HELD = (
@@ -22,34 +25,39 @@ _HELD = (
     'keeps until the new one is ready, set reload = "replace"'
 )
 _CONFLICT_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+_COMMAND_LINE = (
+    "the command line is the supervisor's here: read it under "
+    'if __name__ == "__main__":, and take values from variables, set in `env`'
+)
+_NAMES = {  # that Python 3 has not
+    "_name_": "__name__",
+    "name": "__name__",
+    "null": "None",
+    "true": "True",
+    "false": "False",
+    "raw_input": "input",
+    "unicode": "str",
+    "xrange": "range",
+}
+_OF_FLASK = frozenset(
+    {
+        "Blueprint",
+        "Flask",
+        "jsonify",
+        "redirect",
+        "render_template",
+        "request",
+        "session",
+        "url_for",
+    }
+)
+_NO_ANSWER = ("Connection refused", "Name or service not known", "name resolution", "unreachable")
 _HELD_TEXTS = (
     "database is locked",
     "could not exclusively lock",
     "gpio busy",
     "device or resource",
 )
-_FILES_SEARCHED_MAX = 5000
-
-
-class Failure(NamedTuple):
-    """A failed import: the exception and its text, the app's folder, its target.
-
-    ``files`` are those of the frames, ``missing`` is the module that wasn't found, ``is_timeout``
-    says that the import took too long.
-    """
-
-    error: BaseException
-    text: str
-    path: Path
-    target: str
-    files: Collection[str]
-    missing: str | None = None
-    is_timeout: bool = False
-
-    @property
-    def module(self) -> str:
-        """The module of the target."""
-        return self.target.partition(":")[0]
 
 
 def hint(failure: Failure) -> str | None:
@@ -69,6 +77,12 @@ def _of_source(failure: Failure) -> str | None:
         return "git left a conflict between two versions here: choose one, and remove the marks"
     if "codec can't decode" in failure.text or "Non-UTF-8" in failure.text:
         return "save the file as UTF-8"
+    if "null bytes" in failure.text:
+        return "the file is damaged, or is not UTF-8: copy it again, or save it as UTF-8"
+    if isinstance(error, TabError):
+        return "indent every line of the file with spaces alone"
+    if "non-printable character" in failure.text:
+        return "delete that character: it came from a web page, and looks like a space or nothing"
     if failure.text.startswith("Missing parentheses in call to"):
         return f"this is Python 2; in Python 3 it is a function: {line[:100]}"
     return f"correct this line: {line[:100]}" if line else "correct the file"
@@ -76,18 +90,19 @@ def _of_source(failure: Failure) -> str | None:
 
 def _of_exit(failure: Failure) -> str | None:
     error = failure.error
-    if isinstance(error, EOFError) and "reading a line" in failure.text:
+    is_input = "reading a line" in failure.text or failure.is_in("/getpass.py")
+    if isinstance(error, EOFError) and is_input:
         return (
             "input() waits for a keyboard, and nobody is there: take the value from a variable, "
             "set in `env` of this app"
         )
     if not isinstance(error, SystemExit):
-        return None
-    if any(file.endswith("/argparse.py") for file in failure.files):
-        return (
-            "argparse reads the command line, which is the supervisor's here: parse it under "
-            'if __name__ == "__main__":, and set values in `env`'
-        )
+        lines = traceback.extract_tb(error.__traceback__, limit=-1)
+        return _COMMAND_LINE if any("sys.argv" in (one.line or "") for one in lines) else None
+    if failure.is_in("/argparse.py"):
+        return f"argparse reads the command line: {_COMMAND_LINE}"
+    if failure.is_in("/click/core.py"):
+        return _COMMAND_LINE
     if isinstance(error.code, str):
         return "the text is the app's own: it ended itself for this reason"
     return f"the app ends itself while it is imported: {_GUARD}"
@@ -101,31 +116,67 @@ def _of_timeout(failure: Failure) -> str | None:
 
 def _of_import(failure: Failure) -> str | None:
     """Return the hint for a name that a module lacks, because it is another module."""
+    error = failure.error
+    wanted = failure.text.partition("cannot import name '")[2].partition("'")[0]
     if "partially initialized module" in failure.text:
-        name = getattr(failure.error, "name", None) or failure.text.partition("'")[2]
-        top = str(name).partition("'")[0].partition(".")[0]
-        return _hiding(top, failure) or (
-            "two modules import each other: move one of the imports into a function"
-        )
-    if not isinstance(failure.error, ImportError):
+        return _partly_imported(wanted, failure)
+    if type(error).__name__ == "ImportStringError":  # of Flask's from_object
+        inner = getattr(error, "exception", error)
+        missing = inner.name if isinstance(inner, ModuleNotFoundError) else None
+        return hint(failure._replace(error=inner, text=str(inner), missing=missing))
+    if not isinstance(error, ImportError):
         return None
     if "attempted relative import" in failure.text:
         return _relative_import(failure)
-    name = failure.error.name if isinstance(failure.error.name, str) else ""
+    name = error.name if isinstance(error.name, str) else ""
     if name == "__main__":
         return f"__main__ is flask-supervisor here: import it from {failure.module}"
     if hiding := _hiding(name, failure):
         return hiding
     folder = failure.path.joinpath(*name.split("."))
-    wanted = getattr(failure.error, "name_from", None)  # Python 3.12
-    wanted = wanted or failure.text.partition("cannot import name '")[2].partition("'")[0]
     if wanted and folder.is_dir() and wanted.isidentifier():
         return f"was {name.replace('.', '/')}/{wanted}.py copied?"
-    return None
+    return _other_version(name, wanted) if wanted and name else None
+
+
+def _partly_imported(wanted: str, failure: Failure) -> str:
+    """Return the hint for a module whose import has begun, and is not complete."""
+    name = failure.text.partition("partially initialized module '")[2].partition("'")[0]
+    if hiding := _hiding(name, failure):
+        return hiding
+    last = traceback.extract_tb(failure.error.__traceback__, limit=-1)[0].filename
+    folder = failure.path.joinpath(*name.split("."))
+    if wanted and last == str(folder / "__init__.py"):
+        return f"was {name.replace('.', '/')}/{wanted}.py copied?"
+    if last == str(folder.with_suffix(".py")):
+        return f"{folder.name}.py imports itself: rename it, if the package {name} is meant"
+    return "two modules import each other: move one of the imports into a function"
+
+
+def _other_version(name: str, wanted: str) -> str | None:
+    """Return the hint for a name that an installed module lacks."""
+    if name not in sys.modules:
+        return None
+    close = similar(wanted, [one for one in dir(sys.modules[name]) if one[0] != "_"])
+    if close:
+        return f"did you mean {close}?"
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return f"the {top} of Python {sys.version_info[0]}.{sys.version_info[1]} has no {wanted}"
+    try:
+        installed = f"{top} {version(top)}"
+    except importlib.metadata.PackageNotFoundError:
+        installed = top
+    return f"the installed {installed} has no {wanted}: the app was written for another version"
 
 
 def _relative_import(failure: Failure) -> str:
     path = failure.path
+    if "beyond top-level package" in failure.text:
+        return (
+            "it has more dots than there are packages above: write from models import ... without "
+            "dots, or let `path` be the folder above, and name the package in `target`"
+        )
     if (path / "__init__.py").is_file():
         return (
             f"`path` is inside the package {path.name}: let it be the folder above, and write "
@@ -142,23 +193,35 @@ def _of_hidden_package(failure: Failure) -> str | None:
     if not isinstance(failure.error, AttributeError):
         return None
     name = failure.text.partition("module '")[2].partition("'")[0]
+    if name == "__main__":
+        return f"__main__ is flask-supervisor here: import it from {failure.module}"
     return _hiding(name, failure)
 
 
 def _hiding(name: str, failure: Failure) -> str | None:
     """Return the hint if the app's own file is in the place of an installed module."""
     top = name.partition(".")[0]
-    own = failure.path / f"{top}.py"
-    if not top.isidentifier() or not own.is_file():
+    places = (failure.path / f"{top}.py", failure.path / top / "__init__.py")
+    own = next((one for one in places if one.is_file()), None)
+    if not top.isidentifier() or own is None:
         return None
     if is_built_in(top):
         return hidden_text(own.name)
-    elsewhere = [folder for folder in sys.path if folder and Path(folder) != failure.path]
-    is_installed = top in sys.stdlib_module_names or any(
-        Path(folder, top, "__init__.py").is_file() or Path(folder, f"{top}.py").is_file()
-        for folder in elsewhere
+    *parents, last = name.split(".")
+    is_installed = name in sys.stdlib_module_names or any(
+        ((folder / f"{last}.py").is_file() or (folder / last / "__init__.py").is_file())
+        and not folder.is_relative_to(failure.path)
+        and not (own is places[1] and _is_copy(own.parent, Path(one, top)))
+        for one, folder in ((one, Path(one, *parents)) for one in sys.path if one)
     )
-    return f"your own file {own.name} hides the package {top}: rename it" if is_installed else None
+    what = f"file {top}.py" if own is places[0] else f"folder {top}/"
+    return f"your own {what} hides the package {top}: rename it" if is_installed else None
+
+
+def _is_copy(package: Path, installed: Path) -> bool:
+    """Return whether two packages have a module in common: one is a copy of the other."""
+    names = [{entry.name for entry in one.glob("*")} for one in (package, installed)]
+    return bool(names[0] & names[1] - {"__init__.py", "__pycache__"})
 
 
 def _of_sandbox(failure: Failure) -> str | None:
@@ -180,44 +243,6 @@ def _of_held(failure: Failure) -> str | None:
     return _HELD if is_lock or is_held else None
 
 
-def _of_file(failure: Failure) -> str | None:
-    error = failure.error
-    if "unable to open database file" in failure.text:
-        return "does the folder of the database exist, and may the supervisor's user write there?"
-    if isinstance(error, PermissionError) and error.filename:
-        return f"the supervisor's user needs access to {Path(str(error.filename)).name}"
-    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
-        return _missing_file(error.filename, failure)
-    return None
-
-
-def _missing_file(name: str, failure: Failure) -> str:
-    file = failure.path / name
-    if any(one.endswith("/subprocess.py") for one in failure.files):
-        return f"the program {file.name} is not installed, or is not in PATH"
-    if not file.parent.is_dir():
-        return f"the folder {file.parent.name} is not there: create it, or was it not copied?"
-    if elsewhere := _found_below(failure.path, file.name):
-        return (
-            f"{elsewhere} exists, but the working folder is the app's `path`: open it with "
-            f'Path(__file__).with_name("{file.name}"), or as "{elsewhere}"'
-        )
-    return f"{file.name} is not there: was it copied?"
-
-
-def _found_below(path: Path, name: str) -> str | None:
-    """Return where a file with this name lies below ``path``, looking at a bounded number."""
-    looked_at = 0
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(one for one in folders if not one.startswith((".", "__")))
-        looked_at += len(names) + 1
-        if name in names:
-            return os.path.relpath(os.path.join(folder, name), path)
-        if looked_at > _FILES_SEARCHED_MAX:
-            break
-    return None
-
-
 def _of_thread(failure: Failure) -> str | None:
     if "signal only works in main thread" in failure.text:
         return (
@@ -232,13 +257,33 @@ def _of_thread(failure: Failure) -> str | None:
     return None
 
 
-def _of_variable(failure: Failure) -> str | None:
-    if isinstance(failure.error, KeyError) and any(
-        f.endswith("<frozen os>") for f in failure.files
-    ):
-        return (
-            f"the variable {failure.text.strip(chr(39))} is not set: set it in `env` or `env_file`"
-        )
+def _of_network(failure: Failure) -> str | None:
+    if not any(text in failure.text for text in _NO_ANSWER):
+        return None
+    return (
+        "what it connects to does not answer: is it started, and is its name right? The supervisor "
+        "imports the app again until it answers"
+    )
+
+
+def _of_name(failure: Failure) -> str | None:
+    """Return the hint for a variable of the environment or of Python that is not there."""
+    error = failure.error
+    if isinstance(error, KeyError) and failure.is_in("<frozen os>"):
+        name = str(error.args[0])
+        if file_hints.sets(failure.path / ".env", name):
+            return f"the file .env sets {name}: let `env_file` name it"
+        return f"the variable {name} is not set: set it in `env` or `env_file`"
+    if not isinstance(error, NameError):
+        return None
+    if error.name in _NAMES:
+        return f"did you mean {_NAMES[error.name]}?"
+    if error.name == "get_ipython":
+        return "this was a notebook: remove the lines that only a notebook runs"
+    if error.name in sys.stdlib_module_names:
+        return f"is the line missing above: import {error.name}"
+    if error.name in _OF_FLASK:
+        return f"is the line missing above: from flask import {error.name}"
     return None
 
 
@@ -250,7 +295,8 @@ _LOOKS: tuple[Callable[[Failure], str | None], ...] = (
     _of_exit,
     _of_timeout,
     _of_held,
-    _of_file,
+    file_hints.of_file,
+    _of_network,
     _of_thread,
-    _of_variable,
+    _of_name,
 )

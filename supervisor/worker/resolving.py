@@ -5,22 +5,20 @@ without its call, a view function, a class, an ASGI app. The error has the line 
 Needs the standard library alone, as `importing` does.
 """
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import sys
+from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supervisor.values import targets
 from supervisor.worker.import_failure import TargetError
-
-if TYPE_CHECKING:
-    from supervisor.source.app_scan import SourceFacts
+from supervisor.worker.target_hints import absent, apps_in, instead, is_flask, scan, write
 
 _WSGI = ("environ", "start_response")
 _ASGI = ("scope", "receive", "send")
+_EXAMPLE = ', as in create_app("prod") or create_app(name="prod")'
 
 
 def load(target: str, *, self_bound: bool = False) -> Callable[..., Any]:
@@ -34,7 +32,7 @@ def load(target: str, *, self_bound: bool = False) -> Callable[..., Any]:
     found: Any = attribute(module, meant.name)
     path = f"{meant.module}:{meant.name}"
     if meant.call is not None:
-        found, path = _made(found, path, meant.call), target
+        found, path = _made(found, path, meant.call, module), target
     problem = _self_bound_problem if self_bound else _problem
     error = problem(found, path, module)
     if error is not None:
@@ -48,12 +46,13 @@ def attribute(owner: object, names: str) -> Any:
         try:
             owner = getattr(owner, name)
         except AttributeError as error:
+            if name in dir(owner):  # a property of the app's, which raises it
+                raise
             kind = "module " if isinstance(owner, ModuleType) else ""
             owner_name = getattr(owner, "__name__", type(owner).__name__)
-            hint = _absent_hint(owner, name) if isinstance(owner, ModuleType) else None
-            close = _similar(name, [one for one in dir(owner) if one[0] != "_"])
-            hint = hint or (f"did you mean {close}?" if close else _NO_APP)
-            raise TargetError(f"{kind}{owner_name} has no attribute {name!r}", hint) from error
+            raise TargetError(
+                f"{kind}{owner_name} has no attribute {name!r}", absent(owner, name)
+            ) from error
     return owner
 
 
@@ -65,90 +64,22 @@ def a(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-# ---- what isn't there
-
-_NO_APP = "no Flask app was found in it; correct `target` in the configuration"
-
-
-def _absent_hint(module: ModuleType, name: str) -> str | None:
-    """Return what to do when a module lacks the attribute of the target."""
-    file = _file_of(module)
-    if file is not None and file.name == "__init__.py":
-        hidden = file.parent.with_suffix(".py")
-        if hidden.exists():
-            package = file.parent.name
-            return f"the folder {package}/ hides the file {hidden.name}: rename one of them"
-    apps = dict(_apps_in(module))
-    similar = _similar(name, list(apps))
-    if similar or len(apps) == 1:
-        return _write(f"{module.__name__}:{apps[similar or next(iter(apps))]}")
-    if apps:
-        return "it has: " + ", ".join(f"{module.__name__}:{one}" for one in apps.values())
-    if name in _scan(file).guarded:
-        return (
-            f'{name} is made under if __name__ == "__main__": and an import skips that; make it '
-            "above, and leave only app.run() there"
-        )
-    return None
-
-
-def _similar(name: str, names: list[str]) -> str | None:
-    for one in names:
-        if one.lower() == name.lower():
-            return one
-    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
-
-
-def _apps_in(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Yield the apps of a module, and then its factories: the name, and how a target writes it."""
-    names = vars(module)
-    for name, value in names.items():
-        if _is_flask(value) and not name.startswith("_"):
-            yield name, name
-    for app in _scan(_file_of(module)).apps:
-        if app.interface != "WSGI" or app.name.partition(".")[0] not in names:
-            continue
-        if app.is_factory:
-            yield app.name, f"{app.name}({'...' if app.needs_arguments else ''})"
-        else:
-            yield app.name, app.name
-
-
-def _is_flask(value: object) -> bool:
-    return hasattr(type(value), "wsgi_app")  # of the type: a proxy may raise anything
-
-
-def _file_of(module: ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file) if isinstance(file, str) else None
-
-
-def _scan(file: Path | None) -> "SourceFacts":
-    from supervisor.source import app_scan  # for a wrong target only
-
-    try:
-        return app_scan.scan(b"" if file is None else file.read_bytes())
-    except (OSError, ValueError):
-        return app_scan.SourceFacts()
-
-
 # ---- what can't be served
 
 
-def _made(factory: Any, path: str, call: targets.Call) -> Any:
+def _made(factory: Any, path: str, call: targets.Call, module: ModuleType) -> Any:
     """Return what a factory makes. Raises `TargetError` if it can't be called so."""
-    if _is_flask(factory):
-        raise TargetError(f"{path} is the app itself, not a function that makes it", _write(path))
-    if not callable(factory):
-        raise TargetError(
-            f"{path}() can't be called: it is {a(factory)}", "leave out the () in `target`"
-        )
     signature = _signature(factory)
+    if is_flask(factory) or (signature is not None and _required(signature) == [*_WSGI]):
+        raise TargetError(f"{path} is the app itself, not a function that makes it", write(path))
+    if not callable(factory):
+        raise _not_callable(factory, path, module)
     if signature is not None and not _binds(signature, *call.positional, **call.named):
         raise _wrong_call(path, signature, call)
     made = factory(*call.positional, **call.named)
     if made is None:
-        hint = "let the function end with: return app"
+        others = [one for one in dict(apps_in(module)).values() if not one.endswith(")")]
+        hint = instead(module) if others else "let the function end with: return app"
         raise TargetError(f"{path}() returned None, not the app", hint)
     if inspect.iscoroutine(made):
         made.close()
@@ -163,7 +94,7 @@ def _wrong_call(path: str, signature: inspect.Signature, call: targets.Call) -> 
         needed = ", ".join(_required(signature))
         return TargetError(
             f"{name}() needs the argument{'s' if ',' in needed else ''} {needed!r}",
-            f'{_write(f"{path}(...)")} with its value, as in create_app("prod")',
+            f"{write(_call_of(path, signature))} with its value" + _EXAMPLE,
         )
     given = [repr(one) for one in call.positional]
     given += [f"{key}={value!r}" for key, value in call.named.items()]
@@ -176,19 +107,16 @@ def _wrong_call(path: str, signature: inspect.Signature, call: targets.Call) -> 
 def _problem(found: Any, path: str, module: ModuleType) -> TargetError | None:
     """Return why ``found`` is no WSGI app, None if it may be one."""
     if isinstance(found, ModuleType):
-        return TargetError(f"{path} is a module, not a WSGI app", _write(f"{found.__name__}:app"))
+        return TargetError(f"{path} is a module, not a WSGI app", write(f"{found.__name__}:app"))
     if isinstance(found, type):
         return _class_problem(found, path)
     if not callable(found):
-        return TargetError(
-            f"{path} is {a(found)}, not a WSGI app: it can't be called",
-            _not_callable_hint(found, module),
-        )
+        return _not_callable(found, path, module)
     if isinstance(found, FunctionType) and _app_of_view(found, module):
         app = _app_of_view(found, module)
         return TargetError(
             f"{path} is a view function of the app, not the app",
-            _write(f"{module.__name__}:{app}"),
+            write(f"{module.__name__}:{app}"),
         )
     called = found if inspect.isroutine(found) else type(found).__call__
     signature = _signature(found)
@@ -201,16 +129,16 @@ def _problem(found: Any, path: str, module: ModuleType) -> TargetError | None:
         return _asgi_problem(path)
     if signature is None or _required(signature) == [*_WSGI]:
         return None
-    if isinstance(found, FunctionType) and path.partition(":")[2] in _factories(module):
+    if isinstance(found, FunctionType) and path.partition(":")[2] in _factories(found, module):
         return _factory_problem(path, signature)
     if _binds(signature, *_WSGI) and (_required(signature) or _is_open(signature)):
         return None
     if isinstance(found, FunctionType) and not _required(signature):
-        return _plain_function_problem(path, signature, module)
+        return _plain_function_problem(found, path, signature, module)
     shown = ", ".join(signature.parameters)
     return TargetError(
         f"{path} takes ({shown}), so it is not a WSGI app, which takes (environ, start_response)",
-        _instead(module),
+        instead(module, path),
     )
 
 
@@ -218,74 +146,86 @@ def _class_problem(found: type, path: str) -> TargetError | None:
     if hasattr(found, "__iter__"):  # the class of PEP 3333, whose objects are the answers
         return None
     module, _, name = path.partition(":")
-    return TargetError(
-        f"{path} is a class, not an app",
-        f"make an app of it, app = {name}(...), and {_write(f'{module}:app')}",
-    )
+    hint = f"make an app of it, app = {name}(...), and {write(f'{module}:app')}"
+    if name.endswith(")"):
+        hint = "let the function return an app that it makes of it"
+    return TargetError(f"{path} is a class, not an app", hint)
 
 
-def _not_callable_hint(found: Any, module: ModuleType) -> str:
-    if type(found).__name__ == "Blueprint":
-        return "a Blueprint is a part of an app: name the app that calls register_blueprint with it"
-    return _instead(module)
-
-
-def _instead(module: ModuleType) -> str:
-    """Return the hint that names the apps of the module."""
-    apps = list(dict(_apps_in(module)).values())
-    if len(apps) == 1:
-        return _write(f"{module.__name__}:{apps[0]}")
-    if apps:
-        return "it has: " + ", ".join(f"{module.__name__}:{one}" for one in apps)
-    return "let the target name the Flask object, or the function that makes it with ()"
+def _not_callable(found: Any, path: str, module: ModuleType) -> TargetError:
+    hint = instead(module, path)
+    try:
+        inner = [name for name, value in vars(found).items() if is_flask(value)]
+    except TypeError:  # it has no attributes of its own
+        inner = []
+    if inner and not path.endswith(")"):
+        hint = write(f"{path}.{inner[0]}")
+    elif type(found).__name__ == "Blueprint":
+        hint = "a Blueprint is a part of an app: name the app that calls register_blueprint with it"
+    return TargetError(f"{path} is {a(found)}, not a WSGI app: it can't be called", hint)
 
 
 def _app_of_view(found: Any, module: ModuleType) -> str | None:
     """Return the name of the app of which ``found`` is a view function."""
     for name, value in vars(module).items():
-        views = vars(value).get("view_functions") if _is_flask(value) else None
+        views = vars(value).get("view_functions") if is_flask(value) else None
         if isinstance(views, dict) and any(found is view for view in views.values()):
             return name
     return None
 
 
 def _asgi_problem(path: str) -> TargetError:
+    name = f'"--factory", "{path[:-2]}"' if path.endswith("()") else f'"{path}"'
     return TargetError(
         f"{path} is an ASGI app, not a WSGI app",
-        f'in place of `target` write command = ["uvicorn", "--fd", "{{fd}}", "{path}"]',
+        f'in place of `target` write command = ["uvicorn", "--fd", "{{fd}}", {name}]',
     )
 
 
-def _factories(module: ModuleType) -> set[str]:
+def _factories(found: FunctionType, module: ModuleType) -> set[str]:
+    """Return the names of the functions that make apps, where the target is and in its own file."""
     from supervisor.source.app_scan import FACTORY_NAMES
 
-    return {*FACTORY_NAMES} | {app.name for app in _scan(_file_of(module)).apps if app.is_factory}
+    places = {module, sys.modules.get(found.__module__, module)}
+    return set(FACTORY_NAMES).union(
+        *({app.name for app in scan(one).apps if app.is_factory} for one in places)
+    )
 
 
 def _factory_problem(path: str, signature: inspect.Signature) -> TargetError:
     needed = _required(signature)
-    call = f"{path}({'...' if needed else ''})"
     with_values = f" with values for {', '.join(needed)}" if needed else ""
     return TargetError(
-        f"{path} is a function that makes the app, not the app", _write(call) + with_values
+        f"{path} is a function that makes the app, not the app",
+        write(_call_of(path, signature)) + with_values,
     )
 
 
+def _call_of(path: str, signature: inspect.Signature) -> str:
+    """Return how a factory is called, with dots for the values that it needs."""
+    named = [
+        f"{name}=..."
+        for name in _required(signature)
+        if signature.parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    given = ["..."] if len(_required(signature)) > len(named) else []
+    return f"{path}({', '.join([*given, *named])})"
+
+
 def _plain_function_problem(
-    path: str, signature: inspect.Signature, module: ModuleType
+    found: FunctionType, path: str, signature: inspect.Signature, module: ModuleType
 ) -> TargetError:
-    hint = _instead(module)
-    if path.endswith(")"):
-        hint = "let the function return the app"
-    elif not dict(_apps_in(module)):
-        hint = f"if it returns the app, {_write(f'{path}()')}"
+    hint = instead(module, path)
+    is_maker = not path.endswith(")") and not inspect.isgeneratorfunction(found)
+    if is_maker and not dict(apps_in(module)):
+        hint = f"if it returns the app, {write(f'{path}()')}"
     what = "takes no arguments" if not signature.parameters else "needs no arguments"
     return TargetError(f"{path} {what}, so it is not a WSGI app", hint)
 
 
 def _self_bound_problem(found: Any, path: str, module: ModuleType) -> TargetError | None:
     """Return why ``found`` can't be called to bind a port itself, None if it may be."""
-    if _is_flask(found):
+    if is_flask(found):
         return TargetError(
             f"{path} is a WSGI app, which binds no port itself", 'leave out bind = "app"'
         )
@@ -337,8 +277,3 @@ def _is_open(signature: inspect.Signature) -> bool:
     """Return whether a call may give any number of arguments, as one of a decorator."""
     kinds = [one.kind for one in signature.parameters.values()]
     return inspect.Parameter.VAR_POSITIONAL in kinds
-
-
-def _write(target: str) -> str:
-    quote = "'" if '"' in target else '"'
-    return f"write target = {quote}{target}{quote}"

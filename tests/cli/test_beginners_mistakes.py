@@ -55,15 +55,15 @@ def test_a_mistake_is_explained(tmp_path: Path, served: Served, mistake: Mistake
         write(folder, mistake.files)
         found = import_target(folder, mistake.target)
         assert mistake.reason in found["reason"]
-        assert mistake.hint in found["hint"]
+        assert mistake.hint in (found["hint"] or "")
     if mistake.name in served.health:
         app = served.health[mistake.name]
         assert mistake.reason in app["reason"]
-        assert mistake.hint in app["hint"]
+        assert mistake.hint in (app["hint"] or "")
     if mistake.name in served.pages:
         page = served.pages[mistake.name]
         assert mistake.reason in page["detail"]
-        assert mistake.hint in page["hint"]
+        assert mistake.hint in (page["hint"] or "")
 
 
 @pytest.mark.parametrize(("text", "message"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)

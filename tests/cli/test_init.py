@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import free_ports
 from hypothesis import given
 from hypothesis import strategies as st
 from operating_case import environment
 
 from supervisor.cli.config_text import new_configuration, quoted
-from supervisor.cli.project import module_of, read_project, usable_name
+from supervisor.cli.project import read_project, usable_name
+from supervisor.cli.source_module import module_of
 from supervisor.config import reader
+from supervisor.source.app_scan import scan
 
 FLASK = "from flask import Flask\napp = Flask(__name__)\n"
 FACTORY = "from flask import Flask\ndef create_app():\n    return Flask(__name__)\n"
@@ -67,16 +70,17 @@ FIELD = {
 
 def test_a_folder_with_two_apps(tmp_path: Path) -> None:
     """Apps, ports, devices, environment and requirements are found, and the apps can be served."""
-    write(tmp_path, FIELD)
+    port = free_ports(1)[0]
+    write(tmp_path, {name: text.replace("25001", str(port)) for name, text in FIELD.items()})
     done = init(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert not (tmp_path / "was-run").exists()
     text = (tmp_path / "supervisor.toml").read_text()
     assert tomllib.loads(text)["apps"] == {
         "admin": {"target": "wsgi:application", "port": 5000, "env_file": ".env"},
         "coach_interface": {
             "target": "coach_interface:app",
-            "port": 25001,
+            "port": port,
             "path": "field",
             "env_file": ".env",
             "reload": "replace",
@@ -128,17 +132,40 @@ def test_an_app_that_cannot_be_imported(tmp_path: Path) -> None:
 def test_nothing_to_serve(tmp_path: Path) -> None:
     """Apps that can't be served are named with the reason, and nothing is written."""
     files = {
-        "api.py": "from fastapi import FastAPI\napi = FastAPI()\n",
         "make.py": "from flask import Flask\ndef create_app(config):\n    return Flask('x')\n",
         "broken.py": "def f(:\n",
     }
     done = init(write(tmp_path, files))
     assert done.returncode == 1
-    assert "api.py: api is not served: FastAPI is an ASGI app" in done.stdout
     assert "make.py: create_app() is not served: the factory needs arguments" in done.stdout
     assert "broken.py is not valid: SyntaxError" in done.stdout
     assert f"found no app to serve in {tmp_path}" in done.stderr
     assert not (tmp_path / "supervisor.toml").exists()
+
+
+def test_an_asgi_app_is_served_by_a_command(tmp_path: Path) -> None:
+    """FastAPI, a factory too, gets uvicorn with our listener; Django's WSGI app comes first."""
+    files = {
+        "api.py": "import uvicorn\nfrom fastapi import FastAPI\napp = FastAPI()\n"
+        "if __name__ == '__main__':\n    uvicorn.run('api:app', port=5011)\n",
+        "site/make.py": "from quart import Quart\ndef create_app():\n    return Quart('x')\n",
+        "shop/__init__.py": "",
+        "shop/wsgi.py": "from django.core.wsgi import get_wsgi_application as get\napp = get()\n",
+        "shop/asgi.py": "from django.core.asgi import get_asgi_application as get\napp = get()\n",
+    }
+    uvicorn = ["uvicorn", "--fd", "{fd}"]
+    assert proposed(write(tmp_path, files)) == {
+        "api": {"command": [*uvicorn, "api:app"], "port": 5011},
+        "shop": {"target": "shop.wsgi:app", "port": 5000},
+        "make": {
+            "command": [*uvicorn, "--factory", "make:create_app"],
+            "port": 5001,
+            "path": "site",
+        },
+    }
+    done = init(tmp_path)
+    assert done.returncode == 1
+    assert "served by uvicorn --fd {fd} api:app" in done.stdout
 
 
 def test_every_app_gets_its_own_port(tmp_path: Path) -> None:
@@ -156,6 +183,54 @@ def test_every_app_gets_its_own_port(tmp_path: Path) -> None:
     assert ports == {"a": 5000, "b": 5002, "c": 5003, "d": 5001, "e": 6000}
     text = new_configuration(read_project(tmp_path))
     assert tomllib.loads(text)["status"] == {"port": 6001}
+
+
+def test_apps_of_one_name_in_several_folders(tmp_path: Path) -> None:
+    """Each gets its own port, factory and search path, though all their modules are ``app``."""
+    run = "from app import create_app\napp = create_app()\napp.run(port={})\n"
+    files: dict[str, str] = {}
+    for name, port in (("garden", 5011), ("kitchen", 5012)):
+        files |= {f"{name}/app.py": FACTORY, f"{name}/wsgi.py": run.format(port)}
+    apps = proposed(write(tmp_path, files))
+    assert apps == {
+        name: {"target": "wsgi:app", "port": port, "path": name}
+        for name, port in (("garden", 5011), ("kitchen", 5012))
+    }
+
+
+SKIPPED: dict[str, tuple[str, str, str]] = {
+    "guarded": ("x.py", FLASK.replace("app =", "if __name__ == '__main__':\n    app ="), "above"),
+    "local": ("x.py", "def main():\n    " + FLASK.replace("\n", "\n    ") + "app.run()", "main()"),
+    "a copy": ("app_old2.py", FLASK, "it looks like a copy of app.py"),
+    "a copy of a file manager": ("app (copy).py", FLASK, "it looks like a copy of app.py"),
+    "a space": ("my app.py", FLASK, "rename the file"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "reason"), SKIPPED.values(), ids=SKIPPED)
+def test_what_is_not_proposed(tmp_path: Path, file: str, text: str, reason: str) -> None:
+    """An app that an import can't reach is named with the reason, and the file stays valid."""
+    apps = proposed(write(tmp_path, {"app.py": FLASK, file: text}))
+    assert list(apps.values()) == [{"target": "app:app", "port": 5000}]
+    [(what, why)] = read_project(tmp_path).skipped
+    assert what.startswith(file)
+    assert reason in why
+
+
+RUNS = {
+    "a constant": ("app = Flask('x')\nPORT = 5011\napp.run(port=PORT)\n", 5011),
+    "options": ("app = Flask('x')\napp.run(**{'port': 5011})\n", None),
+    "two names": ("application = app = Flask('x')\napp.run('0.0.0.0', 5011)\n", 5011),
+    "Dash": ("import dash\nd = dash.Dash()\napp = d.server\nd.run_server(port=5011)\n", 5011),
+    "the port of Dash": ("import dash\nd = dash.Dash()\napp = d.server\nd.run()\n", 8050),
+}
+
+
+@pytest.mark.parametrize(("text", "port"), RUNS.values(), ids=RUNS)
+def test_where_a_port_is_read(tmp_path: Path, text: str, port: int | None) -> None:
+    """The port is that of the call that serves the app, and none is made up."""
+    [found] = read_project(write(tmp_path, {"x.py": "from flask import Flask\n" + text})).proposals
+    assert (found.target, found.port if found.port_from else None) == ("x:app", port)
 
 
 def test_a_port_in_another_file(tmp_path: Path) -> None:
@@ -195,22 +270,34 @@ def test_packages_environments_and_tests(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("file", "packages", "path", "module"),
-    [
-        ("coach.py", [], ".", "coach"),
-        ("field/coach.py", [], "field", "coach"),
-        ("field/coach.py", ["field"], ".", "field.coach"),
-        ("field/__init__.py", ["field"], ".", "field"),
-        ("a/b/c.py", ["a/b"], "a", "b.c"),
-    ],
-)
+IS_INIT = {"field/__init__.py": ""}
+MODULES: dict[str, tuple[str, dict[str, str], str, str]] = {
+    "a script": ("coach.py", {}, ".", "coach"),
+    "a script in a folder": ("field/coach.py", {}, "field", "coach"),
+    "a package": ("field/coach.py", IS_INIT, ".", "field.coach"),
+    "its own file": ("field/__init__.py", {}, ".", "field"),
+    "a package in a folder": ("a/b/c.py", {"a/b/__init__.py": ""}, "a", "b.c"),
+    "imports by the folder's name": ("web/app.py", {"web/db.py": "", "": "web.db"}, ".", "web.app"),
+    "a dot": ("web/app.py", {"web/db.py": "", "": ".db"}, ".", "web.app"),
+    "a folder like a library": ("flask/app.py", {"": "flask"}, "flask", "app"),
+    "a script and an __init__": (
+        "field/coach.py",
+        {**IS_INIT, "field/bus.py": "", "": "bus"},
+        "field",
+        "coach",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "files", "path", "module"), MODULES.values(), ids=MODULES)
 def test_the_module_of_a_file(
-    tmp_path: Path, file: str, packages: list[str], path: str, module: str
+    tmp_path: Path, file: str, files: dict[str, str], path: str, module: str
 ) -> None:
-    """Folders with an ``__init__.py`` are packages; the search path begins above them."""
-    write(tmp_path, {file: "", **{f"{package}/__init__.py": "" for package in packages}})
-    found, name = module_of(tmp_path / file, tmp_path)
+    """A folder is a package by its ``__init__.py``, or by how its files import each other."""
+    imported = files.get("", "flask")
+    text = f"from {imported} import x\n"
+    write(tmp_path, {**{name: t for name, t in files.items() if name}, file: text})
+    found, name = module_of(tmp_path / file, tmp_path, scan(text.encode()))
     assert (found, name) == (tmp_path / path, module)
 
 

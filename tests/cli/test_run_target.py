@@ -117,10 +117,10 @@ def test_a_broken_file_is_repaired(tmp_path: Path, serve: type[Served]) -> None:
 
 
 WRONG = {
-    "neither": (["hello"], "is neither a file FILE.py nor a target module:app"),
+    "neither": (["hello"], 'nor a target module:app; did you mean "hello:app"?'),
     "no file": (["nowhere.py"], "cannot read nowhere.py: No such file or directory"),
     "no app": (["none.py"], "none.py has no WSGI app"),
-    "an ASGI app": (["api.py"], "api.py has no WSGI app: it has api: FastAPI (ASGI)"),
+    "an ASGI app": (["api.py"], "it has api: FastAPI (ASGI); see docs/programs.md"),
     "several apps": (["two.py"], "two.py has several apps: name one of them: two:a or two:b"),
     "no Python": (["broken.py"], "broken.py is not valid Python: SyntaxError"),
     "a port alone": (["--port", "5001"], "--port and --host need a TARGET"),

@@ -166,7 +166,8 @@ def test_a_mistake_in_a_secret_does_not_show_it(tmp_path: Path, lines: str) -> N
 def test_env_overrides_the_env_file(tmp_path: Path) -> None:
     """Comments, `export`, quotes and blank lines are understood."""
     (tmp_path / "coach.env").write_text(
-        "# a comment\n\nexport A=1\nB = 'two words'\nC=\"x=y\"\nD=\nE=a#b\nF='half\n",
+        "# a comment\n\nexport A=1\nB = 'two words'\nC=\"x=y\"\nD=\nE=a#b\nF='half\n"
+        'export\tG="a # b" # a comment\n',
         encoding="utf-8",
     )
     text = APP + 'env_file = "coach.env"\nenv = { A = "own" }\n'
@@ -177,6 +178,7 @@ def test_env_overrides_the_env_file(tmp_path: Path) -> None:
         "D": "",
         "E": "a#b",
         "F": "'half",
+        "G": "a # b",
     }
 
 

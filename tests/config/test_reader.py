@@ -247,12 +247,15 @@ def test_good_targets(tmp_path: Path, target: str) -> None:
 SECONDS = "a number of seconds above 0"
 HOST = 'a numeric IPv4 or IPv6 address, "localhost" or "unix:/path/of/socket"'
 TARGET = '"module:app" or "module:factory()"'
-ARGUMENTS = 'the arguments are plain values, as in create_app("prod", debug=True)'
+ARGUMENTS = (
+    'the arguments are plain values, as in create_app("prod", debug=True), and nothing follows'
+)
+NO_CONTROL = "a string that is not empty, without control characters"
 MISTAKES = {
     "supervisor": [
         ("host", '"raspberrypi.local"', HOST),
         ("host", '"unix:"', HOST),
-        ("state_dir", '""', "a string that is not empty"),
+        ("state_dir", '""', NO_CONTROL),
         ("log_format", '"jason"', 'one of "auto", "console", "json"'),
         ("log_level", "3", 'one of "debug", "info", "warning", "error"'),
         ("shutdown_timeout_s", "0", SECONDS),
@@ -289,7 +292,12 @@ MISTAKES = {
         ("port", "0", "a port number from 1 to 65535"),
         ("port", "true", "a port number from 1 to 65535"),
         ("port", "[5001, 5002]", "a port number from 1 to 65535"),
-        ("path", '""', "a string that is not empty"),
+        ("path", '""', NO_CONTROL),
+        (
+            "path",
+            r'"C:\new\table"',
+            NO_CONTROL + "; a \\ in \"...\" begins an escape: write it in '...'",
+        ),
         ("enabled", '"no"', "true or false"),
         ("control", "1", "true or false"),
         ("threads", "0", "a whole number from 1 to 256"),

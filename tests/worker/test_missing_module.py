@@ -52,6 +52,40 @@ def test_the_module_of_the_target(tmp_path: Path, file: str, target: str, says: 
     assert hint(target.partition(":")[0].partition(".")[0], tmp_path, target) == says
 
 
+INSTALLED = {
+    "adafruit_dht": "pip install adafruit-circuitpython-dht",
+    "libcamera": "sudo apt-get install python3-libcamera",
+    "urllib2": "has urllib.request in its place",
+    "reqeusts": "did you mean requests? Else copy reqeusts.py",
+    "Flask": "did you mean flask? Else copy Flask.py",
+    "config": "pip install config",
+    "smbus2": "pip install smbus2",
+}
+
+
+@pytest.mark.parametrize(("module", "says"), INSTALLED.items(), ids=INSTALLED)
+def test_how_a_module_is_installed(tmp_path: Path, module: str, says: str) -> None:
+    """No other package than the one that is meant is named, least of all for a misspelt name."""
+    assert says in hint(module, tmp_path, "coach:app", debian="/nowhere")
+
+
+BELOW: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "a file in place of a folder": (("tools.py",), "tools.py is a file", "coach:app"),
+    "beside a folder": (("tools.py", "tools/net.py"), "tools.py hides the folder", "coach:app"),
+    "the target": (("tools.py",), 'write target = "tools:app"', "tools.net:app"),
+    "in the package": (("tools/web.py",), 'write target = "tools.web:app"', "tools.net:app"),
+}
+
+
+@pytest.mark.parametrize(("files", "says", "target"), BELOW.values(), ids=BELOW)
+def test_a_module_below_another(
+    tmp_path: Path, files: tuple[str, ...], says: str, target: str
+) -> None:
+    """A file has no modules below it; an app in a file beside is named for the target."""
+    write(tmp_path, dict.fromkeys(files, "from flask import Flask\napp = Flask('x')\n"))
+    assert says in hint("tools.net", tmp_path, target)
+
+
 def test_a_path_inside_of_a_package(tmp_path: Path) -> None:
     """An app that imports its own package from above is told so."""
     write(tmp_path, {"field/__init__.py": "", "field/coach.py": ""})
