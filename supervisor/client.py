@@ -96,12 +96,20 @@ class Client:
     """A client of the supervisor whose control socket is at ``path``, in its state folder.
 
     Each call opens a connection, and blocks for at most ``timeout_s`` seconds per read or write.
-    Several threads may share a client.
+    Several threads may share a client. Errors name ``start`` as the command that starts the
+    supervisor.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        timeout_s: float = 5.0,
+        start: str = "flask-supervisor run",
+    ) -> None:
         self.path = Path(path)
         self.timeout_s = timeout_s
+        self._start = start
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Client":
@@ -152,7 +160,7 @@ class Client:
             connection.close()
             raise NotRunning(
                 f"no supervisor is running for {self.path.parent}",
-                hint="start it with: flask-supervisor run",
+                hint=f"start it with: {self._start}",
             ) from error
         except PermissionError as error:
             connection.close()

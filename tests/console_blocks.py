@@ -136,6 +136,7 @@ class Stage:
         for name, line in {"flask-supervisor": own, "sudo": 'exec "$@"'}.items():
             (programs / name).write_text(f"#!/bin/sh\n{line}\n")
             (programs / name).chmod(0o755)
+        (programs / "pip").symlink_to(Path(sys.executable).with_name("pip"))  # as if activated
         (self.home / "hosts").write_text("127.0.0.1 localhost pi.local\n")
         self.environment = {
             **self.environment,

@@ -16,7 +16,7 @@ def shown_on_terminal(
 ) -> str:
     """Run a command on a terminal, standard error included, and return what it shows."""
     ours, theirs = pty.openpty()
-    environment = project.environment(TERM="xterm", **variables)
+    environment = project.environment(**{"TERM": "xterm", **variables})
     if columns is not None:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environment.pop("COLUMNS", None)  # it would override the terminal's width

@@ -170,6 +170,16 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_recipes_work_on_a_fresh_machine() -> None:
+    """It has no list of packages yet: `apt-get update` comes before `apt-get install`."""
+    for page in [REPOSITORY / "README.md", *DOCS.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for command in re.findall(
+            r"^\$ .*apt-get install.*|`[^`\n]*apt-get install[^`]*`", text, re.M
+        ):
+            assert "sudo apt-get update && sudo apt-get install" in command, page.name
+
+
 def test_the_architecture_page_names_files_that_exist() -> None:
     """Every path of a source in the guide for newcomers is a file of the repository."""
     text = section(DOCS / "architecture.md", "Where do I find ...")

@@ -5,7 +5,7 @@ import os
 import click
 
 from supervisor.cli.config_text import with_app
-from supervisor.cli.options import config_option
+from supervisor.cli.options import config_option, naming
 from supervisor.cli.targets import read_target
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
@@ -52,4 +52,5 @@ def add_command(
     configuration.parse_text(text, file)
     last_good.history(file).replace(text, file)
     click.echo(f"added app {app!r} to {file}")
-    click.echo(f"next: flask-supervisor check {app}, then: flask-supervisor reload")
+    option = naming(config_file)
+    click.echo(f"next: flask-supervisor check {app}{option}, then: flask-supervisor reload{option}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from supervisor.cli.config_edit import edit
-from supervisor.cli.options import config_option, group_config_option, json_option, load
+from supervisor.cli.options import config_option, group_config_option, json_option, load, naming
 from supervisor.cli.output import local_time, print_json
 from supervisor.config import last_good
 from supervisor.config import reader as configuration
@@ -130,7 +130,7 @@ def restore(wanted: str | None, config_file: str | None) -> None:
             f"the restored configuration is not valid:\n{error.message}",
             hint="choose another one: flask-supervisor config history",
         ) from error
-    click.echo("apply it to a running supervisor: flask-supervisor reload")
+    click.echo(f"apply it to a running supervisor: flask-supervisor reload{naming(config_file)}")
 
 
 def _newest_other(kept: ConfigHistory, present: str | None) -> KeptConfig:

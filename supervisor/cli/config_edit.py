@@ -1,5 +1,6 @@
 """``flask-supervisor config edit``: edit, check, write and apply the configuration."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,8 @@ def edit(config_file: str | None) -> None:
     """
     file = find(config_file)
     text = _read(file)
+    if not os.access(file.parent, os.W_OK):
+        raise SupervisorError(f"cannot write into {file.parent}", hint="repeat it with sudo")
     folder = Path(tempfile.mkdtemp(prefix="flask-supervisor-"))
     copy = folder / file.name
     copy.write_bytes(text)
@@ -35,11 +38,14 @@ def edit(config_file: str | None) -> None:
             click.echo(f"{file} is unchanged")
             return
         if _read(file) != text:
-            raise _unchanged(file, "somebody else has changed it meanwhile", copy)
-        last_good.history(file).replace(changed, file)
+            raise _unchanged(file, "somebody else has changed it meanwhile", copy, text)
+        try:
+            last_good.history(file).replace(changed, file)
+        except (SupervisorError, OSError) as error:
+            raise _unchanged(file, str(error).splitlines()[0], copy, text) from error
         is_written = True
     finally:
-        if is_written or copy.read_bytes() == text:  # else somebody's work would be lost
+        if is_written or not _has_work(copy, text):
             shutil.rmtree(folder)
     click.echo(f"wrote {file}")
     _apply(config_file)
@@ -56,8 +62,12 @@ def _read(file: Path) -> bytes:
 def _edited(copy: Path, text: bytes, file: Path) -> bytes:
     """Return the text as somebody has edited it, valid or unchanged."""
     while True:
-        click.edit(filename=str(copy))
-        changed = copy.read_bytes()
+        try:
+            click.edit(filename=str(copy))
+            changed = copy.read_bytes()
+        except (click.ClickException, ValueError, OSError) as error:  # ValueError: an open quote
+            why = str(error) or type(error).__name__
+            raise _unchanged(file, f"the editor failed ({why})", copy, text) from error
         if changed == text:
             return text
         try:
@@ -65,13 +75,21 @@ def _edited(copy: Path, text: bytes, file: Path) -> bytes:
         except ConfigError as error:
             print_error(error)
             if not sys.stdin.isatty() or not click.confirm("edit it again?", default=True):
-                raise _unchanged(file, "the new text is not valid", copy) from error
+                raise _unchanged(file, "the new text is not valid", copy, text) from error
         else:
             return changed
 
 
-def _unchanged(file: Path, why: str, copy: Path) -> SupervisorError:
-    return SupervisorError(f"{file} is unchanged: {why}", hint=f"your text is in {copy}")
+def _has_work(copy: Path, text: bytes) -> bool:
+    """Return whether somebody's work would be lost with the copy."""
+    return copy.is_file() and copy.read_bytes() != text
+
+
+def _unchanged(file: Path, why: str, copy: Path, text: bytes) -> SupervisorError:
+    hint = "name another editor: EDITOR=nano flask-supervisor config edit"
+    if _has_work(copy, text):
+        hint = f"your text is in {copy}"
+    return SupervisorError(f"{file} is unchanged: {why}", hint=hint)
 
 
 def _apply(config_file: str | None) -> None:

@@ -59,7 +59,7 @@ def deploy_command(
 
 
 def _may_remove(paths: list[str]) -> bool:
-    click.echo(f"SOURCE lacks {len(paths)} files of the app:")
+    click.echo(f"SOURCE lacks {'1 file' if len(paths) == 1 else f'{len(paths)} files'} of the app:")
     for path in paths:
         click.echo(f"  {path}")
     return click.confirm("Remove them?", default=False)

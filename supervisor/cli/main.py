@@ -3,10 +3,13 @@
 Exit codes: 0 done, 1 failed or refused (the reason is on standard error), 2 wrong usage.
 """
 
+import contextlib
+import errno
 import gc
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -15,6 +18,7 @@ from supervisor.cli.options import group_config_option
 from supervisor.cli.output import accept_every_character, print_error
 from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
+from supervisor.values.levels import colourless
 
 _MODULES = {
     "add": ("add",),
@@ -35,6 +39,8 @@ _MODULES = {
     "status": ("status",),
 }
 """The commands, by the module of this package that has them."""
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class LazyGroup(click.Group):
@@ -71,8 +77,20 @@ def main() -> None:
     open_standard_streams()
     accept_every_character()
     gc.enable()
-    no_colour = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
-    cli(prog_name="flask-supervisor", color=False if no_colour else None)
+    try:
+        cli(prog_name="flask-supervisor", color=False if colourless(os.environ) else None)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        _give_up(error)
+
+
+def _give_up(error: OSError) -> NoReturn:
+    """Report that a disk doesn't take what a command writes, its output included, and exit."""
+    text = f"cannot write {error.filename or 'the output'}: {error.strerror}"
+    with contextlib.suppress(OSError):
+        print_error(SupervisorError(text, hint="df -h and df -i show what is full"))
+    os._exit(1)  # an exit would try to write again what is left
 
 
 @click.group(

@@ -1,6 +1,7 @@
 """Options and arguments that commands share, and what they stand for."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,22 @@ def _served_from_here() -> Path | None:
 
 def client(config_file: str | None, *, timeout_s: float = 5.0) -> Client:
     """Return a client of the supervisor that runs this configuration."""
-    return Client(StateDir(state_dir(config_file)).control_socket, timeout_s=timeout_s)
+    socket = StateDir(state_dir(config_file)).control_socket
+    return Client(socket, timeout_s=timeout_s, start=_start_command(config_file))
+
+
+def _start_command(config_file: str | None) -> str:
+    """Return what starts the supervisor: systemd, if its service runs this configuration."""
+    installed = installed_config()
+    with contextlib.suppress(ConfigError):  # none is found: `run TARGET` needs none
+        if installed is not None and find(config_file).resolve() == installed.resolve():
+            return "sudo systemctl start flask-supervisor"
+    return "flask-supervisor run"
+
+
+def naming(config_file: str | None) -> str:
+    """Return the option that names the configuration in a command to type, as this one did."""
+    return "" if config_file is None else f" -c {shlex.quote(config_file)}"
 
 
 def no_such_app(name: str, known: Iterable[str]) -> str:

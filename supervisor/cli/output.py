@@ -4,12 +4,16 @@ import codecs
 import contextlib
 import io
 import json
+import os
+import re
+import shlex
 import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
@@ -20,6 +24,7 @@ T = TypeVar("T")
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 _WIDTH_MIN = 20  # columns for a text, however narrow the terminal is
+_PIP = re.compile(r"(?:^|(?<=: ))pip(?= (?:un)?install )")
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 
@@ -69,8 +74,9 @@ def print_wrapped(
     """Print ``head`` and ``text``, which goes on behind ``indent`` spaces if it is too long.
 
     Only a terminal gets wrapped lines: programs get the text whole. ``head`` may be styled; by
-    default it is the indent.
+    default it is the indent. Where the text says pip, this environment's is meant.
     """
+    text = _PIP.sub(_own_pip, text)
     if "\n" in text:  # an excerpt of a file, whose columns matter
         click.echo(textwrap.indent(text, " " * indent), err=err)
         return
@@ -81,6 +87,14 @@ def print_wrapped(
     for line in others:
         click.echo(" " * indent, nl=False, err=err)
         click.secho(line, fg=colour, err=err)
+
+
+def _own_pip(_match: "re.Match[str]") -> str:
+    """Return how this user calls the pip of this environment, which need not be the one in PATH."""
+    found, own = shutil.which("pip"), Path(sys.executable).with_name("pip")
+    if not own.exists() or (found and Path(found).resolve() == own.resolve()):
+        return "pip"
+    return f"{'' if os.access(sys.prefix, os.W_OK) else 'sudo '}{shlex.quote(str(own))}"
 
 
 def _lines(text: str, head: str, indent: int, stream: IO[str] | None) -> list[str]:

@@ -115,7 +115,10 @@ def read_project(folder: Path) -> Project:
     if _STATUS_PORT in ports:
         project.status_port = _free(_STATUS_PORT + 1, ports)
     project.requirements = sorted(
-        path.name for pattern in _REQUIREMENTS for path in folder.glob(pattern)
+        _shown(file, folder)
+        for place in {folder, *(folder / proposal.path for proposal in project.proposals)}
+        for pattern in _REQUIREMENTS
+        for file in place.glob(pattern)
     )
     return project
 

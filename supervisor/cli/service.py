@@ -107,7 +107,7 @@ def _print_outcome(config: Config) -> None:
     url = _url(*config.status_address, here)
     _print_address("status", width, f"{url} (for monitors)", reason)
     if _has_first_password(config.state_dir):
-        journal = f"journalctl -u {unit_file.UNIT}"
+        journal = f"sudo journalctl -u {unit_file.UNIT}"
         click.echo(f'log in to the admin app with: {journal} | grep "first password"')
 
 

@@ -5,14 +5,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.options import (
-    app_names,
-    client,
-    config_option,
-    json_option,
-    load_or_none,
-    no_such_app,
-)
+from supervisor.cli.options import app_names, client, config_option, json_option, load_or_none
 from supervisor.cli.output import (
     COLOURS,
     age_text,
@@ -22,7 +15,6 @@ from supervisor.cli.output import (
     show_again,
 )
 from supervisor.cli.process_usage import CpuMeter, with_usage
-from supervisor.values.errors import SupervisorError
 
 _WATCH_S = 1.0
 
@@ -68,10 +60,7 @@ def _is_well(snapshot: Snapshot, *, whole: bool) -> bool:
 
 def _fetch(config_file: str | None, names: tuple[str, ...], meter: CpuMeter | None) -> Snapshot:
     """Return the snapshot with the named apps (without names, all), and with CPU and memory."""
-    snapshot: Snapshot = client(config_file).call("snapshot")
-    for name in names:
-        if name not in snapshot["apps"]:
-            raise SupervisorError(no_such_app(name, snapshot["apps"]))
+    snapshot: Snapshot = client(config_file).call("snapshot", apps=names)
     apps = {n: app for n, app in snapshot["apps"].items() if not names or n in names}
     snapshot = {**snapshot, "apps": apps}
     return snapshot if meter is None else with_usage(snapshot, meter)

@@ -68,8 +68,10 @@ class Commands:
 
     # ---- reading
 
-    async def snapshot(self, _params: Params) -> dict[str, Any]:
-        """Return the health document."""
+    async def snapshot(self, params: Params) -> dict[str, Any]:
+        """Return the health document; raise `RequestError` if one of ``apps`` isn't in it."""
+        for name in params.get("apps") or ():
+            self.process_of(name)
         return self._snapshot()
 
     async def events(self, params: Params) -> dict[str, Any]:
@@ -196,7 +198,7 @@ class Commands:
             raise RequestError(
                 "disabled",
                 f"app {name!r} is disabled",
-                "set enabled = true in its section, and start the supervisor anew",
+                "set enabled = true in its section, then: flask-supervisor reload",
             )
         known = ", ".join(processes)
         raise RequestError("unknown_app", f"there is no app {name!r}; known: {known}")

@@ -17,7 +17,7 @@ from typing import Any
 from supervisor.daemon.own_structlog import structlog
 from supervisor.process.output_lines import OutputLine
 from supervisor.systemd.journal import JournalSocket, entry, is_journal, output_entry
-from supervisor.values.levels import PRIORITIES, Level
+from supervisor.values.levels import PRIORITIES, Level, colourless
 
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
 BACKLOG_BYTES_MAX = 2 * 1024 * 1024  # ... and their length
@@ -149,7 +149,7 @@ def _processors(log_format: str, fd: int) -> list[Any]:
     console = log_format == "console" or (log_format == "auto" and (terminal or journal))
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if console:
-        renderer = _ConsoleRenderer(colours=terminal and "NO_COLOR" not in os.environ)
+        renderer = _ConsoleRenderer(colours=terminal and not colourless(os.environ))
     chain: list[Any] = [structlog.processors.add_log_level]
     if not journal:  # which has times of its own
         form, utc = ("%H:%M:%S", False) if console else ("iso", True)
@@ -199,7 +199,7 @@ def _journal_entry(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
     if "output" in event:
         return output_entry(line, app=app, pid=event["pid"])
     fields = {"kind": event["kind"], **({"app": app} if app else {})}
-    return entry(f"{app or '-'}: {line.text}", line.level, fields)
+    return entry(f"{app}: {line.text}" if app else line.text, line.level, fields)
 
 
 _FOR_JOURNAL: list[Any] = [structlog.processors.add_log_level, _journal_entry]

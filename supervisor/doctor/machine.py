@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -137,7 +138,8 @@ def _state_dir(path: Path) -> Diagnosis:
         return failed(_STATE_FOLDER, text, f"chmod 700 {path}")
     if not may_write:
         text = f"cannot create {path}: {nearest} belongs to {owner_of(nearest)}"
-        hint = f"sudo install -d -m 700 -o $USER {path}, or set state_dir in [supervisor]"
+        create = f"sudo install -d -m 700 -o $USER {shlex.quote(str(path))}"
+        hint = f"{create}, or set state_dir in [supervisor]"
         return failed(_STATE_FOLDER, text, hint)
     return passed(_STATE_FOLDER, f"{path}" + ("" if nearest == path else " (not created yet)"))
 

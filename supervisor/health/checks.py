@@ -6,6 +6,7 @@ in a child or a thread. It changes nothing and imports no code of the app.
 
 import os
 import re
+import shlex
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +87,7 @@ def _absent(path: Path, wanted: Requirement) -> Cause | None:
     if wanted.mounted and not os.path.ismount(path):
         return Cause(
             reason=f"{wanted.path} exists, but no file system is mounted on it",
-            hint=f"mount it: sudo mount {wanted.path}",
+            hint=f"mount it: sudo mount {shlex.quote(str(wanted.path))}",
         )
     return None
 

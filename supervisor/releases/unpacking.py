@@ -134,7 +134,8 @@ def find_root(folder: Path, include: Collection[str]) -> Path:
             return inner
     raise UnpackError(
         f"none of the app's files is in it: {', '.join(wanted)}",
-        hint=f"at its top there is: {', '.join(sorted(tops)[:8]) or 'nothing'}",
+        hint="SOURCE has to have the files of the app's `path` at its top, where there is: "
+        f"{', '.join(sorted(tops)[:8]) or 'nothing'}",
     )
 
 

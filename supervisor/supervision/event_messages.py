@@ -37,7 +37,8 @@ class EventMessages:
         """Record how a worker ended."""
         is_ending = worker.phase is WorkerPhase.ENDING
         if worker.phase is WorkerPhase.DRAINING or (is_ending and not worker.verdict):
-            self.record(EventKind.EXITED, f"the worker ended as it was told to: {exit_}")
+            how = "" if exit_.code == 0 else f": {exit_}"
+            self.record(EventKind.EXITED, f"the worker ended as it was told to{how}")
         elif worker.phase is WorkerPhase.IMPORTING:
             text = f"the worker ended while importing: {exit_}"
             self.record(EventKind.EXITED, text, problem=True)

@@ -25,14 +25,15 @@ def require_root_and_systemd(what: str) -> None:
     ``what`` completes "cannot ...".
     """
     if os.geteuid() != 0:
-        words = " ".join(["sudo", *own_command(), *sys.argv[1:]])
+        words = shlex.join(["sudo", *own_command(), *sys.argv[1:]])
         raise SupervisorError(
             f"cannot {what}: only root may do this", hint=f"repeat it as: {words}"
         )
     if not is_available():
         raise SupervisorError(
             f"cannot {what}: systemd does not run this machine",
-            hint="run it in the foreground instead: flask-supervisor run",
+            hint="a service needs a machine that systemd has booted; without one: "
+            "flask-supervisor run",
         )
 
 
@@ -88,7 +89,7 @@ def _owner_note(user: str, name: str, path: str, owner: str) -> str:
     return (
         f"app {name} will be served, but deploy and rollback can't change it: {user} may read "
         f"{path}, but not replace files there, which belong to {owner}. To allow it, install with "
-        f"--user {owner}, or change the owner: sudo chown -R {user}: {path}"
+        f"--user {owner}, or change the owner: sudo chown -R {user}: {shlex.quote(path)}"
     )
 
 
@@ -129,7 +130,8 @@ def _check_state_dir(config: Config, machine: Machine) -> None:
         raise SupervisorError(
             f"cannot install the service: the state folder {path} belongs to {owner_of(path)}, and "
             f"the service runs as {machine.user}",
-            hint=f"install with --user {owner_of(path)}, or: sudo chown -R {machine.user}: {path}",
+            hint=f"install with --user {owner_of(path)}, or: sudo chown -R {machine.user}: "
+            f"{shlex.quote(str(path))}",
         )
 
 

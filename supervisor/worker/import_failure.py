@@ -8,6 +8,7 @@ import importlib
 import itertools
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,16 @@ def _server_called(error: BaseException) -> str | None:
     return None if called is None else called[1]
 
 
+def _with_own_pip(hint: str, path: Path) -> str:
+    """Return ``hint`` with the pip of this interpreter, without an absolute path."""
+    environment, own = Path(sys.prefix), ": pip install"
+    if path in environment.parents:
+        own = f": {environment.relative_to(path)}/bin/pip install"
+    elif "supervisor.worker.venv_entrypoint" in sys.modules:
+        own = " where its `python` is: bin/pip install"
+    return hint.replace(": pip install", own)
+
+
 def _hint(error: BaseException, text: str, target: str, path: Path, missing: str | None) -> str:
     if isinstance(error, OSError) and _server_called(error):  # the port is ours, most often
         return f"{_server_called(error)} serves by itself: {GUARD}"
@@ -209,6 +220,6 @@ def _hint(error: BaseException, text: str, target: str, path: Path, missing: str
         is_timeout=isinstance(error, ImportTimeout),
     )
     try:
-        return import_hints.hint(failure) or ""
+        return _with_own_pip(import_hints.hint(failure) or "", path)
     except Exception:  # noqa: BLE001 - an app's exception may hold anything; the reason is known
         return ""

@@ -144,6 +144,15 @@ def test_all_that_is_missing_is_named_in_one_run(project: Project) -> None:
     assert {f"{one['file']}:{one['line']}": one["module"] for one in missing} == wanted
 
 
+def test_pip_is_that_of_the_supervisor(project: Project) -> None:
+    """Where the shell would find another pip, or none, the hint has the path of the right one."""
+    project.app("coach", "import no_one\n")
+    own = Path(sys.executable).with_name("pip")
+    for path, shown in ((f"{own.parent}:/usr/bin", "pip"), ("/usr/bin:/bin", str(own))):
+        found = project.command("check", "coach", env={"PATH": path})
+        assert f"or install the package: {shown} install no_one\n" in found.stdout
+
+
 def test_ports_that_are_taken(project: Project) -> None:
     """A port with another holder is a problem, for the named apps only; our own ports pass."""
     project.app("admin")

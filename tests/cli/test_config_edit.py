@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import pytest
 from harness import Project
 
 
@@ -75,9 +76,41 @@ def test_somebody_else_edits_too(project: Project) -> None:
     kept.parent.rmdir()
 
 
-def test_an_editor_that_fails(project: Project) -> None:
-    """The error names the editor, and nothing is written."""
+@pytest.mark.parametrize(
+    ("script", "said", "kept"),
+    [
+        ("exit 3", "Editing failed", False),
+        ("rm $1", "No such file", False),
+        ("echo '# mine' >>$1; exit 3", "Editing failed", True),
+    ],
+)
+def test_an_editor_that_fails(project: Project, script: str, said: str, kept: bool) -> None:
+    """The error says why, nothing is written, and what somebody has typed is kept."""
     project.app("coach")
-    done = edit(project, "exit 3")
+    before = project.write().read_bytes()
+    done = edit(project, script)
     assert done.returncode == 1
-    assert "Editing failed" in done.stderr
+    assert f"{project.config} is unchanged: the editor failed" in done.stderr
+    assert said in done.stderr
+    assert project.config.read_bytes() == before
+    if kept:
+        file = Path(done.stderr.split("your text is in ")[1].strip())
+        assert file.read_text().endswith("# mine\n")
+        file.unlink()
+        file.parent.rmdir()
+    else:
+        assert "EDITOR=nano flask-supervisor config edit" in done.stderr
+
+
+def test_the_name_of_an_editor(project: Project) -> None:
+    """It may have arguments; one that is no command is reported."""
+    project.app("coach")
+    script = project.folder / "editor"
+    script.write_text("#!/bin/sh\necho '# edited' >>$3\n")
+    script.chmod(0o755)
+    for name, code in ((f"{script} --wait -n", 0), ("'open quote", 1), ("nosuch", 1)):
+        done = project.command("config", "edit", env={"VISUAL": name})
+        assert done.returncode == code
+        assert done.stdout.startswith("wrote ") == (code == 0)
+        assert "Traceback" not in done.stderr
+        assert ("the editor failed" in done.stderr) == bool(code)

@@ -64,6 +64,7 @@ FIELD = {
     "wsgi.py": "from admin import create_app\napplication = create_app()\n",
     "unused.py": "open('was-run', 'w').close()\nraise SystemExit\n",
     "requirements.txt": "flask\n",
+    "field/requirements.txt": "flask\n",
     ".env": "TOKEN=abcdefgh\n",
 }
 
@@ -90,7 +91,7 @@ def test_a_folder_with_two_apps(tmp_path: Path) -> None:
     assert "serial (field/hardware/bus.py, line 2) holds a serial port" in text
     assert f"read 6 Python files in {tmp_path}, and ran none:" in done.stdout
     assert "admin: Flask app wsgi:application" in done.stdout
-    assert "  requirements.txt\n" in done.stdout
+    assert "  field/requirements.txt\n  requirements.txt\n" in done.stdout
     assert "coach_interface: ok, imported in" in done.stdout
     assert done.stdout.endswith("\nnext: flask-supervisor run\n")
 

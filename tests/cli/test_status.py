@@ -44,6 +44,12 @@ def test_an_unknown_app(project: Project, running: Running) -> None:
     found = project.command("status", "couch")
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr == "error: there is no app 'couch'; known: admin, coach\n"
+    project.app("camera", enabled=False)
+    project.write()
+    assert project.command("reload").returncode == 0
+    found = project.command("status", "admin", "camera")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("error: app 'camera' is disabled\n  set enabled = true")
 
 
 # ---- status --watch

@@ -92,12 +92,28 @@ def test_nobody_reads_the_output(project: Project, running: Running) -> None:
         assert b"Broken pipe" not in result.stderr, words  # as the app's own output
 
 
+def test_the_output_is_on_a_full_disk(project: Project, running: Running) -> None:
+    """A command exits with an error in a line; one that can't report it, with its code."""
+    command = [sys.executable, "-m", "supervisor"]
+    rest = {"env": project.environment(), "cwd": project.folder, "check": False, "text": True}
+    for words in (*COMMANDS, ("help", "logs")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([*command, *words], stdout=full, stderr=subprocess.PIPE, **rest)
+        assert done.returncode == 1, words
+        assert "error: cannot write the output: No space left on device\n" in done.stderr, words
+        assert "click" not in done.stderr, words  # a traceback that is not the app's own
+    with open("/dev/full", "w") as full:
+        silent = subprocess.run([*command, "status", "couch"], stderr=full, **rest)
+    assert silent.returncode == 1
+
+
 def test_no_color(project: Project, running: Running) -> None:
     """NO_COLOR keeps colours out of output and errors; an empty one doesn't count."""
     for words in (*COMMANDS, ("stop", "couch")):
         assert "\x1b" not in shown_on_terminal(project, *words, NO_COLOR="1"), words
         if "--json" not in words and words[0] != "config":
             assert "\x1b" in shown_on_terminal(project, *words, NO_COLOR=""), words
+    assert "\x1b" not in shown_on_terminal(project, "status", TERM="dumb")
 
 
 def test_the_bar_of_a_deploy(project: Project) -> None:

@@ -54,10 +54,11 @@ def test_only_root_may(command: str) -> None:
         project = Project(folder)
         project.app("coach")
         project.write()
-        done = run_as(NOBODY, folder, "service", command)
+        done = run_as(NOBODY, folder, "service", command, "-c", "my apps.toml")
     assert done.returncode == 1
     assert f"cannot {command} the service: only root may" in done.stderr
     assert "repeat it as: sudo " in done.stderr
+    assert f"service {command} -c 'my apps.toml'" in done.stderr
 
 
 @pytest.mark.root

@@ -222,7 +222,7 @@ def test_a_missing_package_is_not_taken_from_the_supervisor(
     running = project.start()
     says = "No module named 'flask'"
     found = running.wait_for("bare", says=says, serving="stand-in", timeout_s=30)
-    assert "pip install flask" in found["hint"]
+    assert "where its `python` is: bin/pip install flask" in found["hint"]
     assert ask(port).status == 503
     ended = project.command("check", "bare")
     assert ended.returncode == 1

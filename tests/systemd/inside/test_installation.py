@@ -148,6 +148,8 @@ def test_apps_in_a_persons_folder(machine: Machine) -> None:
     assert {Path(f"/proc/{pid}").owner() for pid in unit_pids()} == {"pi"}
 
     systemctl("stop", UNIT)
+    found = run(COMMAND, "status", cwd="/")
+    assert "start it with: sudo systemctl start flask-supervisor" in found.stderr
     done = machine.command("service", "install", "--user", "flask-supervisor")
     assert done.returncode == 0, done.stderr
 
