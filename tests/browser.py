@@ -11,12 +11,23 @@ from typing import Any
 
 from harness import eventually
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 PHONE, DESK = (390, 844), (1440, 900)
+_NOT_CLICKED = (
+    StaleElementReferenceException,
+    ElementNotInteractableException,
+    ElementClickInterceptedException,
+)
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -52,8 +63,12 @@ class Browser:
             "mobile": width < 600,
         }
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            # Bootstrap scrolls smoothly: on a busy machine a click hits what passes by
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def one(self, selector: str) -> WebElement:
         """Return the first element that a CSS selector finds; AssertionError if there is none."""
@@ -66,11 +81,13 @@ class Browser:
         path = f'//*[self::button or self::a or self::summary][normalize-space(.)="{text}"]'
 
         def click() -> bool:
-            # what refreshes itself may replace an element between finding and clicking it
-            with contextlib.suppress(WebDriverException):
+            # what refreshes itself may replace an element between finding and clicking it; any
+            # other error may come after the click, as when the page that it opens takes long
+            with contextlib.suppress(*_NOT_CLICKED):
                 shown = [e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()]
                 if shown:
-                    shown[0].click()
+                    with contextlib.suppress(TimeoutException):
+                        shown[0].click()
                     return True
             return False
 
