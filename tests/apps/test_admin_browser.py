@@ -138,6 +138,10 @@ def test_an_operators_day(
         browser.open("/apps/coach/logs?follow=on")
         ask(port)
         browser.wait_for("a visitor came")
+        browser.open("/apps/coach/logs?level=error")
+        browser.wait_for("Traceback (most recent call last)")
+        assert 'coach.py", line 1, in <module>' in browser.text
+        assert "a visitor came" not in browser.text
         assert "the operator from 127.0.0.1" in events(browser)
 
 

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.admin import charts, create_app, samples
-from apps.admin.pages.logs import level_of
 from apps.admin.pages.machine import facts_of
 from apps.admin.samples import Sample, Samples, rates
 from supervisor.client import SOCKET_VARIABLE, Client
@@ -156,24 +155,6 @@ def test_samples_survive_a_reload(
         third.begin()
         third.join(10)
         assert not third._samples.of("app0", time.monotonic())
-
-
-@pytest.mark.parametrize(
-    ("text", "level"),
-    [
-        ("[2026-11-23 08:00:00,000] ERROR in app: Exception on / [GET]", "error"),
-        ("Traceback (most recent call last):", "error"),
-        ("KeyError: 'team'", "error"),
-        ("CRITICAL:root:no sensor", "error"),
-        ("2026-11-23 [warning  ] slow", "warning"),
-        ("DeprecationWarning: old", "warning"),
-        ("errors today: 0", "info"),
-        ("ready on http://127.0.0.1:5001", "info"),
-    ],
-)
-def test_a_line_says_how_bad_it_is(text: str, level: str) -> None:
-    """The usual words of the usual formats tell the level."""
-    assert level_of(text) == level
 
 
 def test_the_machine_in_words() -> None:

@@ -100,9 +100,11 @@
   document.addEventListener("submit", (event) => {
     const button = event.submitter;
     setTimeout(() => button?.setAttribute("disabled", ""), 0);
+    if (event.target.enctype === "multipart/form-data") note.textContent = "Sending the archive …";
   });
   addEventListener("pageshow", () => {
     for (const one of document.querySelectorAll("button[disabled]")) one.removeAttribute("disabled");
+    note.textContent = "";
   });
 
   if (!live) return;
