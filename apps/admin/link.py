@@ -37,9 +37,14 @@ def _memory() -> _Memory:
 
 def ask(method: str, *, timeout_s: float | None = None, **params: Any) -> Any:
     """Call a method of the supervisor; raises `ControlError`."""
-    client = Client.from_environment()
-    client.timeout_s = timeout_s or current_app.config["CONTROL_TIMEOUT_S"]
-    return client.call(method, **params)
+    return client(timeout_s or current_app.config["CONTROL_TIMEOUT_S"]).call(method, **params)
+
+
+def client(timeout_s: float) -> Client:
+    """Return a client of the supervisor."""
+    found = Client.from_environment()
+    found.timeout_s = timeout_s
+    return found
 
 
 def ask_long(method: str, **params: Any) -> Any:

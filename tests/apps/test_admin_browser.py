@@ -123,6 +123,9 @@ def test_an_operators_day(
         assert ask(port).text == f"{deployed}\n"
         # back to what was in place before
         browser.open("/apps/coach/releases")
+        browser.press("Compare")
+        browser.wait_for("From live to")
+        assert "coach.py" in browser.text
         browser.press("Roll back …")
         browser.press("Roll back")
         browser.wait_for("Done: the rollback of app 'coach'", timeout_s=60)

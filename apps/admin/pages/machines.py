@@ -6,7 +6,7 @@ from apps.admin import link, peers
 from apps.admin.access.guard import Right, needs
 from apps.admin.fields import mappings
 from apps.admin.fleet import Fleet
-from supervisor.client import Client, ControlError
+from supervisor.client import ControlError
 
 machines = Blueprint("machines", __name__, url_prefix="/machines")
 
@@ -31,9 +31,8 @@ def compare() -> str | tuple[str, int]:
 
 def _page(problem: str | None = None, difference: peers.Difference | None = None) -> str:
     names = [name for name, _ in mappings(link.snapshot().get("apps"))]
-    client = Client.from_environment()
-    client.timeout_s = current_app.config["FILES_TIMEOUT_S"]
     fleet: Fleet = current_app.extensions["fleet"]
+    client = link.client(current_app.config["FILES_TIMEOUT_S"])
     age_s, found = fleet.last(client) or (None, None)
     return render_template(
         "machines.html",
