@@ -73,14 +73,17 @@ class Commands:
         return self._snapshot()
 
     async def events(self, params: Params) -> dict[str, Any]:
-        """Return the events above number ``after``, none older than ``max_age_s``, and the last."""
-        after = whole_number(params, "after", 0)
+        """Return the events above number ``after``, none older than ``max_age_s``, and the last.
+
+        With ``app`` those of that app alone.
+        """
+        after, app = whole_number(params, "after", 0), params.get("app")
         since_s = _since(params, self._runtime.now())
         now, events = self._runtime.now(), self._runtime.journal.events
         documents = [
             {"number": number, **health_document.event_document(event, now)}
             for number, event in events.after(after)
-            if since_s is None or event.monotonic_s >= since_s
+            if (since_s is None or event.monotonic_s >= since_s) and app in (None, event.app)
         ]
         return {"events": documents, "last": events.count}
 

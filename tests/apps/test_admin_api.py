@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from apps.admin.api.openapi import markdown
 from apps.admin.api.operations import OPERATIONS, Operation
+from supervisor.client import Client
 
 CHECKS = (
     not_a_server_error,
@@ -133,6 +134,9 @@ def test_what_nobody_waits_for_is_told(running: Site) -> None:
         return any("not done as it was asked for: it is stopped" in one["text"] for one in events)
 
     eventually(told, what="an event")
+    control = running.project.folder / ".flask-supervisor" / "control.sock"
+    events = Client(str(control)).call("events", app="coach")["events"]
+    assert {one["app"] for one in events} == {"coach"}
     running.api("POST", "/apps/coach/start")
     running.running.wait_for("coach", state="ready", timeout_s=60)
 

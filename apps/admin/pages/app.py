@@ -26,7 +26,7 @@ def index(name: str) -> str:
         abort(404)
     known = visitor().is_known
     failure = link.ask_long("admin.failure", app=name)["failure"] if known else None
-    events = [one for one in link.ask("events")["events"] if one.get("app") == name]
+    events = link.ask("events", app=name)["events"]
     return render_template(
         "app.html",
         app=app_overview(name, found, browser_host(), charts().of(name, time.monotonic())),
