@@ -76,22 +76,29 @@ class Browser:
         assert found, f"{selector} is not on {self.driver.current_url}: {self.text[:300]}"
         return found[0]
 
-    def press(self, text: str) -> None:
-        """Click the button, the link or the summary with this text."""
+    def press(self, text: str, *, timeout_s: float = 15.0) -> None:
+        """Click the button, the link or the summary with this text.
+
+        After a button, which sends a form, wait until the page has gone.
+        """
         path = f'//*[self::button or self::a or self::summary][normalize-space(.)="{text}"]'
 
-        def click() -> bool:
+        def click() -> tuple[str, WebElement] | None:
             # what refreshes itself may replace an element between finding and clicking it; any
             # other error may come after the click, as when the page that it opens takes long
             with contextlib.suppress(*_NOT_CLICKED):
                 shown = [e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()]
                 if shown:
+                    found = shown[0].tag_name, self.one("html")
                     with contextlib.suppress(TimeoutException):
                         shown[0].click()
-                    return True
-            return False
+                    return found
+            return None
 
-        eventually(click, what=f"{text!r} can be pressed on {self.driver.current_url}")
+        what = f"{text!r} can be pressed on {self.driver.current_url}"
+        tag, page = eventually(click, timeout_s=timeout_s, what=what)
+        if tag == "button":
+            eventually(lambda: _has_gone(page), timeout_s=60, what=f"{text!r} opens a page")
 
     def fill(self, **fields: str) -> None:
         """Type into the fields with these names, in place of what is there."""
@@ -139,6 +146,13 @@ class Browser:
             if message["method"] == "Network.requestWillBeSent":
                 found.append(message["params"]["request"]["url"])
         return found
+
+
+def _has_gone(element: WebElement) -> bool:
+    try:
+        return element.tag_name is None
+    except WebDriverException:
+        return True
 
 
 @contextlib.contextmanager

@@ -108,9 +108,7 @@ def test_an_operators_day(
         eventually(lambda: "nosuch_module" not in alert(browser), what="the page says so")
         # restarted, after a question
         pid = running.worker_of("coach")
-        browser.press("Restart …")
-        browser.press("Restart")
-        browser.wait_for("coach is being restarted.")
+        confirm(browser, "Restart", script=script)
         eventually(lambda: running.worker_of("coach") not in (0, pid), what="another worker")
         # a bad archive, and a good one
         deploy(browser, tmp_path / "bad.tar.gz", BROKEN)
@@ -126,8 +124,7 @@ def test_an_operators_day(
         browser.press("Compare")
         browser.wait_for("From live to")
         assert "coach.py" in browser.text
-        browser.press("Roll back …")
-        browser.press("Roll back")
+        confirm(browser, "Roll back", script=script)
         browser.wait_for("Done: the rollback of app 'coach'", timeout_s=60)
         assert ask(port).text != f"{deployed}\n"
         # a mistake in the configuration: explained, and kept in the form
@@ -146,6 +143,19 @@ def test_an_operators_day(
         assert 'coach.py", line 1, in <module>' in browser.text
         assert "a visitor came" not in browser.text
         assert "the operator from 127.0.0.1" in events(browser)
+
+
+def confirm(browser: "browsing.Browser", text: str, *, script: bool) -> None:
+    """Press what asks first, and confirm it: without a script, the page may load anew meanwhile."""
+    for is_last in (script, False, True):
+        browser.press(f"{text} …")
+        try:
+            browser.press(text, timeout_s=15.0 if is_last else 3.0)
+        except AssertionError:
+            if is_last:
+                raise
+        else:
+            return
 
 
 def barriers(browser: "browsing.Browser") -> list[str]:
