@@ -11,12 +11,23 @@ from typing import Any
 
 from harness import eventually
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 PHONE, DESK = (390, 844), (1440, 900)
+_NOT_CLICKED = (
+    StaleElementReferenceException,
+    ElementNotInteractableException,
+    ElementClickInterceptedException,
+)
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -52,8 +63,12 @@ class Browser:
             "mobile": width < 600,
         }
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            # Bootstrap scrolls smoothly: on a busy machine a click hits what passes by
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def one(self, selector: str) -> WebElement:
         """Return the first element that a CSS selector finds; AssertionError if there is none."""
@@ -61,20 +76,29 @@ class Browser:
         assert found, f"{selector} is not on {self.driver.current_url}: {self.text[:300]}"
         return found[0]
 
-    def press(self, text: str) -> None:
-        """Click the button, the link or the summary with this text."""
+    def press(self, text: str, *, timeout_s: float = 15.0) -> None:
+        """Click the button, the link or the summary with this text.
+
+        After a button, which sends a form, wait until the page has gone.
+        """
         path = f'//*[self::button or self::a or self::summary][normalize-space(.)="{text}"]'
 
-        def click() -> bool:
-            # what refreshes itself may replace an element between finding and clicking it
-            with contextlib.suppress(WebDriverException):
+        def click() -> tuple[str, WebElement] | None:
+            # what refreshes itself may replace an element between finding and clicking it; any
+            # other error may come after the click, as when the page that it opens takes long
+            with contextlib.suppress(*_NOT_CLICKED):
                 shown = [e for e in self.driver.find_elements(By.XPATH, path) if e.is_displayed()]
                 if shown:
-                    shown[0].click()
-                    return True
-            return False
+                    found = shown[0].tag_name, self.one("html")
+                    with contextlib.suppress(TimeoutException):
+                        shown[0].click()
+                    return found
+            return None
 
-        eventually(click, what=f"{text!r} can be pressed on {self.driver.current_url}")
+        what = f"{text!r} can be pressed on {self.driver.current_url}"
+        tag, page = eventually(click, timeout_s=timeout_s, what=what)
+        if tag == "button":
+            eventually(lambda: _has_gone(page), timeout_s=60, what=f"{text!r} opens a page")
 
     def fill(self, **fields: str) -> None:
         """Type into the fields with these names, in place of what is there."""
@@ -122,6 +146,13 @@ class Browser:
             if message["method"] == "Network.requestWillBeSent":
                 found.append(message["params"]["request"]["url"])
         return found
+
+
+def _has_gone(element: WebElement) -> bool:
+    try:
+        return element.tag_name is None
+    except WebDriverException:
+        return True
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ from apps.admin.access import guard
 from apps.admin.access.login import announce_first_password, login
 from apps.admin.access.sessions import TimelessSessions
 from apps.admin.api import api
+from apps.admin.charts import Charts
+from apps.admin.fleet import Fleet
 from apps.admin.pages import BLUEPRINTS
 from apps.admin.samples import Sampler, Samples
 from apps.web import add_common
@@ -57,7 +59,9 @@ def create_app(*, take_samples: bool = True) -> Flask:
     csrf.exempt(api)  # it takes tokens that no browser adds by itself
     for blueprint in (login, api, *BLUEPRINTS):
         app.register_blueprint(blueprint)
-    app.extensions["samples"] = samples = Samples()
+    samples = Samples()
+    app.extensions["charts"] = Charts(samples)
+    app.extensions["fleet"] = Fleet()
     socket_path = os.environ.get(SOCKET_VARIABLE)
     if socket_path and take_samples:
         folder = Path(socket_path).parent / "admin"

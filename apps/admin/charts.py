@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from apps.admin.samples import KEPT_S, Sample, rates
+from apps.admin.samples import INTERVAL_S, KEPT_S, Sample, Samples, rates
 
 _WIDTH, _HEIGHT = 120, 28
 _POINTS = 60
@@ -23,8 +23,25 @@ class AppCharts:
     rate_now: float | None
 
 
+class Charts:
+    """Draws the samples of apps; pages ask more often than there are new ones."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+        self._drawn: dict[str, tuple[tuple[float, int], AppCharts]] = {}
+
+    def of(self, app: str, now: float) -> AppCharts:
+        """Return the charts of an app; ``now`` is monotonic, as the samples are."""
+        samples = self.samples.of(app, now)
+        key = (samples[-1].at_s if samples else 0.0, int(now / INTERVAL_S))
+        known = self._drawn.get(app)
+        if known is None or known[0] != key:
+            known = self._drawn[app] = (key, charts_of(samples, now))
+        return known[1]
+
+
 def charts_of(samples: Sequence[Sample], now: float) -> AppCharts:
-    """Return the charts of an app; ``now`` is monotonic, as the samples are."""
+    """Return the charts of one app's ``samples``."""
     times = [sample.at_s for sample in samples]
     rate = rates(list(samples))
     return AppCharts(

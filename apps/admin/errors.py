@@ -1,5 +1,6 @@
 """Errors as pages, and for the API as problem documents (RFC 9457)."""
 
+import time
 from typing import Any
 
 from flask import Flask, jsonify, render_template, request
@@ -8,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from apps.admin import link
 from apps.admin.overview import overview_of
+from apps.admin.rendering import browser_host, charts
 from apps.web import WORDS
 from supervisor.client import ControlError
 
@@ -89,7 +91,7 @@ def _unreachable(error: ControlError) -> str:
         "unreachable.html",
         error=error,
         age_s=last[0] if last else None,
-        overview=overview_of(last[1], "") if last else None,
+        overview=overview_of(last[1], browser_host(), charts(), time.monotonic()) if last else None,
     )
 
 

@@ -1,12 +1,14 @@
 """Talks to the supervisor, and remembers the last picture of when it did."""
 
+import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app
 
-from supervisor.client import Client, ControlError
+from supervisor.client import SOCKET_VARIABLE, Client, ControlError
 
 _SETTINGS_S = 2.0  # so long a change of [admin] may take to have an effect
 # codes that mean: no answer from the supervisor, whatever was asked
@@ -20,6 +22,7 @@ class _Memory:
         self.lock = threading.Lock()
         self.snapshot: tuple[float, dict[str, Any]] | None = None
         self.settings: tuple[float, dict[str, Any]] | None = None
+        self.configuration: tuple[list[Any], dict[str, Any]] | None = None
 
 
 def add_link(app: Flask) -> None:
@@ -34,9 +37,14 @@ def _memory() -> _Memory:
 
 def ask(method: str, *, timeout_s: float | None = None, **params: Any) -> Any:
     """Call a method of the supervisor; raises `ControlError`."""
-    client = Client.from_environment()
-    client.timeout_s = timeout_s or current_app.config["CONTROL_TIMEOUT_S"]
-    return client.call(method, **params)
+    return client(timeout_s or current_app.config["CONTROL_TIMEOUT_S"]).call(method, **params)
+
+
+def client(timeout_s: float) -> Client:
+    """Return a client of the supervisor."""
+    found = Client.from_environment()
+    found.timeout_s = timeout_s
+    return found
 
 
 def ask_long(method: str, **params: Any) -> Any:
@@ -83,4 +91,32 @@ def settings() -> dict[str, Any]:
     found: dict[str, Any] = ask("admin.settings")
     with _memory().lock:
         _memory().settings = (time.monotonic(), found)
+    return found
+
+
+def configuration() -> dict[str, Any]:
+    """Return the text of the configuration and its history; raises `ControlError`.
+
+    The supervisor reads them in a process of their own: it is asked when one has changed.
+    """
+    with _memory().lock:
+        known = _memory().configuration
+    present = _stamps(known[1]["file"]) if known else []
+    if known is not None and present == known[0]:
+        return known[1]
+    found: dict[str, Any] = ask_long("config.text")
+    with _memory().lock:
+        _memory().configuration = (present, found)
+    return found
+
+
+def _stamps(file: str) -> list[Any]:
+    """Return what changes when the file does, or the folder of the history."""
+    found: list[Any] = [file]
+    for path in (Path(file), Path(os.environ[SOCKET_VARIABLE]).parent / "config"):
+        try:
+            status = path.stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError as error:
+            found.append(error.errno)
     return found

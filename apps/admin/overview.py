@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apps.admin.charts import AppCharts, charts_of
+from apps.admin.charts import AppCharts, Charts
 from apps.admin.fields import LEVELS, age, count, duration, level, mappings, seconds, text
-from apps.admin.samples import Samples
 
 _STATES = {
     "starting": "starting",
@@ -96,16 +95,16 @@ class Overview:
 def overview_of(
     snapshot: Mapping[str, Any],
     host: str,
-    samples: Samples | None = None,
+    charts: Charts | None = None,
     now: float = 0.0,
 ) -> Overview:
     """Return ``snapshot`` in words, with links for a browser that reached this machine as ``host``.
 
     ``host`` has no port, and an IPv6 address in it has brackets; without a host there are no links.
-    ``now`` is the monotonic time up to which the ``samples`` are shown.
+    ``now`` is the monotonic time up to which the ``charts`` are drawn.
     """
     apps = tuple(
-        app_overview(name, raw, host, charts_of(samples.of(name, now), now) if samples else None)
+        app_overview(name, raw, host, charts.of(name, now) if charts else None)
         for name, raw in mappings(snapshot.get("apps"))
     )
     headline, named = _headline(apps)

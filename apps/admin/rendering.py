@@ -2,13 +2,14 @@
 
 import gzip
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, current_app, request, url_for
 
+from apps.admin.charts import Charts
 from apps.admin.fields import duration
 
 LIVE = "X-Live"  # a request for the live part of a page only, and its answer
@@ -33,7 +34,8 @@ def add_rendering(app: Flask) -> None:
     app.jinja_env.filters["duration"] = duration
     app.jinja_env.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     app.jinja_env.filters["size"] = _size
-    app.jinja_env.filters["clock"] = _clock
+    app.jinja_env.filters["clock"] = lambda time: _local(time, "%H:%M:%S")
+    app.jinja_env.filters["day"] = lambda time: _local(time, "%Y-%m-%d %H:%M")
     app.context_processor(_context)
     app.after_request(_finish)
 
@@ -44,9 +46,10 @@ def browser_host() -> str:
     return host if _HOST.fullmatch(host) else ""
 
 
-def samples() -> Any:
-    """Return the samples of the last hour."""
-    return current_app.extensions["samples"]
+def charts() -> Charts:
+    """Return the charts of the last hour."""
+    found: Charts = current_app.extensions["charts"]
+    return found
 
 
 def _context() -> dict[str, Any]:
@@ -99,12 +102,16 @@ def _zipped(file: Path, _changed: int) -> bytes:
     return gzip.compress(file.read_bytes(), mtime=0)
 
 
-def _clock(time: str) -> str:
-    """Return the time of day of a time (RFC 3339) as the machine's clock has it."""
+def _local(time: str | float, form: str) -> str:
+    """Return a time (RFC 3339, or Unix time) as the machine's clock has it."""
     try:
-        return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
-    except ValueError:
-        return time
+        if isinstance(time, str):
+            found = datetime.fromisoformat(time.replace("Z", "+00:00"))
+        else:
+            found = datetime.fromtimestamp(time, UTC)
+        return found.astimezone().strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return str(time)
 
 
 def _size(count: float) -> str:

@@ -1,12 +1,11 @@
 """The configuration in effect: every value, and where it came from."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
 
 from supervisor.config.secrecy import without_url_passwords
 from supervisor.config.settings import Config, NotifySettings
-from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
 
 _TABLES = ("supervisor", "bind", "status", "host", "admin")
@@ -62,6 +61,11 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    found = {key: _plain(item) for key, item in asdict(value).items()}
+    chosen = ((f, getattr(value, f.name)) for f in fields(value))
+    found = {f.name: _plain(one) for f, one in chosen if one != _default(f)}
     hidden = "url" if isinstance(value, NotifySettings) else "token"
     return {**found, hidden: HIDDEN} if found.get(hidden) else found
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -30,6 +30,8 @@ class AdminMethods:
         self._commands = commands
         self._reconfigure = reconfigure
         self._failure_of = failure_of
+        # of each app: which failure, and the source around it when somebody first asked for that
+        self._excerpts: dict[str, tuple[tuple[str, ...], list[dict[str, Any]]]] = {}
 
     def methods(self) -> dict[str, Method]:
         """Return the methods by name."""
@@ -49,8 +51,10 @@ class AdminMethods:
         }
 
     async def settings(self, _params: Params) -> dict[str, Any]:
-        """Return who may read without a login."""
-        return {"anonymous": self._runtime.config.admin.anonymous}
+        """Return who may read without a login, and which people are told of what."""
+        config = self._runtime.config
+        told = [{"on": one.on, "apps": one.apps} for one in config.notify]
+        return {"anonymous": config.admin.anonymous, "notify": told}
 
     async def audit(self, params: Params) -> dict[str, Any]:
         """Record as an event what a person or program did by way of the admin app."""
@@ -76,13 +80,19 @@ class AdminMethods:
         if found is None:
             return {"failure": None}
         report = found["report"] or {}
-        excerpt = []
-        if report.get("file") and report.get("line"):
-            folder = self._runtime.config.app_path(name)
-            excerpt = await self._in_child("excerpt", folder, report["file"], report["line"])
+        key, (known, excerpt) = (found["time"], found["reason"]), self._excerpts.get(name, ((), []))
+        if known != key:  # pages ask every two seconds
+            excerpt = await self._excerpt(name, report)
+            self._excerpts[name] = (key, excerpt)
+        return {"failure": {**found, "excerpt": excerpt}}
+
+    async def _excerpt(self, name: str, report: dict[str, Any]) -> list[dict[str, Any]]:
+        if not (report.get("file") and report.get("line")):
+            return []
+        folder = self._runtime.config.app_path(name)
+        lines = await self._in_child("excerpt", folder, report["file"], report["line"])
         hide = self._runtime.journal.hide
-        lines = [{"number": n, "text": hide(text)} for n, text in excerpt]
-        return {"failure": {**found, "excerpt": lines}}
+        return [{"number": number, "text": hide(text)} for number, text in lines]
 
     # ---- the configuration
 

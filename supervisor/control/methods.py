@@ -77,9 +77,10 @@ class Commands:
     async def events(self, params: Params) -> dict[str, Any]:
         """Return the events above number ``after``, none older than ``max_age_s``, and the last.
 
-        With ``public`` they don't say who did what, and from where.
+        With ``app`` those of that app alone; with ``public`` they don't say who did what, and from
+        where.
         """
-        after = whole_number(params, "after", 0)
+        after, app = whole_number(params, "after", 0), params.get("app")
         since_s = _since(params, self._runtime.now())
         now, events = self._runtime.now(), self._runtime.journal.events
         documents = [
@@ -89,7 +90,7 @@ class Commands:
                 **({} if params.get("public") else {"text": event.full_text}),
             }
             for number, event in events.after(after)
-            if since_s is None or event.monotonic_s >= since_s
+            if (since_s is None or event.monotonic_s >= since_s) and app in (None, event.app)
         ]
         return {"events": documents, "last": events.count}
 

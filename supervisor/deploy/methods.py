@@ -135,8 +135,9 @@ class ReleaseCommands:
         }
 
     async def list(self, params: Params) -> Outcome:
-        """Return the releases of ``app``, newest first."""
-        return await self._read(params, versions.listing)
+        """Return the releases of ``app``, newest first; with ``old`` also what `compare` does."""
+        compared = [_text(params, "old"), _text(params, "new")] if "old" in params else []
+        return await self._read(params, versions.listing, *compared)
 
     async def compare(self, params: Params) -> Outcome:
         """Return ``added``, ``removed`` and ``changed`` from ``old`` to ``new``."""

@@ -30,14 +30,17 @@ def stamps(code: AppCode) -> dict[str, str]:
     return file_tree.stamps(code.path, include, skip=[str(code.state_dir)])
 
 
-def listing(code: AppCode) -> Document:
-    """Return the releases, newest first, and which of them the live files are."""
+def listing(code: AppCode, *compared: str) -> Document:
+    """Return the releases, newest first, and which of them the live files are.
+
+    Also the `difference` of the two that are ``compared``, if any.
+    """
     good = [release.digest for release in code.store.good(code.owner)]
     live = live_digests(code)
     found = [
         _document(release, good, live(release.include)) for release in code.store.all_of(code.owner)
     ]
-    return {"releases": found}
+    return {"releases": found, **({"difference": difference(code, *compared)} if compared else {})}
 
 
 def live_digests(code: AppCode) -> Callable[[tuple[str, ...]], str | None]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from apps.admin.api.openapi import markdown
 from apps.admin.api.operations import OPERATIONS, Operation
+from supervisor.client import Client
 
 CHECKS = (
     not_a_server_error,
@@ -113,6 +115,13 @@ def test_the_configuration_is_changed_by_one_at_a_time(running: Site) -> None:
         lambda: requests.get(f"{running.address}/api/v1/snapshot", timeout=60).status_code == 200,
         what="anybody may look",
     )
+    with Visitor(running.address) as visitor:
+        visitor.log_in()
+        for what in ("# seen", "# seen again"):  # the page reads it again when it has changed
+            with running.project.config.open("a", encoding="utf-8") as file:
+                file.write(what + "\n")
+            assert what + "\n" in visitor.get("/configuration/edit").text
+            assert what + "\n" in visitor.get("/configuration/edit").text
     text = running.api("GET", "/configuration/text").json()
     back = {"text": found["text"], "digest": text["digest"]}
     assert running.api("PUT", "/configuration/text", json=back).status_code == 200
@@ -134,6 +143,9 @@ def test_what_nobody_waits_for_is_told(running: Site) -> None:
         return any("not done as it was asked for: it is stopped" in one["text"] for one in events)
 
     eventually(told, what="an event")
+    control = running.project.folder / ".flask-supervisor" / "control.sock"
+    events = Client(str(control)).call("events", app="coach")["events"]
+    assert {one["app"] for one in events} == {"coach"}
     running.api("POST", "/apps/coach/start")
     running.running.wait_for("coach", state="ready", timeout_s=60)
 
@@ -242,6 +254,25 @@ def test_machines_are_compared_by_their_files(running: Site) -> None:
     )
     away = running.api("POST", "/machines/compare", json={**given, "address": "127.0.0.1:9"})
     assert "gives no answer: Connection refused" in away.json()["detail"]
+
+
+def test_a_machine_that_is_off_keeps_no_page_waiting(running: Site) -> None:
+    """The page comes at once, and has the answers when they are there."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Visitor(running.address) as visitor,
+    ):
+        hosts = f'[hosts]\nus = "127.0.0.1:{running.project.status_port}"\n'
+        hosts += f'silent = "127.0.0.1:{silent.getsockname()[1]}"\n'
+        (running.project.folder / "hosts.toml").write_text(hosts, encoding="utf-8")
+        page = text_of(visitor.log_in().get("/machines").text)
+        assert "Asking the other machines" in page
+        page = eventually(
+            lambda: (page := text_of(visitor.get("/machines").text)) and "silent" in page and page
+        )
+        assert "2 of 2 apps ready" in page
+        assert "unreachable no answer" in page
+        (running.project.folder / "hosts.toml").unlink()
 
 
 def test_the_admin_app_killed_in_a_deploy(running: Site) -> None:

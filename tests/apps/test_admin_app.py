@@ -57,7 +57,7 @@ def test_all_ready(speak: Speak) -> None:
     assert answer.status_code == 200
     text = words(answer.text)
     assert "All 2 apps are ready" in text
-    assert "coach ready Answering now the app" in text
+    assert "coach ready Serving the app" in text
     assert "Since 3 min Restarts 2 Process 102" in text
     assert "Supervisor 0.1.0, running for 2 h" in text
     assert "Nothing yet." in text
@@ -71,9 +71,9 @@ def test_one_failed(speak: Speak) -> None:
     text = words(answer.text)
     assert "1 of 2 apps is not ready: coach" in text
     assert "not ready: coach ModuleNotFoundError: No module named 'x'" in text
-    assert "coach failing often, retried once a minute Answering now" in text
+    assert "coach failing often, retried once a minute Serving" in text
     assert "What to do: copy x.py beside coach_interface.py" in text
-    assert "Answering now the stand-in, with the reason" in text
+    assert "Serving the stand-in, with the reason" in text
     assert "Since 4 s Restarts 17 Process none Next try in 43 s" in text
     assert "<title>1 of 2 apps is not ready: coach</title>" in answer.text
     assert 'href="/apps/coach"' in answer.text

@@ -4,13 +4,14 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import axe_core_python
 import pytest
 from admin_case import PASSWORD
 from admin_site import COACH, Site, archive, site
 from harness import ask, eventually
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = [
     pytest.mark.debian("chromium"),
@@ -72,32 +73,25 @@ def test_no_page_has_barriers_or_needs_the_internet(running: Site) -> None:
             browser.set_view(size, dark=dark)
             for path in PAGES:
                 browser.open(path)
-                wide = browser.run("document.documentElement.scrollWidth - innerWidth")
-                assert wide <= 0, (path, size)
-                browser.run(AXE.read_text(encoding="utf-8") + ";0")
-                found = browser.run(
-                    "axe.run().then(r => r.violations"
-                    ".filter(v => ['serious', 'critical'].includes(v.impact))"
-                    ".map(v => v.id + ': ' + v.nodes.map(n => n.target.join(' '))))"
-                )
-                assert not found, (path, size, dark)
+                assert not barriers(browser), (path, size, dark)
         away = [
             one for one in browser.requested() if not one.startswith((running.address, "data:"))
         ]
         assert not [one for one in away if not one.startswith(("chrome", "about:"))]
 
 
-@pytest.mark.parametrize(
-    ("script", "view"),
-    [(True, {"size": PHONE, "dark": True}), (False, {"size": DESK})],
-    ids=["with JavaScript on a dark phone", "without on a desk"],
+@pytest.mark.parametrize(  # each two of the three choices meet
+    ("script", "size", "dark"),
+    [(True, PHONE, True), (True, DESK, False), (False, PHONE, False), (False, DESK, True)],
+    ids=["phone, dark", "desk", "phone, no JavaScript", "desk, dark, no JavaScript"],
 )
 def test_an_operators_day(
-    running: Site, tmp_path: Path, script: bool, view: dict[str, Any]
+    running: Site, tmp_path: Path, script: bool, size: tuple[int, int], dark: bool
 ) -> None:
     """Break the app, see why, repair it; deploy, roll back, follow the log."""
     port = running.project.port("coach")
-    with logged_in(running, script=script, **view) as browser:
+    deployed = f"deployed {script} {dark}"
+    with logged_in(running, script=script, size=size, dark=dark) as browser:
         browser.wait_for("All 2 apps are ready")
         # broken: why, and what still serves
         browser.open("/apps/coach")
@@ -106,6 +100,7 @@ def test_an_operators_day(
         eventually(lambda: "No module named 'nosuch_module'" in alert(browser), what="the reason")
         assert ask(port).status == 200
         browser.wait_for("Roll back …")  # one button back to what worked
+        assert not script or not barriers(browser)  # without, the page loads anew meanwhile
         # repaired
         running.write_coach("repaired")
         browser.press("Reload")
@@ -113,24 +108,25 @@ def test_an_operators_day(
         eventually(lambda: "nosuch_module" not in alert(browser), what="the page says so")
         # restarted, after a question
         pid = running.worker_of("coach")
-        browser.press("Restart …")
-        browser.press("Restart")
-        browser.wait_for("coach is being restarted.")
+        confirm(browser, "Restart", script=script)
         eventually(lambda: running.worker_of("coach") not in (0, pid), what="another worker")
         # a bad archive, and a good one
         deploy(browser, tmp_path / "bad.tar.gz", BROKEN)
         browser.wait_for("Refused, nothing was changed", timeout_s=60)
         assert "nosuch_module" in browser.text
+        assert not script or not barriers(browser)
         assert ask(port).text == "repaired\n"
-        deploy(browser, tmp_path / "good.tar.gz", COACH.format(text=f"deployed {script}"))
+        deploy(browser, tmp_path / "good.tar.gz", COACH.format(text=deployed))
         browser.wait_for("Done: the deploy of good.tar.gz", timeout_s=60)
-        assert ask(port).text == f"deployed {script}\n"
+        assert ask(port).text == f"{deployed}\n"
         # back to what was in place before
         browser.open("/apps/coach/releases")
-        browser.press("Roll back …")
-        browser.press("Roll back")
+        browser.press("Compare")
+        browser.wait_for("From live to")
+        assert "coach.py" in browser.text
+        confirm(browser, "Roll back", script=script)
         browser.wait_for("Done: the rollback of app 'coach'", timeout_s=60)
-        assert ask(port).text != f"deployed {script}\n"
+        assert ask(port).text != f"{deployed}\n"
         # a mistake in the configuration: explained, and kept in the form
         browser.open("/configuration/edit")
         browser.one("textarea").send_keys("\n[apps.coach2]\nprot = 1\n")
@@ -142,7 +138,36 @@ def test_an_operators_day(
         browser.open("/apps/coach/logs?follow=on")
         ask(port)
         browser.wait_for("a visitor came")
+        browser.open("/apps/coach/logs?level=error")
+        browser.wait_for("Traceback (most recent call last)")
+        assert 'coach.py", line 1, in <module>' in browser.text
+        assert "a visitor came" not in browser.text
         assert "the operator from 127.0.0.1" in events(browser)
+
+
+def confirm(browser: "browsing.Browser", text: str, *, script: bool) -> None:
+    """Press what asks first, and confirm it: without a script, the page may load anew meanwhile."""
+    for is_last in (script, False, True):
+        browser.press(f"{text} …")
+        try:
+            browser.press(text, timeout_s=15.0 if is_last else 3.0)
+        except AssertionError:
+            if is_last:
+                raise
+        else:
+            return
+
+
+def barriers(browser: "browsing.Browser") -> list[str]:
+    """Return what axe finds serious on the page, and whether it scrolls sideways."""
+    browser.run(AXE.read_text(encoding="utf-8") + ";0")
+    found: list[str] = browser.run(
+        "axe.run().then(r => r.violations"
+        ".filter(v => ['serious', 'critical'].includes(v.impact))"
+        ".map(v => v.id + ': ' + v.nodes.map(n => n.target.join(' '))))"
+    )
+    wide = browser.run("document.documentElement.scrollWidth - innerWidth")
+    return [*found, *([f"{wide} px too wide"] if wide > 0 else [])]
 
 
 def alert(browser: "browsing.Browser") -> str:
@@ -179,6 +204,34 @@ def test_the_page_says_why_within_three_seconds(running: Site) -> None:
         eventually(lambda: "nosuch_module" not in alert(browser), what="the page says so")
         assert took_s < 3
         assert lowest < PHONE[1]
+
+
+def test_a_refresh_disturbs_nobody(running: Site) -> None:
+    """What is open, focused or being pressed stays so, however long the press takes."""
+    with logged_in(running) as browser:
+        browser.open("/apps/coach")
+        browser.press("Stop …")
+        browser.one("#logs").send_keys(Keys.SHIFT)  # focuses it
+        refreshed(browser)
+        assert browser.run("document.activeElement.id") == "logs"
+        assert browser.run("document.querySelector('#stop').open")
+        generation = running.running.app("coach")["generation"]
+        press = ActionChains(browser.driver).click_and_hold(browser.one("#reload"))
+        press.perform()
+        refreshed(browser, shown=False)
+        press.release().perform()
+        browser.wait_for("coach is being reloaded")
+        eventually(lambda: running.running.app("coach")["generation"] > generation)
+
+
+def refreshed(browser: "browsing.Browser", *, shown: bool = True) -> None:
+    """Wait until the page has fetched its live part, and ``shown`` it or not."""
+    browser.run("document.querySelector('#live').firstElementChild.dataset.old = 1")
+    browser.requested()
+    if shown:
+        eventually(lambda: not browser.run("!!document.querySelector('#live [data-old]')"))
+    else:
+        eventually(browser.requested, what="the page asks for its live part")
 
 
 def test_the_page_survives_a_restart_of_the_admin_app(running: Site) -> None:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.admin import charts, create_app, samples
-from apps.admin.pages.logs import level_of
 from apps.admin.pages.machine import facts_of
 from apps.admin.samples import Sample, Samples, rates
 from supervisor.client import SOCKET_VARIABLE, Client
@@ -60,7 +59,7 @@ def test_every_page_is_small_and_fast(speak: Speak) -> None:
     """With 20 apps and a full hour a page is below 300 KiB with all its files, and 50 ms."""
     client = logged_in(speak(says(snapshot_at(3600))))
     hour = an_hour()
-    taken = client.application.extensions["samples"]
+    taken = client.application.extensions["charts"].samples
     taken.load(json.loads(json.dumps(hour.to_json())))
     moved = time.monotonic() - 3600
     for kept in taken._by_app.values():  # the page asks for the last hour of this machine
@@ -158,24 +157,6 @@ def test_samples_survive_a_reload(
         assert not third._samples.of("app0", time.monotonic())
 
 
-@pytest.mark.parametrize(
-    ("text", "level"),
-    [
-        ("[2026-11-23 08:00:00,000] ERROR in app: Exception on / [GET]", "error"),
-        ("Traceback (most recent call last):", "error"),
-        ("KeyError: 'team'", "error"),
-        ("CRITICAL:root:no sensor", "error"),
-        ("2026-11-23 [warning  ] slow", "warning"),
-        ("DeprecationWarning: old", "warning"),
-        ("errors today: 0", "info"),
-        ("ready on http://127.0.0.1:5001", "info"),
-    ],
-)
-def test_a_line_says_how_bad_it_is(text: str, level: str) -> None:
-    """The usual words of the usual formats tell the level."""
-    assert level_of(text) == level
-
-
 def test_the_machine_in_words() -> None:
     """Each fact has its words; what is unknown, or strange, is left out."""
     power = {"under_voltage": False, "throttled": True}
@@ -194,7 +175,7 @@ def test_the_machine_in_words() -> None:
         "Temperature": "62 °C",
         "Power": "throttled (since the boot: under voltage)",
         "SD card": "SC16G, read-only, 2 errors",
-        "Memory": "310 MiB available (33 %)",
+        "Memory": "310 MiB free (33 %)",
         "Disk": "2.0 GiB free (14 %)",
         "Clock": "not synchronised",
         "Running for": "2 h",

@@ -44,11 +44,13 @@ def test_config_check_of_a_good_file(tmp_path: Path) -> None:
 
 def test_config_show_prints_lines_that_can_be_searched(tmp_path: Path) -> None:
     """One line a value, with its origin; the same in JSON."""
-    (tmp_path / "supervisor.toml").write_text(APP, encoding="utf-8")
+    requires = '[[requires]]\nkind = "file"\npath = "games.json"\n'
+    (tmp_path / "supervisor.toml").write_text(APP + requires, encoding="utf-8")
     env = {OVERRIDE + "APPS__COACH__PORT": "5051"}
     lines = run_command(tmp_path, "config", "show", env=env).stdout.splitlines()
     [line] = [line for line in lines if line.startswith("apps.coach.port")]
     assert line.split() == ["apps.coach.port", "=", "5051", "#", f"{OVERRIDE}APPS__COACH__PORT"]
     document = json.loads(run_command(tmp_path, "config", "show", "--json", env=env).stdout)
     assert document["apps.coach.port"] == {"value": 5051, "origin": f"{OVERRIDE}APPS__COACH__PORT"}
+    assert document["requires"]["value"] == [{"kind": "file", "path": "games.json"}]
     assert [line.split(" = ")[0] for line in lines] == list(document)

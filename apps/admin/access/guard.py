@@ -149,9 +149,9 @@ def audit(text: str, app: str | None = None) -> None:
     link.ask("admin.audit", text=text, by=f"{visitor().name} from {address()}", app=app)
 
 
-def events(after: int = 0) -> dict[str, Any]:
-    """Return what happened; who did it, and from where, is for those only who are known."""
-    return dict(link.ask("events", after=after, public=not visitor().is_known))
+def events(after: int = 0, app: str | None = None) -> dict[str, Any]:
+    """Return what happened (to ``app``); who did it, and from where, is for the known only."""
+    return dict(link.ask("events", after=after, app=app, public=not visitor().is_known))
 
 
 def address() -> str:

@@ -22,7 +22,7 @@ from apps.admin.api.operations import (
     words,
 )
 from apps.admin.fields import inner
-from apps.admin.rendering import samples
+from apps.admin.rendering import charts
 from supervisor.client import ControlError
 
 Answer = dict[str, Any]
@@ -63,7 +63,7 @@ def app_samples(app: str) -> Answer:
     """Return the samples of an app."""
     link.app_snapshot(app)
     now = time.monotonic()
-    found = [asdict(one) for one in samples().of(app, now)]
+    found = [asdict(one) for one in charts().samples.of(app, now)]
     return {"samples": [{"age_s": round(now - one.pop("at_s"), 1), **one} for one in found]}
 
 

@@ -8,10 +8,9 @@ from werkzeug.wrappers import Response
 from apps.admin import actions, link
 from apps.admin.access import guard
 from apps.admin.access.guard import Right, needs, visitor
-from apps.admin.charts import charts_of
 from apps.admin.fields import mappings
 from apps.admin.overview import app_overview, checks_of, events_of
-from apps.admin.rendering import browser_host, samples
+from apps.admin.rendering import browser_host, charts
 
 _EVENTS_SHOWN = 15
 
@@ -26,14 +25,12 @@ def index(name: str) -> str:
     found = dict(mappings(snapshot.get("apps"))).get(name)
     if found is None:
         abort(404)
-    now = time.monotonic()
-    charts = charts_of(samples().of(name, now), now)
     known = visitor().is_known
     failure = link.ask_long("admin.failure", app=name)["failure"] if known else None
-    events = [one for one in guard.events()["events"] if one.get("app") == name]
+    events = guard.events(app=name)["events"]
     return render_template(
         "app.html",
-        app=app_overview(name, found, browser_host(), charts),
+        app=app_overview(name, found, browser_host(), charts().of(name, time.monotonic())),
         failure=failure,
         checks=[one for one in checks_of(snapshot.get("checks")) if one.app == name],
         events=events_of(events[-_EVENTS_SHOWN:]),

@@ -1,6 +1,8 @@
 """The configuration: the values in effect, the file with a check before it counts, its history."""
 
 import difflib
+import re
+from typing import Any
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -8,6 +10,8 @@ from werkzeug.wrappers import Response
 from apps.admin import actions, link
 from apps.admin.access.guard import Right, needs
 from supervisor.client import ControlError
+
+Setting = dict[str, Any]
 
 _REFUSED = ("bad_config", "changed", "failed", "bad_params")
 
@@ -21,15 +25,24 @@ def index() -> str:
     return render_template(
         "configuration.html",
         chosen=[one for one in settings if one["origin"] != "default"],
-        defaults=[one for one in settings if one["origin"] == "default"],
+        defaults=_once([one for one in settings if one["origin"] == "default"]),
     )
+
+
+def _once(defaults: list[Setting]) -> list[Setting]:
+    """Return what all apps have in common only once, as ``apps.NAME.key``."""
+    found = {}
+    for one in defaults:
+        path = re.sub(r"^apps\.\w+\.", "apps.NAME.", one["path"])
+        found[path, repr(one["value"])] = {**one, "path": path}
+    return list(found.values())
 
 
 @configuration.get("/edit")
 @needs(Right.OPERATE)  # the text may contain secrets, which the values in effect don't show
 def edit() -> str:
     """Show the file to change it, and its history."""
-    found = link.ask_long("config.text")
+    found = link.configuration()
     return render_template("configuration_edit.html", file=found, text=found["text"])
 
 
@@ -38,7 +51,7 @@ def change() -> str | tuple[str, int] | Response:
     """Check the text, or apply it; what was typed is never lost."""
     text = _lines(request.form.get("text", ""))
     digest = request.form.get("digest", "")
-    file = {**link.ask_long("config.text"), "digest": digest}
+    file = {**link.configuration(), "digest": digest}
     checked = link.ask_long("config.check", text=text or "\n")
     if request.form.get("do") != "apply" or checked["problems"]:
         status = 422 if checked["problems"] else 200
@@ -57,7 +70,7 @@ def change() -> str | tuple[str, int] | Response:
 @needs(Right.OPERATE)
 def kept(name: str) -> str:
     """Show how an earlier configuration differs from the present one."""
-    present, found = link.ask_long("config.text"), link.ask_long("config.kept", name=name)
+    present, found = link.configuration(), link.ask_long("config.kept", name=name)
     return render_template(
         "configuration_kept.html",
         name=found["name"],

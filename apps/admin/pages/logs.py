@@ -1,6 +1,5 @@
 """What apps printed: filtered, followed, downloaded."""
 
-import re
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
@@ -12,11 +11,7 @@ _SHOWN = 200
 _LINE_MAX = 400  # characters on the page; the download has all
 _DOWNLOADED = 2000
 LEVELS = {"all": "all lines", "warning": "warnings and errors", "error": "errors"}
-# Apps print as they like: the usual words of the usual formats tell.
-_ERROR = re.compile(
-    r"\b(ERROR|CRITICAL|FATAL|Traceback|[A-Z]\w*(Error|Exception))\b|\[(error|critical)\s*\]"
-)
-_WARNING = re.compile(r"\bWARN(ING)?\b|\b\w*Warning\b|\[warning\s*\]")
+_WANTED = {"error": ("error", "critical"), "warning": ("warning", "error", "critical")}
 
 logs = Blueprint("logs", __name__)
 
@@ -49,27 +44,15 @@ def download(name: str) -> Response:
 
 
 def chosen(lines: list[Line], level: str, words: str) -> list[Line]:
-    """Return the lines of at least ``level`` that contain ``words``, each with its ``level``."""
-    wanted = {"warning": ("warning", "error"), "error": ("error",)}.get(level)
-    marked = [{**line, "level": level_of(line["text"])} for line in lines]
+    """Return the lines of at least ``level`` that contain ``words``."""
+    wanted = _WANTED.get(level)
     return [
         line
-        for line in marked
-        if (wanted is None or line["level"] in wanted)
+        for line in lines
+        if (wanted is None or line.get("level") in wanted)
         and words.casefold() in line["text"].casefold()
     ]
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LINE_MAX else f"{text[:_LINE_MAX]} …"
-
-
-def level_of(text: str) -> str:
-    """Return how bad a line says it is: ``error``, ``warning`` or ``info``.
-
-    >>> level_of("2026-11-23 ERROR in app: no such team")
-    'error'
-    """
-    if _ERROR.search(text):
-        return "error"
-    return "warning" if _WARNING.search(text) else "info"

@@ -73,14 +73,18 @@ def _disk(name: str, raw: Mapping[str, Any]) -> Fact | None:
     if free is None or percent is None:
         return None
     read_only = ", read-only" if raw.get("read_only") is True else ""
-    return (name, f"{free / 1024:.1f} GiB free ({percent:.0f} %){read_only}")
+    return (name, f"{_amount(free)} free ({percent:.0f} %){read_only}")
 
 
 def _memory(raw: Mapping[str, Any]) -> Fact | None:
     available, percent = seconds(raw.get("available_mb")), seconds(raw.get("free_percent"))
     if available is None or percent is None:
         return None
-    return ("Memory", f"{available:.0f} MiB available ({percent:.0f} %)")
+    return ("Memory", f"{_amount(available)} free ({percent:.0f} %)")
+
+
+def _amount(size_mb: float) -> str:
+    return f"{size_mb:.0f} MiB" if size_mb < 1024 else f"{size_mb / 1024:.1f} GiB"
 
 
 def _load(raw: Mapping[str, Any]) -> Fact | None:

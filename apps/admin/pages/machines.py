@@ -1,10 +1,12 @@
 """Many machines: how each is, and how an app's files differ from those of another one."""
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, current_app, render_template, request
 
 from apps.admin import link, peers
 from apps.admin.access.guard import Right, needs
 from apps.admin.fields import mappings
+from apps.admin.fleet import Fleet
+from supervisor.client import ControlError
 
 machines = Blueprint("machines", __name__, url_prefix="/machines")
 
@@ -29,7 +31,15 @@ def compare() -> str | tuple[str, int]:
 
 def _page(problem: str | None = None, difference: peers.Difference | None = None) -> str:
     names = [name for name, _ in mappings(link.snapshot().get("apps"))]
-    fleet = link.ask_long("admin.fleet")
+    fleet: Fleet = current_app.extensions["fleet"]
+    client = link.client(current_app.config["FILES_TIMEOUT_S"])
+    age_s, found = fleet.last(client) or (None, None)
     return render_template(
-        "machines.html", fleet=fleet, apps=names, problem=problem, difference=difference
+        "machines.html",
+        age_s=age_s,
+        error=found if isinstance(found, ControlError) else None,
+        fleet=None if isinstance(found, ControlError) else found,
+        apps=names,
+        problem=problem,
+        difference=difference,
     )

@@ -9,7 +9,7 @@ from apps.admin.access.guard import Right, needs
 from apps.admin.fields import inner
 from apps.admin.overview import overview_of
 from apps.admin.pages.machine import facts_of
-from apps.admin.rendering import browser_host, samples
+from apps.admin.rendering import browser_host, charts
 
 EVENTS_SHOWN = 6
 
@@ -21,7 +21,7 @@ overview = Blueprint("overview", __name__)
 def index() -> str:
     """Show the supervisor's snapshot, the machine, and the newest events."""
     snapshot = link.snapshot()
-    found = overview_of(snapshot, browser_host(), samples(), time.monotonic())
+    found = overview_of(snapshot, browser_host(), charts(), time.monotonic())
     return render_template(
         "overview.html",
         overview=found,

@@ -13,20 +13,18 @@ releases = Blueprint("releases", __name__)
 @releases.get("/apps/<name>/releases")
 def index(name: str) -> str:
     """List the releases, and what differs between two of them."""
-    found = link.ask_long("release.list", app=name)["releases"]
     old, new = request.args.get("old"), request.args.get("new")
-    difference = None
-    if old and new:
-        difference = link.ask_long("release.compare", app=name, old=old, new=new)
+    compared = {"old": old, "new": new} if old and new else {}
+    found = link.ask_long("release.list", app=name, **compared)
     progress = link.ask("release.progress")
     return render_template(
         "releases.html",
         name=name,
-        releases=found,
-        names=[LIVE, *(one["name"] for one in found)],
+        releases=found["releases"],
+        names=[LIVE, *(one["name"] for one in found["releases"])],
         old=old,
-        new=new,
-        difference=difference,
+        new=new or next((one["name"] for one in found["releases"] if not one["live"]), LIVE),
+        difference=found.get("difference"),
         is_running=progress["running"],
         suffixes=uploads.SUFFIXES,
     )

@@ -73,12 +73,12 @@ def test_notifications() -> str:
 
 
 def _page(**more: object) -> str:
-    values = {one["path"]: one["value"] for one in link.ask("config.show")["settings"]}
+    known = link.settings()
     return render_template(
         "settings.html",
         tokens=_store().tokens(),
-        destinations=values.get("notify", []),
-        anonymous=values["admin.anonymous"],
+        destinations=known.get("notify", []),
+        anonymous=known["anonymous"],
         **more,
     )
 

@@ -4,6 +4,7 @@
 (() => {
   const PERIOD_MS = 2000;
   const LIMIT_MS = 5000; // longer than the page itself waits for the supervisor
+  const HOLD_MS = 3000; // the longest press: its end may be outside of the window
   const PATIENCE = 8; // answers of somebody else, the stand-in mostly, before it is shown
   const live = document.querySelector("[data-live]");
   const [note, detail] = document.querySelectorAll("#connection span");
@@ -11,6 +12,7 @@
   let lost = false;
   let strangers = 0;
   let etag = "";
+  let heldUntil = 0; // a press of a pointer or a key counts only where it began
 
   function busy() {
     const selection = getSelection();
@@ -35,25 +37,30 @@
     return !log || log.scrollTop + log.clientHeight > log.scrollHeight - 20;
   }
 
+  // What stays the same of an element when it is replaced.
+  function nameOf(one) {
+    return `${one.tagName} ${one.id || one.getAttribute("aria-label") || one.textContent}`;
+  }
+
+  // Returns whether it was shown: not while somebody is in the middle of something.
   function show(text) {
-    if (busy()) return;
+    if (busy() || Date.now() < heldUntil) return false;
     const page = new DOMParser().parseFromString(text, "text/html");
     if (page.title) document.title = page.title;
     page.querySelector("title")?.remove();
     const open = [...live.querySelectorAll("details[open][id]")].map((one) => one.id);
     const toEnd = atEnd();
     const top = live.querySelector("pre.log")?.scrollTop;
-    const focused = live.contains(document.activeElement) && document.activeElement;
-    const id = focused && (focused.id || focused.closest("details[id]")?.id);
-    const onSummary = focused && focused.tagName === "SUMMARY";
+    const focused = live.contains(document.activeElement) && nameOf(document.activeElement);
     live.replaceChildren(...page.head.childNodes, ...page.body.childNodes);
     for (const one of open) document.getElementById(one)?.setAttribute("open", "");
-    if (id) {
-      const again = document.getElementById(id);
-      (onSummary ? again?.querySelector("summary") : again)?.focus({ preventScroll: true });
+    if (focused) {
+      const all = [...live.querySelectorAll("a, button, summary, [tabindex]")];
+      all.find((one) => nameOf(one) === focused)?.focus({ preventScroll: true });
     }
     if (toEnd) followLog(true);
     else if (top !== undefined) live.querySelector("pre.log")?.scrollTo(0, top);
+    return true;
   }
 
   async function refresh() {
@@ -71,9 +78,8 @@
       }
       strangers = 0;
       if (answer.status !== 304) {
-        const text = await answer.text();
-        show(text);
-        etag = busy() ? "" : answer.headers.get("ETag") || "";
+        const isShown = show(await answer.text());
+        etag = isShown ? answer.headers.get("ETag") || "" : "";
       }
       seen = Date.now();
       lost = false;
@@ -94,13 +100,18 @@
   document.addEventListener("submit", (event) => {
     const button = event.submitter;
     setTimeout(() => button?.setAttribute("disabled", ""), 0);
+    if (event.target.enctype === "multipart/form-data") note.textContent = "Sending the archive …";
   });
   addEventListener("pageshow", () => {
     for (const one of document.querySelectorAll("button[disabled]")) one.removeAttribute("disabled");
+    note.textContent = "";
   });
 
   if (!live) return;
   followLog(true);
+  const hold = (time) => () => (heldUntil = Date.now() + time);
+  for (const begin of ["pointerdown", "keydown"]) addEventListener(begin, hold(HOLD_MS));
+  for (const end of ["pointerup", "keyup"]) addEventListener(end, hold(100)); // then comes the click
   document.addEventListener("selectionchange", showConnection);
   setInterval(showConnection, 1000);
   setTimeout(run, PERIOD_MS);
