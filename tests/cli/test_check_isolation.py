@@ -98,7 +98,7 @@ def test_a_running_system_is_not_changed() -> None:
 def test_a_child_of_root_is_the_other_user() -> None:
     """With its groups, its home, and its own /proc; the parent stays root."""
     name = pwd.getpwuid(NOBODY).pw_name
-    found = Isolation(name, groups=("daemon",)).call("", who, timeout_s=30)
+    found = Isolation(name, groups=("daemon",)).call(who, timeout_s=30)
     entry = pwd.getpwuid(NOBODY)
     wanted = [[NOBODY] * 3, [entry.pw_gid] * 3, entry.pw_dir, entry.pw_name, NOBODY, True]
     assert found == wanted
