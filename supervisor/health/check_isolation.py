@@ -18,7 +18,7 @@ from supervisor.process.throwaway import call_in_child
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """Runs functions in throw-away children, as ``user``, who can't write to what `protected` names.
+    """Runs functions in throw-away children, as ``user``, who change nothing that is `protected`.
 
     ``user``: None for the user of this process; others need root. What the children print goes to
     ``on_output``, or to standard error.

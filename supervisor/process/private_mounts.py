@@ -107,8 +107,10 @@ class Overlays:
         self._stay_here()
 
     def _mount_all(self, folders: Sequence[str]) -> None:
-        # volatile: the kernel flushes no disk for what is thrown away
-        end = ("" if self._on_tmpfs else ",volatile") + ("" if os.geteuid() == 0 else ",userxattr")
+        # without redirect_dir, rename(2) of a folder fails with EXDEV; users may not set it
+        end = ",redirect_dir=on" if os.geteuid() == 0 else ",userxattr"
+        if not self._on_tmpfs:
+            end += ",volatile"  # the kernel flushes no disk for what is thrown away
         for folder in folders:
             self._count += 1
             upper, options = _layers(folder, f"{self._scratch}/{self._count}")

@@ -56,8 +56,8 @@ def replace(view: View) -> None:
         _set(name, _removing(view, getattr(os, name)), os, posix)
     for name in ("rename", "replace"):
         _set(name, _moving(view, getattr(os, name)), os, posix)
-    for name in ("link", "symlink"):
-        _set(name, _linking(view, getattr(os, name)), os, posix)
+    _set("link", _linking(view, os.link, view.for_reading), os, posix)
+    _set("symlink", _linking(view, os.symlink, lambda text: text), os, posix)
     _set("create_dynamic", _loading(view, _imp.create_dynamic), _imp)
 
 
@@ -127,11 +127,11 @@ def _moving(view: View, function: Any) -> Any:
     return move
 
 
-def _linking(view: View, function: Any) -> Any:
+def _linking(view: View, function: Any, place_of: Callable[[Any], Any]) -> Any:
     @functools.wraps(function)
     def link(source: Any, target: Any, *arguments: Any, **options: Any) -> None:
         if not options:
-            target = view.for_writing(target)
+            source, target = place_of(source), view.for_writing(target)
         function(source, target, *arguments, **options)
 
     return link
