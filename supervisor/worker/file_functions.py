@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from supervisor.worker.folder_entries import FolderEntries, FolderEntry
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGING = ("mkdir", "mkfifo", "chmod", "chown", "utime", "truncate", "setxattr", "removexattr")
 _JOURNALS = ("-wal", "-journal")
 _listdir, _readlink = os.listdir, os.readlink
 
@@ -50,7 +51,7 @@ def replace(view: View) -> None:
     _set("open", _opening(view, os.open, _is_writing_flags), os, posix)
     _set("open", _opening(view, io.open, _is_writing_mode), io, _io, builtins)
     _set("open_code", _at(view.for_reading, view, io.open_code), io, _io)
-    for name in ("mkdir", "chmod", "chown", "utime", "truncate"):
+    for name in _CHANGING:
         _set(name, _at(view.for_writing, view, getattr(os, name)), os, posix)
     for name in ("remove", "unlink", "rmdir"):
         _set(name, _removing(view, getattr(os, name)), os, posix)
