@@ -267,7 +267,7 @@ class AppHost:
 
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
-        loaded = self._loaded()
+        loaded = app_entries.loaded_files(after=self._inherited)
         self._contents.add_loaded(loaded)
         self._latest = self._contents.watched([taken(self._sources)])
         now = stamps(self._sources)
