@@ -1,5 +1,6 @@
 """``flask-supervisor check``: everything that can be known before serving."""
 
+import contextlib
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -71,7 +72,8 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
     from supervisor.health.app_check import check_app, check_requires
 
     user = check_user.service_user(config)
-    isolation, unprotected = check_user.isolation_for(config, user)
+    isolation = check_user.isolation_for(config, user)
+    folders, unprotected = check_user.protection(config)
     if not quiet:
         _print_how(user, unprotected)
     ports = [asdict(diagnosis) for diagnosis in diagnose_app_ports(config, names)]
@@ -81,20 +83,26 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
     shared = check_requires(config, None, isolation)
     if not quiet:
         _print_requires(shared, "")
+    wanted = names or [name for name, app in config.apps.items() if app.enabled]
+    required = {name: check_requires(config, name, isolation) for name in wanted}
     apps: dict[str, Document] = {}
-    for name in names or [name for name, app in config.apps.items() if app.enabled]:
-        only_read = check_user.runs_once(config, name) and name in running
-        outcome = check_app(config, name, isolation, only_read=only_read)
-        requires = check_requires(config, name, isolation)
-        apps[name] = {
-            **outcome,
-            "ok": outcome["ok"] and not _unmet(requires),
-            "only_read": only_read,
-            "requires": requires,
-        }
-        if not quiet:
-            _print_import(name, outcome)
-            _print_requires(requires, "  ")
+    with contextlib.ExitStack() as stack:
+        if (
+            unprotected is None
+        ):  # what apps require was checked before, in the mounts of the machine
+            isolation = stack.enter_context(isolation.protected(folders))
+        for name, requires in required.items():
+            only_read = check_user.runs_once(config, name) and name in running
+            outcome = check_app(config, name, isolation, only_read=only_read)
+            apps[name] = {
+                **outcome,
+                "ok": outcome["ok"] and not _unmet(requires),
+                "only_read": only_read,
+                "requires": requires,
+            }
+            if not quiet:
+                _print_import(name, outcome)
+                _print_requires(requires, "  ")
     notes = _shared_cookies(apps)
     if not quiet:
         for note in notes:

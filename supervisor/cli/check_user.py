@@ -56,18 +56,16 @@ def runs_once(config: Config, name: str) -> bool:
     return any(config.apps[mate].runs_once for mate in mates)
 
 
-def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | None]:
-    """Return how to check ``config`` as ``user``, and why this machine can't protect its folders.
+def isolation_for(config: Config, user: str | None) -> Isolation:
+    """Return how to check ``config`` as ``user``, who may be that of the installed service.
 
-    Protected are all folders that apps may write to. Blocks for a moment. Raises `SupervisorError`
-    where ``user`` can't run this Python.
+    Raises `SupervisorError` where ``user`` can't run this Python.
     """
-    folders = outermost([config.state_dir, *writable_folders(config)])
     groups: tuple[str, ...] = ()
     if user is not None and user == installed_value("User"):
         groups = tuple((installed_value("SupplementaryGroups") or "").split())
     if user is not None:
-        closed = Isolation(user).call("", _closed, timeout_s=_PROBE_S)
+        closed = Isolation(user).call(_closed, timeout_s=_PROBE_S)
         if closed is not None:
             own = shlex.join(installed_command())
             raise SupervisorError(
@@ -77,10 +75,17 @@ def isolation_for(config: Config, user: str | None) -> tuple[Isolation, str | No
                 if own
                 else f"use an installation that {user} may read, in /opt for example",
             )
-    isolation = Isolation(user, tuple(folders), groups)
+    return Isolation(user, groups)
+
+
+def protection(config: Config) -> tuple[list[str], str | None]:
+    """Return all folders that apps may write to, and why this machine can't protect them or None.
+
+    Blocks for a moment.
+    """
+    folders = outermost([config.state_dir, *writable_folders(config)])
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as place:
-        reason: str | None = call_in_child(why_not, folders, place, timeout_s=_PROBE_S)
-    return (isolation, None) if reason is None else (Isolation(user, groups=groups), reason)
+        return folders, call_in_child(why_not, folders, place, timeout_s=_PROBE_S)
 
 
 def _closed() -> str | None:

@@ -42,23 +42,22 @@ CheckResult = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a check writes: ``folder`` and what lies in it."""
+    """Where a check writes."""
 
     isolation: Isolation
-    folder: str = ""
     data_dir: str = ""
     scratch: str = ""
 
 
 @contextlib.contextmanager
 def _place(isolation: Isolation, config: Config, *, only_read: bool) -> Iterator[_Place]:
-    if only_read and not isolation.folders:  # nothing is written: a full disk is no obstacle
+    if only_read:  # nothing is written: a full disk is no obstacle
         yield _Place(isolation)
         return
     output = OutputLines(Redaction(config.secret_values()))
     isolation = replace(isolation, on_output=lambda data: _print(output.feed(data)))
     with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as folder:
-        place = _Place(isolation, folder, f"{folder}/data", f"{folder}/scratch")
+        place = _Place(isolation, f"{folder}/data", f"{folder}/scratch")
         os.mkdir(place.data_dir)
         os.mkdir(place.scratch)
         isolation.give(folder, place.data_dir, place.scratch)
@@ -133,8 +132,6 @@ def check_requires(
 ) -> list[CheckResult]:
     """Check what an app requires (None: the requirements of all apps), each in a child of its own.
 
-    Of ``isolation``, only the user counts: nothing is run but a ``command`` of the configuration.
-
     A result has ``requirement`` (its name), ``ok``, ``critical``, ``reason`` and ``hint``. Blocks
     for ``timeout_s`` and a little each.
     """
@@ -151,20 +148,19 @@ def check_requires(
         search_path=app_search_path(code),
         python=python,
     )
-    user = Isolation(isolation.user, groups=isolation.groups)
     return [
-        _check(requirement, around, user, is_hidden=hides(config, f"{place}[{number}]"))
+        _check(requirement, around, isolation, is_hidden=hides(config, f"{place}[{number}]"))
         for number, requirement in enumerate(given)
     ]
 
 
 def _check(
-    requirement: Requirement, around: Surroundings, user: Isolation, *, is_hidden: bool
+    requirement: Requirement, around: Surroundings, isolation: Isolation, *, is_hidden: bool
 ) -> CheckResult:
     title = title_of(requirement, is_hidden=is_hidden)
     try:
-        found = user.call(
-            "", _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
+        found = isolation.call(
+            _run_check, requirement, around, timeout_s=requirement.timeout_s + _MARGIN_S
         )
     except (TaskFailed, OSError) as error:
         found = {"reason": f"{title} could not be checked: {error}", "hint": None}
@@ -190,7 +186,6 @@ def _try_import(config: Config, name: str, place: _Place) -> CheckResult:
     environment = {**app_variables(config, name), "FLASK_SUPERVISOR_DATA_DIR": place.data_dir}
     try:
         result: CheckResult = place.isolation.call(
-            place.folder,
             _import,
             app.entry,
             config.app_path(name),
@@ -296,9 +291,7 @@ def _ask_venv(
         "path": str(config.app_path(name)),
     }
     python = config.app_python(name)
-    answer: dict[str, Any] = place.isolation.call(
-        place.folder, _run_in_venv, python, whole, timeout_s=timeout_s
-    )
+    answer: dict[str, Any] = place.isolation.call(_run_in_venv, python, whole, timeout_s=timeout_s)
     return answer
 
 
@@ -321,7 +314,7 @@ def _survey_files(config: Config, name: str, place: _Place) -> list[dict[str, An
             broken = "reason" in answer
             return [_no_place(Kind.BROKEN, answer["reason"])] if broken else answer["survey"]
         found: list[dict[str, Any]] = place.isolation.call(
-            place.folder, _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
+            _survey, app.entry, path, timeout_s=_READ_TIMEOUT_S
         )
     except TaskFailed as error:
         found = [_no_place(Kind.UNREAD, f"its files could not be read: {error}")]

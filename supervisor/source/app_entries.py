@@ -86,7 +86,7 @@ def imported(root: Path, module_files: Iterable[str]) -> list[str]:
         if real.startswith(_OWN):
             continue
         # a module may have been found through a link: to the folder, or in it
-        for path in {Path(file).absolute(), Path(real)}:
+        for path in {Path(os.path.abspath(file)), Path(real)}:
             if path.is_relative_to(root) and path != root:
                 names.add(path.relative_to(root).parts[0])
     found = {name for name in names if not _is_excluded(root, name)}

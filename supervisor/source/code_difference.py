@@ -27,13 +27,15 @@ def differs(
 ) -> bool:
     """Return whether a file of the app's differs in content from what is running.
 
-    Those are the files of the modules that it has ``loaded``, those that ``targets`` would import,
-    at once or later, and the templates beside them, as far as ``watches`` cover them. ``contents``
+    Those are the files that it has ``loaded``, those that ``targets`` would import, at once or
+    later, and the templates beside them, as far as ``watches`` cover them. ``contents``
     are the digests of all these files (`fingerprints.contents`) when it was imported.
     """
+    watched = [Watch.from_json(one["watch"]) for one in watches]
+    if any(content_digest(f) != contents.get(f) for one in watched for f in one.files):
+        return True
     root = os.path.realpath(path)
     before = {os.path.realpath(file): digest for file, digest in contents.items()}
-    watched = [Watch.from_json(one["watch"]) for one in watches]
     known = before.keys() | {os.path.realpath(f) for one in watched for f in files_of(one)}
     wanted = {os.path.realpath(file) for file in loaded}
     for target in targets:

@@ -19,6 +19,10 @@ from supervisor.values.records import dataclass
 _SOURCES = (".py", ".pyi", ".so", ".pth")
 TEMPLATES = "templates"  # files in such a folder count too: Flask keeps templates in memory
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+_BACKUPS = ("~", "#", ".bak", ".orig", ".tmp")  # what editors leave; hidden files never count
+_LIBRARY = os.path.join(os.path.dirname(os.__file__), "")
+_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 LATELY_S = 2.0  # a file that changed within this time may change again in the same second
 ENTRIES_MAX = 20_000  # sources and folders; of a larger tree only so many are watched
 
@@ -127,6 +131,12 @@ def touched(before: frozenset[str], after: frozenset[str]) -> set[str]:
     return {line.rpartition(": ")[0] for line in before ^ after if not line.endswith("/")}
 
 
+def is_installed(path: str) -> bool:
+    """Return whether a file is of Python, an installed package or the supervisor."""
+    parts = path.split(os.sep)
+    return path.startswith((_LIBRARY, _OWN)) or not _INSTALLED.isdisjoint(parts)
+
+
 def renewed(watches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the same watches with their present fingerprints; blocks on the disk."""
     return [taken(Watch.from_json(one["watch"])) for one in watches]
@@ -166,7 +176,7 @@ def _tree_lines(
                 if entry.is_dir(follow_symlinks=False):
                     if not skip or os.path.realpath(entry.path) not in skip:
                         folders.append(entry.path)
-                elif whole or name.endswith(_SOURCES):
+                elif name.endswith(_SOURCES) or (whole and not name.endswith(_BACKUPS)):
                     files.append(entry.path)
                 elif name == "pyvenv.cfg" and not top:
                     return  # a virtual environment in the tree isn't the app's own code

@@ -106,6 +106,7 @@ class AppHost:
             return self._fail(next(iter(reports.values())))
         if self._view is None:
             # the templates too, of which only the apps know where they are
+            self._contents.add_loaded(self._loaded())
             self._watch = self._latest = self._contents.watched(self._watch)
             self._send({"type": "importing", "watch": self._watch})
             self._contents.begin()
@@ -162,6 +163,12 @@ class AppHost:
     def _imported(self) -> list[str]:
         return app_entries.imported(self._path, app_entries.loaded_files(after=self._inherited))
 
+    def _loaded(self) -> set[str]:
+        """Return the files of modules, and those that the import has run by their path."""
+        run = (*self._files.sources, *self._files.executed)
+        loaded = app_entries.loaded_files(after=self._inherited)
+        return loaded.union(str(self._path / one) for one in run)
+
     def _files_used(self, imported: list[str]) -> list[str]:
         files = self._files
         return app_entries.files_used(self._path, imported, files.read, files.sources)
@@ -192,8 +199,7 @@ class AppHost:
             case {"type": "request_imports", "for": purpose}:
                 self._send_imports(purpose)
             case {"type": "request_code"}:
-                loaded = app_entries.loaded_files(after=self._inherited)
-                self._contents.report(loaded, self._send_from_thread)
+                self._contents.report(self._loaded(), self._send_from_thread)
             case {"type": "listener", "app": name, "sockets": count}:
                 self._sockets[name] = self._channel.take_sockets(count)
                 if name in self._served:
@@ -261,9 +267,10 @@ class AppHost:
 
         Otherwise a process would count as stale for ever once one of its apps has been repaired.
         """
+        loaded = app_entries.loaded_files(after=self._inherited)
+        self._contents.add_loaded(loaded)
         self._latest = self._contents.watched([taken(self._sources)])
         now = stamps(self._sources)
-        loaded = app_entries.loaded_files(after=self._inherited)
         changed = touched(self._contents.before, now)
         if any(not path.endswith(".py") or path in loaded for path in changed):
             return

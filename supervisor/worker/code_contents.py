@@ -12,7 +12,15 @@ from threading import Thread  # the real one, whatever an app replaces
 from typing import Any
 
 from supervisor.process.channel import FILES_IN_MESSAGE, Message, in_parts
-from supervisor.source.fingerprints import TEMPLATES, Watch, contents, files_of, stamps, taken
+from supervisor.source.fingerprints import (
+    TEMPLATES,
+    Watch,
+    contents,
+    files_of,
+    is_installed,
+    stamps,
+    taken,
+)
 
 _HASHING_S = 30.0  # on a busy machine with a slow disk
 
@@ -25,6 +33,7 @@ class CodeContents:
         self._thread: Thread | None = None
         self._contents: dict[str, str] = {}
         self._templates: set[str] = set()  # folders that the sources' watch leaves out
+        self._files: set[str] = set()  # code that it leaves out
         self.before: frozenset[str] = frozenset()  # see `fingerprints.stamps`
 
     def begin(self) -> None:
@@ -33,22 +42,30 @@ class CodeContents:
         self._thread.start()
 
     def _hash(self, before: frozenset[str]) -> None:
-        templates = self._template_watch()
-        self._contents = contents(self._watch, before) | contents(templates, stamps(templates))
+        more = self._watch_of_more()
+        self._contents = contents(self._watch, before) | contents(more, stamps(more))
 
     def add_app(self, app: object, root: Path) -> None:
-        """Note the folders below ``root`` from which a Flask app and its blueprints render."""
+        """Note the folders from which a Flask app and its blueprints render."""
         for folder in _template_folders(app):
             inside = os.path.relpath(folder, root).split(os.sep)
-            if os.pardir not in inside and {TEMPLATES, "site-packages"}.isdisjoint(inside):
+            if not is_installed(folder) and (os.pardir in inside or TEMPLATES not in inside):
                 self._templates.add(folder)
 
-    def watched(self, watch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return ``watch`` with the templates of all apps as they are now."""
-        return [*watch, *([taken(self._template_watch())] if self._templates else [])]
+    def add_loaded(self, loaded: set[str]) -> None:
+        """Note what was imported from elsewhere: another folder, a link, an archive, a ``.pyc``."""
+        known = {line.rpartition(": ")[0] for line in self.before}
+        found = (_on_disk(file) for file in loaded - known if not is_installed(file))
+        self._files |= {file for file in found if file not in known and os.path.isfile(file)}
 
-    def _template_watch(self) -> Watch:
-        return Watch(trees=(), templates=tuple(sorted(self._templates)))
+    def watched(self, watch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return ``watch`` with the templates and further files of all apps as they are now."""
+        has_more = self._templates or self._files
+        return [*watch, *([taken(self._watch_of_more())] if has_more else [])]
+
+    def _watch_of_more(self) -> Watch:
+        templates, files = tuple(sorted(self._templates)), tuple(sorted(self._files))
+        return Watch(trees=(), templates=templates, files=files)
 
     def files(self) -> set[str]:
         """Return the files as they are now, for an app of which nobody sees what it has loaded."""
@@ -66,11 +83,23 @@ class CodeContents:
         send({"type": "code", "loaded": sorted(loaded)[:FILES_IN_MESSAGE]})
 
 
+def _on_disk(file: str) -> str:
+    """Return ``file``, or the archive that it lies in."""
+    while not os.path.exists(file) and (parent := os.path.dirname(file)) != file:
+        file = parent
+    return file
+
+
 def _template_folders(app: object) -> Iterator[str]:
-    """Yield the folders of templates of a Flask app, as ``Flask(template_folder=...)`` names."""
+    """Yield the folders of templates of a Flask app and its blueprints."""
     if not any(one.__name__ == "Flask" for one in type(app).__mro__):
         return
     for owner in (app, *getattr(app, "blueprints", {}).values()):
-        root, folder = getattr(owner, "root_path", None), getattr(owner, "template_folder", None)
-        if isinstance(root, str) and isinstance(folder, str | os.PathLike):
-            yield os.path.join(root, folder)
+        yield from _searched(getattr(owner, "jinja_loader", None))
+
+
+def _searched(loader: object) -> Iterator[str]:
+    """Yield the folders that a loader of Jinja searches, and those that it is made of."""
+    yield from map(os.fspath, getattr(loader, "searchpath", ()))
+    for one in (*getattr(loader, "loaders", ()), *getattr(loader, "mapping", {}).values()):
+        yield from _searched(one)

@@ -135,7 +135,7 @@ class CodeView:
     def for_writing(self, path: Any) -> Any:
         """Return where the app may write what it calls ``path``; from now on it reads that too."""
         inner = self._inner(path)
-        if not inner:
+        if inner is None or (not inner and self._scratch is None):
             return path
         if self._scratch is not None:
             return _like(path, self._scratch.copied(inner, self._find_below))

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from supervisor.worker.folder_entries import FolderEntries, FolderEntry
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CHANGING = ("mkdir", "mkfifo", "chmod", "chown", "utime", "truncate", "setxattr", "removexattr")
 _JOURNALS = ("-wal", "-journal")
 _listdir, _readlink = os.listdir, os.readlink
 
@@ -50,14 +51,14 @@ def replace(view: View) -> None:
     _set("open", _opening(view, os.open, _is_writing_flags), os, posix)
     _set("open", _opening(view, io.open, _is_writing_mode), io, _io, builtins)
     _set("open_code", _at(view.for_reading, view, io.open_code), io, _io)
-    for name in ("mkdir", "chmod", "chown", "utime", "truncate"):
+    for name in _CHANGING:
         _set(name, _at(view.for_writing, view, getattr(os, name)), os, posix)
     for name in ("remove", "unlink", "rmdir"):
         _set(name, _removing(view, getattr(os, name)), os, posix)
     for name in ("rename", "replace"):
         _set(name, _moving(view, getattr(os, name)), os, posix)
-    for name in ("link", "symlink"):
-        _set(name, _linking(view, getattr(os, name)), os, posix)
+    _set("link", _linking(view, os.link, view.for_reading), os, posix)
+    _set("symlink", _linking(view, os.symlink, lambda text: text), os, posix)
     _set("create_dynamic", _loading(view, _imp.create_dynamic), _imp)
 
 
@@ -127,11 +128,11 @@ def _moving(view: View, function: Any) -> Any:
     return move
 
 
-def _linking(view: View, function: Any) -> Any:
+def _linking(view: View, function: Any, place_of: Callable[[Any], Any]) -> Any:
     @functools.wraps(function)
     def link(source: Any, target: Any, *arguments: Any, **options: Any) -> None:
         if not options:
-            target = view.for_writing(target)
+            source, target = place_of(source), view.for_writing(target)
         function(source, target, *arguments, **options)
 
     return link

@@ -28,6 +28,7 @@ class FileRecord:
         self._is_importing = True
         self._read: set[str] = set()
         self._sources: set[str] = set()
+        self._executed: set[str] = set()
         self._written: set[str] = set()
 
     def install(self) -> Self:
@@ -53,6 +54,14 @@ class FileRecord:
         return sorted(self._sources)
 
     @property
+    def executed(self) -> list[str]:
+        """The files without the suffix of a source that ran as code during the import.
+
+        Flask's ``app.config.from_pyfile("settings.cfg")`` is one way to.
+        """
+        return sorted(self._executed)
+
+    @property
     def count(self) -> int:
         """How many files were written."""
         return len(self._written)
@@ -69,6 +78,9 @@ class FileRecord:
                 self._add(self._written, path)
             elif self._is_importing:
                 self._add(self._read, path)
+        elif event == "exec" and self._is_importing:
+            if (name := arguments[0].co_filename).startswith("/"):  # not <string> and the like
+                self._add(self._executed, name)
         elif event in ("os.rename", "os.link", "os.symlink"):
             self._add(self._written, arguments[1])
         elif event == "sqlite3.connect":

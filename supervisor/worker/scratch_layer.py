@@ -48,6 +48,8 @@ class ScratchLayer:
         ``find_below`` returns where a file lies under this layer. Raises OSError for a file that
         is larger than `COPY_MAX`.
         """
+        if not inner:
+            return self._folder
         path = f"{self._folder}/{inner}"
         parent = inner.rpartition("/")[0]
         if parent and (self.find(parent) or find_below(parent)):

@@ -22,7 +22,7 @@ from supervisor.process.throwaway import call_in_child
 
 # Writes in every way: by Python, by C code, by a program that it starts, and beside its own folder.
 WRITES = """
-import os, shutil, sqlite3, subprocess
+import os, shutil, sqlite3, subprocess, time
 from pathlib import Path
 here = Path(__file__).parent
 database = sqlite3.connect(here / "data.db")
@@ -34,6 +34,21 @@ database.commit()
 subprocess.run(["sh", "-c", "echo new >> log2; chmod 777 config; rm -f old"], cwd=here, check=True)
 subprocess.run(["sh", "-c", "echo new >> other.py"], cwd=here.parent / "neighbour", check=True)
 shutil.copy(__file__, here / "copy.py")
+(here / "unique").write_text("")
+os.link(here / "unique", here / "lock")
+os.unlink(here / "unique")
+os.unlink(here / "lock")
+if os.fork() == 0:  # a daemon
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+"""
+# Is checked after the app above, and sees what is there.
+NEIGHBOUR = """
+import os
+if "flask-supervisor-check" in os.environ["FLASK_SUPERVISOR_DATA_DIR"]:
+    assert open(os.path.join(os.path.dirname(__file__), "other.py")).read().split() == ["new"]
 """
 # Notes each of its imports, outside of all folders of apps.
 COUNTED = """
@@ -71,7 +86,7 @@ def test_a_running_system_is_not_changed() -> None:
         if reason := can_mount(project.folder):
             pytest.skip(f"this machine allows no mounts: {reason}")
         port = project.app("coach", WRITES + GOOD_APP.format(text="coach"))
-        project.app("neighbour")
+        project.app("neighbour", NEIGHBOUR + GOOD_APP.format(text="neighbour"))
         project.file("coach", "config").mkdir()
         for name in ("config/settings", "old", "data.db"):
             project.file("coach", name).write_bytes(b"")
@@ -80,10 +95,12 @@ def test_a_running_system_is_not_changed() -> None:
         running.worker("neighbour")
         folders = [project.folder / name for name in project.apps]
         before = [state_of(folder) for folder in folders]
+        processes = project.processes()
         done = project.command("check")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == "", "it can promise that nothing is written"
         assert [state_of(folder) for folder in folders] == before
+        assert set(project.processes()) <= set(processes), "no daemon of a check is left"
         running.stop()
         for path in (project.folder, *project.folder.rglob("*")):
             os.chown(path, NOBODY, pwd.getpwuid(NOBODY).pw_gid, follow_symlinks=False)
@@ -98,7 +115,7 @@ def test_a_running_system_is_not_changed() -> None:
 def test_a_child_of_root_is_the_other_user() -> None:
     """With its groups, its home, and its own /proc; the parent stays root."""
     name = pwd.getpwuid(NOBODY).pw_name
-    found = Isolation(name, groups=("daemon",)).call("", who, timeout_s=30)
+    found = Isolation(name, groups=("daemon",)).call(who, timeout_s=30)
     entry = pwd.getpwuid(NOBODY)
     wanted = [[NOBODY] * 3, [entry.pw_gid] * 3, entry.pw_dir, entry.pw_name, NOBODY, True]
     assert found == wanted

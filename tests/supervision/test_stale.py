@@ -2,14 +2,22 @@
 
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 from harness import Project, Running, ask, eventually
 
 APP = """
+import os
+import sys
+sys.path += [os.path.join(sys.path[0], one) for one in ("../shared", "current", "packed.zip")]
 import field.games
+import linked
+import packed
+import units
 from flask import Flask, render_template
 app = Flask(__name__)
+app.config.from_pyfile("settings.cfg")
 
 @app.get("/")
 def index():
@@ -30,7 +38,9 @@ def optional():
 """
 PAGES = """
 from flask import Blueprint, Flask, render_template
+from jinja2 import ChoiceLoader, FileSystemLoader
 app = Flask(__name__, template_folder="views")
+app.jinja_loader = ChoiceLoader([app.jinja_loader, FileSystemLoader(app.root_path + "/themes")])
 pages = Blueprint("pages", __name__, template_folder="pages")
 
 @app.get("/")
@@ -58,10 +68,27 @@ def make(project: Project) -> Path:
     (folder / "field").mkdir()
     (folder / "field" / "games.py").write_text("GAMES = 3\n")
     (folder / "field" / "mail.py").write_text("def send():\n    return 'sent'\n")
+    (folder / "settings.cfg").write_text("SCALE = 1")
+    pack(folder, "SCALE = 1")
+    for name, text in (
+        ("v1/linked", "V = 1"),
+        ("v2/linked", "V = 2"),
+        ("../shared/units", "U = 1"),
+    ):
+        file = folder / f"{name}.py"
+        file.parent.mkdir()
+        file.write_text(text)
+    (folder / "current").symlink_to("v1")
     (folder / "templates").mkdir()
     (folder / "templates" / "page.html").write_text("{{ games }} games")
     (folder / "backup.py").write_text("import sys\n")
     return folder
+
+
+def pack(folder: Path, text: str) -> None:
+    """Write an archive with a module."""
+    with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+        archive.writestr("packed.py", text)
 
 
 def rewrite(file: Path) -> None:
@@ -95,6 +122,7 @@ def test_only_content_that_the_app_uses_makes_it_stale(project: Project) -> None
         rewrite(file)
     (folder / "backup.py").write_text("import sys, os\n")
     (folder / "copy_of_coach.py").write_text(APP)
+    (folder / "templates" / "page.html~").write_text("of an editor")
     (folder / "pictures").mkdir()
     (folder / "other.py").write_text(OTHER.replace('"other"', '"new"'))
     running.wait_for("other", stale=True, status="warn", timeout_s=40)
@@ -111,9 +139,19 @@ def test_only_content_that_the_app_uses_makes_it_stale(project: Project) -> None
         "a module that is imported later": ("field/mail.py", "def send():\n    return 'no'\n"),
         "a module that came": ("local_settings.py", "TEXT = 'here'\n"),
         "a new template": ("templates/base.html", "base"),
+        "a module of another folder": ("../shared/units.py", "U = 2"),
+        "a file that was run by its path": ("settings.cfg", "SCALE = 2"),
+        "a module in an archive": ("packed.zip", "SCALE = 2"),
+        "a folder behind a link": ("current", "v2"),
     }
     for number, (what, (name, text)) in enumerate(changes.items(), start=2):
-        (folder / name).write_text(text)
+        if name == "current":
+            (folder / name).unlink()
+            (folder / name).symlink_to(text)
+        elif name == "packed.zip":
+            pack(folder, text)
+        else:
+            (folder / name).write_text(text)
         said = reloaded(project)
         assert "coach" in said and "other" not in said, f"{what}: {said}"
         assert running.app("coach")["generation"] == number, what
@@ -126,7 +164,7 @@ def test_only_content_that_the_app_uses_makes_it_stale(project: Project) -> None
 def test_templates_in_other_folders(project: Project) -> None:
     """Those that a Flask app or a blueprint names count too."""
     project.app("coach", PAGES)
-    for name in ("views/index.html", "pages/help.html"):
+    for name in ("views/index.html", "pages/help.html", "themes/dark.html"):
         file = project.file("coach", name)
         file.parent.mkdir()
         file.write_text("old")
@@ -134,7 +172,8 @@ def test_templates_in_other_folders(project: Project) -> None:
     running.worker("coach")
     rewrite(project.file("coach", "views/index.html"))
     assert "coach" not in reloaded(project)
-    for number, name in enumerate(("views/index.html", "pages/help.html", "views/new"), start=2):
+    names = ("views/index.html", "pages/help.html", "views/new", "themes/dark.html")
+    for number, name in enumerate(names, start=2):
         project.file("coach", name).write_text("new")
         assert "coach" in reloaded(project), name
         assert running.app("coach")["generation"] == number

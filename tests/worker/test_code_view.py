@@ -277,7 +277,15 @@ def test_a_check_writes_into_copies_only(live: Path, tmp_path: Path) -> None:
     base.close()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    before = {path: path.read_bytes() for path in live.rglob("*") if path.is_file()}
+
+    def look() -> dict[Path, tuple[int, int, bytes]]:
+        stats = {path: path.stat() for path in (live, *live.rglob("*"))}
+        return {
+            path: (found.st_mode, found.st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+            for path, found in stats.items()
+        }
+
+    before = look()
     found = run(
         live,
         scratch,
@@ -299,6 +307,12 @@ def test_a_check_writes_into_copies_only(live: Path, tmp_path: Path) -> None:
         os.rename("cache/old.txt", "cache/moved.txt")
         os.remove("gone.txt")
         shutil.rmtree("static")
+        os.link("new/deep/file.txt", "lock")
+        os.unlink("lock")
+        os.mkfifo("pipe")
+        os.unlink("pipe")
+        os.chmod(here, 0o777)
+        os.utime(".", (1, 1))
         print(json.dumps([
             rows, (here / "new/deep/file.txt").read_text(), open("games.json").read(),
             sorted(os.listdir("cache")), os.path.exists("gone.txt"), sorted(os.listdir(".")),
@@ -316,7 +330,7 @@ def test_a_check_writes_into_copies_only(live: Path, tmp_path: Path) -> None:
         ["app.py", "cache", "data.db", "games.json", "new", "pkg"],
         1,
     ]
-    assert {path: path.read_bytes() for path in live.rglob("*") if path.is_file()} == before
+    assert look() == before
 
 
 def test_a_check_may_have_both(live: Path, version: Path, tmp_path: Path) -> None:
