@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,12 +31,16 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture(autouse=True)
-def _leaves_no_descriptor() -> Iterator[None]:
-    """Fail a test that leaves a socket open in the test process."""
-    before = _sockets()
+def _leaves_nothing() -> Iterator[None]:
+    """Fail a test that leaves a socket or a thread in the test process, which then can't fork."""
+    before, threads = _sockets(), set(threading.enumerate())
     yield
     left = _sockets() - before
     assert not left, f"sockets left open: {left}"
+    running = set(threading.enumerate()) - threads
+    for thread in running:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in running), f"threads left: {running}"
 
 
 def _sockets() -> set[str]:

@@ -47,7 +47,7 @@ def include_of(config: Config, processes: Mapping[str, AppProcess], app: str) ->
     """
     process = processes.get(app)
     is_alone = process is not None and len(process.names) == 1  # else it is what all have imported
-    imported = process.known_good.imported if process is not None and is_alone else []
+    imported = process.imported() if process is not None and is_alone else []
     return tuple(config.apps[app].include or imported)
 
 

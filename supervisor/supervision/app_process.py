@@ -144,6 +144,11 @@ class AppProcess:
             if port.watch is not None and port.sockets
         ]
 
+    def imported(self) -> list[str]:
+        """Return what the live code that serves, or served last, had imported when it was ready."""
+        self.known_good.on_time(self.state, self._core.serving, self._runtime.now())
+        return self.known_good.imported
+
     def next_wakeup(self) -> float | None:
         """Return the monotonic time at which `on_time` is wanted next, or None."""
         now = self._runtime.now()
