@@ -23,6 +23,7 @@ _PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
     "dateutil": "python-dateutil",
     "digitalio": "adafruit-blinka",
+    "distutils": "setuptools",
     "docx": "python-docx",
     "dotenv": "python-dotenv",
     "fitz": "PyMuPDF",
@@ -35,6 +36,7 @@ _PACKAGE_OF_MODULE = {
     "mysql": "mysql-connector-python",
     "neopixel": "adafruit-circuitpython-neopixel",
     "paho": "paho-mqtt",
+    "pkg_resources": "setuptools",
     "psycopg2": "psycopg2-binary",
     "serial": "pyserial",
     "skimage": "scikit-image",
@@ -145,7 +147,9 @@ def close_name(name: str, names: list[str]) -> str | None:
     for one in names:
         if one.lower() == name.lower() or one.replace("-", "_") == name:
             return one
-    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), None)
+    # a slip is seldom in the first letter: camera is no other spelling of picamera2
+    alike = [one for one in names if one[:1].lower() == name[:1].lower()]
+    return next(iter(difflib.get_close_matches(name, alike, n=1, cutoff=0.8)), None)
 
 
 def _other_name(top: str, path: Path) -> str | None:

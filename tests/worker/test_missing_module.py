@@ -60,12 +60,15 @@ INSTALLED = {
     "Flask": "did you mean flask? Else copy Flask.py",
     "config": "pip install config",
     "smbus2": "pip install smbus2",
+    "distutils": "pip install setuptools",
+    "picamera2": "sudo apt-get install python3-picamera2",  # beside a file camera.py
 }
 
 
 @pytest.mark.parametrize(("module", "says"), INSTALLED.items(), ids=INSTALLED)
 def test_how_a_module_is_installed(tmp_path: Path, module: str, says: str) -> None:
     """No other package than the one that is meant is named, least of all for a misspelt name."""
+    (tmp_path / "camera.py").touch()
     assert says in hint(module, tmp_path, "coach:app", debian="/nowhere")
 
 
