@@ -15,7 +15,7 @@ import pytest
 import requests
 import schemathesis
 from admin_site import COACH, Site, Visitor, archive, site, text_of
-from harness import REPOSITORY, ask, eventually
+from harness import REPOSITORY, Poller, ask, eventually
 from hypothesis import given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -40,6 +40,10 @@ CHECKS = (
 )
 
 
+EXITS = """
+import os
+app.before_request(lambda: os._exit(3))
+"""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -275,16 +279,27 @@ def test_a_machine_that_is_off_keeps_no_page_waiting(running: Site) -> None:
         (running.project.folder / "hosts.toml").unlink()
 
 
-def test_the_admin_app_killed_in_a_deploy(running: Site) -> None:
+@pytest.mark.parametrize(
+    ("text", "more", "says", "serves"),
+    [
+        ("whatever happens", "", "Done: the deploy of next.tar.gz", "whatever happens\n"),
+        ("next", EXITS, "Undone The deploy of next.tar.gz", "whatever happens\n"),
+    ],
+    ids=["it is completed", "it is undone"],
+)
+def test_the_admin_app_killed_in_a_deploy(
+    running: Site, text: str, more: str, says: str, serves: str
+) -> None:
     """The deploy goes on without it, and the page says how it ended when it is back."""
-    source = {"archive": ("next.tar.gz", archive(coach=COACH.format(text="whatever happens")))}
+    source = {"archive": ("next.tar.gz", archive(coach=COACH.format(text=text) + more))}
     assert running.api("POST", "/apps/coach/deploy", files=source).status_code == 202
     os.kill(running.running.worker("admin"), signal.SIGKILL)
-    assert eventually(running.wait_for_deploy, timeout_s=60)["ok"]
+    with Poller(running.project.port("coach"), rate=20):
+        assert eventually(running.wait_for_deploy, timeout_s=60)["ok"] is not bool(more)
     with Visitor(running.address) as visitor:
         page = visitor.log_in().get("/deploy").text
-    assert "Done: the deploy of next.tar.gz" in text_of(page)
-    assert ask(running.project.port("coach")).text == "whatever happens\n"
+    assert says in text_of(page)
+    assert ask(running.project.port("coach")).text == serves
 
 
 def test_the_password_by_command_ends_sessions(running: Site) -> None:
