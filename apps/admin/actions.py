@@ -57,12 +57,16 @@ def interrupt_deploy() -> dict[str, Any]:
     return dict(link.ask("release.interrupt"))
 
 
-def apply_configuration(text: str, digest: str, *, kept: str | None = None) -> dict[str, Any]:
-    """Replace the configuration, which must still have this ``digest``; return the changes.
+def apply_configuration(text: str, digest: str) -> dict[str, Any]:
+    """Replace the configuration, which must still have this ``digest``; return the changes."""
+    audit("change of the configuration")
+    return dict(link.ask_long("config.apply", text=text, digest=digest))
 
-    ``kept`` names the entry of the history that ``text`` is.
-    """
-    audit(f"restore of the configuration {kept}" if kept else "change of the configuration")
+
+def restore_configuration(name: str, digest: str) -> dict[str, Any]:
+    """Replace the configuration by an entry of its history, as `apply_configuration`."""
+    text = link.ask_long("config.kept", name=name)["text"]
+    audit(f"restore of the configuration {name}")
     return dict(link.ask_long("config.apply", text=text, digest=digest))
 
 

@@ -87,9 +87,7 @@ def run_checks(config: Config, names: list[str], *, quiet: bool) -> Document:
     required = {name: check_requires(config, name, isolation) for name in wanted}
     apps: dict[str, Document] = {}
     with contextlib.ExitStack() as stack:
-        if (
-            unprotected is None
-        ):  # what apps require was checked before, in the mounts of the machine
+        if unprotected is None:  # only now: what apps require is about the machine's own mounts
             isolation = stack.enter_context(isolation.protected(folders))
         for name, requires in required.items():
             only_read = check_user.runs_once(config, name) and name in running

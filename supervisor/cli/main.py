@@ -18,7 +18,7 @@ from supervisor.cli.options import group_config_option
 from supervisor.cli.output import accept_every_character, print_error
 from supervisor.process.fork import open_standard_streams
 from supervisor.values.errors import SupervisorError
-from supervisor.values.levels import colourless
+from supervisor.values.terminal import colourless
 
 _MODULES = {
     "add": ("add",),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from supervisor.source.app_scan import SourceFacts
+from supervisor.source.required_module import has_source
 
 
 def module_of(file: Path, root: Path, facts: SourceFacts) -> tuple[Path, str]:
@@ -33,12 +34,8 @@ def _is_package(folder: Path, facts: SourceFacts) -> bool:
     for name in facts.imported.values():
         top, _, inner = name.partition(".")
         if top in ("", folder.name):
-            if _has(folder, inner.partition(".")[0]):
+            if has_source(folder, inner.partition(".")[0]):
                 return True
-        elif _has(folder, top):
+        elif has_source(folder, top):
             is_beside = True
     return (folder / "__init__.py").is_file() and not is_beside
-
-
-def _has(folder: Path, module: str) -> bool:
-    return (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file()

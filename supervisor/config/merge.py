@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config import env_file
-from supervisor.config.problems import Problem, Problems, printable
+from supervisor.config.problems import Problem, Problems
 from supervisor.config.secrecy import is_secret
 from supervisor.config.settings import Origins
 from supervisor.files import text as text_file
+from supervisor.values.terminal import printable
 
 OVERRIDE_PREFIX = "FLASK_SUPERVISOR__"
 _PLACES = frozenset({"host", "port", "path", "target", "state_dir"})  # log and status show them

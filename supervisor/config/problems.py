@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from supervisor.config.secrecy import without_url_passwords
 from supervisor.values.records import dataclass
 from supervisor.values.redaction import HIDDEN
+from supervisor.values.terminal import printable
 
 _SHOWN_MAX = 80
 
@@ -48,11 +49,6 @@ def shown(value: object) -> str:
         text = "a number of thousands of digits"
     text = printable(without_url_passwords(text)[: 2 * _SHOWN_MAX])
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Return a text in one line, with dots for line ends and other control characters."""
-    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from supervisor.config.problems import printable
 from supervisor.config.secrecy import has_secret_name, without_url_passwords
+from supervisor.values.terminal import printable
 
 _EXCERPT_MAX = 76
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -214,7 +214,7 @@ def _header(stop: _Stop) -> _Found:
 
 def _no_equals(stop: _Stop) -> _Found:
     if stop.rest.rstrip() == ":":
-        return f"{_OTHER_FORMATS['---']}", stop.at
+        return _OTHER_FORMATS["---"], stop.at
     if stop.rest.startswith(":"):
         return "a key and its value are separated by = and not by :", stop.at
     if stop.before.strip() == "export":

@@ -12,6 +12,7 @@ from supervisor.process.throwaway import TaskFailed, run_in_child
 from supervisor.supervision.runtime import Runtime
 from supervisor.values.errors import ConfigError
 from supervisor.values.events import EventKind
+from supervisor.values.terminal import printable
 
 _FILES_S = 20.0  # a slow SD card
 _TEXT_MAX = 300  # characters of what is put into an event
@@ -180,5 +181,4 @@ def _text(params: Params, name: str) -> str:
 
 def _line(params: Params, name: str) -> str:
     """Return a text as one short line, that no terminal takes for a command."""
-    text = _text(params, name)[:_TEXT_MAX]
-    return "".join(c if c.isprintable() else "·" for c in text)
+    return printable(_text(params, name)[:_TEXT_MAX])

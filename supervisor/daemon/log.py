@@ -17,7 +17,8 @@ from typing import Any
 from supervisor.daemon.own_structlog import structlog
 from supervisor.process.output_lines import OutputLine
 from supervisor.systemd.journal import JournalSocket, entry, is_journal, output_entry
-from supervisor.values.levels import PRIORITIES, Level, colourless
+from supervisor.values.levels import PRIORITIES, Level
+from supervisor.values.terminal import colourless
 
 BACKLOG_MAX = 2000  # lines kept for a reader that is slow
 BACKLOG_BYTES_MAX = 2 * 1024 * 1024  # ... and their length

@@ -1,14 +1,23 @@
-"""Whether a module can be imported, without importing it. Needs the standard library alone."""
+"""Whether a module is there, without importing it. Needs the standard library alone."""
 
 import importlib.machinery
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 _LOADERS = (
     (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
     (importlib.machinery.SourceFileLoader, importlib.machinery.SOURCE_SUFFIXES),
     (importlib.machinery.SourcelessFileLoader, importlib.machinery.BYTECODE_SUFFIXES),
 )
+
+
+def has_source(folder: Path, module: str) -> bool:
+    """Return whether ``folder`` has the source of a module or package; False if none may look."""
+    try:
+        return (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file()
+    except OSError:
+        return False
 
 
 def missing_module(name: str, search_path: Sequence[str]) -> str | None:

@@ -60,6 +60,10 @@ class NoKnownGood:
     def on_time(self, process: ProcessState, worker: WorkerHandle | None, now: float) -> None:
         """Do what is due; called every second, and at each wake-up."""
 
+    def note(self, process: ProcessState, worker: WorkerHandle | None) -> bool:
+        """Note what the worker that serves has imported; return whether that may become good."""
+        return False
+
     def on_stamps(self, files: dict[str, str]) -> None:
         """Receive a part of the stamps that belong to the next `on_imports`."""
 
@@ -116,14 +120,9 @@ class KnownGood(NoKnownGood):
 
     def on_time(self, process: ProcessState, worker: WorkerHandle | None, now: float) -> None:
         """Describe, and later keep, the code of the worker that serves."""
-        if self.held or worker is None or process.state is not AppState.READY:
+        if worker is None or not self.note(process, worker):
             return
-        if process.serving is None or process.serving.failures:
-            return  # it serves without one of its apps
         ready_s = now - process.since
-        if process.source is CodeSource.KNOWN_GOOD:
-            return
-        self.imported = worker.facts.get("imported", self.imported)
         if ready_s >= DESCRIBE_AFTER_S and self._described != worker.number:
             self._described = worker.number
             worker.send({"type": "request_imports", "for": "describe"})
@@ -131,6 +130,17 @@ class KnownGood(NoKnownGood):
         if due and self._kept != worker.number and not process.stale:
             self._kept = worker.number
             worker.send({"type": "request_imports", "for": "keep"})
+
+    def note(self, process: ProcessState, worker: WorkerHandle | None) -> bool:
+        """Note what the worker that serves has imported; return whether that may become good."""
+        if self.held or worker is None or process.state is not AppState.READY:
+            return False
+        if process.serving is None or process.serving.failures:
+            return False  # it serves without one of its apps
+        if process.source is CodeSource.KNOWN_GOOD:
+            return False
+        self.imported = worker.facts.get("imported", self.imported)
+        return True
 
     def forget_kept(self) -> None:
         """Keep once more what serves: the releases may be gone."""

@@ -1,20 +1,14 @@
-"""Levels of log lines, how a line that a process prints carries one, and whether it has colours.
+"""Levels of log lines, and how a line that a process prints carries one.
 
 Standard library only: workers use it too.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 PRIORITIES: dict[Level, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Of syslog, syslog(3), as the journal has them."""
-
-
-def colourless(environment: Mapping[str, str]) -> bool:
-    """Return whether a terminal should get no colours; see https://no-color.org."""
-    return bool(environment.get("NO_COLOR")) or environment.get("TERM") == "dumb"
 
 
 def of_number(number: int) -> Level:

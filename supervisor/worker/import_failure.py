@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from supervisor.values.reports import ImportReport
+from supervisor.values.terminal import printable
 from supervisor.worker import import_hints
 from supervisor.worker.failure import Failure
 from supervisor.worker.frames import is_own, server_called
@@ -154,7 +155,7 @@ def _one_line(message: str, path: Path) -> str:
     message = message[: 8 * _MESSAGE_MAX].replace(f"{path}{os.sep}", "")
     message = _PATH_OR_URL.sub(_shortened, message)
     message = " ".join(message.split())
-    message = "".join(c if c.isprintable() else "·" for c in message[: 2 * _MESSAGE_MAX])
+    message = printable(message[: 2 * _MESSAGE_MAX])
     return message if len(message) <= _MESSAGE_MAX else message[: _MESSAGE_MAX - 1] + "…"
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from supervisor.source.built_in import hidden_text, is_built_in
+from supervisor.source.required_module import has_source
 from supervisor.systemd import sandbox
 from supervisor.worker import file_hints, missing_module
 from supervisor.worker.failure import Failure
@@ -209,7 +210,7 @@ def _hiding(name: str, failure: Failure) -> str | None:
         return hidden_text(own.name)
     *parents, last = name.split(".")
     is_installed = name in sys.stdlib_module_names or any(
-        ((folder / f"{last}.py").is_file() or (folder / last / "__init__.py").is_file())
+        has_source(folder, last)
         and not folder.is_relative_to(failure.path)
         and not (own is places[1] and _is_copy(own.parent, Path(one, top)))
         for one, folder in ((one, Path(one, *parents)) for one in sys.path if one)

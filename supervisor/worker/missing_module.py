@@ -1,11 +1,11 @@
 """Says what to do about a module that an import did not find: looks at the disk, then names pip."""
 
-import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor.worker.target_hints import apps_beside, one_of
+from supervisor.source.required_module import has_source
+from supervisor.worker.target_hints import apps_beside, one_of, similar
 
 # Modules whose package on PyPI has another name; those that are common on Raspberry Pis. What pip
 # would install for some of these names is something else.
@@ -144,12 +144,10 @@ def _inside_package(missing: str, path: Path, target: str) -> str:
 
 def close_name(name: str, names: list[str]) -> str | None:
     """Return which of ``names`` differs in case or dashes alone, or else is nearly the same."""
-    for one in names:
-        if one.lower() == name.lower() or one.replace("-", "_") == name:
-            return one
     # a slip is seldom in the first letter: camera is no other spelling of picamera2
     alike = [one for one in names if one[:1].lower() == name[:1].lower()]
-    return next(iter(difflib.get_close_matches(name, alike, n=1, cutoff=0.8)), None)
+    dashed = (one for one in alike if one.replace("-", "_") == name)
+    return next(dashed, None) or similar(name, alike, cutoff=0.8)
 
 
 def _other_name(top: str, path: Path) -> str | None:
@@ -170,7 +168,7 @@ def _other_name(top: str, path: Path) -> str | None:
 def _elsewhere(top: str, path: Path, target: str, debian: str) -> str | None:
     """Return what to do about a module that lies where the app doesn't look."""
     for folder in _folders_below(path):
-        if _holds(folder, top):
+        if has_source(folder, top):
             shown = folder.relative_to(path)
             return f"it is in {shown}/: let `path` of this app end in /{shown}"
     if path.name == top and (path / "__init__.py").is_file():
@@ -180,9 +178,9 @@ def _elsewhere(top: str, path: Path, target: str, debian: str) -> str | None:
             f'target = "{top}.{module}:{attribute}"'
         )
     for name in _ENVIRONMENTS:
-        if any(_holds(site, top) for site in path.glob(f"{name}/lib/python3*/site-packages")):
+        if any(has_source(site, top) for site in path.glob(f"{name}/lib/python3*/site-packages")):
             return f"it is installed in {name}/: let `python` name {name}/bin/python"
-    if _holds(Path(debian), top) and debian not in sys.path:
+    if has_source(Path(debian), top) and debian not in sys.path:
         return f"it is installed for Debian's own Python: {_INTO_ENVIRONMENT}"
     return None
 
@@ -196,13 +194,6 @@ def _folders_below(path: Path) -> Iterator[Path]:
                 for inner in _entries(folder)
                 if inner.is_dir() and inner.name.isidentifier() and inner.name not in _SKIPPED
             )
-
-
-def _holds(folder: Path, module: str) -> bool:
-    try:
-        return (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file()
-    except OSError:
-        return False
 
 
 def _entries(folder: Path) -> list[Path]:

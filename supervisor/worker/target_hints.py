@@ -123,12 +123,15 @@ def apps_beside(folders: "Iterator[Path] | Sequence[Path]", prefix: str = "") ->
     return [one for one in found if is_target(one)]
 
 
-def similar(name: str, names: list[str]) -> str | None:
-    """Return which of ``names`` differs from ``name`` in its case, or else resembles it."""
+def similar(name: str, names: list[str], *, cutoff: float = 0.6) -> str | None:
+    """Return which of ``names`` differs from ``name`` in its case, or else resembles it.
+
+    ``cutoff``: how much, from 0 to 1; see `difflib.get_close_matches`.
+    """
     for one in names:
         if one.lower() == name.lower():
             return one
-    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=cutoff)), None)
 
 
 def apps_in(module: ModuleType) -> Iterator[tuple[str, str]]:

@@ -155,9 +155,7 @@ def configuration_kept(name: str) -> Answer:
 )
 def restore_configuration(name: str) -> Answer:
     """Restore an earlier configuration."""
-    digest = fields(digest=str)["digest"]
-    text = link.ask_long("config.kept", name=name)["text"]
-    return actions.apply_configuration(text, digest, kept=name)
+    return actions.restore_configuration(name, fields(digest=str)["digest"])
 
 
 @operation(

@@ -85,8 +85,7 @@ def restore(name: str) -> Response:
     digest = request.form.get("digest")
     if not digest:
         abort(400)
-    text = link.ask_long("config.kept", name=name)["text"]
-    changes = actions.apply_configuration(text, digest, kept=name)["changes"]
+    changes = actions.restore_configuration(name, digest)["changes"]
     flash(f"Restored {name}: {changes}.")
     return redirect(url_for("configuration.index"))
 
