@@ -57,7 +57,7 @@ def runs_once(config: Config, name: str) -> bool:
 
 
 def isolation_for(config: Config, user: str | None) -> Isolation:
-    """Return how to check ``config`` as ``user``, who may be that of the installed service.
+    """Return how to check ``config`` as ``user``, with the service's groups if it runs as that.
 
     Raises `SupervisorError` where ``user`` can't run this Python.
     """
@@ -79,7 +79,7 @@ def isolation_for(config: Config, user: str | None) -> Isolation:
 
 
 def protection(config: Config) -> tuple[list[str], str | None]:
-    """Return all folders that apps may write to, and why this machine can't protect them or None.
+    """Return the folders that apps may write to, and why this machine can't protect them, or None.
 
     Blocks for a moment.
     """

@@ -33,7 +33,7 @@ class Isolation:
     def protected(self, folders: Sequence[str]) -> Iterator[Self]:
         """Yield one whose children's writes below ``folders``, real paths, are thrown away.
 
-        This process doesn't leave its mounts, nor, without root, its user namespace, afterwards.
+        From then on this process has mounts of its own and, without root, a user namespace.
         """
         with tempfile.TemporaryDirectory(prefix="flask-supervisor-check-") as scratch:
             overlays = Overlays(folders, scratch)
@@ -75,7 +75,7 @@ class Isolation:
 
 
 def _end_children(own: set[int]) -> None:
-    """Kill and reap the children of this process but its ``own``: daemons that an app has started.
+    """Kill and reap all children of this process except ``own``: daemons that an app has started.
 
     One that sudo has given to another user can't be killed.
     """

@@ -66,9 +66,9 @@ class Overlays:
         self._here: str | None = None
 
     def mount(self) -> None:
-        """Mount them, in mounts (and, without root, a user namespace) that stay this process's.
+        """Enter mounts of this process's own, without root in a user namespace; add the overlays.
 
-        Raises OSError.
+        There is no way back. Raises OSError.
         """
         is_root, uid, gid = os.geteuid() == 0, os.geteuid(), os.getegid()
         _checked(_libc.unshare(_CLONE_NEWNS | (0 if is_root else _CLONE_NEWUSER)), "unshare")

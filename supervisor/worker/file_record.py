@@ -55,9 +55,9 @@ class FileRecord:
 
     @property
     def executed(self) -> list[str]:
-        """The files without the suffix of a source that ran as code during the import.
+        """The files that ran as code during the import, though their names don't end with .py.
 
-        Flask's ``app.config.from_pyfile("settings.cfg")`` is one way to.
+        Flask's ``app.config.from_pyfile("settings.cfg")`` runs one.
         """
         return sorted(self._executed)
 
