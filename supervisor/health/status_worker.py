@@ -6,6 +6,7 @@ the main process is stuck or has ended.
 """
 
 import json
+import math
 import select
 import socket
 import sys
@@ -65,11 +66,14 @@ class SnapshotCopy:
         self._alive_at = alive_at
         self._snapshot: Snapshot | None = None
         self._pushed_s = clock()
+        self._started_s = math.inf
 
     def push(self, snapshot: Snapshot) -> None:
         """Replace the snapshot."""
         self._snapshot = snapshot
         self._pushed_s = self._clock()
+        if "age_s" in snapshot:  # it is rounded, and comes late: an uptime may not go back
+            self._started_s = min(self._started_s, self._pushed_s - snapshot["age_s"])
 
     @property
     def age_s(self) -> float:
@@ -88,7 +92,10 @@ class SnapshotCopy:
     def snapshot(self) -> Snapshot:
         """Return the snapshot, with ages as of now and a check of the main process."""
         snapshot = self._snapshot or {"status": "fail", "version": __version__, "apps": {}}
-        snapshot = aged(snapshot, self._clock() - self._pushed_s)
+        now = self._clock()
+        snapshot = aged(snapshot, now - self._pushed_s)
+        if "age_s" in snapshot:
+            snapshot["age_s"] = round(now - self._started_s, 1)
         reason = None
         if not self.fresh:
             reason = f"the main process has sent no heartbeat for {self.age_s:.0f} s"

@@ -40,3 +40,16 @@ def test_without_heartbeats_a_snapshot_gets_stale() -> None:
     main.now += 0.2
     assert not main.copy.fresh
     assert main.copy.snapshot()["status"] == "fail"
+
+
+def test_the_uptime_never_goes_back() -> None:
+    """Each snapshot says it rounded, and may come late; the next main process has another copy."""
+    main = Main()
+    seen = []
+    for age_s, after_s in ((0.3, 0.27), (0.5, 0.04), (0.6, 0.04), (0.6, 0.3), (1.0, 5.0)):
+        main.copy.push({"status": "pass", "age_s": age_s})
+        seen.append(main.copy.snapshot()["age_s"])
+        main.now += after_s
+        seen.append(main.copy.snapshot()["age_s"])
+    assert seen == sorted(seen)
+    assert seen[0] == 0.3 and seen[-1] == 6.0
