@@ -92,11 +92,14 @@ def hint(missing: str, path: Path, target: str, *, debian: str = DEBIAN) -> str:
         return _inside_package(missing, path, target)
     if rest and top in sys.modules:
         return f"the installed {top} has no such module: is it the right version?"
-    if close := close_name(top, _modules_in(path)):
-        first, dot, inner = module.partition(".")
+    first, dot, inner = module.partition(".")
+    if close := close_name(top, [one for one in _modules_in(path) if one != first]):
         if first == top:
             return f'write target = "{close}{dot}{inner}:{attribute}"'
-        return f"did you mean {close}?"
+        if _as_one_word(close) == _as_one_word(top):
+            return f"did you mean {close}?"
+        if top not in _PACKAGE_OF_MODULE | _DEBIAN_ONLY | _GONE:
+            return _perhaps(close, top)
     if top in _GONE:
         return f"Python {sys.version_info[0]}.{sys.version_info[1]} has {_GONE[top]} in its place"
     found = _other_name(top, path) or _elsewhere(top, path, target, debian)
@@ -112,8 +115,17 @@ def _installing(top: str) -> str:
     package = _PACKAGE_OF_MODULE.get(top)
     known = None if package or len(top) < _MISSPELT_MIN else close_name(top, _importable())
     if known and abs(len(known) - len(top)) < 2 and not (known + top)[-1].isdigit():
-        return f"did you mean {known}? Else copy {top}.py beside the app, or install its package"
+        return _perhaps(known, top)
     return f"copy {top}.py beside the app, or install the package: pip install {package or top}"
+
+
+def _perhaps(close: str, top: str) -> str:
+    """Return a guess, and what to do if it is wrong: packages of PyPI resemble own files too."""
+    return f"did you mean {close}? Else copy {top}.py beside the app, or install its package"
+
+
+def _as_one_word(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _importable() -> list[str]:

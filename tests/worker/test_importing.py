@@ -17,6 +17,7 @@ from supervisor.worker.importing import import_app, purge_modules
 APP = "def app(environ, start_response):\n    return []\n"
 GUARD = 'guard it with if __name__ == "__main__":'
 WRONG_TARGET = "let the target name the Flask object, or the function that makes it with ()"
+HELPERS = "did you mean helpers? Else copy helprs.py beside the app, or install its package"
 
 
 # ---- what works
@@ -136,8 +137,18 @@ MISSING = [
         "field_trainer.setings",
         "did you mean field_trainer.settings?",
     ),
-    ("import helprs\n", {"helpers.py": ""}, "helprs", "did you mean helpers?"),
-    ("import helprs\n", {"helpers/__init__.py": ""}, "helprs", "did you mean helpers?"),
+    (
+        "import helprs\n",
+        {"helpers.py": ""},
+        "helprs",
+        HELPERS,
+    ),
+    (
+        "import helprs\n",
+        {"helpers/__init__.py": ""},
+        "helprs",
+        HELPERS,
+    ),
     (
         "import zzmissing\n",
         {},

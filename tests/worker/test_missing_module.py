@@ -14,7 +14,7 @@ PIP = "copy sensors.py beside the app, or install the package: pip install senso
     ("file", "says"),
     [
         ("Sensors.py", "did you mean Sensors?"),
-        ("sensor.py", "did you mean sensor?"),
+        ("sensor.py", "did you mean sensor? Else copy sensors.py"),
         ("sensors.py.txt", "rename sensors.py.txt to sensors.py"),
         ("sensors (1).py", "rename sensors (1).py to sensors.py"),
         ("sensors.pyw", "rename sensors.pyw to sensors.py"),
@@ -50,6 +50,22 @@ def test_the_module_of_the_target(tmp_path: Path, file: str, target: str, says: 
     """For the target itself the hint is the line to write."""
     write(tmp_path, {file: ""})
     assert hint(target.partition(":")[0].partition(".")[0], tmp_path, target) == says
+
+
+@pytest.mark.parametrize(
+    ("file", "missing", "says"),
+    [
+        ("scheduler.py", "schedule", "did you mean scheduler? Else copy schedule.py"),
+        ("serials.py", "serial", "pip install pyserial"),  # a package that is known
+        ("coach.py", "coach_", "pip install coach_"),  # an app doesn't mean itself
+        ("Coach_Data.py", "coach_data", "did you mean Coach_Data?"),
+    ],
+)
+def test_an_own_file_that_resembles_it(tmp_path: Path, file: str, missing: str, says: str) -> None:
+    """A package may have nearly the name of a file of the app: the guess says what else to do."""
+    write(tmp_path, {file: ""})
+    found = hint(missing, tmp_path, "coach:app")
+    assert says in found and (says[-1] != "?" or found == says)
 
 
 INSTALLED = {
