@@ -4,19 +4,21 @@ Needs the standard library alone, because a worker may run on the interpreter of
 virtual environment.
 """
 
+import collections.abc
 import errno
 import importlib
+import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from supervisor.source.built_in import hidden_text, is_built_in
 from supervisor.source.required_module import has_source
 from supervisor.systemd import sandbox
-from supervisor.worker import file_hints, missing_module
+from supervisor.worker import file_hints, missing_module, source_hints
 from supervisor.worker.failure import Failure
 from supervisor.worker.target_hints import similar
 
@@ -25,7 +27,6 @@ _HELD = (
     "another process holds it; if that is the running generation of this app, which a reload "
     'keeps until the new one is ready, set reload = "replace"'
 )
-_CONFLICT_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 _COMMAND_LINE = (
     "the command line is the supervisor's here: read it under "
     'if __name__ == "__main__":, and take values from variables, set in `env`'
@@ -67,26 +68,6 @@ def hint(failure: Failure) -> str | None:
         hiding = _hiding(failure.missing, failure) if "." in failure.missing else None
         return hiding or missing_module.hint(failure.missing, failure.path, failure.target)
     return next((found for look in _LOOKS if (found := look(failure))), None)
-
-
-def _of_source(failure: Failure) -> str | None:
-    error = failure.error
-    if not isinstance(error, SyntaxError):
-        return None
-    line = error.text.strip() if isinstance(error.text, str) else ""
-    if line.startswith(_CONFLICT_MARKS):
-        return "git left a conflict between two versions here: choose one, and remove the marks"
-    if "codec can't decode" in failure.text or "Non-UTF-8" in failure.text:
-        return "save the file as UTF-8"
-    if "null bytes" in failure.text:
-        return "the file is damaged, or is not UTF-8: copy it again, or save it as UTF-8"
-    if isinstance(error, TabError):
-        return "indent every line of the file with spaces alone"
-    if "non-printable character" in failure.text:
-        return "delete that character: it came from a web page, and looks like a space or nothing"
-    if failure.text.startswith("Missing parentheses in call to"):
-        return f"this is Python 2; in Python 3 it is a function: {line[:100]}"
-    return f"correct this line: {line[:100]}" if line else "correct the file"
 
 
 def _of_exit(failure: Failure) -> str | None:
@@ -137,7 +118,7 @@ def _of_import(failure: Failure) -> str | None:
     folder = failure.path.joinpath(*name.split("."))
     if wanted and folder.is_dir() and wanted.isidentifier():
         return f"was {name.replace('.', '/')}/{wanted}.py copied?"
-    return _other_version(name, wanted) if wanted and name else None
+    return _other_version(name, wanted, failure) if wanted and name else None
 
 
 def _partly_imported(wanted: str, failure: Failure) -> str:
@@ -154,13 +135,32 @@ def _partly_imported(wanted: str, failure: Failure) -> str:
     return "two modules import each other: move one of the imports into a function"
 
 
-def _other_version(name: str, wanted: str) -> str | None:
-    """Return the hint for a name that an installed module lacks."""
-    if name not in sys.modules:
+def _other_version(name: str, wanted: str, failure: Failure) -> str | None:
+    """Return the hint for a name that a module lacks, which was imported."""
+    module = sys.modules.get(name)
+    if module is None:
         return None
-    close = similar(wanted, [one for one in dir(sys.modules[name]) if one[0] != "_"])
-    if close:
+    file = Path(getattr(module, "__file__", None) or "/")
+    is_own = file.is_relative_to(failure.path) and "site-packages" not in file.parts
+    names = [one for one in dir(module) if one[0] != "_"]
+    if close := similar(wanted, names) if is_own else _slip(wanted, names):
         return f"did you mean {close}?"
+    if is_own:
+        own = file.relative_to(failure.path)
+        return f"{own} has no {wanted}: is it an older copy than the file that imports it?"
+    return _too_new(name, wanted)
+
+
+def _slip(wanted: str, names: list[str]) -> str | None:
+    """Return which name of a package may be meant: it has many, and only a letter may differ."""
+    alike = [one for one in names if abs(len(one) - len(wanted)) <= 1]
+    return similar(wanted, alike, cutoff=0.8)
+
+
+def _too_new(name: str, wanted: str) -> str:
+    """Return the hint for what an installed module, or Python's own, has no more."""
+    if name == "collections" and hasattr(collections.abc, wanted):
+        return f"write from collections.abc import {wanted}"
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return f"the {top} of Python {sys.version_info[0]}.{sys.version_info[1]} has no {wanted}"
@@ -189,14 +189,24 @@ def _relative_import(failure: Failure) -> str:
     )
 
 
-def _of_hidden_package(failure: Failure) -> str | None:
-    """Return the hint for an attribute that the app's own module lacks, and a package has."""
-    if not isinstance(failure.error, AttributeError):
+def _of_attribute(failure: Failure) -> str | None:
+    """Return the hint for an attribute that a module or an object of a package lacks."""
+    error = failure.error
+    if not isinstance(error, AttributeError):
         return None
     name = failure.text.partition("module '")[2].partition("'")[0]
     if name == "__main__":
         return f"__main__ is flask-supervisor here: import it from {failure.module}"
-    return _hiding(name, failure)
+    if hiding := _hiding(name, failure):
+        return hiding
+    if name in sys.modules and error.name:
+        return _other_version(name, error.name, failure)
+    kind = type(error.obj)
+    if not error.name or kind.__module__.partition(".")[0] not in packages_distributions():
+        return None
+    if close := _slip(error.name, dir(error.obj)):
+        return f"did you mean {close}?"
+    return _too_new(kind.__module__, f"{kind.__name__}.{error.name}")
 
 
 def _hiding(name: str, failure: Failure) -> str | None:
@@ -267,6 +277,21 @@ def _of_network(failure: Failure) -> str | None:
     )
 
 
+def _of_text(failure: Failure) -> str | None:
+    """Return the hint for a file of JSON, or a view, by what the error says."""
+    error = failure.error
+    if isinstance(error, json.JSONDecodeError):
+        if not error.doc.strip():
+            return "the JSON that it reads is empty: was the file cut off, as by a power cut?"
+        return f"correct line {error.lineno} of the JSON that it reads"
+    if "overwriting an existing endpoint function" in failure.text:
+        return (
+            "two views have this name: rename one, or write @functools.wraps(function) in the "
+            "decorator"
+        )
+    return None
+
+
 def _of_name(failure: Failure) -> str | None:
     """Return the hint for a variable of the environment or of Python that is not there."""
     error = failure.error
@@ -291,13 +316,14 @@ def _of_name(failure: Failure) -> str | None:
 _LOOKS: tuple[Callable[[Failure], str | None], ...] = (
     _of_sandbox,
     _of_import,
-    _of_hidden_package,
-    _of_source,
+    _of_attribute,
+    source_hints.of_source,
     _of_exit,
     _of_timeout,
     _of_held,
     file_hints.of_file,
     _of_network,
     _of_thread,
+    _of_text,
     _of_name,
 )
