@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from harness import Project, Running, ask, eventually
+from operating_case import wait_until_ready
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
@@ -58,7 +59,7 @@ def test_a_check_that_fails_and_recovers(project: Project) -> None:
     project.app("coach", WELL_APP, requires=requires)
     project.app("admin")
     running = project.start()
-    running.wait_for("coach", state="ready")
+    wait_until_ready(running, "coach", "admin")
     eventually(lambda: ready(project) == 503, what="not ready")
     name = "coach: file token"
     eventually(lambda: running.health()["checks"][name]["status"] == "fail", what="it fails")
