@@ -140,13 +140,16 @@ def _other_version(name: str, wanted: str, failure: Failure) -> str | None:
     module = sys.modules.get(name)
     if module is None:
         return None
-    file = Path(getattr(module, "__file__", None) or "/")
-    is_own = file.is_relative_to(failure.path) and "site-packages" not in file.parts
+    file = Path(getattr(module, "__file__", None) or "")
+    is_installed = name.partition(".")[0] in sys.stdlib_module_names or any(
+        part.endswith("-packages") for part in file.parts
+    )
+    is_own = file.suffix == ".py" and not is_installed
     names = [one for one in dir(module) if one[0] != "_"]
     if close := similar(wanted, names) if is_own else _slip(wanted, names):
         return f"did you mean {close}?"
     if is_own:
-        own = file.relative_to(failure.path)
+        own = file.relative_to(failure.path) if file.is_relative_to(failure.path) else file.name
         return f"{own} has no {wanted}: is it an older copy than the file that imports it?"
     return _too_new(name, wanted)
 
