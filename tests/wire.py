@@ -10,6 +10,15 @@ from harness import Answer
 _NO_BODY = (204, 304)
 
 
+def answer_each(listener: socket.socket, *answers: bytes) -> None:
+    """Accept a connection for each of ``answers``, wait for a request, send it, and close."""
+    for answer in answers:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+
 class Wire:
     """One connection; ``answer`` and ``rest`` raise ConnectionResetError when it is reset."""
 

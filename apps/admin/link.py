@@ -101,7 +101,7 @@ def configuration() -> dict[str, Any]:
     """
     with _memory().lock:
         known = _memory().configuration
-    present = _stamps(known[1]["file"]) if known else []  # unknown yet: it is asked once more
+    present = _stamps(known[1]["file"]) if known else []  # file unknown: the next call asks again
     if known is not None and present == known[0]:
         return known[1]
     found: dict[str, Any] = ask_long("config.text")

@@ -72,7 +72,7 @@ class SnapshotCopy:
         """Replace the snapshot."""
         self._snapshot = snapshot
         self._pushed_s = self._clock()
-        if "age_s" in snapshot:  # it is rounded, and comes late: an uptime may not go back
+        if "age_s" in snapshot:  # rounded, and late: still the uptime never goes back
             self._started_s = min(self._started_s, self._pushed_s - snapshot["age_s"])
 
     @property

@@ -146,7 +146,7 @@ class AppProcess:
 
     def imported(self) -> list[str]:
         """Return what the live code that serves, or served last, had imported when it was ready."""
-        self.known_good.note(self.state, self._core.serving)  # it may be ready since a moment
+        self.known_good.note(self.state, self._core.serving)  # it may have got ready a moment ago
         return self.known_good.imported
 
     def next_wakeup(self) -> float | None:

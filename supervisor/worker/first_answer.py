@@ -37,8 +37,8 @@ class FirstAnswer:
         """Return None as soon as the program answers, else why it doesn't.
 
         Returns when the process of ``pidfd`` ends, at the latest at ``deadline`` (monotonic
-        seconds). Silence is the reason only of a program that has never shown more: the last
-        request may have come too late, or to the stand-in.
+        seconds). A program that has answered is not called silent: the last request may have come
+        too late, or have reached the stand-in.
         """
         closed = 0
         reason = _SILENT
@@ -48,7 +48,8 @@ class FirstAnswer:
             fault = self._fault(answer, closed)
             if fault is None:
                 return None
-            reason = reason if fault == _SILENT else fault
+            if fault != _SILENT:
+                reason = fault
             if _is_readable(pidfd, _AGAIN_S):
                 return _ENDED
         return reason

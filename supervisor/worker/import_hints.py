@@ -12,10 +12,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 
 from supervisor.source.built_in import hidden_text, is_built_in
+from supervisor.source.fingerprints import is_installed
 from supervisor.source.required_module import has_source
 from supervisor.systemd import sandbox
 from supervisor.worker import file_hints, missing_module, source_hints
@@ -136,22 +137,20 @@ def _partly_imported(wanted: str, failure: Failure) -> str:
 
 
 def _other_version(name: str, wanted: str, failure: Failure) -> str | None:
-    """Return the hint for a name that a module lacks, which was imported."""
+    """Return the hint for a name that an imported module lacks."""
     module = sys.modules.get(name)
     if module is None:
         return None
-    file = Path(getattr(module, "__file__", None) or "")
-    is_installed = name.partition(".")[0] in sys.stdlib_module_names or any(
-        part.endswith("-packages") for part in file.parts
-    )
-    is_own = file.suffix == ".py" and not is_installed
+    file = getattr(module, "__file__", None) or ""
+    is_own = bool(file) and not is_installed(file)
     names = [one for one in dir(module) if one[0] != "_"]
     if close := similar(wanted, names) if is_own else _slip(wanted, names):
         return f"did you mean {close}?"
     if is_own:
-        own = file.relative_to(failure.path) if file.is_relative_to(failure.path) else file.name
-        return f"{own} has no {wanted}: is it an older copy than the file that imports it?"
-    return _too_new(name, wanted)
+        own = Path(file)
+        shown = own.relative_to(failure.path) if own.is_relative_to(failure.path) else own.name
+        return f"{shown} has no {wanted}: is it an older copy than the file that imports it?"
+    return _not_in_package(name, wanted)
 
 
 def _slip(wanted: str, names: list[str]) -> str | None:
@@ -160,8 +159,8 @@ def _slip(wanted: str, names: list[str]) -> str | None:
     return similar(wanted, alike, cutoff=0.8)
 
 
-def _too_new(name: str, wanted: str) -> str:
-    """Return the hint for what an installed module, or Python's own, has no more."""
+def _not_in_package(name: str, wanted: str) -> str:
+    """Return the hint for what an installed module, or Python's own, lacks."""
     if name == "collections" and hasattr(collections.abc, wanted):
         return f"write from collections.abc import {wanted}"
     top = name.partition(".")[0]
@@ -205,11 +204,13 @@ def _of_attribute(failure: Failure) -> str | None:
     if name in sys.modules and error.name:
         return _other_version(name, error.name, failure)
     kind = type(error.obj)
-    if not error.name or kind.__module__.partition(".")[0] not in packages_distributions():
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    is_of_python = kind.__module__.partition(".")[0] in sys.stdlib_module_names
+    if not error.name or is_of_python or not is_installed(file):
         return None
     if close := _slip(error.name, dir(error.obj)):
         return f"did you mean {close}?"
-    return _too_new(kind.__module__, f"{kind.__name__}.{error.name}")
+    return _not_in_package(kind.__module__, f"{kind.__name__}.{error.name}")
 
 
 def _hiding(name: str, failure: Failure) -> str | None:
@@ -222,14 +223,14 @@ def _hiding(name: str, failure: Failure) -> str | None:
     if is_built_in(top):
         return hidden_text(own.name)
     *parents, last = name.split(".")
-    is_installed = name in sys.stdlib_module_names or any(
+    is_hidden = name in sys.stdlib_module_names or any(
         has_source(folder, last)
         and not folder.is_relative_to(failure.path)
         and not (own is places[1] and _is_copy(own.parent, Path(one, top)))
         for one, folder in ((one, Path(one, *parents)) for one in sys.path if one)
     )
     what = f"file {top}.py" if own is places[0] else f"folder {top}/"
-    return f"your own {what} hides the package {top}: rename it" if is_installed else None
+    return f"your own {what} hides the package {top}: rename it" if is_hidden else None
 
 
 def _is_copy(package: Path, installed: Path) -> bool:

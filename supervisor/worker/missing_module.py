@@ -158,8 +158,8 @@ def close_name(name: str, names: list[str]) -> str | None:
     """Return which of ``names`` differs in case or dashes alone, or else is nearly the same."""
     # a slip is seldom in the first letter: camera is no other spelling of picamera2
     alike = [one for one in names if one[:1].lower() == name[:1].lower()]
-    dashed = (one for one in alike if one.replace("-", "_") == name)
-    return next(dashed, None) or similar(name, alike, cutoff=0.8)
+    same = (one for one in alike if _as_one_word(one) == _as_one_word(name))
+    return next(same, None) or similar(name, alike, cutoff=0.8)
 
 
 def _other_name(top: str, path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Says what to do about a source that Python can't read: often it is something else.
+"""Says what to do about a file that Python can't read as source: often it holds something else.
 
 Needs the standard library alone, because a worker may run on the interpreter of the app's own
 virtual environment.

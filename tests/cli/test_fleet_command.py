@@ -15,6 +15,7 @@ import pytest
 from children import beside
 from harness import REPOSITORY, Project, Running, eventually, free_ports
 from health_documents import APP, health_document
+from wire import answer_each
 
 from supervisor.health.fleet_hosts import read as read_hosts
 from supervisor.values.errors import ConfigError
@@ -120,12 +121,8 @@ def test_nagios_sees_the_same(running: Running) -> None:
 def serve(listener: socket.socket, document: dict[str, Any], count: int) -> None:
     """Answer ``count`` requests with a health document."""
     body = json.dumps(document).encode()
-    for _ in range(count):
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer_each(listener, *[head.encode() + body] * count)
 
 
 def test_a_fleet_of_twenty(running: Running, tmp_path: Path) -> None:

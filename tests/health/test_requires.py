@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import beside
 from harness import GOOD_APP, Project, free_ports
+from wire import answer_each
 
 from supervisor.config.reader import parse
 from supervisor.config.settings import REQUIREMENT_KEYS, Requirement
@@ -212,17 +215,8 @@ def test_a_server_that_speaks_no_http(tmp_path: Path) -> None:
     for answer in (b"garbage\n", b""):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-
-            def speak(listener: socket.socket = listener, answer: bytes = answer) -> None:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(1000)
-                    connection.sendall(answer)
-
-            thread = threading.Thread(target=speak)
-            thread.start()
-            assert why(tmp_path, kind="http", url=url) is not None
-            thread.join()
+            with beside(partial(answer_each, listener, answer)):
+                assert why(tmp_path, kind="http", url=url) is not None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         said = why(tmp_path, kind="http", url=url, timeout_s=0.3)

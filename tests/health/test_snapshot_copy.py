@@ -43,7 +43,7 @@ def test_without_heartbeats_a_snapshot_gets_stale() -> None:
 
 
 def test_the_uptime_never_goes_back() -> None:
-    """Each snapshot says it rounded, and may come late; the next main process has another copy."""
+    """Though each snapshot has it rounded, and may come late."""
     main = Main()
     seen = []
     for age_s, after_s in ((0.3, 0.27), (0.5, 0.04), (0.6, 0.04), (0.6, 0.3), (1.0, 5.0)):

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from children import beside
 from harness import eventually, free_ports
 from health_documents import health_document
+from wire import answer_each
 
 from supervisor.health.status_client import (
     HealthAnswer,
@@ -27,18 +29,13 @@ def answering(said: bytes | None) -> Iterator[StatusAddress]:
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as kept:
 
         def serve() -> None:
-            connection, _ = listener.accept()
             if said is None:
-                kept.enter_context(connection)
-                return
-            with connection:
-                connection.recv(65536)
-                connection.sendall(said)
+                kept.enter_context(listener.accept()[0])
+            else:
+                answer_each(listener, said)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield StatusAddress("http", "127.0.0.1", listener.getsockname()[1], "/health")
-        thread.join(10)
+        with beside(serve):
+            yield StatusAddress("http", "127.0.0.1", listener.getsockname()[1], "/health")
 
 
 def http(status: str, body: object) -> bytes:

@@ -171,7 +171,7 @@ def test_requests_in_flight_during_a_reload(project: Project) -> None:
 def test_an_edit_in_the_same_second_is_not_missed(project: Project) -> None:
     """Python's cache of compiled files knows whole seconds and sizes only."""
     project.app("coach")
-    second = int(time.time()) + 60  # still now, when a busy machine gets to the first import
+    second = int(time.time()) + 60  # the future is "just now", however late the import
 
     def write(text: str, nanosecond: int) -> None:
         version(project, text)

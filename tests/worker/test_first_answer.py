@@ -2,11 +2,12 @@
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from children import beside
+from wire import answer_each
 
 from supervisor.values.constants import STAND_IN_HEADER
 from supervisor.worker.first_answer import FirstAnswer
@@ -46,17 +47,6 @@ def test_the_reason(
     listener: socket.socket, pidfd: int, answers: tuple[bytes, ...], reason: str | None
 ) -> None:
     """It is the last thing that the program has shown, even when the last request was in vain."""
-
-    def serve() -> None:
-        for answer in answers:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(answer)
-
-    server = threading.Thread(target=serve)
-    server.start()
     first = FirstAnswer(listener=listener, health_path="/well", steer=None)
-    found = first.wait(pidfd, time.monotonic() + 1.5)
-    server.join(15)
-    assert found == reason
+    with beside(lambda: answer_each(listener, *answers)):
+        assert first.wait(pidfd, time.monotonic() + 1.5) == reason
