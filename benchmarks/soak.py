@@ -22,6 +22,8 @@ from benchmarks.polling import ask
 
 GROWTH_MAX_MIB = 1.0
 _WARM_SHARE = 0.2  # of the samples: until caches are filled
+_WARM_MAX = 8  # rounds before the first sample, while memory still grows
+_STEADY_MIB = 0.1  # in a round; a process that grows more is not warm yet
 _SLICE_S = 5.0
 _QUIET_S = 0.5  # before a sample: connections end, buffers are given back
 _POLLS = 20  # of the status port, in each slice
@@ -112,24 +114,44 @@ def run(places: Places, *, limit_s: float, requests: int) -> int:
 
 
 def _load(running: Running, limit_s: float, requests: int) -> tuple[int, float, list[list[Sample]]]:
-    ports = [app.port for app in running.fleet.apps]
-    with ThreadPoolExecutor(_TROUBLED_BEFORE) as pool:  # every thread of the app gets its share
-        list(pool.map(lambda path: _trouble(ports[-1], path), TROUBLES * _TROUBLED_BEFORE**2))
+    slice_s = min(_SLICE_S, limit_s / 20)
+    _warm(running, slice_s)
     began_s, served, rounds = time.monotonic(), 0, [_look(running)]
     while time.monotonic() - began_s < limit_s and served < requests:
-        for port in ports:
-            result = wrk.load(port, seconds=min(_SLICE_S, limit_s / 20))
-            if result.errors:
-                raise RuntimeError(f"requests failed on port {port}: {result}")
-            served += result.requests
-        for path in TROUBLES * _TROUBLED:
-            _trouble(ports[-1], path)
-        for status_port, path in running.contender.more_pages(running.fleet) * _POLLS:
-            ask(status_port, path)
-        time.sleep(_QUIET_S)
+        served += _round(running, slice_s)
         rounds.append(_look(running))
         print(f"{served} requests, {running.tree.pss_mib():.1f} MiB", file=sys.stderr, flush=True)
     return served, time.monotonic() - began_s, rounds
+
+
+def _warm(running: Running, slice_s: float) -> None:
+    """Make requests until no process grows, but what leaks is measured after `_WARM_MAX` rounds."""
+    with ThreadPoolExecutor(_TROUBLED_BEFORE) as pool:  # every thread of the app gets its share
+        port = running.fleet.apps[-1].port
+        list(pool.map(lambda path: _trouble(port, path), TROUBLES * _TROUBLED_BEFORE**2))
+    before = _look(running)
+    for _ in range(_WARM_MAX):
+        _round(running, slice_s)
+        memory = {one.pid: one.pss_mib for one in before}
+        before = _look(running)
+        if all(one.pss_mib - memory.get(one.pid, 0.0) < _STEADY_MIB for one in before):
+            return
+
+
+def _round(running: Running, slice_s: float) -> int:
+    """Make the requests of one round, and return how many the apps have answered."""
+    ports, served = [app.port for app in running.fleet.apps], 0
+    for port in ports:
+        result = wrk.load(port, seconds=slice_s)
+        if result.errors:
+            raise RuntimeError(f"requests failed on port {port}: {result}")
+        served += result.requests
+    for path in TROUBLES * _TROUBLED:
+        _trouble(ports[-1], path)
+    for status_port, path in running.contender.more_pages(running.fleet) * _POLLS:
+        ask(status_port, path)
+    time.sleep(_QUIET_S)
+    return served
 
 
 def _trouble(port: int, path: str) -> None:
